@@ -1,0 +1,59 @@
+# What a person types. Each target sets itself up first: .venv, with the versions of constraints.txt.
+#
+#   make run            the gateway on http://127.0.0.1:8080, or the sandbox where there is no gateway.toml
+#   make test           the tests            make lint    what they do not see
+#   make bench          how fast it is       make clean   away with all that was made here, but for data/
+#
+# ARGS are passed on:    make run ARGS="--port 9000"    make test ARGS="-k keyword"
+# Another Python:        make run PYTHON=python3.12
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+# The versions hold for what builds the package, too, by whichever of the two names this pip knows.
+INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
+	$(BIN)/python -m pip install --quiet --prefer-binary -c constraints.txt
+
+.PHONY: run test lint bench clean
+.DELETE_ON_ERROR:
+
+run: $(VENV)/run.stamp
+	@exec $(BIN)/gateway serve $(ARGS)
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -n 2 --cov=schemas --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 $(ARGS)
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is younger than what it was made from, or it is made again: a second call starts at once.
+$(VENV)/run.stamp: $(VENV)/made.stamp pyproject.toml constraints.txt
+	@echo "Installing what the gateway needs into $(VENV) ..."
+	@$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/made.stamp pyproject.toml constraints.txt
+	@echo "Installing what the gateway and its tests need into $(VENV) ..."
+	@$(INSTALL) -e '.[test]'
+	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/made.stamp:
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "There is no $(PYTHON) here. Install Python 3.11 or newer, or name one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is `"$(PYTHON)" -V 2>&1`; the gateway needs 3.11 or newer. Name one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) has no venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@"$(PYTHON)" -m venv --clear $(VENV)
+	@touch $@

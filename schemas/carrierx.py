@@ -1,0 +1,226 @@
+"""CarrierX's format: one JSON Message object for texts and for what became of messages.
+
+An inbound text, in the older shape::
+
+    {"date_created": "2021-11-01T08:01:14.517Z", "date_status_changed": "2021-11-01T08:01:14.517Z",
+     "direction": "inbound", "from_did": "15162065515", "mcc": 310, "message": "This is a test message",
+     "message_segments": 1, "message_sid": "87a1ee29-1954-4a22-a243-be21711f28dd", "mnc": 260,
+     "partner_sid": "cee93bf3-5746-43fe-a1a2-822c05fef687", "price": 0, "status": "received",
+     "to_did": "15162065919"}
+
+Source: the vendor's guides "Set up SMS Callbacks", "Send and Receive SMS" and "Send and Receive MMS".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+
+from schemas import legacy, segments, status, wire
+from schemas.credentials import CREDENTIALS
+from schemas.fields import PhoneNumber, Price, Timestamp, Whole, number, timestamp
+from schemas.message import BadCallback, Body, Manners, Message, Receipt
+
+CONTENT_TYPE = "application/json"
+
+# The two shapes that the vendor documents, attributes in the vendor's order.
+SMS_SHAPE = (
+    "date_created", "date_status_changed", "direction", "from_did", "mcc", "message", "message_segments",
+    "message_sid", "mnc", "partner_sid", "price", "status", "to_did",
+)  # fmt: skip
+MMS_SHAPE = (
+    "date_changed", "date_created", "date_status_changed", "direction", "from", "group_recipients", "mcc",
+    "media_urls", "message", "message_segments", "message_sid", "mnc", "partner_sid", "price", "status", "to",
+    "type", "user_data",
+)  # fmt: skip
+ATTRIBUTES = tuple(dict.fromkeys((*SMS_SHAPE, *MMS_SHAPE)))
+
+# Two generations of names for the same thing.
+_RENAMED = {"from_did": "from", "to_did": "to"}
+_NULL = "null"
+
+
+class _UserData(fields.Field[str]):
+    """The sender's own data. The vendor's sample shows the string ``"null"``: it is read as null."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str | None:  # type: ignore[override]
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        return None if text == _NULL else text
+
+
+class _Texts(fields.Field[tuple[str, ...]]):
+    """An array of texts; null is an empty one."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise ValidationError("Not an array of strings.")
+        return tuple(value)
+
+
+_NUMBER = PhoneNumber()
+
+
+class _Numbers(fields.Field[tuple[str, ...]]):
+    """An array of phone numbers, each once."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            raise ValidationError("Not an array of phone numbers.")
+        return tuple(dict.fromkeys(str(_NUMBER.deserialize(entry)) for entry in value))
+
+
+class _Legacy(fields.Field[Mapping[str, str]]):
+    """The keyword platform's own fields, where another gateway like this one put them in."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Mapping[str, str] | None:  # type: ignore[override]
+        names = legacy.CALLBACK_FIELDS if data.get("direction") == "inbound" else legacy.STATUS_FIELDS
+        if not isinstance(value, dict) or not all(isinstance(value.get(name, ""), str) for name in names):
+            raise ValidationError("Not an object of the keyword platform's fields.")
+        return MappingProxyType({name: value.get(name, "") for name in names}) if value else None
+
+
+class _Sender(PhoneNumber):
+    """Who sent it. A status post need not say our number, so neither does what another gateway made of one."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if value == "" and data.get("direction") == "outbound" and data.get("legacy"):
+            return ""
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class _Message(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    direction = fields.String(required=True, validate=validate.OneOf(("inbound", "outbound")))
+    from_ = _Sender(required=True, data_key="from")
+    to = PhoneNumber(required=True)
+    status = fields.String(required=True, validate=validate.Length(1, 100))
+    message = fields.String(allow_none=True)
+    message_sid = fields.String(required=True, validate=validate.Length(1, 200))
+    message_segments = Whole(allow_none=True)
+    mcc = Whole(allow_none=True)
+    mnc = Whole(allow_none=True)
+    price = Price(allow_none=True)
+    date_created = Timestamp(allow_none=True)
+    date_status_changed = Timestamp(allow_none=True)
+    date_changed = Timestamp(allow_none=True)
+    partner_sid = fields.String(allow_none=True)
+    type = fields.String(allow_none=True)
+    media_urls = _Texts(allow_none=True)
+    group_recipients = _Numbers(allow_none=True)
+    user_data = _UserData(allow_none=True)
+    legacy = _Legacy(allow_none=True)
+
+
+_SCHEMA = _Message()
+_KNOWN = frozenset(field.data_key or name for name, field in _SCHEMA.fields.items())
+
+
+def load(body: bytes, content_type: str | None, receipt: Receipt) -> Message:
+    """A Message object in either shape. JSON is UTF-8, so `content_type` says nothing that counts.
+
+    Numbers have their country code here, so ten digits are left as they are.
+    """
+    given, faults = _renamed(wire.read_object(body))
+    if given.get("direction") == "inbound" and given.get("status") is None:
+        # The only status that an inbound message can have.
+        given["status"] = status.RECEIVED
+    values = _checked(given, faults)
+    values["status"], known = status.read(values["status"])
+    extra = {name: value for name, value in given.items() if name not in _KNOWN and name not in CREDENTIALS}
+    return Message(
+        **values,
+        **_said_by_legacy(values),
+        extra=MappingProxyType(extra),
+        notes=() if known else (legacy.UNKNOWN_STATUS,),
+    )
+
+
+def _renamed(read: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Attributes under their newer names, without stray spaces; and the names that say two things."""
+    given: dict[str, Any] = {}
+    faults: dict[str, list[str]] = {}
+    for spelled, value in read.items():
+        name = _RENAMED.get(spelled.strip(), spelled.strip())
+        if given.get(name) is None:
+            given[name] = value
+        elif value is not None and number(str(given[name]), "") != number(str(value), ""):
+            faults[name] = ["Comes under two names with two values."]
+    return given, faults
+
+
+def _checked(given: Mapping[str, Any], faults: dict[str, list[str]]) -> dict[str, Any]:
+    """The attributes that the schema knows, without nulls: those are the defaults already."""
+    try:
+        values: dict[str, Any] = _SCHEMA.load({name: value for name, value in given.items() if name in _KNOWN})
+    except ValidationError as error:
+        raise BadCallback(error.messages_dict | faults) from None
+    if faults:
+        raise BadCallback(faults)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _said_by_legacy(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What only the keyword platform's format has attributes for."""
+    spoken: Mapping[str, str] = values.get("legacy") or {}
+    said = {name: spoken[name] for name in spoken if name in _LEGACY_ATTRIBUTES}
+    said["custom_ticket"] = said.get("custom_ticket") or values.get("user_data") or ""
+    if values["direction"] == "outbound":
+        said["ticket"] = said.get("ticket") or values["message_sid"]
+    return said
+
+
+_LEGACY_ATTRIBUTES = frozenset(
+    ("code", "keyword", "default_keyword", "group", "title", "carrier", "ticket", "custom_ticket")
+)
+
+
+def dump(message: Message, manners: Manners) -> Body:
+    """A Message object in the shape that the endpoint wants. Everything can be said."""
+    shape = MMS_SHAPE if _is_mms(message, manners.shape) else SMS_SHAPE
+    said = _attributes(message)
+    values: dict[str, Any] = {name: said[_RENAMED.get(name, name)] for name in shape}
+    if message.legacy is not None and manners.legacy_key:
+        values["legacy"] = dict(message.legacy)
+    return Body(content_type=CONTENT_TYPE, data=wire.write_object(values))
+
+
+def _is_mms(message: Message, shape: str) -> bool:
+    if shape == "auto":
+        return message.type == "mms" or bool(message.media_urls or message.group_recipients)
+    return shape == "mms"
+
+
+def _attributes(message: Message) -> dict[str, Any]:
+    mms = _is_mms(message, "auto")
+    return {
+        "date_changed": timestamp(message.date_changed),
+        "date_created": timestamp(message.date_created),
+        "date_status_changed": timestamp(message.date_status_changed),
+        "direction": message.direction,
+        "from": message.from_,
+        "group_recipients": list(message.group_recipients),
+        "mcc": message.mcc,
+        "media_urls": list(message.media_urls),
+        "message": message.message,
+        "message_segments": _segments(message, mms),
+        "message_sid": message.message_sid,
+        "mnc": message.mnc,
+        "partner_sid": message.partner_sid,
+        "price": message.price,
+        "status": message.status,
+        "to": message.to,
+        "type": message.type or ("mms" if mms else "sms"),
+        "user_data": message.user_data,
+    }
+
+
+def _segments(message: Message, mms: bool) -> int:
+    if message.message_segments is not None:
+        return message.message_segments
+    return 1 if mms else segments.count(message.message or "")

@@ -1,0 +1,76 @@
+"""The credential trio that may come with a keyword callback: checked, then blanked, never kept.
+
+Only companies with web-service credentials get them: ``user_name``, ``password``, ``api_key``, behind the
+documented fields.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import unquote_to_bytes
+
+from schemas import wire
+from schemas.message import BadCallback, Manners
+
+CREDENTIALS = ("user_name", "password", "api_key")
+
+
+def read(body: bytes, content_type: str | None) -> dict[str, str]:
+    """The credential trio as posted, first values; absent names are absent. For checking, never for keeping."""
+    try:
+        firsts = wire.read_form(body, content_type).firsts()
+    except BadCallback:
+        return {}
+    return {name: firsts[name] for name in CREDENTIALS if name in firsts}
+
+
+def append(body: bytes, values: Mapping[str, str], manners: Manners) -> bytes:
+    """`body` with the trio behind it, as it goes out. It is put on for each request, so that no store has it."""
+    trio = [(name, values[name]) for name in CREDENTIALS if values.get(name)]
+    data, _ = wire.write_form(trio, manners.charset, manners.encode_twice)
+    return b"&".join(filter(None, (body, data)))
+
+
+def scrub(body: bytes, content_type: str | None) -> bytes:
+    """A form post as it may be kept: every byte, but for the values of the trio."""
+    return _scrub_parts(body) if wire.is_multipart(content_type) else _scrub_pairs(body)
+
+
+def scrub_object(body: bytes) -> bytes:
+    """A JSON object likewise. Quotes inside of a JSON text are escaped, so only real attributes are found."""
+    return _IN_JSON.sub(rb'\1""', body)
+
+
+def scrub_refused(body: bytes) -> bytes:
+    """The same for a body that could not be read: whatever it is, pairs, parts or JSON in the wrong place."""
+    return _scrub_pairs(_scrub_parts(scrub_object(body)))
+
+
+def _scrub_pairs(body: bytes) -> bytes:
+    return b"&".join(_blank_pair(pair) for pair in body.split(b"&"))
+
+
+def _blank_pair(pair: bytes) -> bytes:
+    name, separator, _ = pair.partition(b"=")
+    plain = unquote_to_bytes(name.replace(b"+", b" ")).replace(b"\0", b"").decode("latin-1")
+    return name + separator if plain.strip() in CREDENTIALS else pair
+
+
+def _scrub_parts(body: bytes) -> bytes:
+    # Split where any boundary could begin, each piece looked at once: hostile bodies cost no more than others.
+    return b"".join(_blank_part(piece) for piece in _BOUNDARY.split(body))
+
+
+def _blank_part(piece: bytes) -> bytes:
+    end = _END_OF_HEAD.search(piece)
+    if end is None or not _NAMED.search(piece, 0, end.start()):
+        return piece
+    return piece[: end.end()]
+
+
+_TRIO = "|".join(CREDENTIALS).encode()
+_BOUNDARY = re.compile(rb"(\r?\n--)")
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+_NAMED = re.compile(rb"(?i)\bname=\"?\s*(?:" + _TRIO + rb")\s*(?:[\";\r\n]|\Z)")
+_IN_JSON = re.compile(rb'(?i)("\s*(?:' + _TRIO + rb')\s*"\s*+:\s*+)(?:"(?:[^"\\]|\\.)*+"?|[^\s,{}\[\]"]++)', re.DOTALL)

@@ -1,0 +1,290 @@
+"""The keyword platform's format: form posts, one kind for texts and one for what became of a message.
+
+A keyword callback, as we write it (one line on the wire)::
+
+    title=Summer+sign-up&code=12345&shortcode=12345&message=Join+%F0%9F%8E%89&phone=15162065515&carrier=
+    &keyword=JOIN&group=Acme&custom_ticket=&default_keyword=ACME1234
+
+A status post::
+
+    code=12345&sendTo=15162065515&status=delivered&ticket=f6ac6e90-4c38-4ba1-a8ce-25a911a422db&custom_ticket=order-7
+
+Source: the platform's page "Callback URL & Status URL". Choices of ours, where it is silent, are in
+`Dialect`, in `schemas.status` and in `DOUBLED`, `UNKNOWN_STATUS` below.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields
+
+from schemas import carriers, segments, status, wire
+from schemas.credentials import CREDENTIALS
+from schemas.fields import PhoneNumber, national, timestamp
+from schemas.message import BadCallback, Body, CannotSay, Manners, Message, Receipt
+
+CALLBACK_FIELDS = (
+    "title", "code", "shortcode", "message", "phone", "carrier", "keyword", "group", "custom_ticket",
+    "default_keyword",
+)  # fmt: skip
+STATUS_FIELDS = ("code", "sendTo", "status", "ticket", "custom_ticket")
+
+DOUBLED = "The field {name!r} came more than once: the first value counts."
+UNKNOWN_STATUS = "The status is a word that no table has: kept as it came, never taken as final."
+INEXACT = "The field {name!r} has characters that {charset} lacks: written in their nearest plain form."
+
+# All updates of one message agree on this, on every machine and for ever: do not change it.
+TICKETS = uuid.UUID("6a0bd4b5-55f5-5a0e-9c3f-6f0c2f1c1d57")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_VISIBLE = re.compile(r"[\x21-\x7e]{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One platform's spelling of one kind of post: its names in their order, and how they are checked."""
+
+    names: tuple[str, ...]
+    schema: type[Schema]
+    either: tuple[str, str]
+    """One of these two must be there."""
+
+
+class _Form(Schema):
+    """Empty and absent are the same in a form, so empty values never reach the schema."""
+
+    prefix = ""
+
+
+class _KeywordCallback(_Form):
+    title = fields.String(load_default="")
+    code = PhoneNumber(load_default="")
+    shortcode = PhoneNumber(load_default="")
+    message = fields.String(load_default="")
+    phone = PhoneNumber(required=True)
+    carrier = fields.String(load_default="")
+    keyword = fields.String(load_default="")
+    group = fields.String(load_default="")
+    custom_ticket = fields.String(load_default="")
+    default_keyword = fields.String(load_default="")
+
+
+def _has_text(value: str) -> None:
+    if not value.strip():
+        raise ValidationError(fields.Field.default_error_messages["required"])
+
+
+class _StatusPost(_Form):
+    code = PhoneNumber(load_default="")
+    sendTo = PhoneNumber(required=True)
+    status = fields.String(required=True, validate=_has_text)
+    ticket = fields.String(load_default="")
+    custom_ticket = fields.String(load_default="")
+
+
+CALLBACK = Dialect(CALLBACK_FIELDS, _KeywordCallback, ("shortcode", "code"))
+STATUS = Dialect(STATUS_FIELDS, _StatusPost, ("ticket", "custom_ticket"))
+
+
+@cache
+def _schema(kind: type[Schema], prefix: str) -> Schema:
+    schema = kind()
+    schema.prefix = prefix  # type: ignore[attr-defined]
+    return schema
+
+
+def load_callback(body: bytes, content_type: str | None, receipt: Receipt) -> Message:
+    """A keyword callback: an inbound message that CarrierX could have sent, made complete from `receipt`."""
+    ten, extra, notes = _load(CALLBACK, body, content_type, receipt)
+    shortcode = ten["shortcode"] or ten["code"]
+    mcc, mnc = carriers.codes(ten["carrier"]) or (None, None)
+    return Message(
+        direction="inbound",
+        from_=ten["phone"],
+        to=shortcode,
+        status=status.RECEIVED,
+        message=ten["message"],
+        message_sid=receipt.sid,
+        message_segments=segments.count(ten["message"]),
+        mcc=mcc,
+        mnc=mnc,
+        date_created=receipt.now,
+        date_status_changed=receipt.now,
+        date_changed=receipt.now,
+        type="sms",
+        user_data=ten["custom_ticket"] or None,
+        code=shortcode,
+        keyword=ten["keyword"],
+        default_keyword=ten["default_keyword"],
+        group=ten["group"],
+        title=ten["title"],
+        carrier=ten["carrier"],
+        custom_ticket=ten["custom_ticket"],
+        legacy=ten,
+        extra=extra,
+        notes=notes,
+    )
+
+
+def load_status(body: bytes, content_type: str | None, receipt: Receipt) -> Message:
+    """A status post: what became of an outbound message. Its text is not known."""
+    five, extra, notes = _load(STATUS, body, content_type, receipt)
+    word, known = status.read(five["status"])
+    return Message(
+        direction="outbound",
+        from_=five["code"],
+        to=five["sendTo"],
+        status=word,
+        message_sid=message_sid(five["ticket"] or five["custom_ticket"], five["sendTo"]),
+        date_status_changed=receipt.now,
+        date_changed=receipt.now,
+        user_data=five["custom_ticket"] or None,
+        code=five["code"],
+        ticket=five["ticket"],
+        custom_ticket=five["custom_ticket"],
+        legacy=five,
+        extra=extra,
+        notes=notes if known else (*notes, UNKNOWN_STATUS),
+    )
+
+
+def message_sid(ticket: str, recipient: str) -> str:
+    """The one id of a message in all its updates: the ticket if it is a UUID, else made of ticket and recipient."""
+    if _UUID.fullmatch(ticket):
+        return ticket
+    return str(uuid.uuid5(TICKETS, f"{recipient} {ticket}"))
+
+
+def _load(
+    dialect: Dialect, body: bytes, content_type: str | None, receipt: Receipt
+) -> tuple[Mapping[str, str], Mapping[str, object], tuple[str, ...]]:
+    """The documented fields, each there; the unknown ones; the notes. Raises `BadCallback` with every fault."""
+    form = wire.read_form(body, content_type)
+    firsts = form.firsts()
+    given = {name: firsts[name] for name in dialect.names if firsts.get(name)}
+    faults: dict[str, Any] = {}
+    values: dict[str, str] = {}
+    try:
+        values = _schema(dialect.schema, receipt.prefix).load(given)
+    except ValidationError as error:
+        faults.update(error.messages_dict)
+    if not any(name in given for name in dialect.either):
+        faults[dialect.either[0]] = [f"Missing data: {dialect.either[0]} or {dialect.either[1]} is required."]
+    if faults:
+        raise BadCallback(faults)
+    extra = {
+        name: value for name, value in firsts.items() if name not in dialect.names and name.strip() not in CREDENTIALS
+    }
+    notes = (*form.notes, *(DOUBLED.format(name=_shown(name)) for name in form.doubled()))
+    return MappingProxyType({name: values[name] for name in dialect.names}), MappingProxyType(extra), notes
+
+
+def _shown(name: str) -> str:
+    return name if name in (*CALLBACK_FIELDS, *STATUS_FIELDS, *CREDENTIALS) else name[:40]
+
+
+def dump_callback(message: Message, manners: Manners) -> Body:
+    """An inbound message as the keyword platform would post it. Raises `CannotSay` for a status update."""
+    if not message.inbound:
+        raise CannotSay("A status update cannot be said as a keyword callback.")
+    ten = dict(message.legacy or _as_callback(message))
+    ten["phone"] = _handset(ten["phone"], manners)
+    if manners.media == "append":
+        ten["message"] = "\n".join(filter(None, (ten["message"], *message.media_urls)))
+    return _dump(CALLBACK, ten, message, manners)
+
+
+def _as_callback(message: Message) -> dict[str, str]:
+    return {
+        "title": message.title,
+        "code": message.code or message.to,
+        "shortcode": message.code or message.to,
+        "message": message.message or "",
+        "phone": message.from_,
+        "carrier": message.carrier,
+        "keyword": message.keyword,
+        "group": message.group,
+        "custom_ticket": message.custom_ticket,
+        "default_keyword": message.default_keyword,
+    }
+
+
+def dump_status(message: Message, manners: Manners) -> Body:
+    """What became of an outbound message, as the keyword platform would post it. `CannotSay` for a text."""
+    if message.inbound:
+        raise CannotSay("A text that came in cannot be said as a status post.")
+    five = dict(message.legacy or _as_status(message))
+    five["sendTo"] = _handset(five["sendTo"], manners)
+    if manners.status_words is not None:
+        five["status"] = manners.status_words.get(message.status, message.status)
+    return _dump(STATUS, five, message, manners)
+
+
+def _as_status(message: Message) -> dict[str, str]:
+    return {
+        "code": message.code or message.from_,
+        "sendTo": message.to,
+        "status": message.status,
+        "ticket": message.ticket or message.message_sid,
+        "custom_ticket": message.custom_ticket,
+    }
+
+
+def _handset(phone: str, manners: Manners) -> str:
+    return national(phone, manners.prefix) if manners.phone == "national" else phone
+
+
+def _dump(dialect: Dialect, values: Mapping[str, str], message: Message, manners: Manners) -> Body:
+    pairs = [(name, values[name]) for name in dialect.names]
+    pairs += [(name, _extra(message, name)) for name in manners.extra_fields if name not in dialect.names]
+    data, inexact = wire.write_form(pairs, manners.charset, manners.encode_twice)
+    charset = "UTF-8" if manners.charset == "utf-8" else manners.charset
+    return Body(
+        content_type=f"{wire.FORM}; charset={charset}" if manners.send_charset else wire.FORM,
+        data=data,
+        headers=tuple(_headers(message)),
+        notes=tuple(INEXACT.format(name=name, charset=manners.charset) for name in inexact),
+    )
+
+
+def _headers(message: Message) -> Iterable[tuple[str, str]]:
+    """What the form cannot say. An id that is not plain text stays out of a header."""
+    if _VISIBLE.fullmatch(message.message_sid):
+        yield "X-Message-Sid", message.message_sid
+    date = message.date_created if message.inbound else message.date_status_changed or message.date_created
+    if date is not None:
+        yield "X-Message-Date", timestamp(date) or ""
+
+
+# What an endpoint may ask for beside the documented fields: attributes of CarrierX's format, as text.
+_EXTRAS: Mapping[str, Callable[[Message], object]] = MappingProxyType(
+    {
+        "message_sid": lambda message: message.message_sid,
+        "direction": lambda message: message.direction,
+        "status": lambda message: message.status,
+        "message_segments": lambda message: message.message_segments,
+        "mcc": lambda message: message.mcc,
+        "mnc": lambda message: message.mnc,
+        "price": lambda message: message.price,
+        "date_created": lambda message: timestamp(message.date_created),
+        "date_status_changed": lambda message: timestamp(message.date_status_changed),
+        "date_changed": lambda message: timestamp(message.date_changed),
+        "partner_sid": lambda message: message.partner_sid,
+        "type": lambda message: message.type,
+        "media_urls": lambda message: "\n".join(message.media_urls),
+        "group_recipients": lambda message: ",".join(message.group_recipients),
+        "user_data": lambda message: message.user_data,
+    }
+)
+EXTRA_FIELDS = tuple(_EXTRAS)
+
+
+def _extra(message: Message, name: str) -> str:
+    value = _EXTRAS[name](message)
+    return "" if value is None else str(value)

@@ -1,0 +1,227 @@
+"""Bytes ⇄ ordered pairs, bytes ⇄ JSON object. Bytes come first; they never make anything but `BadCallback`.
+
+A form post as it stands on the wire::
+
+    title=Summer+sign-up&code=12345&shortcode=12345&message=Join+%F0%9F%8E%89&phone=15162065515
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, NoReturn
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+import multipart
+
+from schemas import charsets
+from schemas.message import BadCallback
+
+MAX_PAIRS = 1000
+MAX_DEPTH = 32
+MAX_DIGITS = 19
+
+FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form post as read: pairs in the order they came, doubled names and all."""
+
+    pairs: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+    def firsts(self) -> dict[str, str]:
+        """Name → first value. What came twice is named in `doubled`."""
+        return dict(reversed(self.pairs))
+
+    def doubled(self) -> tuple[str, ...]:
+        seen: set[str] = set()
+        return tuple(dict.fromkeys(name for name, _ in self.pairs if name in seen or seen.add(name)))  # type: ignore[func-returns-value]
+
+
+def read_form(body: bytes, content_type: str | None) -> Form:
+    """Pairs of a form post, url-encoded or multipart.
+
+    The declared charset counts; else UTF-8; else, where the bytes are no UTF-8, windows-1252, with a
+    note. NUL is dropped. Raises `BadCallback` for more than `MAX_PAIRS` pairs and for broken multipart.
+    """
+    raw = _multipart(body, content_type or "") if is_multipart(content_type) else _urlencoded(body)
+    charset, notes = charsets.choose(charsets.declared(content_type), raw)
+    pairs = tuple((charsets.decode(name, charset), charsets.decode(value, charset)) for name, value in raw)
+    return Form(pairs, notes)
+
+
+def is_multipart(content_type: str | None) -> bool:
+    return (content_type or "").split(";")[0].strip().lower() == "multipart/form-data"
+
+
+def _urlencoded(body: bytes) -> list[tuple[bytes, bytes]]:
+    if body.count(b"&") >= MAX_PAIRS:
+        _too_many()
+    return [(_unquote(name), _unquote(value)) for name, value in _split(body)]
+
+
+def _split(body: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for part in body.rstrip(b"\r\n").split(b"&"):
+        if part:
+            name, _, value = part.partition(b"=")
+            yield name, value
+
+
+def _unquote(raw: bytes) -> bytes:
+    return unquote_to_bytes(raw.replace(b"+", b" "))
+
+
+def _multipart(body: bytes, content_type: str) -> list[tuple[bytes, bytes]]:
+    boundary = multipart.parse_options_header(content_type)[1].get("boundary", "")
+    try:
+        return list(_parts(body, boundary))
+    except (multipart.MultipartError, ValueError):
+        raise BadCallback({"body": ("Broken multipart/form-data.",)}) from None
+
+
+def _parts(body: bytes, boundary: str) -> Iterator[tuple[bytes, bytes]]:
+    # latin-1 carries the bytes of a name through the parser unharmed; they are decoded with the values.
+    parser = multipart.PushMultipartParser(
+        boundary, content_length=len(body), max_segment_count=MAX_PAIRS, header_charset="latin-1"
+    )
+    name, value = b"", bytearray()
+    with parser:
+        for event in (*parser.parse(body), *parser.parse(b"")):
+            if isinstance(event, multipart.MultipartSegment):
+                name, value = event.name.encode("latin-1"), bytearray()
+            elif event:
+                value += event
+            else:
+                yield name, bytes(value)
+
+
+def _too_many() -> NoReturn:
+    raise BadCallback({"body": (f"More than {MAX_PAIRS} form pairs.",)})
+
+
+def write_form(
+    pairs: Iterable[tuple[str, str]], charset: str = "utf-8", twice: frozenset[str] = frozenset()
+) -> tuple[bytes, tuple[str, ...]]:
+    """The bytes of a form post, and the names whose text the charset could not say exactly.
+
+    All but letters, digits and ``-._`` as ``%XX``, space as ``+``, nothing at the end. Fields named in
+    `twice` are encoded once more.
+    """
+    parts: list[bytes] = []
+    changed: list[str] = []
+    for name, value in pairs:
+        raw, exact = charsets.encode(value, charset)
+        if not exact:
+            changed.append(name)
+        quoted = _quote(_quote(raw) if name in twice else raw)
+        parts.append(_quote(name.encode()) + b"=" + quoted)
+    return b"&".join(parts), tuple(changed)
+
+
+def _quote(raw: bytes) -> bytes:
+    # The standard function leaves ``~`` bare, which old decoders were not promised.
+    return quote_from_bytes(raw, safe=" ").replace(" ", "+").replace("~", "%7E").encode("ascii")
+
+
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`: numbers with a fraction as `Decimal`, names as they came.
+
+    Raises `BadCallback` for what is not strict JSON in UTF-8, a doubled name, a number without end,
+    NUL, half a surrogate pair, too deep a nesting, or anything but an object.
+    """
+    if body.startswith(codecs.BOM_UTF8):
+        _not_json("Begins with a byte order mark.")
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deep(body):
+        _not_json(f"Nested deeper than {MAX_DEPTH}.")
+    try:
+        read = _DECODER.decode(body.decode("utf-8"))
+    except UnicodeDecodeError:
+        _not_json("Not UTF-8.")
+    except json.JSONDecodeError as error:
+        _not_json(f"Not JSON: {error.msg} (line {error.lineno}, column {error.colno}).")
+    if not isinstance(read, dict):
+        _not_json("Not a JSON object.")
+    if b"\\u" in body:
+        _check_texts(read)
+    return read
+
+
+def _not_json(reason: str) -> NoReturn:
+    raise BadCallback({"body": (reason,)})
+
+
+def _is_deep(body: bytes) -> bool:
+    """Whether brackets outside of texts ever stand deeper than `MAX_DEPTH`: looked at before anything is parsed."""
+    depth = 0
+    for token in _BRACKETS.finditer(body):
+        first = token.group()[:1]
+        depth += (first in b"[{") - (first in b"]}")
+        if depth > MAX_DEPTH:
+            return True
+    return False
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) != len(pairs):
+        _not_json("A name comes twice.")
+    return read
+
+
+def _integer(digits: str) -> int:
+    if len(digits.lstrip("-")) > MAX_DIGITS:
+        _not_json(f"A number of more than {MAX_DIGITS} digits.")
+    return int(digits)
+
+
+def _fraction(digits: str) -> Decimal:
+    # An exponent of a thousand digits is no amount; it is a way to make somebody write out a billion zeros.
+    try:
+        read = Decimal(digits)
+    except InvalidOperation:
+        read = Decimal("NaN")
+    if len(digits) > 64 or not read.is_finite() or abs(read.adjusted()) > 99:
+        _not_json("A number out of range.")
+    return read
+
+
+def _constant(name: str) -> NoReturn:
+    _not_json(f"{name} is not JSON.")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_fraction, parse_constant=_constant
+)
+
+
+def _check_texts(value: Any) -> None:
+    if isinstance(value, str):
+        if "\0" in value:
+            _not_json("A NUL character.")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            _not_json("Half a surrogate pair.")
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            _check_texts(name)
+            _check_texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_texts(inner)
+
+
+def write_object(values: Mapping[str, Any]) -> bytes:
+    """One JSON object in UTF-8, attributes in the order given. A `Decimal` is written digit by digit."""
+    return ("{" + ", ".join(f"{json.dumps(name)}: {_json(value)}" for name, value in values.items()) + "}").encode()
+
+
+def _json(value: Any) -> str:
+    return str(value) if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False)
