@@ -34,7 +34,10 @@ def append(body: bytes, values: Mapping[str, str], manners: Manners) -> bytes:
 
 def scrub(body: bytes, content_type: str | None) -> bytes:
     """A form post as it may be kept: every byte, but for the values of the trio."""
-    return _scrub_parts(body) if wire.is_multipart(content_type) else _scrub_pairs(body)
+    if not wire.is_multipart(content_type):
+        return _scrub_pairs(body)
+    boundary = wire.boundary_of(content_type or "").encode("latin-1", "replace")
+    return _scrub_parts(body, re.compile(rb"(\r?\n--" + re.escape(boundary) + rb")"))
 
 
 def scrub_object(body: bytes) -> bytes:
@@ -44,7 +47,7 @@ def scrub_object(body: bytes) -> bytes:
 
 def scrub_refused(body: bytes) -> bytes:
     """The same for a body that could not be read: whatever it is, pairs, parts or JSON in the wrong place."""
-    return _scrub_pairs(_scrub_parts(scrub_object(body)))
+    return _scrub_pairs(_scrub_parts(scrub_object(body), _ANY_BOUNDARY))
 
 
 def _scrub_pairs(body: bytes) -> bytes:
@@ -57,9 +60,9 @@ def _blank_pair(pair: bytes) -> bytes:
     return name + separator if plain.strip() in CREDENTIALS else pair
 
 
-def _scrub_parts(body: bytes) -> bytes:
-    # Split where any boundary could begin, each piece looked at once: hostile bodies cost no more than others.
-    return b"".join(_blank_part(piece) for piece in _BOUNDARY.split(body))
+def _scrub_parts(body: bytes, boundary: re.Pattern[bytes]) -> bytes:
+    # Each piece is looked at once: hostile bodies cost no more than others.
+    return b"".join(_blank_part(piece) for piece in boundary.split(body))
 
 
 def _blank_part(piece: bytes) -> bytes:
@@ -70,7 +73,8 @@ def _blank_part(piece: bytes) -> bytes:
 
 
 _TRIO = "|".join(CREDENTIALS).encode()
-_BOUNDARY = re.compile(rb"(\r?\n--)")
+# Where the boundary is not known, one may begin at any such line.
+_ANY_BOUNDARY = re.compile(rb"(\r?\n--)")
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _NAMED = re.compile(rb"(?i)\bname=\"?\s*(?:" + _TRIO + rb")\s*(?:[\";\r\n]|\Z)")
 _IN_JSON = re.compile(rb'(?i)("\s*(?:' + _TRIO + rb')\s*"\s*+:\s*+)(?:"(?:[^"\\]|\\.)*+"?|[^\s,{}\[\]"]++)', re.DOTALL)

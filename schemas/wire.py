@@ -60,6 +60,11 @@ def is_multipart(content_type: str | None) -> bool:
     return (content_type or "").split(";")[0].strip().lower() == "multipart/form-data"
 
 
+def boundary_of(content_type: str) -> str:
+    """What stands between the parts of a multipart body; empty where nothing is said."""
+    return str(multipart.parse_options_header(content_type)[1].get("boundary", ""))
+
+
 def _urlencoded(body: bytes) -> list[tuple[bytes, bytes]]:
     if body.count(b"&") >= MAX_PAIRS:
         _too_many()
@@ -78,9 +83,8 @@ def _unquote(raw: bytes) -> bytes:
 
 
 def _multipart(body: bytes, content_type: str) -> list[tuple[bytes, bytes]]:
-    boundary = multipart.parse_options_header(content_type)[1].get("boundary", "")
     try:
-        return list(_parts(body, boundary))
+        return list(_parts(body, boundary_of(content_type)))
     except (multipart.MultipartError, ValueError):
         raise BadCallback({"body": ("Broken multipart/form-data.",)}) from None
 

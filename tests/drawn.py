@@ -90,9 +90,29 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
     max_leaves=8,
 )
+fitting = st.fixed_dictionaries(
+    {"message_sid": uuids | words},
+    optional={
+        "message": texts | st.none(),
+        "status": status_words,
+        "price": st.decimals(-1, 1, places=4).map(float) | st.just("0.10") | st.none(),
+        "mcc": st.integers(0, 999) | st.none(),
+        "mnc": st.integers(0, 999) | st.none(),
+        "media_urls": st.lists(texts, max_size=3),
+        "group_recipients": st.lists(handsets, max_size=3),
+        "user_data": texts | st.none(),
+        "date_created": st.datetimes().map("{:%Y-%m-%dT%H:%M:%S.%fZ}".format),
+        "from": handsets | numbers.map(int),
+        "campaign": json_values,
+    },
+)
 objects = st.builds(
-    lambda changed, direction: json.dumps({**GOOD, "direction": direction, **changed}).encode(),
-    st.dictionaries(st.sampled_from((*ATTRIBUTES, "legacy", " from ")) | st.text(max_size=8), json_values, max_size=4),
+    lambda changed, broken, direction: json.dumps({**GOOD, "direction": direction, **changed, **broken}).encode(),
+    fitting,
+    st.just({})
+    | st.dictionaries(
+        st.sampled_from((*ATTRIBUTES, "legacy", " from ")) | st.text(max_size=8), json_values, max_size=4
+    ),
     st.sampled_from(("inbound", "outbound")),
 )
 
@@ -104,11 +124,18 @@ begun = st.sampled_from(
         {"sendTo": "15162065515", "status": "sent", "ticket": "t", "code": "12345"},
     )
 )
+noise = st.lists(st.tuples(names, st.text(max_size=20) | st.binary(max_size=20)), max_size=3)
 forms = st.builds(
     lambda first, pairs: urlencode([*first.items(), *pairs]).encode(),
     begun,
-    st.lists(st.tuples(names, st.text(max_size=20) | st.binary(max_size=20)), max_size=5),
+    noise,
 )
+
+
+def fitting_forms(fields: st.SearchStrategy[dict[str, str]]) -> st.SearchStrategy[bytes]:
+    """Posts that have all they must have, to our number or to another, and something behind it."""
+    codes = st.sampled_from(({}, {"code": "12345"}, {"code": "12345", "shortcode": "12345"}))
+    return st.builds(lambda said, code, more: urlencode([*(said | code).items(), *more]).encode(), fields, codes, noise)
 
 
 def part(name: str, value: bytes) -> bytes:
