@@ -1,0 +1,14 @@
+"""The command `gateway` with all its commands; `python -m gateway` is the same."""
+
+from __future__ import annotations
+
+from gateway.commands import main
+from gateway.message_commands import replay, translate
+from gateway.serve import page, serve, web, worker
+from gateway.trial_commands import test_callback, test_status
+
+for command in (serve, web, worker, page, translate, test_callback, test_status, replay):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main(prog_name="gateway")

@@ -1,0 +1,43 @@
+"""`gateway.toml` → frozen `Config`. The one door to the environment.
+
+A mistake never stops at the first: `ConfigError.faults` has all of them, each with its place. `Settings`
+holds the configuration of a running process and reads a changed file again.
+"""
+
+from __future__ import annotations
+
+from gateway.config.environment import default_path, environment
+from gateway.config.keys import Secrets, make_private, secrets_for
+from gateway.config.model import (
+    CarrierX,
+    Config,
+    ConfigError,
+    Credentials,
+    Endpoint,
+    Fault,
+    Keyword,
+    Network,
+    Number,
+)
+from gateway.config.reading import load, loads
+from gateway.config.settings import Settings
+
+__all__ = [
+    "CarrierX",
+    "Config",
+    "ConfigError",
+    "Credentials",
+    "Endpoint",
+    "Fault",
+    "Keyword",
+    "Network",
+    "Number",
+    "Secrets",
+    "Settings",
+    "default_path",
+    "environment",
+    "load",
+    "loads",
+    "make_private",
+    "secrets_for",
+]

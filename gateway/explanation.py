@@ -1,0 +1,44 @@
+"""What would become of a text, step by step, for `gateway explain` and the console. PURE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway import keywords
+from gateway.config import Config, Endpoint, Number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loser:
+    """A keyword that the text matches too."""
+
+    match: keywords.Match
+    why: str
+    """Why it gave way: ``match = "word" is more exact than match = "prefix"``"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Which keyword of a number a text matches, why, and where it goes."""
+
+    number: Number
+    match: keywords.Match | None
+    """None: no keyword, and the text goes to the number's own callback."""
+    losers: tuple[Loser, ...]
+    perhaps: tuple[str, ...]
+    """What the text may have meant, where it matches none."""
+    endpoints: tuple[Endpoint, ...]
+    """Empty: the text is kept as unrouted."""
+
+
+def explain(text: str, number: Number, config: Config) -> Explanation:
+    """How `text`, sent to `number`, is understood by `config`."""
+    winner, *others = keywords.candidates(text, number.keywords) or (None,)
+    names = winner.keyword.callback if winner else number.callback
+    return Explanation(
+        number=number,
+        match=winner,
+        losers=tuple(Loser(match=each, why=keywords.lost(each, winner)) for each in others if each and winner),
+        perhaps=() if winner else keywords.near(text, number.keywords),
+        endpoints=tuple(config.endpoints[name] for name in names),
+    )

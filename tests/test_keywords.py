@@ -1,0 +1,357 @@
+"""Which keyword a text matches: the rules one by one, then what must hold for every text."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from gateway import keywords, patterns
+from gateway.config import Keyword
+
+JOIN = Keyword(word="JOIN", aliases=("SIGNUP",), callback=("signup",))
+JOIN_EXACT = Keyword(word="JOIN", match="exact")
+JO = Keyword(word="JO", match="prefix")
+VOTE = Keyword(word=r"^vote\s+[ab]$", match="regex")
+SIGN_UP = Keyword(word="Sign up", match="exact")
+STRASSE = Keyword(word="Straße")
+HEART = Keyword(word="❤️")
+
+
+def word_of(text: str, *known: Keyword) -> str | None:
+    found = keywords.match(text, known)
+    return found.matched if found else None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "JOIN",
+        "join",
+        "JoIn now",
+        "  join\tnow",
+        "join\nnow",
+        "“join”!",
+        '"JOIN" please',
+        "'join'",
+        "´join´ x",
+        "`join`",
+        "«join»",
+        "„Join“",
+        "<JOIN>",
+        "[join]",
+        "(Join) me",
+        "*join*",
+        "#join",
+        "¡join!",
+        "...join...",
+        "join…",
+        "join, please",
+        "join,please",
+        "join.Please",
+        "join: x",
+        "join?",
+        "JOIN👍",
+        "JOIN 👍",
+        "\u00a0join\u00a0now",
+        "join\u00a0now",
+        "join\u202fnow",
+        "join\u3000now",
+        "\u200bjoin\u200b",
+        "\ufeffJOIN",
+        "\u200e\u200fjoin\u2060 x",
+        "jo\u00adin",
+        "join\ufe0f",
+        "\x00join\x07",
+        "ＪＯＩＮ",
+        "𝐉𝐎𝐈𝐍",
+        "signup",
+        "“Signup”",
+    ],
+)
+def test_the_first_word_matches_whatever_stands_around_it(text: str) -> None:
+    assert word_of(text, JOIN) == "JOIN"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "!?",
+        "joining",
+        "rejoin",
+        "please join",
+        "jo in",
+        "join's",
+        "join-me",
+        "join_us",
+        "join2",
+        "join@home",
+        "joín",
+    ],
+)
+def test_the_first_word_does_not_match(text: str) -> None:
+    assert word_of(text, JOIN) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "matches"),
+    [
+        ("3", "3 tickets", True),
+        ("3", "3. yes", True),
+        ("3", "3.5", False),
+        ("10", "10:30", False),
+        ("1", "1,000", False),
+        ("A", "AT&T", False),
+        ("AT&T", "at&t please", True),
+        ("E-MAIL", "e-mail me", True),
+        ("E-MAIL", "e\u2011mail me", True),
+        ("E\u2014MAIL", "e-mail me", True),
+        ("DON", "don't", False),
+        ("DON'T", "don\u2019t", True),
+        ("Straße", "STRASSE 5", True),
+        ("STRASSE", "straße", True),
+        ("ΣΊΣΥΦΟΣ", "σίσυφος", True),
+        ("été", "E\u0301TE\u0301", True),
+        ("❤️", "❤", True),
+        ("❤", "❤️❤️", True),
+        ("👍", "👍🏽", True),
+        ("参加", "参加 します", True),
+        ("参加", "参加します", False),
+        ("YES!", "yes", True),
+        ("yes", "YES+", False),
+        ("yes+", "Yes+ please", True),
+    ],
+)
+def test_where_a_word_ends(word: str, text: str, matches: bool) -> None:
+    assert (word_of(text, Keyword(word=word)) == word) is matches
+
+
+@pytest.mark.parametrize(
+    ("text", "matches"),
+    [("sign up", True), (" “Sign   UP”. ", True), ("sign\u00a0up", True), ("sign up now", False), ("signup", False)],
+)
+def test_exact_is_the_whole_text(text: str, matches: bool) -> None:
+    assert (word_of(text, SIGN_UP) == "Sign up") is matches
+
+
+@pytest.mark.parametrize(
+    ("text", "matches"), [("jo", True), ("Joining", True), ("“JO”", True), ("to jo", False), ("j o", False)]
+)
+def test_prefix_is_how_a_text_begins(text: str, matches: bool) -> None:
+    assert (word_of(text, JO) == "JO") is matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "matches"),
+    [
+        (r"^vote\s+[ab]$", "“Vote\u00a0 A”!", True),
+        (r"^vote\s+[ab]$", "VOTE c", False),
+        (r"\?$", "are you open?", True),
+        (r"win\d+", "I want WIN22", True),
+        (r"a.c", "a\nc", True),
+        ("", "x", True),
+        (".*", "", True),
+    ],
+)
+def test_a_regex_is_searched_for_in_the_cleaned_text(pattern: str, text: str, matches: bool) -> None:
+    found = keywords.match(text, [Keyword(word=pattern, match="regex")])
+    assert (found is not None) is matches
+
+
+def test_a_regex_sees_no_more_than_the_limit() -> None:
+    tail = Keyword(word="END", match="regex")
+    assert word_of("x" * (keywords.LIMIT - 3) + "END", tail) == "END"
+    assert word_of("x" * keywords.LIMIT + "END", tail) is None
+
+
+def test_the_most_exact_wins_then_the_longer() -> None:
+    known = [VOTE, JO, JOIN, JOIN_EXACT, Keyword(word="JOIN US", match="prefix"), Keyword(word=".*", match="regex")]
+
+    def winner(text: str) -> Keyword | None:
+        found = keywords.match(text, known)
+        return found.keyword if found else None
+
+    assert winner("“join”") == JOIN_EXACT
+    assert winner("join us") == JOIN
+    assert winner("joining") == JO
+    assert winner("vote a") == VOTE
+    assert winner("anything").word == ".*"  # type: ignore[union-attr]
+
+
+def test_an_alias_gives_the_keywords_own_word() -> None:
+    found = keywords.match("SignUp please", [JOIN])
+    assert found is not None
+    assert (found.matched, found.form) == ("JOIN", "SIGNUP")
+    assert found.why == 'the first word is "SIGNUP", another word for "JOIN"'
+
+
+def test_candidates_are_told_with_why_they_lost() -> None:
+    known = [JO, Keyword(word="J", match="prefix"), JOIN, JOIN_EXACT]
+    winner, *others = keywords.candidates("JOIN", known)
+    assert winner.keyword == JOIN_EXACT
+    assert winner.why == 'the whole text is "JOIN"'
+    assert [other.keyword for other in others] == [JOIN, JO, Keyword(word="J", match="prefix")]
+    assert keywords.lost(others[0], winner) == 'match = "exact" is more exact than match = "word"'
+    assert keywords.lost(others[2], others[1]) == '"JO" is longer than "J"'
+
+
+def test_equals_are_told_apart_by_the_alphabet() -> None:
+    first, second = Keyword(word="a.", match="regex"), Keyword(word="b.", match="regex")
+    winner, loser = keywords.candidates("abc", [second, first])
+    assert winner.keyword == first
+    assert "alphabet" in keywords.lost(loser, winner)
+
+
+def test_each_candidate_comes_once_by_its_best_word() -> None:
+    both = Keyword(word="JO", aliases=("JOIN",), match="prefix")
+    assert [found.form for found in keywords.candidates("joining", [both])] == ["JOIN"]
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        ("JOIN", JOIN),
+        ("join", JOIN),
+        ("“Signup”", JOIN),
+        ("JO", JO),
+        (VOTE.word, VOTE),
+        ("", None),
+        ("!", None),
+        ("X", None),
+    ],
+)
+def test_a_platform_names_the_keyword(word: str, wanted: Keyword | None) -> None:
+    assert keywords.named(word, [VOTE, JO, JOIN]) == wanted
+
+
+def test_a_platform_means_the_spelling_before_the_fold() -> None:
+    upper, lower = Keyword(word="JOIN", match="prefix"), Keyword(word="join", match="exact")
+    assert keywords.named("JOIN", [lower, upper]) == upper
+    assert keywords.named("Join", [upper, lower]) == lower
+
+
+@pytest.mark.parametrize(
+    ("how", "word", "said"),
+    [
+        ("word", "JOIN", ""),
+        ("word", "E-MAIL", ""),
+        ("word", "sign up", "several words"),
+        ("word", "sign\u00a0up", "several words"),
+        ("word", "?!", "nothing that counts"),
+        ("exact", "\u200b", "nothing that counts"),
+        ("exact", "sign up", ""),
+        ("prefix", "sign up", ""),
+        ("regex", "sign up", ""),
+        ("regex", r"a\nb", "U+000A"),
+        ("regex", "a\u00a0b", "U+00A0"),
+        ("regex", "(x\u200b)y", "U+200B"),
+        ("regex", "don\u2019t", "U+2019"),
+        ("regex", r"(a\n)?b", ""),
+        ("regex", r"a\n|b", ""),
+        ("regex", "$a", "behind the end"),
+        ("regex", r"\Za", "behind the end"),
+        ("regex", "a^b", "before the beginning"),
+        ("regex", "^a$", ""),
+        ("regex", "(?!)", "can never be"),
+        ("regex", "a(?!b)", ""),
+        ("regex", "a{3000}", "2000 characters"),
+        ("regex", "e\u0301", ""),
+    ],
+)
+def test_words_that_can_never_match(how: str, word: str, said: str) -> None:
+    reason = keywords.never(how, word)
+    assert said in reason
+    assert bool(said) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hangs"),
+    [
+        ("(a+)+", True),
+        (r"(\w+\s?)*x", True),
+        ("((a*)b)*", True),
+        ("(x|a+)+", True),
+        ("(?=(a+)+)", True),
+        ("a+b+", False),
+        ("(a|b)+", False),
+        ("(?>a+)+", False),
+        ("(?:a++)+", False),
+        (r"(vote\s+)?[ab]+", False),
+        ("(a{2})+", False),
+        ("(", False),
+    ],
+)
+def test_patterns_that_may_hang(pattern: str, hangs: bool) -> None:
+    assert patterns.may_hang(pattern) is hangs
+
+
+def test_near_misses() -> None:
+    known = [JOIN, SIGN_UP, VOTE]
+    assert keywords.near("jion us", known) == ('"jion" is much like "JOIN"',)
+    assert keywords.near("please join", known) == ('"JOIN" is in the text, but does not begin it',)
+    assert keywords.near("sign up now", known)[0].startswith('"Sign up" is how the text begins, but match = "exact"')
+    assert keywords.near("joining", known)[0] == 'the text begins with "JOIN", but its first word goes on'
+    assert keywords.near("", known) == ()
+    assert keywords.near("something else", []) == ()
+
+
+WORDS = st.sampled_from(["JOIN", "Straße", "été", "SIGN-UP", "7", "參加", "İzmir", "ﬁn", "A&B", "naïve", "ΣΑΣ"])
+AROUND = st.text(st.sampled_from(list(" \t\n\u00a0\u200b\ufeff\u2060\"'“”‘’«»()[]<>!?.,;:*#…-–—_/¡¿´`")), max_size=6)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(WORDS, AROUND, AROUND, st.sampled_from([str.lower, str.upper, str.title, str]))
+def test_nothing_around_a_word_counts(word: str, before: str, after: str, spelling: type[str]) -> None:
+    # Upper and lower case of some letters fold differently by Unicode itself; those are not the matter here.
+    written = spelling(word)
+    assume(keywords.fold(written) == keywords.fold(word))
+    for how in ("exact", "word", "prefix"):
+        assert word_of(f"{before}{written}{after}", Keyword(word=word, match=how)) == word
+
+
+KEYWORDS = st.builds(
+    Keyword,
+    word=st.sampled_from(["a", "ab", "abc", "b", "a b", "abc d", "A", "Ab!"]),
+    aliases=st.lists(st.sampled_from(["b", "bc", "ab", "c d"]), max_size=2).map(tuple),
+    match=st.sampled_from(keywords.RANKS),
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(KEYWORDS, max_size=6), st.text("abcd !'", max_size=8), st.randoms(use_true_random=False))
+def test_the_order_of_the_file_does_not_count(known: list[Keyword], text: str, dice: random.Random) -> None:
+    shuffled = dice.sample(known, len(known))
+    first, second = keywords.match(text, known), keywords.match(text, shuffled)
+    assert (first and (first.form, first.keyword.match)) == (second and (second.form, second.keyword.match))
+    assert (first is None) == (not keywords.candidates(text, known))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(KEYWORDS, max_size=6), st.text(max_size=60))
+def test_the_winner_is_the_best_of_all_that_match(known: list[Keyword], text: str) -> None:
+    found = keywords.match(text, known)
+    alone = [each for keyword in known if (each := keywords.match(text, [keyword]))]
+    assert (found is None) == (not alone)
+    for each in alone:
+        assert found is not None
+        assert keywords.RANKS.index(found.keyword.match) <= keywords.RANKS.index(each.keyword.match)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.text(max_size=200))
+def test_folding_is_done_after_once(text: str) -> None:
+    once = keywords.fold(text)
+    assert keywords.fold(once) == once
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from([r"a\nb", "$a", "a^b", "(x\u200b)y", "(?!)", r"[ab]$c"]), st.data())
+def test_what_can_never_match_matches_nothing(pattern: str, data: st.DataObject) -> None:
+    assert keywords.never("regex", pattern)
+    text = data.draw(st.one_of(st.text("abcxy\n\u200b ", max_size=8), st.from_regex(re.compile("a\nb|xy|ab"))))
+    assert keywords.match(text, [Keyword(word=pattern, match="regex")]) is None
