@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import MappingProxyType
@@ -107,6 +108,7 @@ class Endpoint:
         return any(low <= status <= high for low, high in statuses(self.success))
 
 
+@cache
 def statuses(success: str) -> tuple[tuple[int, int], ...]:
     """The ranges that ``2xx``, ``200``, ``200-204`` and lists of them with commas name. ValueError for all else."""
     return tuple(_range(part.strip().lower()) for part in success.split(","))

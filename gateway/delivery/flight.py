@@ -1,0 +1,109 @@
+"""One request under way: what libcurl asks us while it goes, and what is made of its end.
+
+These are libcurl's callbacks, but not libcurl: the few numbers of its interface that they need stand here.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from gateway.delivery.departures import Start
+from gateway.delivery.exchange import Answer, Failure, Times
+from gateway.delivery.faults import Trouble, explain
+from gateway.delivery.gate import Gate
+from gateway.delivery.incoming import Incoming
+
+SOCKET_BAD = -1
+GO_ON, ABORT = 0, 1
+HEAD_OUT, BODY_OUT = 2, 4
+"""CURL_SOCKET_BAD, CURL_PREREQFUNC_…, CURLINFO_HEADER_OUT and …_DATA_OUT."""
+
+
+class Flight(Incoming):
+    """The answer that is being read, the rules that its connection must pass, the bytes that went out."""
+
+    __slots__ = ("tag", "start", "connected", "_gate", "_opened", "_refusal", "_cut", "_sent")
+
+    def __init__(self, opened: Callable[[int], None]) -> None:
+        """`opened` is told the descriptor of every socket that is made."""
+        super().__init__()
+        self.tag: object = None
+        self._opened = opened
+        self._sent: list[bytes] = []
+
+    def begin(self, start: Start, gate: Gate) -> None:
+        self.clear()
+        self.tag, self.start, self._gate = start.tag, start, gate
+        self.connected = self._cut = False
+        self._refusal = ""
+        self._sent.clear()
+
+    def open(self, _purpose: int, address: Any) -> int:
+        """The choke point: nothing is dialled that does not pass here. After a refusal no other address is tried."""
+        if not self._passes(address.addr[0], address.addr[1]):
+            return SOCKET_BAD
+        try:
+            descriptor = socket.socket(address.family, address.socktype, address.protocol).detach()
+        except OSError:
+            return SOCKET_BAD
+        self._opened(descriptor)
+        return descriptor
+
+    def before(self, address: str, _local: str, port: int, _local_port: int) -> int:
+        """Before the request is sent: its connection may be one that another opened, under other rules."""
+        self.connected = True
+        # An answer had begun, and libcurl, which has not seen its end, would send the request once more.
+        self._cut = self.head.tell() > 0
+        return GO_ON if self._passes(address, port) and not self._cut else ABORT
+
+    def note(self, kind: int, piece: bytes) -> None:
+        """What goes out. A request that begins anew, on another connection or behind a CONNECT, replaces the first."""
+        if kind == HEAD_OUT and piece.startswith((b"POST ", b"CONNECT ")):
+            self._sent.clear()
+        if kind in (HEAD_OUT, BODY_OUT):
+            self._sent.append(piece)
+
+    def _passes(self, address: str, port: int) -> bool:
+        self._refusal = self._refusal or self._gate.judge(address, port) or ""
+        return not self._refusal
+
+    def answer(self, status: int | None, address: str, times: Times, failure: Failure | None) -> Answer:
+        return Answer(
+            status=status,
+            headers=self.headers(),
+            read=self.body(),
+            size=self.size,
+            sent=b"".join(self._sent),
+            times=times,
+            address=address,
+            failure=failure,
+        )
+
+    def fault(self, code: int) -> Failure | None:
+        """What we found ourselves, whatever libcurl says. A head that breaks off is an answer to libcurl."""
+        if self._refusal:
+            return Failure(kind="refused_address", sentence=self._refusal)
+        if too_large := self.too_large():
+            return Failure(kind="too_large", sentence=too_large)
+        if self._cut or not (code or self.whole()):
+            return Failure(kind="reset", sentence="the connection broke off in the middle of the answer")
+        return None
+
+    def failure(self, code: int, text: str, **facts: Any) -> Failure | None:
+        """What libcurl's error means; `facts` are those of `Trouble` that it alone knows."""
+        if self.enough:
+            return None
+        request = self.start.request
+        return explain(
+            Trouble(
+                code=code,
+                text=text,
+                secure=self.start.target.secure,
+                connected=self.connected,
+                timeout=request.timeout,
+                connect_timeout=request.connect_timeout,
+                **facts,
+            )
+        )

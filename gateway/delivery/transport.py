@@ -1,0 +1,272 @@
+"""The one place that posts to endpoints, and the one place that knows libcurl.
+
+On the wire, and nothing else: ``POST /path?query HTTP/1.1``, ``Host``, ``User-Agent``, ``Accept``, the request's
+headers in their order and spelling, ``Content-Length``, the body as it is. Never chunked, never ``Expect``, and
+HTTP/1.1 over TLS too.
+
+Connections are kept and lent to the next request. Where a server closed one at the very moment of use and nothing
+came back, libcurl sends the same bytes once more on a fresh connection, within the same attempt: such a server may
+have seen the request twice, with the same `X-Delivery-Id`. Once a line of an answer came back, nothing is sent again;
+and on a fresh connection nothing is ever sent again.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pycurl
+
+from gateway.delivery.departures import Departures, Start
+from gateway.delivery.exchange import Answer, Failure, Request, Times
+from gateway.delivery.flight import Flight
+from gateway.delivery.gate import Gate
+from gateway.delivery.loop import Loop
+from gateway.delivery.outgoing import lines, options, tls_options
+from gateway.delivery.resolver import TTL, Found, Lookup, Resolver
+from gateway.delivery.spares import Spares
+
+__all__ = ["Answer", "Failure", "Request", "Times", "Transport", "post"]
+
+CONNECTIONS = 256
+"""Unused connections that are kept open."""
+SPARE = 256
+"""Idle handles that are kept."""
+_TLS = {
+    "1.0": pycurl.SSLVERSION_TLSv1_0,
+    "1.1": pycurl.SSLVERSION_TLSv1_1,
+    "1.2": pycurl.SSLVERSION_TLSv1_2,
+    "1.3": pycurl.SSLVERSION_TLSv1_3,
+}
+
+_SUPPRESS_CONNECT_HEADERS = 265
+"""pycurl has no name for it. What a proxy says to CONNECT is no part of the answer."""
+
+Result = tuple[Any, Answer]
+"""(the tag given to `start`, what came back)"""
+Profile = tuple[str, str, bool, bool | str, str]
+"""URL, egress proxy, capture, verify_tls, tls_min: requests that share these share a handle's options."""
+
+
+class Transport:
+    """Many requests at once in one thread, which calls `run` over and over. Only `wake` may come from others.
+
+    What the other side does, or a request that cannot be sent, is an `Answer` with a `Failure`, never an exception.
+    """
+
+    def __init__(self, lookup: Lookup = socket.getaddrinfo, ttl: float = TTL) -> None:
+        self._loop = Loop()
+        self._departures = Departures(Resolver(self._loop.wake, lookup, ttl), self._fly, self._fail)
+        self._multi = _multi(self._loop, self._set_timer)
+        self._timer: float | None = None
+        self._flying: dict[Any, _Slot] = {}
+        self._spares: Spares[_Slot] = Spares(SPARE)
+        self._results: list[Result] = []
+
+    def __len__(self) -> int:
+        """Requests that were started and not yet handed out by `run`."""
+        return len(self._departures) + len(self._flying) + len(self._results)
+
+    @property
+    def spare(self) -> int:
+        """Handles that are kept for later requests."""
+        return self._spares.count
+
+    def __enter__(self) -> Transport:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self, request: Request, tag: object) -> None:
+        """Begin one. Its answer comes out of a later `run`, together with the tag."""
+        self._departures.enter(request, tag)
+
+    def run(self, timeout: float) -> list[Result]:
+        """What has come to an end. Waits until something does, somebody wakes us, or `timeout` seconds are over."""
+        until = time.monotonic() + timeout
+        over = False
+        while True:
+            self._tick()
+            self._departures.go_on()
+            self._collect()
+            if self._results or over:
+                results, self._results = self._results, []
+                return results
+            over = self._wait(until) or time.monotonic() >= until
+
+    def watch(self, fileobj: Any, callback: Callable[[], object]) -> None:
+        """Call `callback` from within `run`, which then returns, whenever `fileobj` has something to read."""
+        self._loop.watch(fileobj, callback)
+
+    def unwatch(self, fileobj: Any) -> None:
+        self._loop.unwatch(fileobj)
+
+    def wake(self) -> None:
+        """Make `run` return. From any thread, and from signal handlers."""
+        self._loop.wake()
+
+    def abort(self, tag: object) -> bool:
+        """Forget one that is under way: its connection is closed, it gets no answer. False: there is none."""
+        slot = next((slot for slot in self._flying.values() if slot.tag == tag), None)
+        if slot is None:
+            return self._departures.drop(tag)
+        self._land(slot)
+        return True
+
+    def close(self) -> None:
+        """Cut off what is under way, without answers, and let go of every socket."""
+        for slot in list(self._flying.values()):
+            self._land(slot)
+        self._spares.close()
+        self._multi.close()
+        self._loop.close()
+
+    def _set_timer(self, milliseconds: int) -> None:
+        self._timer = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
+
+    def _tick(self) -> None:
+        if self._timer is not None and time.monotonic() >= self._timer:
+            self._timer = None
+            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+
+    def _wait(self, until: float) -> bool:
+        times = (until, self._timer, self._departures.next())
+        ready, others = self._loop.wait(max(0.0, min([at for at in times if at is not None]) - time.monotonic()))
+        for descriptor, mask in ready:
+            self._multi.socket_action(descriptor, mask)
+        return others
+
+    def _collect(self) -> None:
+        _, succeeded, failed = self._multi.info_read()
+        for curl in succeeded:
+            self._done(self._flying[curl], 0, "")
+        for curl, code, text in failed:
+            self._done(self._flying[curl], code, text)
+
+    def _done(self, slot: _Slot, code: int, text: str) -> None:
+        self._results.append((slot.tag, slot.finish(code, text)))
+        self._land(slot)
+
+    def _fail(self, start: Start, kind: str, sentence: str) -> None:
+        times = Times(name=_ms(start.waited), total=_ms(time.monotonic() - start.begun))
+        self._results.append((start.tag, Answer(failure=Failure(kind=kind, sentence=sentence), times=times)))
+
+    def _fly(self, start: Start, found: Found, gate: Gate) -> None:
+        request = start.request
+        if request.egress_proxy:
+            # libcurl looks up the proxy's name itself, with sockets of its own.
+            self._loop.be_eager()
+        try:
+            profile = request.url, request.egress_proxy, request.capture, request.verify_tls, request.tls_min
+            slot = self._spares.take(profile) or _Slot(profile, self._loop.opened)
+            slot.load(start, found, gate)
+            self._multi.add_handle(slot.curl)
+        except (pycurl.error, ValueError, TypeError, KeyError) as error:
+            self._fail(start, "protocol", f"the request cannot be sent: {error}")
+        else:
+            self._flying[slot.curl] = slot
+
+    def _land(self, slot: _Slot) -> None:
+        del self._flying[slot.curl]
+        self._multi.remove_handle(slot.curl)
+        slot.tag = None
+        self._spares.put(slot)
+
+
+class _Slot(Flight):
+    """A libcurl handle, set up for one profile, and the request that it carries."""
+
+    __slots__ = ("curl", "profile", "_pinned", "_limits")
+
+    def __init__(self, profile: Profile, opened: Callable[[int], None]) -> None:
+        super().__init__(opened)
+        self.curl = pycurl.Curl()
+        self.profile = profile
+        self._pinned: Found | None = None
+        self._limits = (0.0, 0.0)
+        _set_up(self.curl, profile)
+        self.curl.setopt(pycurl.HEADERFUNCTION, self.head.write)
+        self.curl.setopt(pycurl.WRITEFUNCTION, self.write)
+        self.curl.setopt(pycurl.OPENSOCKETFUNCTION, self.open)
+        self.curl.setopt(pycurl.PREREQFUNCTION, self.before)
+        self.curl.setopt(pycurl.DEBUGFUNCTION, self.note)
+
+    def load(self, start: Start, found: Found, gate: Gate) -> None:
+        """What differs from one request to the next."""
+        self.begin(start, gate)
+        self.curl.setopt(pycurl.HTTPHEADER, lines(start.request.headers))
+        self.curl.setopt(pycurl.POSTFIELDS, start.request.body)
+        self._limit(start.request, start.waited)
+        if not (found.literal or found is self._pinned or start.request.egress_proxy):
+            self._pin(start, found)
+
+    def _limit(self, request: Request, waited: float) -> None:
+        limits = request.timeout - waited, request.connect_timeout - waited
+        if limits != self._limits:
+            self._limits = limits
+            self.curl.setopt(pycurl.TIMEOUT_MS, max(1, round(limits[0] * 1000)))
+            self.curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(limits[1] * 1000)))
+
+    def _pin(self, start: Start, found: Found) -> None:
+        """These addresses and no others: libcurl does not look the name up again."""
+        addresses = ",".join([f"[{address}]" if ":" in address else address for address in found.addresses])
+        self.curl.setopt(pycurl.RESOLVE, [f"+{start.target.host}:{start.target.port}:{addresses}"])
+        self._pinned = found
+
+    def finish(self, code: int, text: str) -> Answer:
+        get, times = self.curl.getinfo, self._times()
+        status = get(pycurl.RESPONSE_CODE) or None
+        failure = self.fault(code)
+        if code and not failure:
+            errno, verified = get(pycurl.OS_ERRNO), get(pycurl.SSL_VERIFYRESULT)
+            failure = self.failure(code, text, status=status, times=times, errno=errno, verified=verified)
+        return self.answer(status, get(pycurl.PRIMARY_IP) or "", times, failure)
+
+    def _times(self) -> Times:
+        get = self.curl.getinfo
+        # On a connection that was kept, what libcurl has for the first steps is no time of this attempt.
+        fresh = get(pycurl.NUM_CONNECTS)
+        return Times.since(
+            self.start.waited,
+            name=get(pycurl.NAMELOOKUP_TIME_T) if fresh else 0,
+            connect=get(pycurl.CONNECT_TIME_T) if fresh else 0,
+            tls=get(pycurl.APPCONNECT_TIME_T) if fresh else 0,
+            first_byte=get(pycurl.STARTTRANSFER_TIME_T) if self.head.tell() else 0,
+            total=get(pycurl.TOTAL_TIME_T),
+        )
+
+
+def post(request: Request) -> Answer:
+    """One request, waited for, by the very code that deliveries use. Never raises for what the other side does."""
+    with Transport() as transport:
+        transport.start(request, None)
+        while True:
+            for _, answer in transport.run(60):
+                return answer
+
+
+def _multi(loop: Loop, set_timer: Callable[[int], None]) -> Any:
+    multi = pycurl.CurlMulti()
+    # POLL_IN is 1, POLL_OUT 2, both 3, as in selectors; POLL_REMOVE is 4.
+    multi.setopt(pycurl.M_SOCKETFUNCTION, lambda what, descriptor, *_: loop.want(descriptor, what & 3))
+    multi.setopt(pycurl.M_TIMERFUNCTION, set_timer)
+    multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
+    multi.setopt(pycurl.M_MAXCONNECTS, CONNECTIONS)
+    return multi
+
+
+def _set_up(curl: Any, profile: Profile) -> None:
+    url, proxy, capture, verify, tls_min = profile
+    for name, value in (options(url, proxy, capture) | tls_options(verify, tls_min)).items():
+        curl.setopt(getattr(pycurl, name), value)
+    curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+    curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+    curl.setopt(pycurl.SSLVERSION, _TLS[tls_min])
+    curl.setopt(_SUPPRESS_CONNECT_HEADERS, 1)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

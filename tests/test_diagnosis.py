@@ -1,0 +1,246 @@
+"""Pages that are errors behind a 200, pages that are none, and what is said of every way to fail.
+
+``pages/`` has a folder for each kind of page; ``pages/innocent`` those that must be taken for what they are.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.delivery.diagnosis import FAILURE_BODY, diagnose, headline
+from gateway.delivery.exchange import Answer, Failure, Request
+from gateway.delivery.faults import Trouble, explain
+from gateway.delivery.pages import find, name_of
+from gateway.patterns import may_hang
+
+PAGES = Path(__file__).parent / "pages"
+NAMES = {
+    "php": "a PHP error page",
+    "coldfusion": "a ColdFusion error page",
+    "lucee": "a Lucee error page",
+    "asp-net": "an ASP.NET error page",
+    "classic-asp": "a classic ASP error page",
+    "java": "a Java server's error page",
+    "java-trace": "a Java stack trace",
+    "python": "a Python traceback",
+    "perl": "a Perl error page",
+}
+ERRORS = sorted(path for path in PAGES.glob("*/*") if path.parent.name != "innocent")
+INNOCENT = sorted(PAGES.glob("innocent/*"))
+
+
+def request(url: str = "http://page.test/sms/join.php", **fields: object) -> Request:
+    return Request(url=url, body=b"", **fields)  # type: ignore[arg-type]
+
+
+def said(answer: Answer, url: str = "http://page.test/sms/join.php", **fields: object) -> str:
+    return " | ".join(diagnose(request(url, **fields), answer))
+
+
+def test_there_are_pages() -> None:
+    assert {path.parent.name for path in ERRORS} == set(NAMES)
+    assert len(ERRORS) > 30 and len(INNOCENT) > 10
+
+
+@pytest.mark.parametrize("path", ERRORS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_error_pages_are_known_by_name(path: Path) -> None:
+    found = find(FAILURE_BODY, path.read_bytes())
+    assert found is not None and name_of(found) == NAMES[path.parent.name]
+    answer = Answer(status=200, read=path.read_bytes(), size=1)
+    assert diagnose(request(), answer)[0] == f"{NAMES[path.parent.name]} behind a 200"
+
+
+@pytest.mark.parametrize("path", ERRORS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("change", ["upper", "crlf", "behind", "windows-1252"])
+def test_however_the_page_is_written(path: Path, change: str) -> None:
+    page = path.read_bytes()
+    changed = {
+        "upper": page.upper(),
+        "crlf": page.replace(b"\n", b"\r\n"),
+        "behind": b"<html>\xff\xe9 a page that began well\n" * 500 + page,
+        "windows-1252": page.replace("–".encode(), b"\x96"),
+    }
+    assert find(FAILURE_BODY, changed[change])
+
+
+@pytest.mark.parametrize("path", INNOCENT, ids=lambda path: path.stem)
+def test_innocent_pages(path: Path) -> None:
+    found = find(FAILURE_BODY, path.read_bytes())
+    assert found is None, name_of(found)
+    assert headline(Answer(status=200, read=path.read_bytes())) == ""
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_can_be_looked_at(body: bytes) -> None:
+    assert isinstance(diagnose(request(), Answer(status=200, read=body, size=len(body))), list)
+
+
+@pytest.mark.parametrize("pattern", FAILURE_BODY, ids=lambda pattern: pattern.pattern[:30])
+def test_no_pattern_hangs(pattern: re.Pattern[str]) -> None:
+    assert not may_hang(pattern.pattern)
+    for piece in (">Fatal error: ", "java.lang.Error ", "<title> ", "[Aa.Exception", "<b <td ", ">Lucee 1 Error", "\n"):
+        assert pattern.search((piece * 65_536)[:65_536]) is None
+
+
+@pytest.mark.parametrize(
+    ("location", "sentence"),
+    [
+        ("/login", "answered 302 to a login page"),
+        ("https://sso.page.test/x?next=/sms", "answered 302 to a login page"),
+        ("https://page.test/Account/LogOn.aspx?ReturnUrl=%2f", "answered 302 to a login page"),
+        ("/users/sign_in", "answered 302 to a login page"),
+        ("https://other.test/x?secret=1", "answered 302 to https://other.test/x: redirects are not followed"),
+        ("/thanks.php?id=7#top", "answered 302 to /thanks.php: redirects are not followed"),
+        ("", "answered 302 to /: redirects are not followed"),
+        ("http://[bad", "answered 302 to /: redirects are not followed"),
+    ],
+)
+def test_redirects(location: str, sentence: str) -> None:
+    found = diagnose(request(), Answer(status=302, headers=(("Location", location),)))
+    assert found[0] == sentence
+    assert "secret" not in " ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("url", "location", "hint"),
+    [
+        ("http://page.test/a", "https://page.test/a", "write https://"),
+        ("http://page.test/a", "/a/", "slash"),
+        ("http://page.test/a", "http://www.page.test/a", "another host"),
+        ("http://page.test/a", "/b", "if that is the page"),
+        ("http://page.test/a", "/login?x", "login for people"),
+    ],
+)
+def test_where_a_redirect_should_have_been(url: str, location: str, hint: str) -> None:
+    assert hint in said(Answer(status=301, headers=(("Location", location),)), url)
+
+
+def test_a_redirect_to_nowhere() -> None:
+    assert said(Answer(status=302)).startswith("answered 302 (Found)")
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "hint"),
+    [
+        (400, {}, b"", "does not understand"),
+        (400, {}, b"<center>The plain HTTP request was sent to HTTPS port</center>", "https://"),
+        (400, {}, b"<h2>Bad Request - Invalid Hostname</h2>", "host's name"),
+        (401, {}, b"", "set username and password"),
+        (401, {"WWW-Authenticate": "Negotiate"}, b"", "Windows login"),
+        (401, {"WWW-Authenticate": 'Digest realm="x"'}, b"", "Digest"),
+        (403, {}, b"", "forbids"),
+        (403, {}, b"<h1>CSRF verification failed.</h1>", "CSRF"),
+        (403, {"Cf-Mitigated": "challenge"}, b"", "browser check"),
+        (404, {}, b"", "no page at this path"),
+        (405, {"Allow": "GET, HEAD"}, b"", "It takes GET, HEAD"),
+        (405, {}, b"", "takes no POST"),
+        (406, {}, b"", "filter"),
+        (407, {}, b"", "egress_proxy"),
+        (410, {}, b"", "gone for good"),
+        (411, {}, b"", "Content-Length"),
+        (413, {}, b"", "smaller bodies"),
+        (415, {}, b"", "does not take application/x-www-form-urlencoded"),
+        (418, {}, b"", "stands in its answer"),
+        (419, {}, b"", "CSRF"),
+        (422, {}, b"", "field"),
+        (429, {"Retry-After": "60"}, b"", "Retry-After: 60"),
+        (429, {}, b"", "slower"),
+        (500, {}, b"", "own log"),
+        (500, {}, b"java.lang.Error\n\tat a.B.c(B.java:1)\n", "a Java stack trace"),
+        (500, {}, b"<b> A potentially dangerous Request.Form value was detected from the client", "ValidateRequest"),
+        (502, {}, b"", "behind it is not"),
+        (503, {}, b"", "overloaded"),
+        (504, {}, b"", "too slow"),
+        (599, {}, b"", "own log"),
+    ],
+)
+def test_hints(status: int, headers: dict[str, str], body: bytes, hint: str) -> None:
+    sent = (("Content-Type", "application/x-www-form-urlencoded; charset=UTF-8"),)
+    found = diagnose(request(headers=sent), Answer(status=status, headers=tuple(headers.items()), read=body, size=1))
+    assert str(status) in found[0] and hint in " | ".join(found[1:])
+
+
+def test_a_password_that_is_wrong() -> None:
+    assert "does not accept" in said(Answer(status=401), headers=(("Authorization", "Basic c2VjcmV0"),))
+
+
+def test_every_status_has_a_sentence() -> None:
+    for status in (*range(100, 200), *range(300, 600)):
+        found = diagnose(request(), Answer(status=status))
+        assert found and str(status) in found[0]
+
+
+def test_failures_are_said_first() -> None:
+    refused = Failure(kind="refused_address", sentence="this address is not allowed: 10.0.0.1 is in a private network")
+    assert diagnose(request(), Answer(failure=refused)) == [refused.sentence]
+    expired = diagnose(request(), Answer(failure=Failure(kind="certificate", sentence="certificate expired")))
+    assert expired[0] == "certificate expired" and "renew" in expired[1]
+    name = diagnose(request(), Answer(failure=Failure(kind="name", sentence="the name of the host was not found: x")))
+    assert len(name) == 2
+    assert diagnose(request(), Answer()) == ["no answer"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "remark"),
+    [
+        (Answer(status=200), "empty"),
+        (Answer(status=200, size=9, read=b"<b>Warning</b>:  x in <b>/a.php</b> on line <b>3</b>"), "PHP warning"),
+        (Answer(status=200, size=9, read=b'<form><input name="p" type="password">'), "login page"),
+        (Answer(status=200, size=99_999, read=b"x" * 65_536), "64 KB"),
+    ],
+)
+def test_remarks_on_what_is_no_failure(answer: Answer, remark: str) -> None:
+    assert headline(answer) == ""
+    assert remark in said(answer)
+
+
+def test_nothing_to_say() -> None:
+    assert diagnose(request(), Answer(status=200, read=b"ok", size=2)) == []
+
+
+def test_a_good_page_that_took_long_to_say_so() -> None:
+    assert diagnose(request(), Answer(status=204, read=b"", size=0)) != []
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "kind"),
+    [
+        (1, "Received HTTP/0.9 when not allowed", "protocol"),
+        (5, "Could not resolve proxy: proxy.test", "name"),
+        (6, "Could not resolve host: page.test", "name"),
+        (7, "Failed to connect", "connect"),
+        (7, "CONNECT tunnel failed, response 403", "proxy"),
+        (18, "transfer closed with 5 bytes remaining to read", "reset"),
+        (28, "Operation timed out", "timeout"),
+        (35, "TLS connect error: error:0A00010B:SSL routines::wrong version number", "tls"),
+        (35, "error:0A000102:SSL routines::unsupported protocol", "tls"),
+        (35, "error:0A00018A:SSL routines::dh key too small", "tls"),
+        (35, "ssl/tls alert handshake failure", "tls"),
+        (35, "tlsv13 alert certificate required", "tls"),
+        (52, "Empty reply from server", "reset"),
+        (55, "Send failure: Broken pipe", "reset"),
+        (56, "Recv failure: Connection reset by peer", "reset"),
+        (56, "Illegal or missing hexadecimal sequence in chunked-encoding", "protocol"),
+        (60, "SSL certificate problem: certificate has expired", "certificate"),
+        (60, "SSL certificate problem: certificate revoked", "certificate"),
+        (61, "A Transfer-Encoding (gzip) was not listed in the Content-Encoding header", "protocol"),
+        (77, "error adding trust anchors from file", "certificate"),
+        (97, "proxy handshake error", "proxy"),
+        (100, "Too large response headers", "too_large"),
+        (4242, "something new", "protocol"),
+    ],
+)
+def test_libcurls_words_in_ours(code: int, text: str, kind: str) -> None:
+    for connected in (False, True):
+        found = explain(Trouble(code=code, text=text, connected=connected, timeout=15, connect_timeout=5))
+        assert found.kind == kind and found.sentence and found.sentence[0].islower()
+
+
+def test_a_handshake_that_breaks_off_is_tls() -> None:
+    broken = Trouble(code=56, text="Recv failure: Connection reset by peer", secure=True, connected=False)
+    assert explain(broken).kind == "tls"
