@@ -1,0 +1,119 @@
+"""The store: what was accepted, and what is still owed. SQLite, or PostgreSQL for several machines.
+
+    store = Store("sqlite:////srv/gateway/data/gateway.db")
+    store.migrate()
+    event_id = store.writer.write(lambda conn: events.add(conn, event))
+    with store.reader() as conn:
+        records.overview(conn, …)
+
+Functions of the modules beside take the connection of a piece of work (`Writer`) or of a reader. A store belongs to
+one process: make it after a fork.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+import structlog
+from sqlalchemy import Connection, make_url
+from sqlalchemy.exc import ArgumentError
+
+from gateway.store import heartbeat
+from gateway.store.database import Database
+from gateway.store.failures import StoreUnavailable, Trouble, WrongDatabase, judge, reason
+from gateway.store.group import Group
+from gateway.store.migrations import upgrade
+from gateway.store.postgresql import Postgresql
+from gateway.store.sqlite import Sqlite
+from gateway.store.writer import Writer
+
+__all__ = ["Connection", "Store", "StoreUnavailable", "Writer", "WrongDatabase"]
+
+
+class Store:
+    """`url`: ``sqlite:///file`` or ``postgresql://user@host/db``; anything else is a `WrongDatabase`.
+
+    `patience`: seconds to wait for a lock that somebody else holds. Nothing is opened before it is needed.
+    """
+
+    def __init__(self, url: str, *, patience: float = 5.0) -> None:
+        self._url = url
+        self._database = _database(url, patience)
+        self.writer = Writer(Group(self._database.writing, self._database.is_current), self._database.guard())
+
+    @property
+    def url(self) -> str:
+        """As given, with its password: not for any log."""
+        return self._url
+
+    @property
+    def name(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self._database.writing.dialect.name
+
+    def migrate(self) -> None:
+        """Makes the tables, or brings them up to date; several processes may do so at once, it is done once."""
+        with _translated(), self._database.migrating() as conn:
+            upgrade(conn)
+
+    @contextmanager
+    def reader(self) -> Iterator[Connection]:
+        """A connection that can only read, in one transaction. Keep it short: a log cannot shrink while it is read."""
+        with _translated(), self._database.reading.connect() as conn, conn.begin():
+            yield conn
+
+    def has_room(self) -> bool:
+        """False when the disk is nearly full: take in nothing more, but settle what was taken in."""
+        return self._database.has_room()
+
+    def ready(self, timeout: float = 2.0) -> bool:
+        """Something was committed just now, and there is room for more. If not, the log says why."""
+        try:
+            if not self.has_room():
+                raise StoreUnavailable("the disk is nearly full")
+            self.writer.write(heartbeat.beat, timeout)
+        except StoreUnavailable as error:
+            structlog.get_logger().warning("store_not_ready", reason=error.reason)
+            return False
+        return True
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Finishes what was handed in, and closes every connection."""
+        self.writer.close(timeout)
+        self._database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The database's own complaints about itself as `StoreUnavailable`."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, StoreUnavailable) or judge(error) is Trouble.WORK:
+            raise
+        raise StoreUnavailable(reason(error)) from None
+
+
+def _database(text: str, patience: float) -> Database:
+    scheme, colon, rest = text.partition(":")
+    if scheme in ("postgres", "postgresql"):
+        text = f"postgresql+psycopg{colon}{rest}"
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):  # which would quote the URL, password and all
+        raise WrongDatabase("the database's URL cannot be read") from None
+    if url.drivername == "sqlite":
+        return Sqlite(url, patience)
+    if url.drivername == "postgresql+psycopg":
+        return Postgresql(url, patience)
+    raise WrongDatabase(f"{url.drivername} is not supported: use sqlite:///file or postgresql://user@host/db")

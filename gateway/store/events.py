@@ -1,0 +1,115 @@
+"""Events: callbacks that were kept, byte for byte, with what they became."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, bindparam, insert
+
+from gateway.store import tables
+from gateway.store.spelling import key, packed, plain
+from gateway.store.statement import Statement
+
+_ADD = insert(tables.events).values({c.name: bindparam(c.name) for c in tables.events.c if c.name != "id"})
+ADD = {
+    "sqlite": Statement(_ADD.inline()),  # its driver knows the new id; RETURNING doubles the time (35 µs, not 18)
+    "postgresql": Statement(_ADD.returning(tables.events.c.id)),
+}
+ROUTED = Statement(
+    "UPDATE events SET state = 'accepted', keyword = :keyword, notes = :notes WHERE id = :id AND state = 'unrouted'"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class New:
+    """A callback to be kept."""
+
+    source: str
+    """``carrierx``, ``legacy-callback`` or ``legacy-status``."""
+    state: str
+    """``accepted``, ``duplicate``, ``stale``, ``unrouted`` or ``refused``."""
+    received_at: float
+    body: bytes = field(repr=False)
+    """As it came, credentials blanked."""
+    content_type: str | None = None
+    direction: str = ""
+    phone: str = ""
+    number: str = ""
+    keyword: str = ""
+    message_sid: str = ""
+    status: str = ""
+    ticket: str = ""
+    custom_ticket: str = ""
+    errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What was wrong with it: field → faults."""
+    notes: Sequence[str] = ()
+    """What a reader had to decide, in sentences."""
+    remote: str = ""
+    """The address that called."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A callback that was kept; fields as in `New`."""
+
+    id: int
+    source: str
+    state: str
+    received_at: float
+    direction: str
+    phone: str
+    number: str
+    keyword: str
+    message_sid: str
+    status: str
+    ticket: str
+    custom_ticket: str
+    content_type: str
+    body: bytes = field(repr=False)
+    errors: Mapping[str, Sequence[str]]
+    notes: tuple[str, ...]
+    remote: str
+
+
+def add(conn: Connection, new: New) -> int:
+    """Keeps the event; its id."""
+    name = conn.dialect.name
+    done = ADD[name].run(conn, _values(new))
+    return int(done.lastrowid if name == "sqlite" else done.fetchone()[0])
+
+
+def routed(conn: Connection, event_id: int, keyword: str, notes: Sequence[str]) -> bool:
+    """An unrouted event has found its way. False: it is not unrouted, or no longer: somebody was quicker."""
+    values = {"id": event_id, "keyword": key(keyword), "notes": packed(notes)}
+    return ROUTED.run(conn, values).rowcount == 1
+
+
+def of_row(row: RowMapping) -> Event:
+    """All columns of the table as an event."""
+    values: dict[str, Any] = dict(row)
+    values |= {"errors": json.loads(values["errors"]), "notes": tuple(json.loads(values["notes"]))}
+    return Event(**values)
+
+
+def _values(new: New) -> dict[str, object]:
+    return {
+        "source": new.source,
+        "state": new.state,
+        "received_at": new.received_at,
+        "direction": plain(new.direction),
+        "phone": key(new.phone),
+        "number": key(new.number),
+        "keyword": key(new.keyword),
+        "message_sid": key(new.message_sid),
+        "status": key(new.status),
+        "ticket": key(new.ticket),
+        "custom_ticket": key(new.custom_ticket),
+        "content_type": plain(new.content_type or ""),
+        "body": new.body,
+        "errors": packed(new.errors),
+        "notes": packed(new.notes),
+        "remote": plain(new.remote),
+    }

@@ -1,0 +1,83 @@
+"""What goes wrong with a database, by who must act: nobody (again later), the other one, or the work itself."""
+
+from __future__ import annotations
+
+import sqlite3
+from enum import Enum
+
+import psycopg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+SQLITE_STORE = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_AUTH,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_MISUSE,
+    }
+)
+# PostgreSQL's classes: connection, authorisation, resources (disk full), operator, system, internal; and read only,
+# a lock not had in time, a table that is not there yet.
+POSTGRESQL_STORE = ("08", "28", "3D", "53", "57", "58", "XX", "25006", "55P03", "42P01", "42501")
+POSTGRESQL_CONFLICT = ("40001", "40P01")
+
+
+class StoreUnavailable(Exception):
+    """Not kept, or not known to be kept: ask again later. `reason` is for the log, never for a caller."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class WrongDatabase(Exception):
+    """The operator must act: this database cannot be used by this version. One sentence."""
+
+
+class Trouble(Enum):
+    STORE = "the database cannot do anything now"
+    CONFLICT = "another transaction stood in the way; once more"
+    WORK = "this piece of work is wrong, others are not"
+
+
+def judge(error: BaseException) -> Trouble:
+    """Whose trouble is it? Takes the drivers' errors, bare or as SQLAlchemy wraps them."""
+    if isinstance(error, StoreUnavailable | PoolTimeout):
+        return Trouble.STORE
+    if isinstance(error, DBAPIError):
+        return Trouble.STORE if error.connection_invalidated else judge(error.orig or Exception())
+    if isinstance(error, sqlite3.Error):
+        return _sqlite(error)
+    return _postgresql(error) if isinstance(error, psycopg.Error) else Trouble.WORK
+
+
+def _sqlite(error: sqlite3.Error) -> Trouble:
+    # There is no code where the driver itself complains: "Cannot operate on a closed database".
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
+    return Trouble.STORE if code & 0xFF in SQLITE_STORE or str(error).startswith("no such table") else Trouble.WORK
+
+
+def _postgresql(error: psycopg.Error) -> Trouble:
+    if error.sqlstate is None:  # the connection's own: lost, closed
+        return Trouble.STORE if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) else Trouble.WORK
+    if error.sqlstate in POSTGRESQL_CONFLICT:
+        return Trouble.CONFLICT
+    return Trouble.STORE if error.sqlstate.startswith(POSTGRESQL_STORE) else Trouble.WORK
+
+
+def reason(error: BaseException) -> str:
+    """One line for the log, without values: a driver's DETAIL lines quote rows."""
+    said = getattr(error, "orig", None) or error
+    first = (str(said).splitlines() or [""])[0]
+    return first or type(said).__name__

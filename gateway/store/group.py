@@ -1,0 +1,166 @@
+"""Group commit: the work of many in one transaction, one sync of the disk for all.
+
+A piece of work may be run more than once, each time in a fresh transaction; only its last run counts. So it does
+nothing but talk to its connection, and never swallows what the database says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from gateway.store.failures import StoreUnavailable, Trouble, judge, reason
+from gateway.store.lanes import hold_first
+
+TRIES = 5
+"""At work of which the database says that another transaction stood in its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    run: Callable[[Connection], Any]
+    lanes: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Committed, with an answer; or not, with an error."""
+
+    answer: Any = None
+    error: BaseException | None = None
+
+
+class Group:
+    """Commits groups over one connection, which it keeps, and replaces when it is broken. For one thread.
+
+    `is_current` tells whether a kept connection is still good: asked before each transaction, so it is quick.
+    """
+
+    def __init__(self, engine: Engine, is_current: Callable[[Connection], bool]) -> None:
+        self._engine = engine
+        self._is_current = is_current
+        self._conn: Connection | None = None
+
+    def commit(self, group: Sequence[Work]) -> list[Done]:
+        """What became of each, in order. Never raises; work that is wrong spoils nobody else's."""
+        try:
+            return self._together(group)
+        except BaseException as error:
+            failure = error
+        if judge(failure) is Trouble.WORK and len(group) > 1:
+            try:
+                return self._apart(group)
+            except BaseException as error:
+                failure = error
+        if judge(failure) is Trouble.CONFLICT or (judge(failure) is Trouble.WORK and len(group) > 1):
+            return self._one_by_one(group)
+        return [_failed(failure) for _ in group]
+
+    def close(self) -> None:
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            with contextlib.suppress(Exception):
+                conn.close()
+
+    def _together(self, group: Sequence[Work]) -> list[Done]:
+        conn = self._begin(group)
+        try:
+            done = [Done(work.run(conn)) for work in group]
+        except BaseException as error:
+            self._abandon(conn, error)
+            raise
+        self._finish(conn)
+        return done
+
+    def _apart(self, group: Sequence[Work]) -> list[Done]:
+        """Still one commit, but each behind a savepoint of its own."""
+        conn = self._begin(group)
+        try:
+            done = [_saved(conn, work) for work in group]
+        except BaseException as error:
+            self._abandon(conn, error)
+            raise
+        self._finish(conn)
+        return done
+
+    def _one_by_one(self, group: Sequence[Work]) -> list[Done]:
+        """Nobody waits here for a second lock with a first in hand, so sooner or later each gets through."""
+        done: list[Done] = []
+        for work in group:
+            done.append(self._alone(work))
+            if isinstance(done[-1].error, StoreUnavailable):
+                return done + [_failed(done[-1].error) for _ in group[len(done) :]]
+        return done
+
+    def _alone(self, work: Work) -> Done:
+        for _ in range(TRIES):
+            try:
+                return self._together([work])[0]
+            except BaseException as error:
+                if judge(error) is not Trouble.CONFLICT:
+                    return _failed(error)
+        return Done(error=StoreUnavailable(f"other transactions stood in the way {TRIES} times"))
+
+    def _begin(self, group: Sequence[Work]) -> Connection:
+        conn = self._connection()
+        try:
+            conn.begin()
+            hold_first(conn, {lane for work in group for lane in work.lanes})
+        except BaseException as error:
+            self._abandon(conn, error)
+            raise
+        return conn
+
+    def _connection(self) -> Connection:
+        if self._conn is not None and not self._is_current(self._conn):
+            self._drop()
+        if self._conn is None:
+            self._conn = self._engine.connect()
+        return self._conn
+
+    def _finish(self, conn: Connection) -> None:
+        try:
+            conn.commit()
+        except BaseException as error:
+            self._abandon(conn, error)
+            if judge(error) is Trouble.CONFLICT:
+                raise
+            # Done or not, nobody knows: it must not be run again, and its callers must not be told that it is kept.
+            raise StoreUnavailable(f"commit: {reason(error)}") from None
+
+    def _abandon(self, conn: Connection, error: BaseException) -> None:
+        try:
+            conn.rollback()
+        except Exception:
+            self._drop()
+        if judge(error) is Trouble.STORE:
+            self._drop()
+
+    def _drop(self) -> None:
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            with contextlib.suppress(Exception):
+                conn.invalidate()
+                conn.close()
+
+
+def _saved(conn: Connection, work: Work) -> Done:
+    savepoint = conn.begin_nested()
+    try:
+        answer = work.run(conn)
+        savepoint.commit()
+    except BaseException as error:
+        if judge(error) is not Trouble.WORK:
+            raise
+        savepoint.rollback()
+        return Done(error=error)
+    return Done(answer)
+
+
+def _failed(error: BaseException) -> Done:
+    """Each waiter raises its error in its own thread, so each gets one of its own."""
+    return Done(error=error if judge(error) is Trouble.WORK else StoreUnavailable(reason(error)))

@@ -1,0 +1,36 @@
+"""Brings a database to this version's tables: under a lock, in one transaction, as often as one likes."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from gateway.store.failures import WrongDatabase
+
+_ONE_AT_A_TIME = threading.Lock()  # Alembic's context is one for the process
+
+
+def upgrade(conn: Connection) -> None:
+    """Runs what is missing, in the transaction of `conn`. `WrongDatabase`: a newer version of the gateway made it."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = conn
+    with _ONE_AT_A_TIME:
+        _refuse_newer(conn, ScriptDirectory.from_config(config))
+        command.upgrade(config, "head")
+
+
+def _refuse_newer(conn: Connection, script: ScriptDirectory) -> None:
+    known = {revision.revision for revision in script.walk_revisions()}
+    strange = set(MigrationContext.configure(conn).get_current_heads()) - known
+    if strange:
+        raise WrongDatabase(
+            f"This database was made by a newer version of the gateway (its tables are of revision {min(strange)}, "
+            f"this version knows them up to {script.get_current_head()}): install that version, or restore a backup."
+        )

@@ -1,0 +1,124 @@
+"""How things stand: what was taken in, and for each endpoint what is owed, what is dead, and how it answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, literal_column, select
+
+from gateway.store.statement import Statement
+from gateway.store.tables import events
+
+# Pending deliveries stand in one of two small indices: what is due some time, and what is behind that.
+PENDING = Statement(
+    """
+    SELECT endpoint, count(*), min(id) FROM deliveries WHERE due IS NOT NULL GROUP BY endpoint
+    UNION ALL
+    SELECT endpoint, count(*), min(id) FROM deliveries WHERE standing = 'behind' GROUP BY endpoint
+    """
+)
+CREATED = Statement("SELECT created_at FROM deliveries WHERE id = :id")
+DEAD = Statement(
+    "SELECT endpoint, count(*) FROM deliveries WHERE state = 'dead' AND settled_at IS NOT NULL GROUP BY endpoint"
+)
+LAST = Statement(
+    """
+    SELECT finished_at, outcome, times FROM attempts
+     WHERE endpoint = :endpoint AND finished_at IS NOT NULL ORDER BY started_at DESC LIMIT 1
+    """
+)
+FAILED = Statement(
+    """
+    SELECT finished_at, sentence FROM attempts
+     WHERE endpoint = :endpoint AND outcome IN ('again', 'dead') ORDER BY started_at DESC LIMIT 1
+    """
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointState:
+    """Times are epoch seconds; None: not yet, or not any more."""
+
+    endpoint: str
+    pending: int = 0
+    oldest: float | None = None
+    """When the oldest of the pending was owed."""
+    dead: int = 0
+    last_at: float | None = None
+    last_outcome: str | None = None
+    last_latency: float | None = None
+    """Milliseconds that the last attempt took in all."""
+    last_error: str | None = None
+    last_error_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    events: Mapping[str, int]
+    """State → how many were received since the time asked for."""
+    endpoints: tuple[EndpointState, ...]
+
+    @property
+    def owed(self) -> int:
+        return sum(one.pending for one in self.endpoints)
+
+    @property
+    def dead(self) -> int:
+        return sum(one.dead for one in self.endpoints)
+
+    @property
+    def oldest(self) -> float | None:
+        return min((one.oldest for one in self.endpoints if one.oldest is not None), default=None)
+
+
+def overview(conn: Connection, since: float, configured: Iterable[str] = ()) -> Overview:
+    """`configured` endpoints, and whatever else has something owed or dead (taken out of the file since, say)."""
+    pending, dead = _pending(conn), {row[0]: row[1] for row in DEAD.run(conn).fetchall()}
+    names = sorted({*configured, *pending, *dead})
+    return Overview(
+        _events(conn, since),
+        tuple(_endpoint(conn, name, *pending.get(name, (0, None)), dead.get(name, 0)) for name in names),
+    )
+
+
+def _events(conn: Connection, since: float) -> dict[str, int]:
+    """By two indices: how many in all, and how many of each state that is not the usual one."""
+    column = events.c
+    recent = column.received_at >= since
+    unusual = column.state != literal_column("'accepted'")
+    query = select(column.state, func.count()).where(recent, unusual).group_by(column.state)
+    counts = {row[0]: int(row[1]) for row in conn.execute(query)}
+    total = conn.scalar(select(func.count()).select_from(events).where(recent)) or 0
+    return {"accepted": total - sum(counts.values())} | counts
+
+
+def _pending(conn: Connection) -> dict[str, tuple[int, float | None]]:
+    """Endpoint → how many, and when the first of them was owed."""
+    found: dict[str, tuple[int, int]] = {}
+    for endpoint, count, first in PENDING.run(conn).fetchall():
+        others, other_first = found.get(endpoint, (0, first))
+        found[endpoint] = (others + count, min(first, other_first))
+    return {name: (count, _created(conn, first)) for name, (count, first) in found.items()}
+
+
+def _created(conn: Connection, delivery: int) -> float | None:
+    row = CREATED.run(conn, {"id": delivery}).fetchone()
+    return float(row[0]) if row else None
+
+
+def _endpoint(conn: Connection, name: str, pending: int, oldest: float | None, dead: int) -> EndpointState:
+    last_at, outcome, times = LAST.run(conn, {"endpoint": name}).fetchone() or (None, None, "{}")
+    error_at, error = FAILED.run(conn, {"endpoint": name}).fetchone() or (None, None)
+    return EndpointState(
+        endpoint=name,
+        pending=pending,
+        oldest=oldest,
+        dead=dead,
+        last_at=last_at,
+        last_outcome=outcome,
+        last_latency=json.loads(times).get("total"),
+        last_error=error,
+        last_error_at=error_at,
+    )

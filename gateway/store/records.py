@@ -1,0 +1,157 @@
+"""What people look at: the overview, the search, one event whole, the dead letters. Nothing here changes anything.
+
+All take a reader's connection (``with store.reader() as conn``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, select
+
+from gateway.store import events
+from gateway.store.overview import EndpointState, Overview, overview
+from gateway.store.search import FARTHEST, MOST, PREVIEW, Found, Page, Search, search
+from gateway.store.spelling import pairs, plain
+from gateway.store.tables import attempts as attempts_table
+from gateway.store.tables import deliveries as deliveries_table
+from gateway.store.tables import events as events_table
+
+__all__ = [
+    "PREVIEW",
+    "Attempt",
+    "Delivery",
+    "EndpointState",
+    "Found",
+    "Overview",
+    "Page",
+    "Search",
+    "Whole",
+    "deliveries",
+    "delivery",
+    "overview",
+    "search",
+    "whole",
+]
+
+LARGEST = 2**63 - 1
+"""No database has an id above it, nor lets it be asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One POST of a delivery. `outcome` None: in flight; ``unknown``: it was cut off, and may have arrived."""
+
+    number: int
+    endpoint: str
+    owner: str
+    started_at: float
+    finished_at: float | None
+    outcome: str | None
+    sentence: str | None
+    status: int | None
+    answer_headers: tuple[tuple[str, str], ...]
+    answer_body: bytes = field(repr=False)
+    times: Mapping[str, float]
+    """Milliseconds."""
+    diagnosis: tuple[str, ...]
+    late: bool
+    """It ended after its lease: recorded, not applied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One body owed to one endpoint. In a list `body` and `attempts` are empty."""
+
+    id: int
+    delivery_id: str
+    event_id: int
+    endpoint: str
+    kind: str
+    lane: str
+    state: str
+    standing: str | None
+    """``behind``, ``head`` or ``released``; None when settled."""
+    due: float | None
+    owner: str | None
+    """Who has the lease: then an attempt is in flight until `due` at the latest."""
+    attempts_made: int
+    tries: int
+    content_type: str
+    """Empty: the format cannot say it, there is nothing to replay."""
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = field(default=b"", repr=False)
+    notes: tuple[str, ...]
+    last_error: str | None
+    created_at: float
+    settled_at: float | None
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What came in, what it became, and every attempt."""
+
+    event: events.Event
+    deliveries: tuple[Delivery, ...]
+
+
+def whole(conn: Connection, event_id: int) -> Whole | None:
+    """One event with everything that belongs to it; None: there is none (any more)."""
+    if not 0 < event_id <= LARGEST:
+        return None
+    row = conn.execute(select(events_table).where(events_table.c.id == event_id)).mappings().one_or_none()
+    if row is None:
+        return None
+    return Whole(events.of_row(row), _deliveries(conn, deliveries_table.c.event_id == event_id))
+
+
+def delivery(conn: Connection, delivery_id: str) -> Delivery | None:
+    """One delivery with its attempts, by the id that its receiver saw."""
+    found = _deliveries(conn, deliveries_table.c.delivery_id == plain(delivery_id))
+    return found[0] if found else None
+
+
+def deliveries(
+    conn: Connection, state: str, endpoint: str | None = None, *, limit: int = 50, offset: int = 0
+) -> list[Delivery]:
+    """Settled deliveries (``dead``, ``succeeded``) of one endpoint or all, those settled last first."""
+    columns = [column for column in deliveries_table.c if column.name != "body"]
+    settled = deliveries_table.c.settled_at
+    query = select(*columns).where(deliveries_table.c.state == plain(state), settled.is_not(None))
+    if endpoint is not None:
+        query = query.where(deliveries_table.c.endpoint == plain(endpoint))
+    query = query.order_by(settled.desc(), deliveries_table.c.id.desc())
+    rows = conn.execute(query.limit(min(max(limit, 1), MOST)).offset(min(max(offset, 0), FARTHEST)))
+    return [_delivery(row, ()) for row in rows]
+
+
+def _deliveries(conn: Connection, which: ColumnElement[bool]) -> tuple[Delivery, ...]:
+    rows = conn.execute(select(deliveries_table).where(which).order_by(deliveries_table.c.id)).all()
+    made = _attempts(conn, [row.id for row in rows])
+    return tuple(_delivery(row, made.get(row.id, ())) for row in rows)
+
+
+def _attempts(conn: Connection, ids: Sequence[int]) -> dict[int, list[Attempt]]:
+    table = attempts_table
+    query = select(table).where(table.c.delivery_id.in_(ids)).order_by(table.c.delivery_id, table.c.number)
+    made: dict[int, list[Attempt]] = {}
+    for row in conn.execute(query):
+        made.setdefault(row.delivery_id, []).append(_attempt(row))
+    return made
+
+
+def _delivery(row: Row[Any], made: Sequence[Attempt]) -> Delivery:
+    values = dict(row._mapping)
+    values |= {"headers": pairs(row.headers), "notes": tuple(json.loads(row.notes))}
+    return Delivery(**values | {"attempts_made": row.attempts, "attempts": tuple(made)})
+
+
+def _attempt(row: Row[Any]) -> Attempt:
+    values = dict(row._mapping)
+    del values["delivery_id"]
+    values |= {"times": json.loads(row.times), "diagnosis": tuple(json.loads(row.diagnosis))}
+    return Attempt(**values | {"answer_headers": pairs(row.answer_headers)})

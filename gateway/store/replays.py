@@ -1,0 +1,108 @@
+"""Replays: settled deliveries are put back into the outbox, each to its place in its lane, paced.
+
+A reader finds them first, the writer puts them back in small transactions after: a hundred thousand dead letters must
+not hold up the callbacks that come in meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from sqlalchemy import ColumnElement, Connection, select
+
+from gateway.store import tables
+from gateway.store.lanes import hold
+from gateway.store.spelling import plain
+from gateway.store.statement import Statement
+
+if TYPE_CHECKING:
+    from gateway.store import Store
+
+PAGE = 200
+_COLUMN = tables.deliveries.c
+
+_HEAD = "EXISTS (SELECT 1 FROM deliveries h WHERE h.standing = 'head' AND h.lane = deliveries.lane)"
+# What was never given a body (its format cannot say it) has none to send.
+PUT_BACK = Statement(
+    f"""
+    UPDATE deliveries SET state = 'pending', tries = 0, settled_at = NULL,
+           standing = CASE WHEN {_HEAD} THEN 'behind' ELSE 'head' END,
+           due = CASE WHEN {_HEAD} THEN NULL ELSE CAST(:due AS double precision) END
+     WHERE id = :id AND state = :state AND content_type <> ''
+    """  # noqa: S608
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """Which deliveries; what is None does not matter."""
+
+    state: Literal["dead", "succeeded"] = "dead"
+    endpoint: str | None = None
+    since: float | None = None
+    """Settled at this time or later."""
+    until: float | None = None
+    """Settled before this time."""
+    event_id: int | None = None
+    delivery_ids: Sequence[str] | None = None
+    """As a person ticks them off: some hundreds at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    id: int
+    lane: str
+
+
+def replay_all(store: Store, which: Replay, now: float, pace: float) -> int:
+    """Puts all of these back, in the order they were owed; how many. `pace`: seconds from one to the next."""
+    with store.reader() as conn:
+        ids = find(conn, which)
+    done = 0
+    for start in range(0, len(ids), PAGE):
+        with store.reader() as conn:
+            found = lanes_of(conn, ids[start : start + PAGE])
+        work = partial(replay, found=found, state=which.state, now=now + done * pace, pace=pace)
+        done += store.writer.write(work, lanes=[one.lane for one in found])
+    return done
+
+
+def replay(conn: Connection, found: Sequence[Found], *, state: str, now: float, pace: float) -> int:
+    """Work for the writer, handed in with the lanes: puts these back; how many.
+
+    One that is no longer `state` was put back by somebody else, or swept away, and is left alone.
+    """
+    hold(conn, [one.lane for one in found])
+    count = 0
+    for one in sorted(found, key=lambda one: one.id):
+        count += PUT_BACK.run(conn, {"id": one.id, "state": state, "due": now + count * pace}).rowcount
+    return count
+
+
+def find(conn: Connection, which: Replay) -> list[int]:
+    """Their row ids, the first owed first."""
+    return list(conn.scalars(select(_COLUMN.id).where(*_conditions(which)).order_by(_COLUMN.id)))
+
+
+def lanes_of(conn: Connection, ids: Sequence[int]) -> list[Found]:
+    rows = conn.execute(select(_COLUMN.id, _COLUMN.lane).where(_COLUMN.id.in_(ids)))
+    return [Found(row.id, row.lane) for row in rows]
+
+
+def _conditions(which: Replay) -> Iterator[ColumnElement[bool]]:
+    yield _COLUMN.state == which.state
+    yield _COLUMN.settled_at.is_not(None)  # says to the planner that the index on settled ones will do
+    yield _COLUMN.content_type != ""
+    if which.endpoint is not None:
+        yield _COLUMN.endpoint == plain(which.endpoint)
+    if which.since is not None:
+        yield _COLUMN.settled_at >= which.since
+    if which.until is not None:
+        yield _COLUMN.settled_at < which.until
+    if which.event_id is not None:
+        yield _COLUMN.event_id == which.event_id
+    if which.delivery_ids is not None:
+        yield _COLUMN.delivery_id.in_([plain(one) for one in which.delivery_ids])

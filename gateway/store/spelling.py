@@ -1,0 +1,43 @@
+"""What may stand in a text column, and how it is written there.
+
+Columns are for finding; what came, byte for byte, is the event's body. So a column may lose what no database takes
+(NUL, half a surrogate pair) and may be shortened where an index would burst: a caller can send a megabyte of ticket.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+
+LONGEST_KEY = 200
+"""Bytes. PostgreSQL's indices take 2,704 a row, in which a URL may stand beside."""
+
+
+def plain(text: str) -> str:
+    """The text without what a database refuses."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def key(text: str) -> str:
+    """The text as it stands in an indexed column. Different texts stay different: a long one ends in its digest."""
+    text = plain(text)
+    if len(text) * 4 <= LONGEST_KEY or len(data := text.encode()) <= LONGEST_KEY:
+        return text
+    return f"{data[: LONGEST_KEY - 70].decode(errors='ignore')}…{hashlib.sha256(data).hexdigest()}"
+
+
+def packed(value: Sequence[object] | Mapping[str, object]) -> str:
+    """JSON in ASCII: escapes carry what text columns cannot."""
+    if not value:
+        return "{}" if isinstance(value, Mapping) else "[]"
+    return _ENCODE(value)
+
+
+def pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """`packed` headers back into ordered pairs."""
+    return tuple((name, value) for name, value in json.loads(text)) if text != "[]" else ()

@@ -1,0 +1,169 @@
+"""The tables. Times are seconds since 1970 (UTC) as floats; columns said to be JSON hold ASCII text.
+
+Each index costs every callback a few microseconds and a page of the log, so each has its reader named beside it.
+The migrations make exactly this: a test compares them on both databases.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+# SQLite numbers rows by itself only in a column of the very type INTEGER.
+Id = BigInteger().with_variant(Integer(), "sqlite")
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("source", Text, nullable=False),  # carrierx, legacy-callback, legacy-status
+    Column("state", Text, nullable=False),  # accepted, duplicate, stale, unrouted, refused
+    Column("received_at", Double, nullable=False),
+    Column("direction", Text, nullable=False),
+    Column("phone", Text, nullable=False),
+    Column("number", Text, nullable=False),
+    Column("keyword", Text, nullable=False),
+    Column("message_sid", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("ticket", Text, nullable=False),
+    Column("custom_ticket", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # as it came, credentials blanked
+    Column("errors", Text, nullable=False),  # JSON: {field: [fault]}
+    Column("notes", Text, nullable=False),  # JSON: [sentence]
+    Column("remote", Text, nullable=False),  # the address that called
+    sqlite_autoincrement=True,  # an id is never given twice, not even after all events were swept away
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("delivery_id", Text, nullable=False),  # UUID, the same on every attempt
+    Column("event_id", Id, ForeignKey("events.id"), nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # a wire format's name
+    Column("lane", Text, nullable=False),
+    Column("state", Text, nullable=False),  # pending, succeeded, dead
+    Column("standing", Text),  # in its lane: behind, head, released; null when settled
+    # THE claim column, when it may be claimed next. Behind, settled: null. Head, released: the time due; while
+    # leased, the end of the lease, so that a lease that ran out is claimable by itself.
+    Column("due", Double),
+    Column("owner", Text),  # who has the lease
+    Column("attempts", Integer, nullable=False),  # ever made
+    Column("tries", Integer, nullable=False),  # made since it was owed or replayed
+    Column("content_type", Text, nullable=False),  # empty: there is no body to send (the format cannot say it)
+    Column("headers", Text, nullable=False),  # JSON: [[name, value]]
+    Column("body", LargeBinary, nullable=False),
+    Column("notes", Text, nullable=False),  # JSON: [sentence]
+    Column("last_error", Text),
+    Column("created_at", Double, nullable=False),
+    Column("settled_at", Double),
+    sqlite_autoincrement=True,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("delivery_id", Id, ForeignKey("deliveries.id"), nullable=False),
+    Column("number", Integer, nullable=False),  # the delivery's n-th
+    Column("endpoint", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("finished_at", Double),
+    Column("outcome", Text),  # null: in flight; succeeded, again, dead, unknown
+    Column("sentence", Text),  # why it did not succeed
+    Column("status", Integer),
+    Column("answer_headers", Text, nullable=False),  # JSON: [[name, value]]
+    Column("answer_body", LargeBinary, nullable=False),  # the first 2 KB
+    Column("times", Text, nullable=False),  # JSON: {"total": milliseconds, …}
+    Column("diagnosis", Text, nullable=False),  # JSON: [sentence]
+    Column("late", Boolean, nullable=False),  # it ended after its lease: recorded, not applied
+    PrimaryKeyConstraint("delivery_id", "number"),
+)
+
+states = Table(
+    "states",
+    metadata,
+    Column("message_sid", Text, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("status", Text, nullable=False),  # the newest in the flow
+    Column("final", Boolean, nullable=False),
+    Column("seen", Text, nullable=False),  # JSON: every status that was noted
+    Column("updated_at", Double, nullable=False),
+    PrimaryKeyConstraint("message_sid", "recipient"),
+    sqlite_with_rowid=False,
+)
+
+tickets = Table(
+    "tickets",
+    metadata,
+    Column("number", Text, nullable=False),
+    Column("phone", Text, nullable=False),
+    Column("custom_ticket", Text, nullable=False),  # of the last message sent
+    Column("sent_at", Double, nullable=False),
+    PrimaryKeyConstraint("number", "phone"),
+    sqlite_with_rowid=False,
+)
+
+heartbeat = Table(
+    "heartbeat",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("at", Double, nullable=False),
+)
+
+
+def _partial(name: str, *columns: Column[object], where: str, unique: bool = False) -> Index:
+    condition = text(where)
+    return Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
+event, delivery, attempt = events.c, deliveries.c, attempts.c
+
+# The console's search, the newest first. Times come in order: the index on them only ever grows at its end.
+Index("ix_events_received_at", event.received_at)  # also the sweep
+Index("ix_events_number", event.number, event.received_at)
+_partial("ix_events_keyword", event.keyword, event.received_at, where="keyword <> ''")
+_partial("ix_events_state", event.state, event.received_at, where="state <> 'accepted'")
+Index("ix_events_phone", event.phone)
+_partial("ix_events_message_sid", event.message_sid, where="message_sid <> ''")
+_partial("ix_events_ticket", event.ticket, where="ticket <> ''")
+_partial("ix_events_custom_ticket", event.custom_ticket, where="custom_ticket <> ''")
+
+Index("ix_deliveries_delivery_id", delivery.delivery_id, unique=True)  # what a receiver's log names
+Index("ix_deliveries_event_id", delivery.event_id)  # one event whole; the sweep
+_partial("ix_deliveries_due", delivery.endpoint, delivery.due, where="due IS NOT NULL")  # claims
+_partial("ix_deliveries_head", delivery.lane, where="standing = 'head'", unique=True)  # one head a lane
+_partial("ix_deliveries_behind", delivery.endpoint, delivery.lane, delivery.id, where="standing = 'behind'")  # promotes
+# Dead letters, replays.
+_partial(
+    "ix_deliveries_settled", delivery.state, delivery.endpoint, delivery.settled_at, where="settled_at IS NOT NULL"
+)
+
+Index("ix_attempts_endpoint", attempt.endpoint, attempt.started_at)  # last latency
+_partial("ix_attempts_failed", attempt.endpoint, attempt.started_at, where="outcome IN ('again', 'dead')")  # last error
+
+Index("ix_states_updated_at", states.c.updated_at)  # the sweep
+Index("ix_tickets_sent_at", tickets.c.sent_at)  # the sweep

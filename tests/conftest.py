@@ -1,0 +1,83 @@
+"""Fixtures for all tests: databases of both kinds, a fresh one for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from gateway.store import Store
+from tests.postgresql_server import PostgresqlServer
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """One server for the whole run (for each worker of pytest-xdist); without PostgreSQL this is an error, no skip."""
+    server = PostgresqlServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgresql_tables(postgresql: PostgresqlServer) -> str:
+    """A database with the tables and nothing in them, to be copied: quicker than making them."""
+    name = postgresql.create()
+    with Store(postgresql.url(name)) as made:
+        made.migrate()
+    return name
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """Where a database file may be made."""
+    return f"sqlite:///{tmp_path / 'data' / 'gateway.db'}"
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PostgresqlServer) -> Iterator[str]:
+    """An empty database."""
+    name = postgresql.create()
+    yield postgresql.url(name)
+    postgresql.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A database without tables; a test that takes this runs once on each kind."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def sqlite_store(sqlite_url: str) -> Iterator[Store]:
+    """For tests that need some store, and do not care for its kind."""
+    with Store(sqlite_url) as made:
+        made.migrate()
+        yield made
+
+
+@pytest.fixture
+def postgresql_store(postgresql: PostgresqlServer, postgresql_tables: str) -> Iterator[Store]:
+    name = postgresql.create(postgresql_tables)
+    with Store(postgresql.url(name)) as made:
+        yield made
+    postgresql.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """A store with its tables; a test that takes this runs once on each kind."""
+    made: Store = request.getfixturevalue(f"{request.param}_store")
+    return made
+
+
+@pytest.fixture
+def another(store: Store) -> Iterator[Callable[[], Store]]:
+    """Opens the same database once more, as another process would."""
+    with ExitStack() as opened:
+        yield lambda: opened.enter_context(Store(store.url))

@@ -1,0 +1,104 @@
+"""Events and deliveries for the tests of the store, with what does not matter filled in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from sqlalchemy import text
+
+from gateway.store import Store, events, outbox
+from schemas.message import Body, CannotSay
+
+NOW = 1_800_000_000.0
+LEASE = 30.0
+
+EVENT = events.New(
+    source="carrierx",
+    state="accepted",
+    received_at=NOW,
+    direction="inbound",
+    phone="15551234567",
+    number="15162065919",
+    keyword="JOIN",
+    message_sid="5f4c0b36-0a2c-4b39-8f0e-9e8f6b1c1f11",
+    status="received",
+    content_type="application/json",
+    body=b'{"message": "JOIN"}',
+    remote="203.0.113.9",
+)
+BODY = Body(
+    content_type="application/x-www-form-urlencoded; charset=UTF-8",
+    data=b"phone=15551234567&message=JOIN",
+    headers=(("X-Message-Sid", "5f4c"), ("X-Message-Date", "2027-01-15T08:00:00.000Z")),
+    notes=("a character was written as ?",),
+)
+
+
+def add(store: Store, **fields: object) -> int:
+    """Keeps one event; its id."""
+    return store.writer.write(partial(events.add, new=replace(EVENT, **fields)))  # type: ignore[arg-type]
+
+
+def letter(lane: str = "crm|1", endpoint: str = "crm", body: Body | CannotSay = BODY) -> outbox.Owed:
+    return outbox.Owed(endpoint=endpoint, kind="legacy-callback", lane=lane, body=body)
+
+
+def owe(store: Store, *owed: outbox.Owed, now: float = NOW) -> list[str]:
+    """An event that owes these; their delivery_ids."""
+    event_id = add(store, received_at=now)
+    work = partial(outbox.owe, event_id=event_id, owed=owed, now=now)
+    return store.writer.write(work, lanes=[one.lane for one in owed])
+
+
+def claim(
+    store: Store, endpoint: str = "crm", *, slots: int = 100, now: float = NOW, owner: str = "worker"
+) -> list[outbox.Claimed]:
+    work = partial(outbox.claim, owner=owner, slots={endpoint: slots}, now=now, lease={endpoint: LEASE})
+    return store.writer.write(work)
+
+
+def settle(
+    store: Store,
+    claimed: outbox.Claimed,
+    outcome: outbox.Outcome = "succeeded",
+    *,
+    now: float = NOW,
+    due: float | None = None,
+    owner: str = "worker",
+) -> bool:
+    settled = outbox.Settled(
+        claimed=claimed,
+        outcome=outcome,
+        finished_at=now,
+        due=due,
+        sentence="" if outcome == "succeeded" else "It answered 500.",
+        status=200 if outcome == "succeeded" else 500,
+        answer_headers=(("Server", "Apache"),),
+        answer_body=b"ok",
+        times={"total": 12.5},
+        diagnosis=("A ColdFusion error page.",),
+    )
+    work = partial(outbox.settle, owner=owner, settled=settled, now=now)
+    return store.writer.write(work, lanes=(settled.lane,))
+
+
+def ids(claimed: Sequence[outbox.Claimed]) -> list[str]:
+    return [one.delivery_id for one in claimed]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Waits for what another thread is about to do, and nobody tells."""
+    give_up = threading.Event()
+    for _ in range(3000):
+        if condition():
+            return
+        give_up.wait(0.01)
+    raise AssertionError("it never came to that")
+
+
+def count(store: Store, table: str = "events") -> int:
+    with store.reader() as conn:
+        return int(conn.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())

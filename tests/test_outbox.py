@@ -1,0 +1,282 @@
+"""A delivery's life, on both databases."""
+
+from __future__ import annotations
+
+import uuid
+from functools import partial
+
+import pytest
+
+from gateway.store import Store, outbox, records
+from schemas.message import Body, CannotSay
+from tests.store_samples import BODY, LEASE, NOW, add, claim, ids, letter, owe, settle
+
+
+def one(store: Store, delivery_id: str) -> records.Delivery:
+    with store.reader() as conn:
+        found = records.delivery(conn, delivery_id)
+    assert found is not None
+    return found
+
+
+def due_endpoints(store: Store, now: float) -> list[str]:
+    with store.reader() as conn:
+        return outbox.due_endpoints(conn, now)
+
+
+def next_due(store: Store, now: float) -> float | None:
+    with store.reader() as conn:
+        return outbox.next_due(conn, now)
+
+
+def test_what_was_owed_is_claimed_byte_for_byte(store: Store) -> None:
+    [delivery_id] = owe(store, letter())
+    [claimed] = claim(store)
+    assert uuid.UUID(claimed.delivery_id).version == 7
+    assert claimed.delivery_id == delivery_id
+    assert (claimed.endpoint, claimed.kind, claimed.lane) == ("crm", "legacy-callback", "crm|1")
+    assert (claimed.content_type, claimed.headers, claimed.body) == (BODY.content_type, BODY.headers, BODY.data)
+    assert (claimed.number, claimed.tries, claimed.created_at) == (1, 1, NOW)
+    assert claimed.attempt_id == (claimed.id, 1)
+    assert one(store, delivery_id).notes == BODY.notes
+
+
+def test_bytes_of_any_value_and_none_at_all_survive(store: Store) -> None:
+    every = Body(content_type="text/plain", data=bytes(range(256)), headers=(("X-Odd", "é\0\ud800"),))
+    owe(store, letter("a", body=every), letter("b", body=Body(content_type="text/plain", data=b"")))
+    first, second = claim(store)
+    assert (first.body, first.headers, second.body) == (every.data, every.headers, b"")
+
+
+def test_a_claimed_delivery_is_not_claimed_again_before_its_lease_ends(store: Store) -> None:
+    owe(store, letter())
+    assert len(claim(store)) == 1
+    assert claim(store, now=NOW + LEASE - 0.1, owner="another") == []
+    [again] = claim(store, now=NOW + LEASE, owner="another")
+    assert again.number == 2
+
+
+def test_the_attempt_is_written_before_it_is_made_and_unknown_after_a_crash(store: Store) -> None:
+    [delivery_id] = owe(store, letter())
+    claim(store)
+    [attempt] = one(store, delivery_id).attempts
+    assert (attempt.number, attempt.owner, attempt.started_at) == (1, "worker", NOW)
+    assert (attempt.outcome, attempt.finished_at) == (None, None)
+    claim(store, now=NOW + LEASE, owner="another")
+    assert [made.outcome for made in one(store, delivery_id).attempts] == ["unknown", None]
+
+
+def test_success_settles(store: Store) -> None:
+    [delivery_id] = owe(store, letter())
+    [claimed] = claim(store)
+    assert settle(store, claimed, now=NOW + 1) is True
+    found = one(store, delivery_id)
+    assert (found.state, found.standing, found.due, found.owner) == ("succeeded", None, None, None)
+    assert (found.settled_at, found.last_error, found.attempts_made) == (NOW + 1, None, 1)
+    [attempt] = found.attempts
+    assert (attempt.outcome, attempt.status, attempt.sentence, attempt.late) == ("succeeded", 200, None, False)
+    assert (attempt.answer_headers, attempt.answer_body) == ((("Server", "Apache"),), b"ok")
+    assert (attempt.times, attempt.diagnosis) == ({"total": 12.5}, ("A ColdFusion error page.",))
+    assert claim(store, now=NOW + 10 * LEASE) == []
+
+
+def test_a_retry_is_due_when_it_was_said(store: Store) -> None:
+    [delivery_id] = owe(store, letter())
+    [claimed] = claim(store)
+    assert settle(store, claimed, "again", due=NOW + 5) is True
+    assert one(store, delivery_id).last_error == "It answered 500."
+    assert claim(store, now=NOW + 4.9) == []
+    [again] = claim(store, now=NOW + 5)
+    assert (again.delivery_id, again.number, again.tries) == (delivery_id, 2, 2)
+
+
+def test_a_retry_needs_a_time_and_nothing_else_has_one(store: Store) -> None:
+    owe(store, letter())
+    [claimed] = claim(store)
+    with pytest.raises(ValueError, match="only then"):
+        settle(store, claimed, "again")
+    with pytest.raises(ValueError, match="only then"):
+        settle(store, claimed, "dead", due=NOW)
+
+
+def test_a_lane_goes_one_after_another_in_order(store: Store) -> None:
+    first, second, third = (owe(store, letter("crm|1"))[0] for _ in range(3))
+    for expected in (first, second, third):
+        [claimed] = claim(store)
+        assert claimed.delivery_id == expected
+        assert claim(store, owner="another") == []
+        settle(store, claimed)
+    assert claim(store) == []
+
+
+def test_lanes_go_side_by_side(store: Store) -> None:
+    made = owe(store, letter("crm|1"), letter("crm|2"), letter("crm|3"))
+    assert sorted(ids(claim(store))) == sorted(made)
+
+
+def test_several_of_one_event_in_one_lane_keep_their_order(store: Store) -> None:
+    made = owe(store, letter("crm|1"), letter("crm|2"), letter("crm|1"), letter("crm|1"))
+    seen = []
+    while claimed := claim(store):
+        seen += ids(claimed)
+        for each in claimed:
+            settle(store, each)
+    assert [each for each in seen if each != made[1]] == [made[0], made[2], made[3]]
+
+
+def test_death_promotes_the_next_too(store: Store) -> None:
+    [first] = owe(store, letter())
+    [second] = owe(store, letter())
+    [claimed] = claim(store)
+    settle(store, claimed, "dead", now=NOW + 3)
+    assert one(store, first).state == "dead"
+    assert one(store, second).standing == "head"
+    assert ids(claim(store, now=NOW + 3)) == [second]
+
+
+def test_the_second_attempt_still_holds_up_its_lane_the_third_no_longer(store: Store) -> None:
+    [first] = owe(store, letter())
+    [second] = owe(store, letter())
+    [claimed] = claim(store)
+    settle(store, claimed, "again", due=NOW + 5)
+    assert claim(store, now=NOW + 4) == []
+    [claimed] = claim(store, now=NOW + 5)
+    settle(store, claimed, "again", due=NOW + 35, now=NOW + 5)
+    assert one(store, first).standing == "released"
+    assert ids(claim(store, now=NOW + 5)) == [second]
+    assert ids(claim(store, now=NOW + 35)) == [first, second]  # the second's lease ran out with that
+
+
+def test_a_released_one_and_its_lane_do_not_meet_again(store: Store) -> None:
+    owe(store, letter())
+    for due in (NOW, NOW + 1):
+        [claimed] = claim(store, now=due)
+        settle(store, claimed, "again", due=due + 1)
+    [released] = claim(store, now=NOW + 2)
+    [second] = owe(store, letter(), now=NOW + 2)
+    [third] = owe(store, letter(), now=NOW + 2)
+    settle(store, released, now=NOW + 3)
+    assert (one(store, second).standing, one(store, third).standing) == ("head", "behind")
+
+
+def test_who_lost_the_lease_is_heard_and_not_obeyed(store: Store) -> None:
+    [delivery_id] = owe(store, letter())
+    [lost] = claim(store)
+    [held] = claim(store, now=NOW + LEASE, owner="another")
+    assert settle(store, lost, "dead", now=NOW + LEASE + 1) is False
+    found = one(store, delivery_id)
+    assert (found.state, found.owner) == ("pending", "another")
+    assert [(made.outcome, made.late) for made in found.attempts] == [("dead", True), (None, False)]
+    assert settle(store, held, now=NOW + LEASE + 2, owner="another") is True
+
+
+def test_a_lease_lost_and_got_again_by_the_same_owner_is_another_lease(store: Store) -> None:
+    [delivery_id] = owe(store, letter())
+    [lost] = claim(store)
+    [held] = claim(store, now=NOW + LEASE)
+    assert settle(store, lost, "succeeded", now=NOW + LEASE) is False
+    assert one(store, delivery_id).state == "pending"
+    assert settle(store, held, now=NOW + LEASE) is True
+
+
+def test_settling_twice_is_late_the_second_time(store: Store) -> None:
+    owe(store, letter())
+    [claimed] = claim(store)
+    assert settle(store, claimed) is True
+    assert settle(store, claimed, "dead") is False
+
+
+def test_what_was_not_begun_is_given_back_uncounted(store: Store) -> None:
+    [delivery_id] = owe(store, letter())
+    claimed = claim(store)
+    work = partial(outbox.give_back, owner="worker", unbegun=claimed, due=NOW + 2)
+    assert store.writer.write(work) == 1
+    assert store.writer.write(work) == 0
+    found = one(store, delivery_id)
+    assert (found.attempts, found.attempts_made, found.tries, found.owner) == ((), 0, 0, None)
+    [again] = claim(store, now=NOW + 2)
+    assert again.number == 1
+
+
+def test_what_was_cut_off_is_let_go_counted_and_unknown(store: Store) -> None:
+    [delivery_id] = owe(store, letter())
+    claimed = claim(store)
+    work = partial(outbox.let_go, owner="worker", begun=claimed, due=NOW + 2)
+    assert store.writer.write(work) == 1
+    assert store.writer.write(work) == 0
+    assert [made.outcome for made in one(store, delivery_id).attempts] == ["unknown"]
+    [again] = claim(store, now=NOW + 2)
+    assert again.number == 2
+
+
+def test_nobody_gives_back_what_is_not_his(store: Store) -> None:
+    [delivery_id] = owe(store, letter())
+    lost = claim(store)
+    claim(store, now=NOW + LEASE, owner="another")
+    assert store.writer.write(partial(outbox.give_back, owner="worker", unbegun=lost, due=NOW)) == 0
+    assert store.writer.write(partial(outbox.let_go, owner="worker", begun=lost, due=NOW)) == 0
+    assert one(store, delivery_id).owner == "another"
+
+
+def test_slots_are_kept_and_the_longest_due_go_first(store: Store) -> None:
+    made = [owe(store, letter(f"crm|{turn}"), now=NOW - turn)[0] for turn in range(5)]
+    assert ids(claim(store, slots=2)) == [made[4], made[3]]
+    assert claim(store, slots=0) == []
+    assert claim(store, slots=-1) == []
+    assert ids(claim(store, slots=9)) == [made[2], made[1], made[0]]
+
+
+def test_each_endpoint_has_its_own_slots_and_lease(store: Store) -> None:
+    owe(store, *(letter(f"{name}|{turn}", name) for name in ("a", "b", "c") for turn in range(3)))
+    work = partial(
+        outbox.claim, owner="worker", slots={"a": 2, "b": 1, "unheard": 9}, now=NOW, lease={"a": 10.0, "b": 20.0}
+    )
+    claimed = store.writer.write(work)
+    assert sorted(each.endpoint for each in claimed) == ["a", "a", "b"]
+    assert next_due(store, NOW) == NOW + 10
+
+
+def test_which_endpoints_have_something_due_and_when_the_next_has(store: Store) -> None:
+    assert (due_endpoints(store, NOW), next_due(store, NOW)) == ([], None)
+    owe(store, letter("late|1", "late"), now=NOW + 60)
+    owe(store, letter("b|1", "b"), letter("b|1", "b"), now=NOW - 1)
+    owe(store, letter("a|1", "a"), now=NOW)
+    assert (due_endpoints(store, NOW), next_due(store, NOW)) == (["b", "a"], NOW + 60)
+    claim(store, "a")
+    claim(store, "b")
+    assert (due_endpoints(store, NOW), next_due(store, NOW)) == ([], NOW + LEASE)
+    assert due_endpoints(store, NOW + 60) == ["a", "b", "late"]
+    assert next_due(store, NOW + 60) is None
+
+
+def test_what_a_format_cannot_say_is_dead_from_the_start_and_holds_up_nobody(store: Store) -> None:
+    dead, alive = owe(store, letter(body=CannotSay("No form has room for that.")), letter())
+    found = one(store, dead)
+    assert (found.state, found.last_error, found.content_type) == ("dead", "No form has room for that.", "")
+    assert ids(claim(store)) == [alive]
+    assert outbox.replay_all(store, outbox.Replay(), NOW, 0.0) == 0
+
+
+def test_an_event_may_owe_nothing(store: Store) -> None:
+    event_id = add(store)
+    assert store.writer.write(partial(outbox.owe, event_id=event_id, owed=[], now=NOW)) == []
+
+
+def test_a_lane_of_any_length_and_of_odd_characters_is_one_lane(store: Store) -> None:
+    long, odd = "x" * 5000, "crm|\0\ud800é\n"
+    for lane in (long, odd, long + "y"):
+        owe(store, letter(lane), letter(lane))
+    claimed = claim(store)
+    assert len(claimed) == 3
+    for each in claimed:
+        settle(store, each)
+    assert len(claim(store)) == 3
+
+
+def test_an_endpoint_may_be_a_long_url(store: Store) -> None:
+    url = "https://example.com/" + "q" * 2028
+    owe(store, letter("x" * 300, url), letter("x" * 300, url))
+    [claimed] = claim(store, url)
+    assert claimed.endpoint == url
+    settle(store, claimed)
+    assert [each.endpoint for each in claim(store, url)] == [url]

@@ -1,0 +1,99 @@
+"""Dead letters put back, on both databases."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from gateway.store import Store, outbox, records, replays
+from tests.store_samples import NOW, claim, ids, letter, owe, settle
+
+
+def bury(store: Store, lane: str, endpoint: str = "crm", now: float = NOW) -> str:
+    [delivery_id] = owe(store, letter(lane, endpoint), now=now)
+    [claimed] = claim(store, endpoint, now=now)
+    settle(store, claimed, "dead", now=now)
+    return delivery_id
+
+
+def standings(store: Store, delivery_ids: list[str]) -> list[tuple[str | None, float | None]]:
+    with store.reader() as conn:
+        found = [records.delivery(conn, each) for each in delivery_ids]
+    return [(each.standing, each.due) for each in found if each]
+
+
+def test_the_dead_live_again_with_all_their_tries(store: Store) -> None:
+    dead = bury(store, "crm|1")
+    assert outbox.replay_all(store, outbox.Replay(), NOW + 60, 1.0) == 1
+    [claimed] = claim(store, now=NOW + 60)
+    assert (claimed.delivery_id, claimed.number, claimed.tries) == (dead, 2, 1)
+    assert outbox.replay_all(store, outbox.Replay(), NOW + 60, 1.0) == 0
+
+
+def test_they_are_paced_each_lane_on_its_own(store: Store) -> None:
+    dead = [bury(store, f"crm|{turn}") for turn in range(3)]
+    assert outbox.replay_all(store, outbox.Replay(), NOW, 0.5) == 3
+    assert standings(store, dead) == [("head", NOW), ("head", NOW + 0.5), ("head", NOW + 1)]
+
+
+def test_pacing_goes_on_over_many_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replays, "PAGE", 2)
+    dead = [bury(store, f"crm|{turn}") for turn in range(5)]
+    assert outbox.replay_all(store, outbox.Replay(), NOW, 1.0) == 5
+    assert standings(store, dead) == [("head", NOW + turn) for turn in range(5)]
+
+
+def test_within_a_lane_the_order_is_the_old_one(store: Store) -> None:
+    dead = [bury(store, "crm|1") for _ in range(3)]
+    outbox.replay_all(store, outbox.Replay(), NOW, 1.0)
+    assert [standing for standing, _ in standings(store, dead)] == ["head", "behind", "behind"]
+    for expected in dead:
+        [claimed] = claim(store)
+        assert claimed.delivery_id == expected
+        settle(store, claimed)
+
+
+def test_who_leads_a_lane_keeps_leading_it_and_the_old_come_next(store: Store) -> None:
+    dead = bury(store, "crm|1")
+    [head] = owe(store, letter())
+    [behind] = owe(store, letter())
+    outbox.replay_all(store, outbox.Replay(), NOW, 1.0)
+    for expected in (head, dead, behind):
+        [claimed] = claim(store)
+        assert claimed.delivery_id == expected
+        settle(store, claimed)
+
+
+def test_only_those_asked_for(store: Store) -> None:
+    crm = bury(store, "crm|1", "crm", NOW)
+    signup = bury(store, "signup|1", "signup", NOW + 10)
+    later = bury(store, "crm|2", "crm", NOW + 20)
+    with store.reader() as conn:
+        event_id = records.delivery(conn, later).event_id  # type: ignore[union-attr]
+        first, second, third = replays.find(conn, outbox.Replay())
+        assert replays.find(conn, outbox.Replay(endpoint="signup")) == [second]
+        assert replays.find(conn, outbox.Replay(since=NOW + 10)) == [second, third]
+        assert replays.find(conn, outbox.Replay(until=NOW + 10)) == [first]
+        assert replays.find(conn, outbox.Replay(event_id=event_id)) == [third]
+        assert replays.find(conn, outbox.Replay(delivery_ids=[crm, signup, "no\0ne"])) == [first, second]
+        assert replays.find(conn, outbox.Replay(state="succeeded")) == []
+
+
+def test_what_succeeded_can_be_sent_once_more(store: Store) -> None:
+    [delivery_id] = owe(store, letter())
+    settle(store, claim(store)[0])
+    assert outbox.replay_all(store, outbox.Replay(), NOW, 0.0) == 0
+    assert outbox.replay_all(store, outbox.Replay(state="succeeded", delivery_ids=[delivery_id]), NOW, 0.0) == 1
+    assert ids(claim(store)) == [delivery_id]
+
+
+def test_what_somebody_else_put_back_meanwhile_is_left_alone(store: Store) -> None:
+    dead = bury(store, "crm|1")
+    with store.reader() as conn:
+        found = replays.lanes_of(conn, replays.find(conn, outbox.Replay()))
+    outbox.replay_all(store, outbox.Replay(), NOW, 0.0)
+    [claimed] = claim(store)
+    work = partial(outbox.replay, found=found, state="dead", now=NOW, pace=0.0)
+    assert store.writer.write(work, lanes=["crm|1"]) == 0
+    assert (claimed.delivery_id, settle(store, claimed)) == (dead, True)
