@@ -1,0 +1,131 @@
+"""Where the platforms call. 200 means: it is on disk, with all that it owes."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+
+from flask import Blueprint, Response, json, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.sansio.response import Response as WSGIResponse
+
+from gateway import intake
+from gateway.store import StoreUnavailable
+from gateway.web.site import Site, site
+
+MAX_BODY = 1024 * 1024
+RETRY_AFTER = "5"
+_DIGITS = 5
+
+blueprint = Blueprint("callbacks", __name__)
+
+_PLACES = {
+    "/carrierx/callback": "carrierx",
+    "/legacy/callback": "legacy-callback",
+    "/legacy/status": "legacy-status",
+}
+
+
+def _register(path: str, format_name: str) -> None:
+    def receive(key: str = "") -> Response:
+        return _receive(format_name, key)
+
+    for rule in (path, f"{path}/<key>"):
+        blueprint.add_url_rule(
+            rule, format_name, receive, methods=["POST"], provide_automatic_options=False, strict_slashes=False
+        )
+
+
+for _path, _format in _PLACES.items():
+    _register(_path, _format)
+
+
+def _receive(format_name: str, key: str) -> Response:
+    """The checks that need no body, the body, and the answer for what became of it."""
+    here = site()
+    if not _is_ours(_candidates(key), here.settings.current.keys):
+        here.counts.refused.labels(format_name, "key").inc()
+        return _say(format_name, 403, {"key": ("Not one of the configured keys.",)})
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        here.counts.refused.labels(format_name, "encoding").inc()
+        return _say(format_name, 415, {"body": ("Content-Encoding other than identity is not taken.",)})
+    try:
+        # Before any parser of forms: it would drop the raw bytes, doubled names and bad charsets.
+        request.max_content_length = MAX_BODY
+        body = request.get_data(cache=False)
+    except RequestEntityTooLarge:
+        here.counts.refused.labels(format_name, "size").inc()
+        return _say(format_name, 413, {"body": (f"Larger than {MAX_BODY} bytes.",)})
+    return _keep(here, format_name, body)
+
+
+def _keep(here: Site, format_name: str, body: bytes) -> Response:
+    callback = intake.Callback(
+        format=format_name,
+        body=body,
+        content_type=request.headers.get("Content-Type"),
+        remote=request.remote_addr or "",
+        now=here.clock(),
+        hops=_hops(request.headers.get(intake.HOPS, "")),
+    )
+    try:
+        kept = intake.accept(callback, here.settings.current, here.store)
+    except StoreUnavailable as error:
+        here.log.error("store_unavailable", reason=str(error))
+        here.counts.refused.labels(format_name, "store").inc()
+        return _later(format_name)
+    here.counts.kept.labels(format_name, kept.state).inc()
+    here.log.info("callback_kept", format=format_name, state=kept.state, event_id=kept.event_id)
+    if kept.errors is not None:
+        return _say(format_name, 403 if kept.forbidden else 400, kept.errors)
+    if kept.state == "accepted":
+        here.ringer.ring()
+    return _kept(format_name)
+
+
+def _hops(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS else 0
+
+
+def _candidates(key: str) -> tuple[str, ...]:
+    """The key of the path, and the password of HTTP Basic."""
+    basic = request.authorization
+    return (key, (basic.password or "") if basic is not None and basic.type == "basic" else "")
+
+
+def _is_ours(candidates: Iterable[str], keys: Iterable[str]) -> bool:
+    """Every candidate against every key: a wrong one costs the same as a right one."""
+    known = [key.encode() for key in keys if key]
+    tried = [one.encode("utf-8", "surrogatepass") for one in candidates]
+    same = [hmac.compare_digest(one, key) for one in tried for key in known]
+    return any(same)
+
+
+def _kept(format_name: str) -> Response:
+    if format_name == "carrierx":
+        return Response("{}", 200, mimetype="application/json")
+    return Response("", 200, mimetype="text/plain")
+
+
+def _say(format_name: str, status: int, errors: dict[str, tuple[str, ...]]) -> Response:
+    """Every fault by name: JSON for CarrierX, lines of text for the keyword platform."""
+    if format_name == "carrierx":
+        return Response(json.dumps({"errors": errors}), status, mimetype="application/json")
+    lines = (f"{name}: {fault}\n" for name, faults in errors.items() for fault in faults)
+    return Response("".join(lines), status, mimetype="text/plain")
+
+
+def _later(format_name: str) -> Response:
+    """What every platform takes as "not now"."""
+    answer = _say(format_name, 503, {"gateway": ("It cannot be kept now. Please send it again.",)})
+    answer.headers["Retry-After"] = RETRY_AFTER
+    return answer
+
+
+@blueprint.errorhandler(Exception)
+def _accident(error: Exception) -> Response | WSGIResponse:
+    """A fault of ours, not the caller's: it is logged, and the caller asked to send it again."""
+    if isinstance(error, HTTPException):
+        return error.get_response()
+    site().log.error("callback_failed", exc_info=error)
+    return _later(_PLACES.get("/".join(request.path.split("/")[:3]), "legacy-callback"))

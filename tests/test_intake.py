@@ -1,0 +1,218 @@
+"""Keeping a callback and owing its deliveries, on both databases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from sqlalchemy import text as sql
+
+from gateway import intake
+from gateway.config import Config
+from gateway.store import Store, StoreUnavailable, records
+from tests import acme
+
+Accept = Callable[..., intake.Kept]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return acme.config(tmp_path)
+
+
+@pytest.fixture
+def accept(store: Store, config: Config) -> Accept:
+    def accepting(body: bytes, source: str = "carrierx", content_type: str | None = None, **more: Any) -> intake.Kept:
+        callback = intake.Callback(
+            format=source, body=body, content_type=content_type, remote="192.0.2.7", now=more.get("now", acme.NOW)
+        )
+        return intake.accept(callback, more.get("config", config), store)
+
+    return accepting
+
+
+def rows(store: Store, query: str) -> list[Any]:
+    with store.reader() as connection:
+        return list(connection.execute(sql(query)))
+
+
+def owed(store: Store) -> list[Any]:
+    return rows(store, "SELECT * FROM deliveries ORDER BY id")
+
+
+def kept(store: Store) -> list[Any]:
+    return rows(store, "SELECT * FROM events ORDER BY id")
+
+
+def form(delivery: Any) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(delivery.body.decode(), keep_blank_values=True).items()}
+
+
+def test_a_text_is_owed_in_both_formats(store: Store, accept: Accept) -> None:
+    assert accept(acme.text()).state == "accepted"
+    page, app = owed(store)
+    assert (page.endpoint, page.kind, page.state, page.standing) == ("page", "legacy-callback", "pending", "head")
+    assert form(page) == {
+        "title": "Summer sign-up",
+        "code": "12345",
+        "shortcode": "12345",
+        "message": "join é 🎉 &=+%",
+        "phone": "15162065515",
+        "carrier": "T-Mobile US",
+        "keyword": "JOIN",
+        "group": "Acme",
+        "custom_ticket": "",
+        "default_keyword": "ACME1234",
+    }
+    assert ["X-Message-Sid", "87a1ee29-1954-4a22-a243-be21711f28dd"] in json.loads(page.headers)
+    assert (app.endpoint, app.kind) == ("app", "carrierx") and json.loads(app.body)["to_did"] == "15162065919"
+
+
+def test_the_event_has_the_bytes_and_what_they_said(store: Store, accept: Accept) -> None:
+    accept(acme.text())
+    (event,) = kept(store)
+    assert bytes(event.body) == acme.text() and event.source == "carrierx" and event.remote == "192.0.2.7"
+    assert (event.phone, event.number, event.keyword) == ("15162065515", "15162065919", "JOIN")
+
+
+def test_a_keyword_callback_is_owed_as_json(store: Store, accept: Accept) -> None:
+    assert accept(acme.keyword_callback(), "legacy-callback").state == "accepted"
+    page, app = owed(store)
+    assert form(page)["custom_ticket"] == "order-7"
+    said = json.loads(app.body)
+    assert (said["from_did"], said["to_did"], said["status"]) == ("15162065515", "15162065919", "received")
+    assert said["legacy"]["group"] == "Acme" and said["date_created"] == "2026-11-20T09:30:00.000Z"
+    assert said["partner_sid"] == "66352290-bd20-4ed0-a403-8c00792f15b8"
+
+
+def test_the_same_text_again_is_sent_once(store: Store, accept: Accept) -> None:
+    assert [accept(acme.text()).state for _ in range(3)] == ["accepted", "duplicate", "duplicate"]
+    assert len(owed(store)) == 2 and len(kept(store)) == 3
+
+
+def test_the_same_keyword_callback_again_is_another_text(store: Store, accept: Accept) -> None:
+    assert [accept(acme.keyword_callback(), "legacy-callback").state for _ in range(2)] == ["accepted"] * 2
+    assert len(owed(store)) == 4
+
+
+def test_never_backwards(store: Store, accept: Accept) -> None:
+    said = ["queued", "sent", "queued", "delivered", "sent", "delivered", "queued", "undelivered", "strange"]
+    states = [accept(acme.update(status=word)).state for word in said]
+    expected = ["accepted", "accepted", "duplicate", "accepted", "duplicate", "duplicate", "duplicate", "accepted"]
+    assert states == [*expected, "stale"]
+
+
+def test_a_late_non_final_word_is_stale(store: Store, accept: Accept) -> None:
+    said = [accept(acme.update(status=word)).state for word in ("delivered", "sent", "queued")]
+    assert said == ["accepted", "stale", "stale"] and len(owed(store)) == 2
+
+
+def test_recipients_of_one_ticket_are_apart(store: Store, accept: Accept) -> None:
+    for recipient in ("15162065515", "15162065516"):
+        post = acme.status_post(ticket="f6ac6e90-4c38-4ba1-a8ce-25a911a422db", sendTo=recipient, status="Delivered")
+        assert accept(post, "legacy-status").state == "accepted"
+    assert len(owed(store)) == 4
+
+
+def test_a_group_gets_a_status_post_each(store: Store, accept: Accept) -> None:
+    group = ["17575000929", "17208200012", "15162065515"]
+    accept(acme.update(status="delivered", type="mms", group_recipients=group))
+    posts = [form(one)["sendTo"] for one in owed(store) if one.endpoint == "page"]
+    assert sorted(posts) == sorted(group)
+    assert [one.kind for one in owed(store)].count("carrierx") == 1
+
+
+def test_the_ticket_of_the_last_message_comes_back(store: Store, accept: Accept) -> None:
+    accept(acme.update(message_sid="newer", user_data="order-8", date_created="2026-11-20T09:29:55.000Z"))
+    accept(acme.update(user_data="order-7"))
+    accept(acme.text())
+    (page,) = [one for one in owed(store) if one.kind == "legacy-callback"]
+    assert form(page)["custom_ticket"] == "order-8"
+
+
+@pytest.mark.parametrize("body", [acme.text(to_did="15550001111"), acme.text(to_did="15162065900", message="nowhere")])
+def test_what_goes_nowhere_is_kept_as_unrouted(store: Store, accept: Accept, body: bytes) -> None:
+    assert accept(body).state == "unrouted" and not owed(store)
+
+
+def test_an_unrouted_text_is_routed_later(tmp_path: Path, store: Store, accept: Accept) -> None:
+    event_id = accept(acme.text(to_did="15550001111", message="hello")).event_id
+    with store.reader() as connection:
+        whole = records.whole(connection, event_id)
+    assert whole is not None
+    event = whole.event
+    assert not intake.reroute(event, acme.config(tmp_path), store)
+    more = '\n[[number]]\nnumber = "15550001111"\ncallback = ["page"]\n'
+    assert intake.reroute(event, acme.config(tmp_path, more=more), store)
+    assert not intake.reroute(event, acme.config(tmp_path, more=more), store)
+    assert [form(one)["message"] for one in owed(store)] == ["hello"] and kept(store)[0].state == "accepted"
+
+
+def test_updates_that_nobody_wants_are_accepted(store: Store, accept: Accept) -> None:
+    assert accept(acme.update(**{"from": "15162065900"})).state == "accepted" and not owed(store)
+
+
+@pytest.mark.parametrize(
+    ("source", "body"),
+    [("carrierx", b"[]"), ("carrierx", b""), ("legacy-callback", b"phone=1"), ("legacy-status", b"")],
+)
+def test_what_is_not_the_format_is_kept_as_refused(store: Store, accept: Accept, source: str, body: bytes) -> None:
+    found = accept(body, source)
+    assert found.state == "refused" and found.errors and not found.forbidden
+    (event,) = kept(store)
+    assert bytes(event.body) == body and json.loads(event.errors).keys() == found.errors.keys()
+
+
+LEGACY = '\n[legacy]\nuser_name = "acme"\npassword = "canary-password"\napi_key = "canary-key"\n'
+
+
+@pytest.mark.parametrize(
+    ("trio", "state"),
+    [
+        ({"user_name": "acme", "password": "canary-password", "api_key": "canary-key"}, "accepted"),
+        ({"user_name": "acme", "password": "canary-password", "api_key": "canary-wrong"}, "refused"),
+        ({"user_name": "acme", "password": "canary-password"}, "refused"),
+        ({}, "refused"),
+    ],
+)
+def test_credentials_are_checked_then_blanked(
+    tmp_path: Path, store: Store, accept: Accept, trio: dict[str, str], state: str
+) -> None:
+    found = accept(acme.keyword_callback(**trio), "legacy-callback", config=acme.config(tmp_path, more=LEGACY))
+    assert found.state == state and found.forbidden == (state == "refused")
+    assert all(b"canary" not in bytes(value) for row in (*kept(store), *owed(store)) for value in _texts(row))
+
+
+def test_status_posts_come_without_credentials(tmp_path: Path, accept: Accept) -> None:
+    config = acme.config(tmp_path, more=LEGACY)
+    assert accept(acme.status_post(), "legacy-status", config=config).state == "accepted"
+    wrong = acme.status_post(user_name="acme", password="canary-wrong", api_key="canary-key")
+    assert accept(wrong, "legacy-status", config=config).forbidden
+
+
+def _texts(row: Any) -> list[bytes]:
+    return [value.encode() if isinstance(value, str) else bytes(value or b"") for value in row if _is_text(value)]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, (str, bytes, memoryview))
+
+
+def test_a_full_disk_is_said_before_anything_is_done(
+    monkeypatch: pytest.MonkeyPatch, store: Store, accept: Accept
+) -> None:
+    monkeypatch.setattr(store, "has_room", lambda: False)
+    with pytest.raises(StoreUnavailable):
+        accept(acme.text())
+
+
+def test_order_is_that_of_the_acceptance(store: Store, accept: Accept) -> None:
+    for second in range(3):
+        accept(acme.text(message_sid=f"sid-{second}"), now=acme.NOW + timedelta(seconds=second))
+    lanes = rows(store, "SELECT standing FROM deliveries WHERE endpoint = 'page' ORDER BY id")
+    assert [row.standing for row in lanes] == ["head", "behind", "behind"]
