@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from gateway.store import Store
 
 
-def create_app(settings: Settings | None = None, store: Store | None = None, *, login_token: str | None = None) -> Flask:
+def create_app(
+    settings: Settings | None = None, store: Store | None = None, *, login_token: str | None = None
+) -> Flask:
     """The web half as a WSGI application, for any server.
 
     Without arguments it does what `gateway web` does: it reads the configuration that `GATEWAY_CONFIG` names

@@ -11,17 +11,13 @@ from pathlib import Path
 
 import click
 
-from gateway import intake, translation
+from gateway import translation
 from gateway.bell import Ringer
 from gateway.commands import config_option, read
 from gateway.config import Config
-from gateway.store import Store, StoreUnavailable, outbox, records
-from gateway.store.search import Search, search
+from gateway.rerouting import reroute_all
+from gateway.store import Store, StoreUnavailable, outbox
 from schemas import FORMATS, BadCallback, CannotSay, Manners, Receipt
-
-PACE = 0.02
-"""Seconds between two deliveries that are put back: 50 a second leave room for today's texts."""
-PAGE = 200
 
 _AGO = re.compile(r"(\d{1,6})\s*([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -102,33 +98,8 @@ def replay(endpoint: str | None, since: float | None, state: str, path: Path) ->
 
 def _replayed(store: Store, config: Config, endpoint: str | None, since: float | None, state: str) -> str:
     if state == "unrouted":
-        routed, left = _reroute(store, config, since)
+        routed, left = reroute_all(config, store, since)
         return f"Routed {routed}; {left} still go nowhere."
     which = outbox.Replay(state="succeeded" if state == "succeeded" else "dead", endpoint=endpoint, since=since)
-    count = outbox.replay_all(store, which, datetime.now(UTC).timestamp(), PACE)
-    return f"Put back {count}, one every {PACE:g} s."
-
-
-def _reroute(store: Store, config: Config, since: float | None) -> tuple[int, int]:
-    """How many of the unrouted go somewhere now, and how many still do not. The oldest first."""
-    routed = left = 0
-    for event_id in reversed(_unrouted(store, since)):
-        with store.reader() as connection:
-            whole = records.whole(connection, event_id)
-        if whole is not None and intake.reroute(whole.event, config, store):
-            routed += 1
-        else:
-            left += 1
-    return routed, left
-
-
-def _unrouted(store: Store, since: float | None) -> list[int]:
-    """The newest first."""
-    ids: list[int] = []
-    more = True
-    while more:
-        with store.reader() as connection:
-            page = search(connection, Search(state="unrouted", since=since), limit=PAGE, offset=len(ids))
-        ids += [found.event.id for found in page.found]
-        more = page.more
-    return ids
+    count = outbox.replay_all(store, which, datetime.now(UTC).timestamp(), outbox.PACE)
+    return f"Put back {count}, one every {outbox.PACE:g} s."

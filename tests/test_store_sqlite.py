@@ -178,6 +178,7 @@ def test_room_is_free_space(store: Store, monkeypatch: pytest.MonkeyPatch) -> No
     usage = namedtuple("usage", "total used free")
     assert store.has_room()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, sqlite.ROOM - 1))
+    monkeypatch.setattr(sqlite, "LOOK_EVERY", 0.0)
     assert not store.has_room()
     assert store.ready() is False
     assert add(store) == 1  # what was taken in can still be settled

@@ -343,3 +343,16 @@ def test_what_is_older_than_the_retention_is_swept(store: Store, settings: Setti
         until(lambda: "old" not in str(rows(store, "SELECT body FROM events")), "swept")
     (left,) = rows(store, "SELECT body FROM events")
     assert b"new" in bytes(left.body)
+
+
+def test_secrets_that_a_page_echoes_are_not_stored(store: Store, tmp_path: Path, page: Page, clock: Clock) -> None:
+    trio = 'credentials = { user_name = "acme", password = "canary-password", api_key = "canary-key" }'
+    settings = Settings.fixed(config(tmp_path, page, trio))
+    page.answer = lambda nth, form: (200, f"got {form['password']} and {form['api_key']}".encode())
+    text(store, settings, "hello")
+    with working(settings, store, clock):
+        until(lambda: states(store) == ["succeeded"], "delivered")
+    assert page.got[0][1]["password"] == "canary-password"
+    (attempt,) = rows(store, "SELECT answer_body FROM attempts")
+    assert b"got" in bytes(attempt.answer_body) and b"canary" not in bytes(attempt.answer_body)
+    assert b"canary" not in bytes(rows(store, "SELECT body FROM deliveries")[0].body)

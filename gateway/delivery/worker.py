@@ -25,6 +25,7 @@ from gateway.bell import Bell
 from gateway.config import Config, Endpoint, Settings
 from gateway.delivery.call import Post, request_for
 from gateway.delivery.diagnosis import diagnose
+from gateway.delivery.redaction import Redaction
 from gateway.delivery.transport import Answer, Request, Transport
 from gateway.store import Connection, Store, StoreUnavailable, outbox
 from gateway.store.retention import sweep
@@ -72,6 +73,7 @@ class Worker:
         self._flights: dict[tuple[int, int], _Flight] = {}
         self._busy: Counter[str] = Counter()
         self._settled: list[outbox.Settled] = []
+        self._redactions: dict[str, tuple[Endpoint, Redaction]] = {}
         self._look_at = 0.0
         self._sweep_at = 0.0
 
@@ -182,6 +184,7 @@ class Worker:
             total_ms=answer.times.total,
         )
         failed = outcome != "succeeded"
+        secrets = self._redaction(flight.endpoint)
         return outbox.Settled(
             claimed=flight.claimed,
             outcome=outcome,
@@ -189,11 +192,18 @@ class Worker:
             finished_at=now,
             sentence=verdict.sentence if failed else "",
             status=answer.status,
-            answer_headers=answer.headers,
-            answer_body=answer.body,
+            answer_headers=secrets.headers(answer.headers),
+            answer_body=secrets.body(answer.read),
             times=asdict(answer.times),
             diagnosis=tuple(diagnose(flight.request, answer, flight.endpoint)) if failed else (),
         )
+
+    def _redaction(self, endpoint: Endpoint) -> Redaction:
+        """Made once for each endpoint as it is configured now."""
+        known = self._redactions.get(endpoint.name)
+        if known is None or known[0] is not endpoint:
+            known = self._redactions[endpoint.name] = (endpoint, Redaction.of(endpoint))
+        return known[1]
 
     def _drain(self) -> None:
         """No new claims. What does not end in time is cut off; its next attempt comes soon, with the same id."""

@@ -22,12 +22,13 @@ from sqlalchemy import Connection
 
 from gateway.store.lanes import hold
 from gateway.store.leases import Claimed, Outcome, Settled, claim, give_back, let_go, settle
-from gateway.store.replays import Replay, replay, replay_all
+from gateway.store.replays import PACE, Replay, replay, replay_all
 from gateway.store.spelling import key, packed, plain
 from gateway.store.statement import Statement
 from schemas.message import Body, CannotSay
 
 __all__ = [
+    "PACE",
     "Claimed",
     "Outcome",
     "Owed",

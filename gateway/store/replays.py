@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from gateway.store import Store
 
 PAGE = 200
+PACE = 0.02
+"""Seconds from one to the next, usually: 50 a second leave room for today's texts."""
 _COLUMN = tables.deliveries.c
 
 _HEAD = "EXISTS (SELECT 1 FROM deliveries h WHERE h.standing = 'head' AND h.lane = deliveries.lane)"

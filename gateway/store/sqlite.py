@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from gateway.store.filelock import FileLock
 
 ROOM = 64 * 2**20
 """Bytes of free disk below which no callback is taken: those that were taken must still be settled."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the disk: it does not fill up in less, and each callback asks."""
 
 # WAL syncs its log at each commit when FULL is asked for; with NORMAL commits would go with the power.
 # A log of 16 MB before it is folded into the file: pages that change all the time are then folded once for many.
@@ -48,6 +51,7 @@ class Sqlite:
         self._path = Path(url.database).absolute()
         self._patience = patience
         self._locks: list[FileLock] = []
+        self._looked, self._has_room = -LOOK_EVERY, True
         self.writing = _engine(self._path, WRITING, "BEGIN IMMEDIATE", patience, most=1)
         self.reading = _engine(self._path, READING, "BEGIN", patience, most=15)
 
@@ -70,6 +74,12 @@ class Sqlite:
             engine.dispose()
 
     def has_room(self) -> bool:
+        now = time.monotonic()
+        if now - self._looked >= LOOK_EVERY:
+            self._looked, self._has_room = now, self._look()
+        return self._has_room
+
+    def _look(self) -> bool:
         try:
             return shutil.disk_usage(self._path.parent).free >= ROOM
         except OSError:  # there is no folder even: that is not about room, and the next write will say it
@@ -98,8 +108,10 @@ def _engine(path: Path, pragmas: tuple[str, ...], begin: str, patience: float, m
         "sqlite://",
         creator=lambda: _connect(path, pragmas, patience),
         poolclass=QueuePool,
-        pool_size=min(most, 5),
-        max_overflow=max(most - 5, 0),
+        # All of them are kept: those of the overflow are closed when they come back, and opening a file again costs
+        # more than the reading.
+        pool_size=most,
+        max_overflow=0,
         pool_timeout=patience,
         hide_parameters=True,
     )

@@ -1,0 +1,190 @@
+"""The console's pages that only show: what came in, what it became, how it was delivered."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from flask import Blueprint, Flask, Response, abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from gateway.config import ConfigError
+from gateway.delivery.redaction import Redaction
+from gateway.explanation import explain
+from gateway.paste import facts
+from gateway.store import records
+from gateway.store.events import Event
+from gateway.translation import read
+from gateway.web import configuration, layout, putting_back
+from gateway.web.searching import NAMES, SOURCES, STATES, asked
+from gateway.web.security import config, now
+from gateway.web.site import site
+from schemas import BadCallback, Message, Receipt
+
+DAY = 86_400
+PAGE = 50
+"""Events, or deliveries, on a page."""
+
+blueprint = Blueprint("console", __name__)
+
+
+def register(app: Flask) -> None:
+    layout.install(app)
+    app.register_blueprint(blueprint)
+    app.register_blueprint(putting_back.blueprint)
+
+
+@blueprint.get("/")
+def overview() -> ResponseReturnValue:
+    current, since = config(), now() - DAY
+    with site().store.reader() as connection:
+        state = records.overview(connection, since, current.endpoints)
+    return render_template("overview.html", state=state, now=now(), configured=current.endpoints)
+
+
+@blueprint.get("/events")
+def events() -> ResponseReturnValue:
+    return _events("Events", dict(request.args.items()))
+
+
+@blueprint.get("/unrouted")
+def unrouted() -> ResponseReturnValue:
+    return _events("Unrouted", {"state": "unrouted"})
+
+
+@blueprint.get("/refused")
+def refused() -> ResponseReturnValue:
+    return _events("Refused", {"state": "refused"})
+
+
+def _events(title: str, arguments: dict[str, str]) -> ResponseReturnValue:
+    question, offset = asked(arguments, config()), _offset()
+    with site().store.reader() as connection:
+        page = records.search(connection, question.search, limit=PAGE, offset=offset)
+    return render_template(
+        "events.html",
+        title=title,
+        page=page,
+        texts={found.event.id: _text(found.event) for found in page.found},
+        typed=question.typed,
+        errors=question.errors,
+        states=STATES,
+        sources=SOURCES,
+        older=_other_page(offset + PAGE) if page.more else None,
+        newer=_other_page(max(offset - PAGE, 0)) if offset else None,
+    ), 400 if question.errors else 200
+
+
+def _offset() -> int:
+    return max(request.args.get("offset", 0, type=int), 0)
+
+
+def _other_page(offset: int) -> str:
+    """The address of this page further back. Only names of ours: `url_for` has some of its own, such as `_scheme`."""
+    kept = {name: request.args[name] for name in (*NAMES, "to") if request.args.get(name)}
+    return f"{request.script_root}{request.path}?{urlencode(kept | {'offset': str(offset)})}"
+
+
+def _text(event: Event) -> str | None:
+    """The text of an event in a list; None where its body has none, is none, or was cut."""
+    message = _message(event)
+    return message.message if message else None
+
+
+def _message(event: Event) -> Message | None:
+    """The event's body, read again by today's configuration."""
+    receipt = Receipt(now=datetime.fromtimestamp(event.received_at, UTC), sid=event.message_sid, prefix=config().prefix)
+    try:
+        return read(event.body, event.content_type or None, event.source, receipt, config())[0]
+    except BadCallback:
+        return None
+
+
+@blueprint.get("/events/<int:event_id>")
+def event(event_id: int) -> ResponseReturnValue:
+    """One event whole: what came in, byte for byte, what it became, every attempt."""
+    whole = _whole(event_id)
+    message = _message(whole.event)
+    return render_template(
+        "event.html",
+        event=whole.event,
+        deliveries=whole.deliveries,
+        facts=facts(message) if message else [],
+        secrets={name: Redaction.of(each) for name, each in config().endpoints.items()},
+        no_secrets=Redaction.none(),
+        now=now(),
+    )
+
+
+@blueprint.get("/events/<int:event_id>/body")
+def body(event_id: int) -> ResponseReturnValue:
+    """The bytes themselves, to be saved: never shown as what they say they are."""
+    answer = Response(_whole(event_id).event.body, mimetype="application/octet-stream")
+    answer.headers["Content-Disposition"] = f'attachment; filename="event-{event_id}.bin"'
+    return answer
+
+
+def _whole(event_id: int) -> records.Whole:
+    with site().store.reader() as connection:
+        return records.whole(connection, event_id) or abort(404, "There is no such event, or not any more.")
+
+
+@blueprint.get("/deliveries")
+def deliveries() -> ResponseReturnValue:
+    """Settled deliveries; those of one endpoint or all."""
+    state = "succeeded" if request.args.get("state") == "succeeded" else "dead"
+    endpoint, offset = request.args.get("to") or None, _offset()
+    with site().store.reader() as connection:
+        found = records.deliveries(connection, state, endpoint, limit=PAGE + 1, offset=offset)
+    return render_template(
+        "deliveries.html",
+        found=found[:PAGE],
+        state=state,
+        endpoint=endpoint,
+        endpoints=sorted({*config().endpoints, *([endpoint] if endpoint else [])}),
+        older=_other_page(offset + PAGE) if len(found) > PAGE else None,
+        newer=_other_page(max(offset - PAGE, 0)) if offset else None,
+    )
+
+
+@blueprint.get("/deliveries/<uuid:delivery_id>")
+def delivery(delivery_id: uuid.UUID) -> ResponseReturnValue:
+    """By the id that its receiver saw: the page of its event."""
+    with site().store.reader() as connection:
+        found = records.delivery(connection, str(delivery_id))
+    if found is None:
+        abort(404, "There is no such delivery, or not any more.")
+    return redirect(url_for(".event", event_id=found.event_id, _anchor=f"delivery-{found.delivery_id}"))
+
+
+@blueprint.get("/configuration")
+def settings() -> ResponseReturnValue:
+    """As it was read, with its warnings, and with what is wrong with a newer one."""
+    current, error = config(), site().settings.refused
+    return render_template(
+        "configuration.html",
+        config=current,
+        gateway=configuration.gateway(current),
+        endpoints=[(each.name, configuration.endpoint(each)) for each in current.endpoints.values()],
+        faults=_faults(error) if error else [],
+    )
+
+
+def _faults(error: ConfigError) -> list[str]:
+    return [fault.said(error.file) for fault in error.faults]
+
+
+@blueprint.get("/explain")
+def explained() -> ResponseReturnValue:
+    """Which keyword a text matches, why, and where it would go."""
+    to, text = request.args.get("to", "").strip(), request.args.get("text", "").replace("\r\n", "\n")
+    number = config().number_for(to) if to else None
+    return render_template(
+        "explain.html",
+        config=config(),
+        to=to,
+        text=text,
+        number=number,
+        explanation=explain(text, number, config()) if number else None,
+    )
