@@ -79,8 +79,8 @@ def accept(callback: Callback, config: Config, store: Store) -> Kept:
     except BadCallback as error:
         return _refuse(callback, store, error)
     way = route(message, config)
-    full = complete(message, way.facts(config, _last_ticket(message, way, store)))
-    work = _Work(callback, full, way, _letters(full, way))
+    full = complete(message, way.facts(config))
+    work = _Work(callback, full, way)
     return store.writer.write(work, timeout=PATIENCE, lanes=work.lanes)
 
 
@@ -95,15 +95,6 @@ def _is_known(callback: Callback, expected: Credentials | None) -> bool:
     # All of them are compared, so that the time does not tell which one is wrong.
     same = [hmac.compare_digest(want.encode(), got.encode()) for want, got in pairs if want]
     return all(same)
-
-
-def _last_ticket(message: Message, way: Route, store: Store) -> str:
-    """The `custom_ticket` of the last message sent to that phone from that number."""
-    if not message.inbound or message.legacy is not None:
-        return ""
-    number = way.number.number if way.number else message.number
-    with store.reader() as connection:
-        return tickets.last(connection, number, message.phone)
 
 
 def _letters(message: Message, way: Route) -> tuple[_Letter, ...]:
@@ -130,12 +121,16 @@ def _letter(message: Message, endpoint: Endpoint, how: str, recipients: tuple[st
 class _Work:
     """The transaction of one callback. The writer runs it, alone or among others, perhaps a second time."""
 
-    def __init__(self, callback: Callback, message: Message, way: Route, letters: tuple[_Letter, ...]) -> None:
-        self._callback, self._message, self._way, self._letters = callback, message, way, letters
-        self.lanes = tuple(letter.lane for letter in letters)
+    def __init__(self, callback: Callback, message: Message, way: Route) -> None:
+        self._callback, self._message, self._way = callback, message, way
+        # Translated before the transaction: while it lasts, nobody else can write.
+        self._letters = _letters(message, way)
+        self.lanes = tuple(letter.lane for letter in self._letters)
 
     def __call__(self, connection: Connection) -> Kept:
         fresh, state = self._news(connection)
+        if state == "accepted":
+            self._put_in_ticket(connection)
         if state == "accepted" and not self._way.endpoints and (self._message.inbound or self._way.number is None):
             state = "unrouted"
         event_id = self._add(connection, state)
@@ -148,6 +143,7 @@ class _Work:
         """The same for an event that was kept without a route."""
         if not events.routed(connection, event_id, self._message.keyword, (*self._message.notes, self._way.why)):
             return False
+        self._put_in_ticket(connection)
         self._owe(connection, event_id, frozenset(self._message.recipients))
         return True
 
@@ -192,6 +188,16 @@ class _Work:
         owed = [letter.owed(self._callback.hops) for letter in self._letters if fresh.intersection(letter.recipients)]
         outbox.owe(connection, event_id, owed, self._callback.now.timestamp())
 
+    def _put_in_ticket(self, connection: Connection) -> None:
+        """The `custom_ticket` of the last message sent to that phone from that number. Most texts answer none."""
+        message = self._message
+        if not message.inbound or message.legacy is not None:
+            return
+        ticket = tickets.last(connection, message.number, message.phone)
+        if ticket and ticket != message.custom_ticket:
+            self._message = replace(message, custom_ticket=ticket)
+            self._letters = _letters(self._message, self._way)
+
     def _note_ticket(self, connection: Connection) -> None:
         message = self._message
         if not message.inbound and message.custom_ticket:
@@ -233,6 +239,6 @@ def reroute(event: events.Event, config: Config, store: Store) -> bool:
     way = route(message, config)
     if not way.endpoints:
         return False
-    full = complete(message, way.facts(config, _last_ticket(message, way, store)))
-    work = _Work(callback, full, way, _letters(full, way))
+    full = complete(message, way.facts(config))
+    work = _Work(callback, full, way)
     return store.writer.write(lambda connection: work.again(connection, event.id), timeout=PATIENCE, lanes=work.lanes)
