@@ -1,0 +1,121 @@
+"""The commands that run for as long as the gateway does."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.serve import halves, log
+from gateway.serve.addresses import free_port
+from gateway.serve.startup import (
+    PAGE_HOST,
+    Plan,
+    checked,
+    children,
+    plainly,
+    prepare_store,
+    say_secrets,
+    settings_for,
+    web_children,
+    welcome,
+    when_up,
+)
+from gateway.serve.supervisor import Supervisor
+
+Command = Callable[..., Any]
+
+_config = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    help="The configuration.  [default: $GATEWAY_CONFIG, else gateway.toml, else the sandbox's]",
+)
+_host = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+_port = click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
+_workers = click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Web processes that share the port (one on Windows).",
+)
+_lifeline = click.option("--lifeline", is_flag=True, hidden=True)
+"""The supervisor holds standard input: when it is closed, the process ends."""
+
+
+@click.command()
+@_config
+@_host
+@_port
+@_workers
+def serve(path: Path | None, host: str, port: int, workers: int) -> None:
+    """Take callbacks and deliver them, until Ctrl-C or SIGTERM.
+
+    Without a configuration it runs the sandbox: sample data, and stand-ins for everybody else.
+    """
+    log.set_up("serve")
+    settings = settings_for(path)
+    address = checked(host, port, workers)
+    sandbox = settings.current.sandbox
+    plan = Plan(
+        config=settings.current,
+        host=address,
+        port=port,
+        workers=workers,
+        page_port=free_port(PAGE_HOST, port + 1) if sandbox else None,
+        token=secrets.token_urlsafe(24) if sandbox else "",
+        keys_are_kept=settings.secrets is not None and settings.current.keys == settings.secrets.keys,
+    )
+    prepare_store(plan.config)
+    say_secrets(settings)
+    supervisor = Supervisor(children(plan))
+    when_up(supervisor, plan, lambda: click.echo(welcome(plan)))
+    sys.exit(supervisor.run())
+
+
+@click.command()
+@_config
+@_host
+@_port
+@_workers
+@_lifeline
+def web(path: Path | None, host: str, port: int, workers: int, lifeline: bool) -> None:
+    """The web half alone: takes callbacks, shows the console."""
+    log.set_up("web")
+    settings = settings_for(path)
+    if not lifeline:
+        host = checked(host, port, workers)
+        say_secrets(settings)
+    if workers > 1:
+        plan = Plan(config=settings.current, host=host, port=port, workers=workers)
+        sys.exit(Supervisor(web_children(plan, {})).run())
+    with plainly():
+        halves.web(settings, host, port, lifeline=lifeline)
+
+
+@click.command()
+@_config
+@_lifeline
+def worker(path: Path | None, lifeline: bool) -> None:
+    """The delivering half alone."""
+    log.set_up("worker")
+    settings = settings_for(path)
+    if not lifeline:
+        say_secrets(settings)
+    with plainly():
+        halves.worker(settings, lifeline=lifeline)
+
+
+@click.command(hidden=True, name="sandbox-page")
+@_port
+@_lifeline
+def page(port: int, lifeline: bool) -> None:
+    """The sandbox's stand-in for the applications that are called."""
+    log.set_up("sandbox-page")
+    with plainly():
+        halves.page(PAGE_HOST, port, lifeline=lifeline)

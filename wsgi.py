@@ -1,0 +1,10 @@
+"""The web half for any WSGI server: `gunicorn wsgi:app`, `waitress-serve wsgi:app`, mod_wsgi, IIS.
+
+`GATEWAY_CONFIG` names the configuration. Deliveries need `gateway worker` beside it.
+"""
+
+from gateway import create_app
+
+app = create_app()
+application = app
+"""The name that mod_wsgi looks for."""
