@@ -1,0 +1,13 @@
+"""The upper bound: a Flask route on the same server which reads the body and answers. Keeps nothing, calls nobody."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, request
+
+app = Flask(__name__)
+
+
+@app.post("/callback")
+def callback() -> Response:
+    request.get_data()
+    return Response("{}", 200, mimetype="application/json")
