@@ -298,3 +298,11 @@ def test_what_is_in_flight_is_finished(own_wire: Wire) -> None:
         (own_wire.folder / "release").touch()
         assert b'"body": "abc"' in _all(connection)
     assert own_wire.process.wait(LONG) == 0
+
+
+@pytest.mark.parametrize("size", [LIMIT + 1, 8 * LIMIT])
+def test_who_sends_too_much_is_told_so(wire: Wire, size: int) -> None:
+    """He has sent it all by then: an answer in the midst of it would be a broken connection, and no answer."""
+    assert _status(wire.send(f"POST /a\nContent-Length: {size}", b"x" * size)) == 413
+    chunk = b"%x\r\n" % size + b"x" * size + b"\r\n0\r\n\r\n"
+    assert wire.ask("POST /a\nTransfer-Encoding: chunked", chunk)["size"] == LIMIT + 1

@@ -37,6 +37,10 @@ PATIENCE = 10.0
 """Seconds for a whole body."""
 LAST = 2.0
 """Seconds for a whole body when the gateway stops."""
+DROPPED = 16 * LIMIT
+LINGER = 1.0
+"""Bytes, and seconds, of a body that is refused for its size which are taken in and dropped before the answer: a sender
+that is answered while it sends sees a broken connection, and no answer."""
 THREADS = 64
 
 log = structlog.get_logger(__name__)
@@ -109,7 +113,10 @@ class Listener:
         if length == 0:
             return await self._call(environ, io.BytesIO())
         if length is not None and length > LIMIT:
-            return await self._call(environ, Unread()) or plain(413, f"Larger than {LIMIT} bytes.")
+            refusal = await self._call(environ, Unread()) or plain(413, f"Larger than {LIMIT} bytes.")
+            if "HTTP_EXPECT" not in environ:  # who asked first sends nothing, unless we begin to read
+                await _drop(protocol)
+            return refusal
         if "HTTP_EXPECT" in environ and (early := await self._call(dict(environ), Unread())):
             return early
         waiting = Waiting(environ, cast("asyncio.Task[None]", asyncio.current_task()))
@@ -160,13 +167,18 @@ class Listener:
         """
         pieces: list[bytes] = []
         size = empty = 0
-        async for piece in protocol:
-            pieces.append(bytes(piece))
-            size, empty = size + len(piece), empty + (not piece)
-            if size > SMALL:
-                self._reserve(waiting, LIMIT)
-            if size > LIMIT:
-                break
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None) as linger:
+                async for piece in protocol:
+                    if size <= LIMIT:
+                        pieces.append(bytes(piece))
+                    size, empty = size + len(piece), empty + (not piece)
+                    if size > SMALL:
+                        self._reserve(waiting, LIMIT)
+                    if size > LIMIT and linger.when() is None:
+                        linger.reschedule(asyncio.get_running_loop().time() + LINGER)
+                    if size > LIMIT + DROPPED:
+                        break
         if empty > 1:
             raise RuntimeError("The connection ended within the body.")
         return b"".join(pieces)[: LIMIT + 1]
@@ -208,6 +220,16 @@ class Listener:
 
         self._work.put(work)
         return await done
+
+
+async def _drop(protocol: Any) -> None:
+    dropped = 0
+    with contextlib.suppress(TimeoutError, RuntimeError):
+        async with asyncio.timeout(LINGER):
+            async for piece in protocol:
+                dropped += len(piece)
+                if dropped > DROPPED:
+                    return
 
 
 def _settle(done: asyncio.Future[Answer | None], answer: Answer | None) -> None:
