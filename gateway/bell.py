@@ -12,6 +12,8 @@ import time
 import weakref
 from pathlib import Path
 
+from gateway.config import make_private
+
 HOST = "127.0.0.1"
 _LOOK_AGAIN = 1.0
 
@@ -20,6 +22,8 @@ class Bell:
     """The worker's end: a socket to wait on, its port written down for those who ring."""
 
     def __init__(self, data: Path) -> None:
+        # With PostgreSQL, and keys of the file's own, nobody else made the folder.
+        make_private(data)
         self._note = data / "worker.port"
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setblocking(False)

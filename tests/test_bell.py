@@ -51,3 +51,10 @@ def test_a_worker_that_moved_is_found_again(tmp_path: Path) -> None:
     finally:
         second.close()
         ringer.close()
+
+
+def test_the_folder_is_made_where_there_is_none(tmp_path: Path) -> None:
+    bell = Bell(tmp_path / "data")
+    bell.close()
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "data" / "worker.port").stat().st_mode & 0o777 == 0o600
