@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import secrets
 import signal
 import socket
@@ -165,8 +166,15 @@ def tail(log: Path, lines: int = 30) -> str:
 
 
 def free_port() -> int:
-    with socket.create_server((HOST, 0)) as one:
-        return int(one.getsockname()[1])
+    """Not one of those that the system gives to whoever connects: the load generator connects a lot."""
+    while True:
+        port = random.randrange(10_240, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
 
 
 def _configuration(key: str, endpoint: str) -> str:

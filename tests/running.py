@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import random
 import signal
 import socket
 import sqlite3
@@ -47,9 +48,18 @@ def until(happened: Callable[[], T], what: str, within: float = PATIENCE) -> T:
 
 
 def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port on which nobody listens.
+
+    Not one of those that the system gives to whoever connects: it might do so before the port is listened on.
+    """
+    while True:
+        port = random.randrange(10_240, 32_000)
+        with closing(socket.socket()) as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
 
 
 def listens(port: int) -> bool:

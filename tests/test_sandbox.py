@@ -80,12 +80,14 @@ def taken_port() -> socket.socket:
     """Somebody who listens; the port before his is free."""
     while True:
         taken = socket.socket()
-        taken.bind((HOST, 0))
-        taken.listen(1)
-        with closing(socket.socket()) as before:
-            if before.connect_ex((HOST, taken.getsockname()[1] - 1)):
-                return taken
-        taken.close()
+        try:
+            taken.bind((HOST, free_port() + 1))
+            with closing(socket.socket()) as before:
+                before.bind((HOST, taken.getsockname()[1] - 1))
+            taken.listen(1)
+            return taken
+        except OSError:
+            taken.close()
 
 
 @pytest.fixture(scope="module")
