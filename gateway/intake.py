@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from gateway.config import Config, Credentials, Endpoint
-from gateway.routing import Route, kind, lane, route
+from gateway.routing import Route, kind, lane
 from gateway.store import Connection, Store, StoreUnavailable, events, outbox, states, tickets
-from schemas import FORMATS, BadCallback, Body, CannotSay, Message, Receipt, complete, credentials, for_recipient
+from gateway.translation import read
+from schemas import FORMATS, BadCallback, Body, CannotSay, Message, Receipt, credentials, for_recipient
 
 # The platform waits for its answer; what is not on disk by then is not accepted.
 PATIENCE = 10.0
@@ -71,16 +72,9 @@ def accept(callback: Callback, config: Config, store: Store) -> Kept:
     if callback.hops > MOST_HOPS:
         return _refuse(callback, store, BadCallback({HOPS: ("It goes in circles between gateways.",)}))
     try:
-        message = FORMATS[callback.format].load(
-            callback.body,
-            callback.content_type,
-            Receipt(now=callback.now, sid=str(uuid.uuid4()), prefix=config.prefix),
-        )
+        work = _prepared(callback, str(uuid.uuid4()), config)
     except BadCallback as error:
         return _refuse(callback, store, error)
-    way = route(message, config)
-    full = complete(message, way.facts(config))
-    work = _Work(callback, full, way)
     return store.writer.write(work, timeout=PATIENCE, lanes=work.lanes)
 
 
@@ -123,15 +117,20 @@ class _Work:
 
     def __init__(self, callback: Callback, message: Message, way: Route) -> None:
         self._callback, self._message, self._way = callback, message, way
-        # Translated before the transaction: while it lasts, nobody else can write.
+        # Translated, and scrubbed, before the transaction: while it lasts, nobody else can write.
         self._letters = _letters(message, way)
+        self._body = _kept_bytes(callback)
         self.lanes = tuple(letter.lane for letter in self._letters)
+
+    @property
+    def goes_somewhere(self) -> bool:
+        return bool(self._way.endpoints)
 
     def __call__(self, connection: Connection) -> Kept:
         fresh, state = self._news(connection)
         if state == "accepted":
             self._put_in_ticket(connection)
-        if state == "accepted" and not self._way.endpoints and (self._message.inbound or self._way.number is None):
+        if state == "accepted" and not self.goes_somewhere and (self._message.inbound or self._way.number is None):
             state = "unrouted"
         event_id = self._add(connection, state)
         if state == "accepted":
@@ -178,7 +177,7 @@ class _Work:
                 ticket=message.ticket,
                 custom_ticket=message.custom_ticket,
                 content_type=callback.content_type,
-                body=_kept_bytes(callback),
+                body=self._body,
                 notes=(*message.notes, self._way.why),
                 remote=callback.remote,
             ),
@@ -234,11 +233,13 @@ def reroute(event: events.Event, config: Config, store: Store) -> bool:
     callback = Callback(
         format=event.source, body=event.body, content_type=event.content_type or None, remote=event.remote, now=when
     )
-    receipt = Receipt(now=when, sid=event.message_sid, prefix=config.prefix)
-    message = FORMATS[event.source].load(callback.body, callback.content_type, receipt)
-    way = route(message, config)
-    if not way.endpoints:
+    work = _prepared(callback, event.message_sid, config)
+    if not work.goes_somewhere:
         return False
-    full = complete(message, way.facts(config))
-    work = _Work(callback, full, way)
     return store.writer.write(lambda connection: work.again(connection, event.id), timeout=PATIENCE, lanes=work.lanes)
+
+
+def _prepared(callback: Callback, sid: str, config: Config) -> _Work:
+    """What is to be done about a callback, all of it that needs no store. Raises `BadCallback`."""
+    receipt = Receipt(now=callback.now, sid=sid, prefix=config.prefix)
+    return _Work(callback, *read(callback.body, callback.content_type, callback.format, receipt, config))

@@ -126,7 +126,7 @@ def test_a_fault_of_ours_is_503_too(monkeypatch: pytest.MonkeyPatch, client: Fla
     def broken(*given: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("gateway.intake.route", broken)
+    monkeypatch.setattr("gateway.translation.route", broken)
     assert client.post(CARRIERX + acme.KEY, data=acme.text()).status_code == 503
 
 
