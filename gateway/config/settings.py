@@ -20,7 +20,7 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at the file."""
 _log = structlog.get_logger("gateway.config")
 
-Mark = tuple[int, int, int] | None
+Mark = tuple[int, int, int, bytes] | None
 
 
 class Settings:
@@ -120,9 +120,12 @@ class Settings:
 
 
 def _mark(path: Path) -> Mark:
-    """What changes when a file is written or replaced; None where there is none."""
+    """What changes when a file is written or replaced; None where there is none that can be read.
+
+    Its bytes as well: two versions of one length, written in one tick of the clock, may even have the same inode.
+    """
     try:
         found = os.stat(path)
+        return found.st_mtime_ns, found.st_size, found.st_ino, path.read_bytes()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
