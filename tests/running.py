@@ -178,7 +178,14 @@ class Gateway:
 
     def start(self) -> None:
         self.process.start()
-        until(lambda: self.call("GET", "/readyz").status == 200, "ready", START)
+        until(self._is_ready, "ready", START)
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.call("GET", "/readyz").status == 200
+        except OSError:
+            # What listened may have been the supervisor, which looks for a moment whether the port is free.
+            return False
 
     def stop(self) -> int:
         return self.process.stop()
