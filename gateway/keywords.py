@@ -10,35 +10,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from gateway import patterns
+from gateway import folding, patterns
 
 if TYPE_CHECKING:  # only the type: the configuration itself asks this module about its keywords
     from gateway.config.model import Keyword
 
-LIMIT = 2_000
-"""Characters of a text that are looked at. A text message has 1,600 at most; a pattern must not run through more."""
 RANKS = ("exact", "word", "prefix", "regex")
 
-# What has no width, or nothing to show: dropped wherever it stands (Unicode's default-ignorable characters, controls).
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
-    "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
-)
-# What phones make of plain quotes and hyphens, and accents that stand for quotes: NFKC would make a space and an
-# accent of those, which then sits on the word.
-_PLAIN = {
-    "'": "\u0060\u00a8\u00af\u00b4\u00b8\u02b9\u02ba\u02bb\u02bc\u02bd\u02c8\u02ca\u02cb\u02d8\u02dc\u02dd"
-    "\u0384\u1fbd\u1fbf\u1ffd\u1ffe\u2018\u2019\u201a\u201b\u2032\u203e",
-    '"': "\u201c\u201d\u201e\u201f\u2033",
-    "-": "\u2010\u2011\u2012\u2013\u2014\u2015\u2212",
-}
-_PLAINLY = str.maketrans({letter: plain for plain, letters in _PLAIN.items() for letter in letters})
 # Between two letters or digits these go on with the word: don't, e-mail, snake_case, AT&T, me@home.
 _INSIDE_WORDS = frozenset("'-_&@")
 # Between two digits these do: 3.5, 1,000, 10:30, 1/2.
@@ -58,15 +43,6 @@ class Match:
     """``the first word is "JOIN"``"""
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """One text in the two forms that it is compared in."""
-
-    plain: str
-    """Case and punctuation kept: for patterns."""
-    folded: str
-
-
 def match(text: str, keywords: Sequence[Keyword]) -> Match | None:
     """The keyword that a text matches most exactly; None if it matches none."""
     return min(_matches(text, keywords), key=_order, default=None)
@@ -82,51 +58,8 @@ def candidates(text: str, keywords: Sequence[Keyword]) -> tuple[Match, ...]:
 
 def named(word: str, keywords: Sequence[Keyword]) -> Keyword | None:
     """The keyword that a platform means by `word`: its word or an alias, spelled just so, else folded."""
-    for spelling in (str, fold):
-        wanted = spelling(word)
-        for keyword in sorted(keywords, key=_rank):
-            if wanted and wanted in map(spelling, (keyword.word, *keyword.aliases)):
-                return keyword
-    return None
-
-
-def fold(text: str) -> str:
-    """What of a text is compared: NFKC, case-folded, single spaces, nothing but words at its ends."""
-    return _folded(_plain(text))
-
-
-def _plain(text: str) -> str:
-    visible = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text[:LIMIT].translate(_PLAINLY)))
-    # Cut again: one letter can have a normal form of eighteen.
-    return " ".join(visible[:LIMIT].split())
-
-
-def _folded(plain: str) -> str:
-    # Twice, because folding can undo the normal form.
-    return _stripped(unicodedata.normalize("NFKC", plain.casefold()))
-
-
-def _stripped(text: str) -> str:
-    start, end = 0, len(text)
-    # A mark with no letter before it is what is left of a sign: the frame of a keycap, say.
-    while start < end and (_is_around(text[start]) or unicodedata.category(text[start])[0] == "M"):
-        start += 1
-    while start < end and _is_around(text[end - 1]):
-        end -= 1
-    return text[start:end]
-
-
-def _is_around(letter: str) -> bool:
-    return letter.isspace() or letter in "<>" or unicodedata.category(letter) == "Sk" or _is_punctuation(letter)
-
-
-def _is_punctuation(letter: str) -> bool:
-    return unicodedata.category(letter)[0] == "P"
-
-
-@lru_cache(maxsize=8_192)
-def _form(word: str) -> str:
-    return fold(word)
+    table = _table(keywords)
+    return table.spelled.get(word) or table.named.get(folding.fold(word))
 
 
 @lru_cache(maxsize=1_024)
@@ -134,26 +67,78 @@ def _pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE)
 
 
-def _matches(text: str, keywords: Iterable[Keyword]) -> Iterator[Match]:
-    plain = _plain(text)
-    read = _Text(plain, _folded(plain))
-    for keyword in keywords:
-        for form in (keyword.word, *keyword.aliases):
-            if _does_match(read, keyword.match, form):
-                yield Match(keyword=keyword, matched=keyword.word, form=form, why=_why(keyword, form))
+class _Table:
+    """The keywords of one number, so kept that a text is compared only with words that it begins with."""
+
+    def __init__(self, keywords: Sequence[Keyword]) -> None:
+        # Held for as long as the table is, so that no other keywords get their identity.
+        self.keywords = keywords
+        self.spelled: dict[str, Keyword] = {}
+        """By every word and alias, just so; by what of them counts in `named`."""
+        self.named: dict[str, Keyword] = {}
+        self.words: dict[str, list[tuple[Keyword, str]]] = {}
+        self.patterns: list[tuple[Keyword, str]] = []
+        for keyword in sorted(keywords, key=_rank):
+            for form in (keyword.word, *keyword.aliases):
+                self._add(keyword, form)
+        self.lengths = sorted({len(word) for word in self.words})
+
+    def _add(self, keyword: Keyword, form: str) -> None:
+        word = folding.word_of(form)
+        if form:
+            self.spelled.setdefault(form, keyword)
+        if word:
+            self.named.setdefault(word, keyword)
+        if keyword.match == "regex":
+            self.patterns.append((keyword, form))
+        elif word:
+            self.words.setdefault(word, []).append((keyword, form))
 
 
-def _does_match(text: _Text, how: str, form: str) -> bool:
-    if how == "regex":
-        # Both with and without what stands around: a pattern may ask for a question mark, or for the end.
-        pattern = _pattern(form)
-        return bool(pattern.search(text.plain) or pattern.search(_stripped(text.plain)))
-    word = _form(form)
-    if not word or not text.folded.startswith(word):
-        return False
+_MOST_TABLES = 10_000
+_tables: dict[int, _Table] = {}
+
+
+def _table(keywords: Sequence[Keyword]) -> _Table:
+    """Made once for each number of a configuration. By identity: keywords take longer to compare than texts."""
+    if not isinstance(keywords, tuple):
+        return _Table(keywords)
+    known = _tables.get(id(keywords))
+    if known is None:
+        if len(_tables) >= _MOST_TABLES:
+            _tables.clear()
+        known = _tables[id(keywords)] = _Table(keywords)
+    return known
+
+
+def _matches(text: str, keywords: Sequence[Keyword]) -> Iterator[Match]:
+    table, plain = _table(keywords), folding.plain(text)
+    for keyword, form in chain(_by_word(folding.folded(plain), table), _by_pattern(plain, table)):
+        yield Match(keyword=keyword, matched=keyword.word, form=form, why=_why(keyword, form))
+
+
+def _by_word(folded: str, table: _Table) -> Iterator[tuple[Keyword, str]]:
+    for length in table.lengths:
+        if length > len(folded):
+            return
+        for keyword, form in table.words.get(folded[:length], ()):
+            if _does_match(folded, length, keyword.match):
+                yield keyword, form
+
+
+def _by_pattern(plain: str, table: _Table) -> Iterator[tuple[Keyword, str]]:
+    # Both with and without what stands around: a pattern may ask for a question mark, or for the end.
+    spellings = (plain, folding.stripped(plain)) if table.patterns else ()
+    for keyword, form in table.patterns:
+        if any(map(_pattern(form).search, spellings)):
+            yield keyword, form
+
+
+def _does_match(folded: str, length: int, how: str) -> bool:
+    """Whether a word that a text begins with is what was to be found, for the word's `length`."""
     if how == "exact":
-        return text.folded == word
-    return how == "prefix" or (" " not in word and _ends_word(text.folded, len(word)))
+        return length == len(folded)
+    return how == "prefix" or (" " not in folded[:length] and _ends_word(folded, length))
 
 
 def _ends_word(text: str, end: int) -> bool:
@@ -165,16 +150,19 @@ def _ends_word(text: str, end: int) -> bool:
         return False
     if text[end] in _INSIDE_NUMBERS and text[end - 1].isdigit() and after.isdigit():
         return False
-    return _is_around(text[end]) or unicodedata.category(text[end]) == "So"
+    return folding.is_around(text[end]) or unicodedata.category(text[end]) == "So"
+
+
+_WHYS = {
+    "exact": 'the whole text is "{}"',
+    "word": 'the first word is "{}"',
+    "prefix": 'the text begins with "{}"',
+    "regex": "the pattern {} is found in the text",
+}
 
 
 def _why(keyword: Keyword, form: str) -> str:
-    said = {
-        "exact": f'the whole text is "{form}"',
-        "word": f'the first word is "{form}"',
-        "prefix": f'the text begins with "{form}"',
-        "regex": f"the pattern {form} is found in the text",
-    }[keyword.match]
+    said = _WHYS[keyword.match].format(form)
     return said if form == keyword.word else f'{said}, another word for "{keyword.word}"'
 
 
@@ -202,14 +190,14 @@ def lost(loser: Match, winner: Match) -> str:
 
 def compared(how: str, form: str) -> str:
     """What of a configured word counts: two words with the same are one keyword. Empty if nothing does."""
-    return form if how == "regex" else _form(form)
+    return form if how == "regex" else folding.word_of(form)
 
 
 def never(how: str, form: str) -> str:
     """Why a word, compared in that way, can match no text at all; empty if it can."""
     if how == "regex":
-        return patterns.never(form, _can_occur, LIMIT)
-    word = _form(form)
+        return patterns.never(form, _can_occur, folding.LIMIT)
+    word = folding.word_of(form)
     if not word:
         return "has nothing that counts: quotes, punctuation and invisible characters do not"
     if how == "word" and " " in word:
@@ -219,15 +207,15 @@ def never(how: str, form: str) -> str:
 
 def _can_occur(letter: str) -> bool:
     # An accent may melt into the letter before it or not: nothing is sure about it.
-    return unicodedata.category(letter)[0] == "M" or _plain(f"x{letter}x") == f"x{letter}x"
+    return unicodedata.category(letter)[0] == "M" or folding.plain(f"x{letter}x") == f"x{letter}x"
 
 
 def near(text: str, keywords: Sequence[Keyword]) -> tuple[str, ...]:
     """What a text that matches no keyword may have meant, one sentence each."""
-    folded = fold(text)
+    folded = folding.fold(text)
     plain = [keyword for keyword in keywords if keyword.match != "regex"]
     said = [sentence for keyword in plain for sentence in _near_misses(folded, keyword)]
-    words = {_form(form): form for keyword in plain for form in (keyword.word, *keyword.aliases)}
+    words = {folding.word_of(form): form for keyword in plain for form in (keyword.word, *keyword.aliases)}
     first = folded.split(" ", 1)[0]
     close = [words[word] for word in get_close_matches(first, words, 3, 0.7) if word != first]
     said += [f'"{first}" is much like "{form}"' for form in close]
@@ -236,7 +224,7 @@ def near(text: str, keywords: Sequence[Keyword]) -> tuple[str, ...]:
 
 def _near_misses(folded: str, keyword: Keyword) -> Iterator[str]:
     for form in (keyword.word, *keyword.aliases):
-        word = _form(form)
+        word = folding.word_of(form)
         if word and keyword.match == "exact" and folded.startswith(word):
             yield f'"{form}" is how the text begins, but match = "exact" wants it to be the whole text'
         elif word and keyword.match == "word" and folded.startswith(word):

@@ -68,7 +68,7 @@ def _to(number: Number, keyword: Keyword, why: str, config: Config) -> Route:
 
 
 def _endpoints(names: tuple[str, ...], config: Config) -> tuple[Endpoint, ...]:
-    return tuple(config.endpoints[name] for name in dict.fromkeys(names))
+    return tuple([config.endpoints[name] for name in dict.fromkeys(names)])
 
 
 def kind(endpoint: Endpoint, message: Message) -> str:

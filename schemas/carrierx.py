@@ -14,15 +14,16 @@ Source: the vendor's guides "Set up SMS Callbacks", "Send and Receive SMS" and "
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, validate
 
 from schemas import legacy, segments, status, wire
 from schemas.credentials import CREDENTIALS
-from schemas.fields import PhoneNumber, Price, Timestamp, Whole, number, timestamp
+from schemas.fields import Direct, Fieldwise, PhoneNumber, Price, Text, Timestamp, Whole, number, timestamp
 from schemas.message import BadCallback, Body, Manners, Message, Receipt
 
 CONTENT_TYPE = "application/json"
@@ -41,10 +42,11 @@ ATTRIBUTES = tuple(dict.fromkeys((*SMS_SHAPE, *MMS_SHAPE)))
 
 # Two generations of names for the same thing.
 _RENAMED = {"from_did": "from", "to_did": "to"}
+_NAMES = {name: _RENAMED.get(name, name) for name in ATTRIBUTES}
 _NULL = "null"
 
 
-class _UserData(fields.Field[str]):
+class _UserData(Direct[str]):
     """The sender's own data. The vendor's sample shows the string ``"null"``: it is read as null."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str | None:  # type: ignore[override]
@@ -52,7 +54,7 @@ class _UserData(fields.Field[str]):
         return None if text == _NULL else text
 
 
-class _Texts(fields.Field[tuple[str, ...]]):
+class _Texts(Direct[tuple[str, ...]]):
     """An array of texts; null is an empty one."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:
@@ -64,7 +66,7 @@ class _Texts(fields.Field[tuple[str, ...]]):
 _NUMBER = PhoneNumber()
 
 
-class _Numbers(fields.Field[tuple[str, ...]]):
+class _Numbers(Direct[tuple[str, ...]]):
     """An array of phone numbers, each once."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:
@@ -73,7 +75,7 @@ class _Numbers(fields.Field[tuple[str, ...]]):
         return tuple(dict.fromkeys(str(_NUMBER.deserialize(entry)) for entry in value))
 
 
-class _Legacy(fields.Field[Mapping[str, str]]):
+class _Legacy(Direct[Mapping[str, str]]):
     """The keyword platform's own fields, where another gateway like this one put them in."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Mapping[str, str] | None:  # type: ignore[override]
@@ -92,16 +94,18 @@ class _Sender(PhoneNumber):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
-class _Message(Schema):
+class Attributes(Schema):
+    """Every attribute of either shape, by the newer of its names."""
+
     class Meta:
         unknown = EXCLUDE
 
-    direction = fields.String(required=True, validate=validate.OneOf(("inbound", "outbound")))
+    direction = Text(required=True, validate=validate.OneOf(("inbound", "outbound")))
     from_ = _Sender(required=True, data_key="from")
     to = PhoneNumber(required=True)
-    status = fields.String(required=True, validate=validate.Length(1, 100))
-    message = fields.String(allow_none=True)
-    message_sid = fields.String(required=True, validate=validate.Length(1, 200))
+    status = Text(required=True, validate=validate.Length(1, 100))
+    message = Text(allow_none=True)
+    message_sid = Text(required=True, validate=validate.Length(1, 200))
     message_segments = Whole(allow_none=True)
     mcc = Whole(allow_none=True)
     mnc = Whole(allow_none=True)
@@ -109,16 +113,18 @@ class _Message(Schema):
     date_created = Timestamp(allow_none=True)
     date_status_changed = Timestamp(allow_none=True)
     date_changed = Timestamp(allow_none=True)
-    partner_sid = fields.String(allow_none=True)
-    type = fields.String(allow_none=True)
+    partner_sid = Text(allow_none=True)
+    type = Text(allow_none=True)
     media_urls = _Texts(allow_none=True)
     group_recipients = _Numbers(allow_none=True)
     user_data = _UserData(allow_none=True)
     legacy = _Legacy(allow_none=True)
 
 
-_SCHEMA = _Message()
-_KNOWN = frozenset(field.data_key or name for name, field in _SCHEMA.fields.items())
+# What the schema requires is set in each message; a copy costs a quarter of a new one.
+_BLANK = Message(direction="", from_="", to="", status="")
+_SCHEMA = Fieldwise(Attributes())
+_LEFT_OUT = _SCHEMA.names.union(CREDENTIALS)
 
 
 def load(body: bytes, content_type: str | None, receipt: Receipt) -> Message:
@@ -132,8 +138,8 @@ def load(body: bytes, content_type: str | None, receipt: Receipt) -> Message:
         given["status"] = status.RECEIVED
     values = _checked(given, faults)
     values["status"], known = status.read(values["status"])
-    extra = {name: value for name, value in given.items() if name not in _KNOWN and name not in CREDENTIALS}
-    return Message(
+    extra = {name: value for name, value in given.items() if name not in _LEFT_OUT}
+    return _BLANK.but(
         **values,
         **_said_by_legacy(values),
         extra=MappingProxyType(extra),
@@ -146,7 +152,7 @@ def _renamed(read: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[st
     given: dict[str, Any] = {}
     faults: dict[str, list[str]] = {}
     for spelled, value in read.items():
-        name = _RENAMED.get(spelled.strip(), spelled.strip())
+        name = _NAMES.get(spelled) or _RENAMED.get(spelled.strip(), spelled.strip())
         if given.get(name) is None:
             given[name] = value
         elif value is not None and number(str(given[name]), "") != number(str(value), ""):
@@ -157,7 +163,7 @@ def _renamed(read: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[st
 def _checked(given: Mapping[str, Any], faults: dict[str, list[str]]) -> dict[str, Any]:
     """The attributes that the schema knows, without nulls: those are the defaults already."""
     try:
-        values: dict[str, Any] = _SCHEMA.load({name: value for name, value in given.items() if name in _KNOWN})
+        values = _SCHEMA.load(given)
     except ValidationError as error:
         raise BadCallback(error.messages_dict | faults) from None
     if faults:
@@ -183,8 +189,7 @@ _LEGACY_ATTRIBUTES = frozenset(
 def dump(message: Message, manners: Manners) -> Body:
     """A Message object in the shape that the endpoint wants. Everything can be said."""
     shape = MMS_SHAPE if _is_mms(message, manners.shape) else SMS_SHAPE
-    said = _attributes(message)
-    values: dict[str, Any] = {name: said[_RENAMED.get(name, name)] for name in shape}
+    values = {name: _SAYS[name](message) for name in shape}
     if message.legacy is not None and manners.legacy_key:
         values["legacy"] = dict(message.legacy)
     return Body(content_type=CONTENT_TYPE, data=wire.write_object(values))
@@ -196,31 +201,24 @@ def _is_mms(message: Message, shape: str) -> bool:
     return shape == "mms"
 
 
-def _attributes(message: Message) -> dict[str, Any]:
-    mms = _is_mms(message, "auto")
-    return {
-        "date_changed": timestamp(message.date_changed),
-        "date_created": timestamp(message.date_created),
-        "date_status_changed": timestamp(message.date_status_changed),
-        "direction": message.direction,
-        "from": message.from_,
-        "group_recipients": list(message.group_recipients),
-        "mcc": message.mcc,
-        "media_urls": list(message.media_urls),
-        "message": message.message,
-        "message_segments": _segments(message, mms),
-        "message_sid": message.message_sid,
-        "mnc": message.mnc,
-        "partner_sid": message.partner_sid,
-        "price": message.price,
-        "status": message.status,
-        "to": message.to,
-        "type": message.type or ("mms" if mms else "sms"),
-        "user_data": message.user_data,
-    }
-
-
-def _segments(message: Message, mms: bool) -> int:
+def _segments(message: Message) -> int:
     if message.message_segments is not None:
         return message.message_segments
-    return 1 if mms else segments.count(message.message or "")
+    return 1 if _is_mms(message, "auto") else segments.count(message.message or "")
+
+
+# What each attribute says, by either of its names.
+_SAYS: Mapping[str, Callable[[Message], Any]] = MappingProxyType(
+    {name: attrgetter(name) for name in ATTRIBUTES if name in Message.__dataclass_fields__}
+    | {name: attrgetter("from_") for name in ("from", "from_did")}
+    | {name: attrgetter("to") for name in ("to", "to_did")}
+    | {
+        "date_changed": lambda message: timestamp(message.date_changed),
+        "date_created": lambda message: timestamp(message.date_created),
+        "date_status_changed": lambda message: timestamp(message.date_status_changed),
+        "group_recipients": lambda message: list(message.group_recipients),
+        "media_urls": lambda message: list(message.media_urls),
+        "message_segments": _segments,
+        "type": lambda message: message.type or ("mms" if _is_mms(message, "auto") else "sms"),
+    }
+)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 # Only charsets that a form post can be in: others of Python's codecs are slow, or no charsets.
 _CHARSETS = re.compile(
@@ -18,6 +19,7 @@ _CHARSET_PARAMETER = re.compile(r";\s*charset\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([
 _HOLES = {0xDC00 + byte: byte for byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D)}
 
 
+@lru_cache(maxsize=64)
 def declared(content_type: str | None) -> str:
     """The charset that a ``Content-Type`` declares, lower case; empty where it declares none."""
     found = _CHARSET_PARAMETER.search(content_type or "")
@@ -27,7 +29,7 @@ def declared(content_type: str | None) -> str:
 def choose(declared: str, raw: Sequence[tuple[bytes, bytes]]) -> tuple[str, tuple[str, ...]]:
     """One charset for the whole body, and what had to be decided on the way."""
     notes: list[str] = []
-    everything = b"\n".join(part for pair in raw for part in pair)
+    everything = b"\n".join([part for pair in raw for part in pair])
     if declared and not _CHARSETS.fullmatch(declared.replace("_", "-")):
         notes.append("The declared charset is not known.")
     elif declared and _reads(everything, declared):
@@ -48,6 +50,7 @@ def _reads(raw: bytes, charset: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=64)
 def _is_1252(charset: str) -> bool:
     try:
         return codecs.lookup(charset).name == "cp1252"
@@ -55,10 +58,11 @@ def _is_1252(charset: str) -> bool:
         return False
 
 
-def decode(raw: bytes, charset: str) -> str:
+def decoder(charset: str) -> Callable[[bytes], str]:
+    """How bytes are read in `charset`, one of those that `choose` says."""
     if _is_1252(charset):
-        return raw.decode(charset, "surrogateescape").translate(_HOLES).replace("\0", "")
-    return raw.decode(charset).replace("\0", "")
+        return lambda raw: raw.decode(charset, "surrogateescape").translate(_HOLES).replace("\0", "")
+    return lambda raw: raw.decode(charset).replace("\0", "")
 
 
 # Plain forms that Unicode's own decomposition does not know.

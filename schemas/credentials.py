@@ -18,6 +18,8 @@ CREDENTIALS = ("user_name", "password", "api_key")
 
 def read(body: bytes, content_type: str | None) -> dict[str, str]:
     """The credential trio as posted, first values; absent names are absent. For checking, never for keeping."""
+    if not wire.is_multipart(content_type) and not _may_have(body):
+        return {}
     try:
         firsts = wire.read_form(body, content_type).firsts()
     except BadCallback:
@@ -35,19 +37,29 @@ def append(body: bytes, values: Mapping[str, str], manners: Manners) -> bytes:
 def scrub(body: bytes, content_type: str | None) -> bytes:
     """A form post as it may be kept: every byte, but for the values of the trio."""
     if not wire.is_multipart(content_type):
-        return _scrub_pairs(body)
+        return _scrub_pairs(body) if _may_have(body) else body
     boundary = wire.boundary_of(content_type or "").encode("latin-1", "replace")
     return _scrub_parts(body, re.compile(rb"(\r?\n--" + re.escape(boundary) + rb")"))
 
 
 def scrub_object(body: bytes) -> bytes:
     """A JSON object likewise. Quotes inside of a JSON text are escaped, so only real attributes are found."""
-    return _IN_JSON.sub(rb'\1""', body)
+    # The pattern looks at every quote; mostly none of the names stands anywhere.
+    return _IN_JSON.sub(rb'\1""', body) if _has_word(body.lower()) or rb"\u00" in body else body
 
 
 def scrub_refused(body: bytes) -> bytes:
     """The same for a body that could not be read: whatever it is, pairs, parts or JSON in the wrong place."""
     return _scrub_pairs(_scrub_parts(scrub_object(body), _ANY_BOUNDARY))
+
+
+def _may_have(body: bytes) -> bool:
+    """Whether any of these pairs can be one of the trio: a name of it stands there, or a name with escapes."""
+    return _has_word(body) or _ESCAPED_NAME.search(b"&" + body) is not None
+
+
+def _has_word(body: bytes) -> bool:
+    return any(map(body.__contains__, _WORDS))
 
 
 def _scrub_pairs(body: bytes) -> bytes:
@@ -72,9 +84,18 @@ def _blank_part(piece: bytes) -> bytes:
     return piece[: end.end()]
 
 
-_TRIO = "|".join(CREDENTIALS).encode()
+_WORDS = tuple(name.encode() for name in CREDENTIALS)
+# Escapes and NUL are what a name can be hidden behind.
+_ESCAPED_NAME = re.compile(rb"&[^=&%\0]*[%\0]")
+_TRIO = b"|".join(_WORDS)
 # Where the boundary is not known, one may begin at any such line.
 _ANY_BOUNDARY = re.compile(rb"(\r?\n--)")
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _NAMED = re.compile(rb"(?i)\bname=\"?\s*(?:" + _TRIO + rb")\s*(?:[\";\r\n]|\Z)")
-_IN_JSON = re.compile(rb'(?i)("\s*(?:' + _TRIO + rb')\s*"\s*+:\s*+)(?:"(?:[^"\\]|\\.)*+"?|[^\s,{}\[\]"]++)', re.DOTALL)
+# Any letter of a JSON name may be written as its number.
+_ESCAPED_TRIO = b"|".join(
+    b"".join(rb"(?:%c|\\u00%02x|\\u00%02x)" % (letter, letter, letter & ~0x20) for letter in word) for word in _WORDS
+)
+_IN_JSON = re.compile(
+    rb'(?i)("\s*(?:' + _ESCAPED_TRIO + rb')\s*"\s*+:\s*+)(?:"(?:[^"\\]|\\.)*+"?|[^\s,{}\[\]"]++)', re.DOTALL
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from schemas import carriers
 from schemas.message import Message
@@ -31,32 +31,31 @@ class Facts:
 def complete(message: Message, facts: Facts) -> Message:
     """`message` with all that either format can say. What the keyword platform said itself stays as it said it."""
     number = facts.number or message.number
-    placed = replace(message, to=number) if message.inbound else replace(message, from_=number)
+    ours = {"to": number} if message.inbound else {"from_": number}
     if message.legacy is not None:
-        return replace(placed, partner_sid=message.partner_sid or facts.partner_sid or None)
+        return message.but(**ours, partner_sid=message.partner_sid or facts.partner_sid or None)
     if message.inbound:
-        return _as_keyword_callback(placed, facts)
-    return replace(
-        placed,
+        return message.but(**ours, **_of_keyword(message, facts, number))
+    return message.but(
+        **ours,
         code=facts.code or number,
         ticket=facts.ticket or message.ticket,
         custom_ticket=facts.custom_ticket or message.custom_ticket,
     )
 
 
-def _as_keyword_callback(message: Message, facts: Facts) -> Message:
-    return replace(
-        message,
-        code=facts.code or message.to,
-        keyword=facts.keyword,
-        default_keyword=facts.default_keyword,
-        group=facts.group,
-        title=facts.title,
-        carrier=carriers.name(message.mcc, message.mnc),
-        custom_ticket=facts.custom_ticket or message.custom_ticket,
-    )
+def _of_keyword(message: Message, facts: Facts, number: str) -> dict[str, str]:
+    return {
+        "code": facts.code or number,
+        "keyword": facts.keyword,
+        "default_keyword": facts.default_keyword,
+        "group": facts.group,
+        "title": facts.title,
+        "carrier": carriers.name(message.mcc, message.mnc),
+        "custom_ticket": facts.custom_ticket or message.custom_ticket,
+    }
 
 
 def for_recipient(message: Message, recipient: str) -> Message:
     """The update of a group message as it concerns one recipient: a status post has room for one."""
-    return message if message.to == recipient else replace(message, to=recipient)
+    return message if message.to == recipient else message.but(to=recipient)

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -27,7 +28,7 @@ from marshmallow import Schema, ValidationError, fields
 
 from schemas import carriers, segments, status, wire
 from schemas.credentials import CREDENTIALS
-from schemas.fields import PhoneNumber, national, timestamp
+from schemas.fields import Fieldwise, PhoneNumber, Text, national, timestamp
 from schemas.message import BadCallback, Body, CannotSay, Manners, Message, Receipt
 
 CALLBACK_FIELDS = (
@@ -63,16 +64,16 @@ class _Form(Schema):
 
 
 class _KeywordCallback(_Form):
-    title = fields.String(load_default="")
+    title = Text(load_default="")
     code = PhoneNumber(load_default="")
     shortcode = PhoneNumber(load_default="")
-    message = fields.String(load_default="")
+    message = Text(load_default="")
     phone = PhoneNumber(required=True)
-    carrier = fields.String(load_default="")
-    keyword = fields.String(load_default="")
-    group = fields.String(load_default="")
-    custom_ticket = fields.String(load_default="")
-    default_keyword = fields.String(load_default="")
+    carrier = Text(load_default="")
+    keyword = Text(load_default="")
+    group = Text(load_default="")
+    custom_ticket = Text(load_default="")
+    default_keyword = Text(load_default="")
 
 
 def _has_text(value: str) -> None:
@@ -83,9 +84,9 @@ def _has_text(value: str) -> None:
 class _StatusPost(_Form):
     code = PhoneNumber(load_default="")
     sendTo = PhoneNumber(required=True)
-    status = fields.String(required=True, validate=_has_text)
-    ticket = fields.String(load_default="")
-    custom_ticket = fields.String(load_default="")
+    status = Text(required=True, validate=_has_text)
+    ticket = Text(load_default="")
+    custom_ticket = Text(load_default="")
 
 
 CALLBACK = Dialect(CALLBACK_FIELDS, _KeywordCallback, ("shortcode", "code"))
@@ -93,10 +94,10 @@ STATUS = Dialect(STATUS_FIELDS, _StatusPost, ("ticket", "custom_ticket"))
 
 
 @cache
-def _schema(kind: type[Schema], prefix: str) -> Schema:
+def _schema(kind: type[Schema], prefix: str) -> Fieldwise:
     schema = kind()
     schema.prefix = prefix  # type: ignore[attr-defined]
-    return schema
+    return Fieldwise(schema)
 
 
 def load_callback(body: bytes, content_type: str | None, receipt: Receipt) -> Message:
@@ -167,19 +168,20 @@ def _load(
     """The documented fields, each there; the unknown ones; the notes. Raises `BadCallback` with every fault."""
     form = wire.read_form(body, content_type)
     firsts = form.firsts()
+    schema = _schema(dialect.schema, receipt.prefix)
     given = {name: firsts[name] for name in dialect.names if firsts.get(name)}
     faults: dict[str, Any] = {}
     values: dict[str, str] = {}
     try:
-        values = _schema(dialect.schema, receipt.prefix).load(given)
+        values = schema.load(given)
     except ValidationError as error:
         faults.update(error.messages_dict)
-    if not any(name in given for name in dialect.either):
+    if given.keys().isdisjoint(dialect.either):
         faults[dialect.either[0]] = [f"Missing data: {dialect.either[0]} or {dialect.either[1]} is required."]
     if faults:
         raise BadCallback(faults)
     extra = {
-        name: value for name, value in firsts.items() if name not in dialect.names and name.strip() not in CREDENTIALS
+        name: value for name, value in firsts.items() if name not in schema.names and name.strip() not in CREDENTIALS
     }
     notes = (*form.notes, *(DOUBLED.format(name=_shown(name)) for name in form.doubled()))
     return MappingProxyType({name: values[name] for name in dialect.names}), MappingProxyType(extra), notes
@@ -248,18 +250,20 @@ def _dump(dialect: Dialect, values: Mapping[str, str], message: Message, manners
     return Body(
         content_type=f"{wire.FORM}; charset={charset}" if manners.send_charset else wire.FORM,
         data=data,
-        headers=tuple(_headers(message)),
-        notes=tuple(INEXACT.format(name=name, charset=manners.charset) for name in inexact),
+        headers=_headers(message),
+        notes=tuple([INEXACT.format(name=name, charset=manners.charset) for name in inexact]),
     )
 
 
-def _headers(message: Message) -> Iterable[tuple[str, str]]:
+def _headers(message: Message) -> tuple[tuple[str, str], ...]:
     """What the form cannot say. An id that is not plain text stays out of a header."""
-    if _VISIBLE.fullmatch(message.message_sid):
-        yield "X-Message-Sid", message.message_sid
-    date = message.date_created if message.inbound else message.date_status_changed or message.date_created
-    if date is not None:
-        yield "X-Message-Date", timestamp(date) or ""
+    sid, date = message.message_sid, timestamp(_date(message))
+    sids = (("X-Message-Sid", sid),) if _VISIBLE.fullmatch(sid) else ()
+    return (*sids, ("X-Message-Date", date)) if date is not None else sids
+
+
+def _date(message: Message) -> datetime | None:
+    return message.date_created if message.inbound else message.date_status_changed or message.date_created
 
 
 # What an endpoint may ask for beside the documented fields: attributes of CarrierX's format, as text.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
+from typing import Any
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -31,12 +32,12 @@ class CannotSay(ValueError):
     """An outcome, not an accident: this message has no form in that format. One sentence."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Message:
     """One SMS or MMS, or one status update of it.
 
     Numbers are digits with country code, no ``+`` (3-6 digits: a short code; letters: a
-    sender's name). Dates are aware and UTC. `None` is what the wire calls null.
+    sender's name). Dates are aware and UTC. `None` is what the wire calls null. Without slots, for `but`.
     """
 
     direction: str
@@ -78,6 +79,12 @@ class Message:
     """Names that the format does not know, with their values. Never credentials."""
     notes: tuple[str, ...] = ()
     """What a reader had to decide: a guessed charset, a doubled name, an unknown status. In words."""
+
+    def but(self, **changes: Any) -> Message:
+        """This message with other values, as `dataclasses.replace` makes it; that one sets every field anew."""
+        new = object.__new__(Message)
+        new.__dict__.update(self.__dict__, **changes)
+        return new
 
     @property
     def inbound(self) -> bool:

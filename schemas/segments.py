@@ -38,8 +38,11 @@ _ESCAPED = {ord(character): chr(ESCAPE) + character for character in EXTENSION}
 
 def count(text: str) -> int:
     """How many SMS `text` takes, at least 1: the empty text is an SMS too."""
+    if 2 * len(text) <= UNITS:
+        # No character takes more than two, of septets or of units.
+        return 1
     if ALPHABET.issuperset(text):
-        return _septet_parts(text.translate(_ESCAPED))
+        return _septet_parts(text if EXTENSION.isdisjoint(text) else text.translate(_ESCAPED))
     return _unit_parts(text.encode("utf-16-be", "surrogatepass"))
 
 

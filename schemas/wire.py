@@ -13,8 +13,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, NoReturn
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 import multipart
 
@@ -40,6 +41,8 @@ class Form:
         return dict(reversed(self.pairs))
 
     def doubled(self) -> tuple[str, ...]:
+        if len(dict(self.pairs)) == len(self.pairs):
+            return ()
         seen: set[str] = set()
         return tuple(dict.fromkeys(name for name, _ in self.pairs if name in seen or seen.add(name)))  # type: ignore[func-returns-value]
 
@@ -52,8 +55,8 @@ def read_form(body: bytes, content_type: str | None) -> Form:
     """
     raw = _multipart(body, content_type or "") if is_multipart(content_type) else _urlencoded(body)
     charset, notes = charsets.choose(charsets.declared(content_type), raw)
-    pairs = tuple((charsets.decode(name, charset), charsets.decode(value, charset)) for name, value in raw)
-    return Form(pairs, notes)
+    decode = charsets.decoder(charset)
+    return Form(tuple([(decode(name), decode(value)) for name, value in raw]), notes)
 
 
 def is_multipart(content_type: str | None) -> bool:
@@ -68,18 +71,13 @@ def boundary_of(content_type: str) -> str:
 def _urlencoded(body: bytes) -> list[tuple[bytes, bytes]]:
     if body.count(b"&") >= MAX_PAIRS:
         _too_many()
-    return [(_unquote(name), _unquote(value)) for name, value in _split(body)]
+    parts = body.rstrip(b"\r\n").replace(b"+", b" ").split(b"&")
+    return [_pair(part) for part in parts if part]
 
 
-def _split(body: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for part in body.rstrip(b"\r\n").split(b"&"):
-        if part:
-            name, _, value = part.partition(b"=")
-            yield name, value
-
-
-def _unquote(raw: bytes) -> bytes:
-    return unquote_to_bytes(raw.replace(b"+", b" "))
+def _pair(part: bytes) -> tuple[bytes, bytes]:
+    name, _, value = part.partition(b"=")
+    return (unquote_to_bytes(name), unquote_to_bytes(value)) if b"%" in part else (name, value)
 
 
 def _multipart(body: bytes, content_type: str) -> list[tuple[bytes, bytes]]:
@@ -117,20 +115,32 @@ def write_form(
     All but letters, digits and ``-._`` as ``%XX``, space as ``+``, nothing at the end. Fields named in
     `twice` are encoded once more.
     """
-    parts: list[bytes] = []
+    parts: list[str] = []
     changed: list[str] = []
     for name, value in pairs:
-        raw, exact = charsets.encode(value, charset)
-        if not exact:
-            changed.append(name)
-        quoted = _quote(_quote(raw) if name in twice else raw)
-        parts.append(_quote(name.encode()) + b"=" + quoted)
-    return b"&".join(parts), tuple(changed)
+        # Numbers and single words are the same in every charset, and have nothing to quote: most of a form is that.
+        if value and not (value.isascii() and value.isalnum()):
+            raw, exact = charsets.encode(value, charset)
+            if not exact:
+                changed.append(name)
+            value = _quote(_quote(raw).encode()) if name in twice else _quote(raw)
+        parts.append(f"{_quoted_name(name)}={value}")
+    return "&".join(parts).encode(), tuple(changed)
 
 
-def _quote(raw: bytes) -> bytes:
-    # The standard function leaves ``~`` bare, which old decoders were not promised.
-    return quote_from_bytes(raw, safe=" ").replace(" ", "+").replace("~", "%7E").encode("ascii")
+_BARE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._"
+_QUOTED = [chr(octet) if octet in _BARE else f"%{octet:02X}" for octet in range(256)]
+_QUOTED[ord(" ")] = "+"
+
+
+def _quote(raw: bytes) -> str:
+    # The standard functions leave ``~`` bare, which old decoders were not promised.
+    return "".join([_QUOTED[octet] for octet in raw])
+
+
+@lru_cache(maxsize=256)
+def _quoted_name(name: str) -> str:
+    return _quote(name.encode())
 
 
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
@@ -154,7 +164,7 @@ def read_object(body: bytes) -> dict[str, Any]:
         _not_json(f"Not JSON: {error.msg} (line {error.lineno}, column {error.colno}).")
     if not isinstance(read, dict):
         _not_json("Not a JSON object.")
-    if b"\\u" in body:
+    if _DOUBTFUL.search(body):
         _check_texts(read)
     return read
 
@@ -207,11 +217,15 @@ _DECODER = json.JSONDecoder(
 )
 
 
+# Only these escapes can be what `_check_texts` looks for: UTF-8 has no halves, and JSON no bare NUL.
+_DOUBTFUL = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+
+
 def _check_texts(value: Any) -> None:
     if isinstance(value, str):
         if "\0" in value:
             _not_json("A NUL character.")
-        if any("\ud800" <= character <= "\udfff" for character in value):
+        if _has_half_pair(value):
             _not_json("Half a surrogate pair.")
     elif isinstance(value, dict):
         for name, inner in value.items():
@@ -222,10 +236,29 @@ def _check_texts(value: Any) -> None:
             _check_texts(inner)
 
 
+def _has_half_pair(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def write_object(values: Mapping[str, Any]) -> bytes:
     """One JSON object in UTF-8, attributes in the order given. A `Decimal` is written digit by digit."""
-    return ("{" + ", ".join(f"{json.dumps(name)}: {_json(value)}" for name, value in values.items()) + "}").encode()
+    return ("{" + ", ".join([_named(name) + _json(value) for name, value in values.items()]) + "}").encode()
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+
+
+@lru_cache(maxsize=256)
+def _named(name: str) -> str:
+    return f"{json.dumps(name)}: "
 
 
 def _json(value: Any) -> str:
-    return str(value) if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False)
+    if value is None:
+        return "null"
+    # An encoder is quick with a text, and slow to begin with anything else.
+    return str(value) if type(value) is int or isinstance(value, Decimal) else _ENCODER.encode(value)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from gateway import keywords, patterns
+from gateway import folding, keywords, patterns
 from gateway.config import Keyword
 
 JOIN = Keyword(word="JOIN", aliases=("SIGNUP",), callback=("signup",))
@@ -165,8 +165,8 @@ def test_a_regex_is_searched_for_in_the_cleaned_text(pattern: str, text: str, ma
 
 def test_a_regex_sees_no_more_than_the_limit() -> None:
     tail = Keyword(word="END", match="regex")
-    assert word_of("x" * (keywords.LIMIT - 3) + "END", tail) == "END"
-    assert word_of("x" * keywords.LIMIT + "END", tail) is None
+    assert word_of("x" * (folding.LIMIT - 3) + "END", tail) == "END"
+    assert word_of("x" * folding.LIMIT + "END", tail) is None
 
 
 def test_the_most_exact_wins_then_the_longer() -> None:
@@ -309,7 +309,7 @@ AROUND = st.text(st.sampled_from(list(" \t\n\u00a0\u200b\ufeff\u2060\"'“”‘
 def test_nothing_around_a_word_counts(word: str, before: str, after: str, spelling: type[str]) -> None:
     # Upper and lower case of some letters fold differently by Unicode itself; those are not the matter here.
     written = spelling(word)
-    assume(keywords.fold(written) == keywords.fold(word))
+    assume(folding.fold(written) == folding.fold(word))
     for how in ("exact", "word", "prefix"):
         assert word_of(f"{before}{written}{after}", Keyword(word=word, match=how)) == word
 
@@ -343,10 +343,34 @@ def test_the_winner_is_the_best_of_all_that_match(known: list[Keyword], text: st
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(KEYWORDS, max_size=12), st.text("abcd !'", max_size=8))
+def test_each_of_many_matches_as_if_it_were_alone(known: list[Keyword], text: str) -> None:
+    together = [(each.keyword, each.form) for each in keywords.candidates(text, known)]
+    alone = [(each.keyword, each.form) for keyword in known if (each := keywords.match(text, (keyword,)))]
+    assert sorted(together, key=repr) == sorted(alone, key=repr)
+
+
+def test_a_word_of_nothing_that_counts_matches_nothing() -> None:
+    nothing = Keyword(word="?!", match="prefix")
+    assert keywords.match("?!", [nothing]) is None
+    assert keywords.named("", [nothing]) is None
+
+
+def test_keywords_of_many_numbers_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keywords, "_MOST_TABLES", 3)
+    numbers = [(Keyword(word=f"word{at}"),) for at in range(8)]
+    for _ in range(2):
+        for at, known in enumerate(numbers):
+            assert word_of(f"Word{at}!", *known) == f"word{at}"
+            assert keywords.named(f"word{at}", known) is known[0]
+            assert keywords.match(f"word{at + 1}", known) is None
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=200))
 def test_folding_is_done_after_once(text: str) -> None:
-    once = keywords.fold(text)
-    assert keywords.fold(once) == once
+    once = folding.fold(text)
+    assert folding.fold(once) == once
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

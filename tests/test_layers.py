@@ -25,6 +25,7 @@ MODULES = {module_of(path): path for path in SOURCES}
 
 PURE = (
     "schemas",
+    "gateway.folding",
     "gateway.keywords",
     "gateway.patterns",
     "gateway.retry",
