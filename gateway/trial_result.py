@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -74,7 +74,7 @@ class Result:
                 "headers": [list(pair) for pair in response.headers],
                 "body": response.body,
             },
-            "times": asdict(self.times),
+            "times": self.times.as_dict(),
         }
 
 

@@ -9,13 +9,14 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.delivery.diagnosis import FAILURE_BODY, diagnose, headline
 from gateway.delivery.exchange import Answer, Failure, Request
 from gateway.delivery.faults import Trouble, explain
-from gateway.delivery.pages import find, name_of
+from gateway.delivery.pages import PAGES as ROWS
+from gateway.delivery.pages import SHORTEST, find, name_of
 from gateway.patterns import may_hang
 
 PAGES = Path(__file__).parent / "pages"
@@ -244,3 +245,22 @@ def test_libcurls_words_in_ours(code: int, text: str, kind: str) -> None:
 def test_a_handshake_that_breaks_off_is_tls() -> None:
     broken = Trouble(code=56, text="Recv failure: Connection reset by peer", secure=True, connected=False)
     assert explain(broken).kind == "tls"
+
+
+@pytest.mark.parametrize(("word", "pattern"), [row[1:] for row in ROWS], ids=[row[1] for row in ROWS])
+def test_what_is_not_looked_at_holds_no_page(word: str, pattern: re.Pattern[str]) -> None:
+    """No text that the pattern finds is shorter, and none is without the word that is looked for first."""
+
+    @settings(max_examples=20)
+    @given(st.from_regex(pattern))
+    def looks(text: str) -> None:
+        found = pattern.search(text)
+        assert found and len(found[0].encode("utf-8", "replace")) >= SHORTEST
+        assert word in text.lower() or not text.isascii()
+
+    looks()
+
+
+def test_the_shortest_page_is_found() -> None:
+    assert find(FAILURE_BODY, b"[XException]") and len(b"[XException]") == SHORTEST
+    assert find(FAILURE_BODY, b"") is None and find((), b"anything at all") is None

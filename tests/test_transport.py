@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.delivery.transport import Answer, Request, Transport, post
 from tests.servers import Caller, Script, Server, answer, closing, ok, replying, silent
@@ -92,6 +94,24 @@ def test_no_content_type_is_made_up(serve: Callable[..., Server]) -> None:
     server = serve(replying(ok()))
     post(request(server.url(), headers=()))
     assert b"Content-Type" not in server.requests[0]
+
+
+NAMES = st.sampled_from(["X-A", "x-b", "X-100%", "X-%s", "X", "Accept", "User-Agent", "Content-Type", "webhook-id"])
+VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=30).map(str.strip)
+
+
+@given(headers=st.lists(st.tuples(NAMES, VALUES | st.sampled_from(["%s", "%", ": ", "a  b", "50%\\r\\n"]))))
+def test_headers_go_out_as_they_are_in_their_order(headers: list[tuple[str, str]]) -> None:
+    """Many of them go to libcurl as one: it must not matter which."""
+    with Server(replying(ok())) as server:
+        found = post(request(server.url(), headers=tuple(headers)))
+    assert found.status == 200
+    _, *said = server.requests[0].partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    ours = [f"{name}: {value}" if value.strip() else f"{name}:" for name, value in headers]
+    assert said[-len(ours) - 1 : -1] == ours
+    own = {name.lower() for name, _ in headers}
+    first = ["Host", *[name for name in ("User-Agent", "Accept") if name.lower() not in own]]
+    assert [line.partition(":")[0] for line in said] == [*first, *[name for name, _ in headers], "Content-Length"]
 
 
 def test_own_agent_and_accept(serve: Callable[..., Server]) -> None:

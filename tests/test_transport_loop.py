@@ -13,6 +13,7 @@ from collections.abc import Callable
 import pytest
 import trustme
 
+from gateway.delivery.pollers import Selector, best
 from gateway.delivery.transport import SPARE, Answer, Request, Transport
 from tests.servers import Caller, Server, answer, ok, replying, silent
 
@@ -35,11 +36,18 @@ def one(transport: Transport, url: str, **changes: object) -> Answer:
     return finish(transport)["one"]
 
 
-@pytest.fixture(params=["lazy", "eager"])
+class Told(Selector):
+    """As `select` is, which Windows has: it must be told of every socket that is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forgets = False
+
+
+@pytest.fixture(params=[best, Selector, Told])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to watch sockets: that of epoll and kqueue, and that of the others."""
-    if request.param == "eager":
-        monkeypatch.setattr("gateway.delivery.loop._FORGETFUL", ())
+    """Every way to watch sockets: that of Linux, that of the standard library, that of the least of systems."""
+    monkeypatch.setattr("gateway.delivery.loop.best", request.param)
 
 
 def test_many_at_once() -> None:
@@ -227,28 +235,6 @@ def test_watched_sockets_call_back() -> None:
         transport.unwatch(near)
         far.send(b"again")
         assert transport.run(0.01) == [] and heard == [b"ring"]
-
-
-def test_abort() -> None:
-    hang = threading.Event()
-    with Server(silent) as server, Transport(lookup=lambda *_, **__: [][: hang.wait(30)]) as transport:
-        transport.start(request(server.url()), "under way")
-        transport.start(request("http://hanging.test/"), "waiting for its name")
-        assert transport.run(0) == [] and len(transport) == 2
-        assert transport.abort("under way") and transport.abort("waiting for its name")
-        assert not transport.abort("under way") and len(transport) == 0
-        hang.set()
-        assert transport.run(0.01) == []
-
-
-def test_an_aborted_connection_is_not_lent() -> None:
-    with Server(silent) as server, Transport() as transport:
-        for turn in (1, 2):
-            transport.start(request(server.url()), turn)
-            while len(server.requests) < turn:
-                transport.run(0.01)
-            transport.abort(turn)
-    assert server.connections == 2
 
 
 def test_close_leaves_nothing_open() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from gateway.config import Config, Endpoint
@@ -43,41 +43,66 @@ def request_for(
     capture: bool = False,
 ) -> Request:
     """The request of one attempt. `own`: where we listen ourselves, never to be called."""
-    data = _with_credentials(endpoint, post)
+    fixed = _fixed(endpoint)
+    data = post.data if post.kind == "carrierx" or not fixed.trio else b"&".join(filter(None, (post.data, fixed.trio)))
+    signature = sign(endpoint.secret, post.delivery_id, int(now.timestamp()), data) if endpoint.secret else ()
     return Request(
-        url=endpoint.url,
-        headers=(*_headers(post), *_signature(endpoint, post, data, now), *_own_headers(endpoint)),
-        body=data,
-        timeout=endpoint.timeout,
-        connect_timeout=endpoint.connect_timeout,
-        verify_tls=endpoint.verify_tls,
-        tls_min=endpoint.tls_min,
-        free_form=free_form,
-        allow_networks=config.allow_networks,
-        egress_proxy=config.egress_proxy,
-        own_addresses=own,
-        capture=capture,
+        endpoint.url,
+        data,
+        (
+            ("Content-Type", post.content_type),
+            ("X-Delivery-Id", post.delivery_id),
+            ("X-Delivery-Attempt", str(post.attempt)),
+            *(_TEST if post.test else ()),
+            *post.headers,
+            *signature,
+            *fixed.headers,
+        ),
+        endpoint.timeout,
+        endpoint.connect_timeout,
+        endpoint.verify_tls,
+        endpoint.tls_min,
+        free_form,
+        config.allow_networks,
+        config.egress_proxy,
+        own,
+        capture,
     )
 
 
-def _with_credentials(endpoint: Endpoint, post: Post) -> bytes:
-    if endpoint.credentials is None or post.kind == "carrierx":
-        return post.data
+_TEST = (("X-Test", "1"),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """What is put on every request of one endpoint."""
+
+    endpoint: Endpoint
+    trio: bytes = field(repr=False)
+    """The credentials as they stand in a form; empty: there are none."""
+    headers: Headers = field(repr=False)
+
+
+_known: dict[str, _Fixed] = {}
+_MANY = 10_000
+
+
+def _fixed(endpoint: Endpoint) -> _Fixed:
+    """Made once for each endpoint as it is configured now."""
+    known = _known.get(endpoint.name)
+    # By identity: a changed configuration has new objects, and so has a test post with credentials of its own.
+    if known is None or known.endpoint is not endpoint:
+        if len(_known) >= _MANY:
+            _known.clear()
+        known = _known[endpoint.name] = _Fixed(endpoint, _trio(endpoint), tuple(_own_headers(endpoint)))
+    return known
+
+
+def _trio(endpoint: Endpoint) -> bytes:
+    if endpoint.credentials is None:
+        return b""
     trio = {name: getattr(endpoint.credentials, name) for name in credentials.CREDENTIALS}
-    return credentials.append(post.data, trio, endpoint.manners)
-
-
-def _headers(post: Post) -> Iterator[tuple[str, str]]:
-    yield "Content-Type", post.content_type
-    yield "X-Delivery-Id", post.delivery_id
-    yield "X-Delivery-Attempt", str(post.attempt)
-    if post.test:
-        yield "X-Test", "1"
-    yield from post.headers
-
-
-def _signature(endpoint: Endpoint, post: Post, data: bytes, now: datetime) -> Headers:
-    return tuple(sign(endpoint.secret, post.delivery_id, int(now.timestamp()), data)) if endpoint.secret else ()
+    return credentials.append(b"", trio, endpoint.manners)
 
 
 def _own_headers(endpoint: Endpoint) -> Iterator[tuple[str, str]]:

@@ -46,13 +46,14 @@ class Departures:
         return sum(map(len, self._waiting.values()))
 
     def enter(self, request: Request, tag: object) -> None:
-        start = Start(request, tag, target_of(request.url), time.monotonic())
-        if start.target.fault:
-            self._fail(start, "url", start.target.fault)
-        elif found := self._resolver.find(start.target.host):
+        target = target_of(request.url)
+        start = Start(request, tag, target, time.monotonic())
+        if target.fault:
+            self._fail(start, "url", target.fault)
+        elif found := self._resolver.find(target.host):
             self._judge(start, found)
         else:
-            self._waiting.setdefault(start.target.host, []).append(start)
+            self._waiting.setdefault(target.host, []).append(start)
 
     def go_on(self) -> None:
         """Let those leave whose name came, give up those that waited too long."""
@@ -67,18 +68,9 @@ class Departures:
         """When `go_on` is needed though no name came: a time of the monotonic clock."""
         return min((start.deadline for starts in self._waiting.values() for start in starts), default=None)
 
-    def drop(self, tag: object) -> bool:
-        """Forget the one with that tag, if it is here."""
-        for starts in self._waiting.values():
-            for start in starts:
-                if start.tag == tag:
-                    starts.remove(start)
-                    return True
-        return False
-
     def _judge(self, start: Start, found: Found) -> None:
         request = start.request
-        gate = self._gate("free" if request.free_form else "own", request.free_form, request)
+        gate = self._gate("free" if request.free_form else "own", request)
         # Behind a proxy names may be known to the proxy alone. The operator's own go on unjudged then, to be
         # judged by the operator's own proxy; those that came with a request do not.
         if found.error and (request.free_form or not request.egress_proxy):
@@ -87,15 +79,15 @@ class Departures:
             self._fail(start, "refused_address", refusal)
         elif request.egress_proxy:
             # The socket goes to the proxy, which is the operator's own word, whatever is asked of it.
-            self._fly(start, found, self._gate("proxy", False, request))
+            self._fly(start, found, self._gate("proxy", request))
         else:
             self._fly(start, found, gate)
 
-    def _gate(self, name: str, free_form: bool, request: Request) -> Gate:
+    def _gate(self, name: str, request: Request) -> Gate:
         gate = self._gates.get(name)
         # By identity: the rules are the configuration's own objects, and new ones with every configuration.
         if gate is None or gate.allow_networks is not request.allow_networks or gate.own is not request.own_addresses:
-            gate = self._gates[name] = Gate(free_form, request.allow_networks, request.own_addresses)
+            gate = self._gates[name] = Gate(name == "free", request.allow_networks, request.own_addresses)
         return gate
 
     def _give_up(self, now: float) -> None:

@@ -13,7 +13,7 @@ from gateway.delivery.departures import Start
 from gateway.delivery.exchange import Answer, Failure, Times
 from gateway.delivery.faults import Trouble, explain
 from gateway.delivery.gate import Gate
-from gateway.delivery.incoming import Incoming
+from gateway.delivery.incoming import MAX_BODY, Head, Incoming
 
 SOCKET_BAD = -1
 GO_ON, ABORT = 0, 1
@@ -24,7 +24,7 @@ HEAD_OUT, BODY_OUT = 2, 4
 class Flight(Incoming):
     """The answer that is being read, the rules that its connection must pass, the bytes that went out."""
 
-    __slots__ = ("tag", "start", "connected", "_gate", "_opened", "_refusal", "_cut", "_sent")
+    __slots__ = ("tag", "start", "connected", "dialled", "address", "_gate", "_opened", "_refusal", "_cut", "_sent")
 
     def __init__(self, opened: Callable[[int], None]) -> None:
         """`opened` is told the descriptor of every socket that is made."""
@@ -36,7 +36,7 @@ class Flight(Incoming):
     def begin(self, start: Start, gate: Gate) -> None:
         self.clear()
         self.tag, self.start, self._gate = start.tag, start, gate
-        self.connected = self._cut = False
+        self.connected = self.dialled = self._cut = False
         self._refusal = ""
         self._sent.clear()
 
@@ -49,13 +49,16 @@ class Flight(Incoming):
         except OSError:
             return SOCKET_BAD
         self._opened(descriptor)
+        self.dialled = True
         return descriptor
 
     def before(self, address: str, _local: str, port: int, _local_port: int) -> int:
         """Before the request is sent: its connection may be one that another opened, under other rules."""
-        self.connected = True
+        self.connected, self.address = True, address
         # An answer had begun, and libcurl, which has not seen its end, would send the request once more.
-        self._cut = self.head.tell() > 0
+        self._cut = bool(self.lines)
+        if not (self._cut or self._refusal) and (address, port) in self._gate.passed:
+            return GO_ON
         return GO_ON if self._passes(address, port) and not self._cut else ABORT
 
     def note(self, kind: int, piece: bytes) -> None:
@@ -69,25 +72,19 @@ class Flight(Incoming):
         self._refusal = self._refusal or self._gate.judge(address, port) or ""
         return not self._refusal
 
-    def answer(self, status: int | None, address: str, times: Times, failure: Failure | None) -> Answer:
-        return Answer(
-            status=status,
-            headers=self.headers(),
-            read=self.body(),
-            size=self.size,
-            sent=b"".join(self._sent),
-            times=times,
-            address=address,
-            failure=failure,
-        )
+    def answer(self, head: Head, status: int | None, address: str, times: Times, failure: Failure | None) -> Answer:
+        read, sent = b"".join(self.pieces)[:MAX_BODY], b"".join(self._sent)
+        return Answer(status, head.headers, read, self.size, sent, times, address, failure)
 
-    def fault(self, code: int) -> Failure | None:
+    def fault(self, head: Head, code: int) -> Failure | None:
         """What we found ourselves, whatever libcurl says. A head that breaks off is an answer to libcurl."""
+        if head.fine and not (self._cut or self._refusal):
+            return None
         if self._refusal:
             return Failure(kind="refused_address", sentence=self._refusal)
-        if too_large := self.too_large():
-            return Failure(kind="too_large", sentence=too_large)
-        if self._cut or not (code or self.whole()):
+        if head.too_large:
+            return Failure(kind="too_large", sentence=head.too_large)
+        if self._cut or not (code or head.whole):
             return Failure(kind="reset", sentence="the connection broke off in the middle of the answer")
         return None
 

@@ -21,7 +21,9 @@ class Gate:
     def __init__(self, free_form: bool, allow_networks: Collection[Network], own: Own) -> None:
         self.free_form, self.allow_networks, self.own = free_form, allow_networks, own
         self._wildcard_ports = frozenset(port for host, port in own if _is_wildcard(host))
-        self._judged: dict[tuple[str, int], str | None] = {}
+        self.passed: set[tuple[str, int]] = set()
+        """(address, port) that were judged and may be talked to. Others may, too: `judge` knows."""
+        self._refused: dict[tuple[str, int], str] = {}
 
     def judge(self, address: str, port: int) -> str | None:
         """None, or why this address may not be talked to."""
@@ -29,16 +31,25 @@ class Gate:
             # Addresses of this machine come and go: never remembered.
             return self._fresh(address, port, self.own | {(address, port)} if is_here(address) else self.own)
         place = address, port
-        if place not in self._judged:
-            if len(self._judged) >= _MANY:
-                self._judged.clear()
-            self._judged[place] = self._fresh(address, port, self.own)
-        return self._judged[place]
+        if place in self.passed:
+            return None
+        return self._refused.get(place) or self._remember(place)
+
+    def _remember(self, place: tuple[str, int]) -> str | None:
+        refusal = self._fresh(*place, self.own)
+        if len(self.passed) + len(self._refused) >= _MANY:
+            self.passed.clear()
+            self._refused.clear()
+        if refusal:
+            self._refused[place] = refusal
+        else:
+            self.passed.add(place)
+        return refusal
 
     def judge_all(self, addresses: Iterable[str], port: int) -> str | None:
         """The first reason among a name's addresses: one bad answer is enough."""
         for address in addresses:
-            if reason := self.judge(address, port):
+            if (address, port) not in self.passed and (reason := self.judge(address, port)):
                 return reason
         return None
 

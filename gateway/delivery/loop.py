@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import selectors
 import socket
 from collections.abc import Callable
 from typing import Any
 
-Ready = list[tuple[int, int]]
-"""(file descriptor, mask): 1 to read, 2 to write, as libcurl and `selectors` both count."""
-
-_FORGETFUL = tuple(getattr(selectors, name) for name in ("EpollSelector", "KqueueSelector") if hasattr(selectors, name))
+from gateway.delivery.pollers import Ready, best
 
 
 class Loop:
     """One thread's. Only `wake` may be called from others."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._poller = best()
         # epoll and kqueue forget a socket that was closed, so an idle one can stay registered until it is used
         # again: two system calls less for each request on a connection that was kept. Others must be told.
-        self._lazy = isinstance(self._selector, _FORGETFUL)
+        self._lazy = self._poller.forgets
         self._masks: dict[int, int] = {}
-        """What the selector watches for transfers."""
-        self._idle: set[int] = set()
-        """Of these, the ones that no transfer asks for now."""
+        """What the poller watches for transfers."""
+        self._wanted: dict[int, int] = {}
+        """What transfers ask for now, which is nothing (0) for a connection that is kept."""
+        self._watched: dict[int, Callable[[], object]] = {}
         # Sockets and no pipe: on Windows nothing else can be waited for.
         self._near, self._far = socket.socketpair()
         self._near.setblocking(False)
@@ -35,7 +32,7 @@ class Loop:
     def be_eager(self) -> None:
         """From now on some sockets will not be announced to `opened`: keep no idle ones."""
         self._lazy = False
-        for descriptor in list(self._idle):
+        for descriptor in [one for one in self._masks if not self._wanted.get(one)]:
             self._leave(descriptor)
 
     def opened(self, descriptor: int) -> None:
@@ -43,50 +40,50 @@ class Loop:
         if descriptor in self._masks:
             self._leave(descriptor)
 
-    def want(self, descriptor: int, mask: int) -> None:
-        """Watch a transfer's socket for reading (1), writing (2), both (3); 0: for nothing now."""
-        if mask and self._masks.get(descriptor) == mask:
-            self._idle.discard(descriptor)
-        elif mask:
-            self._enter(descriptor, mask)
-        elif self._lazy and descriptor in self._masks:
-            self._idle.add(descriptor)
-        else:
+    def want(self, what: int, descriptor: int, *_: object) -> None:
+        """libcurl's own question: watch a transfer's socket for reading (1), writing (2), both (3); else for nothing
+        now. No exception may leave this: libcurl would give up every transfer. As it is, a deadline ends one."""
+        mask = self._wanted[descriptor] = what & 3
+        if mask:
+            if self._masks.get(descriptor) != mask:
+                self._enter(descriptor, mask)
+        elif not self._lazy:
             self._leave(descriptor)
 
     def _enter(self, descriptor: int, mask: int) -> None:
         known = descriptor in self._masks
-        self._idle.discard(descriptor)
-        # No exception may leave this: libcurl would give up every transfer. As it is, a deadline ends one.
         with contextlib.suppress(OSError, KeyError, ValueError):
-            (self._selector.modify if known else self._selector.register)(descriptor, mask)
+            (self._poller.change if known else self._poller.add)(descriptor, mask)
             self._masks[descriptor] = mask
 
     def _leave(self, descriptor: int) -> None:
         self._masks.pop(descriptor, None)
-        self._idle.discard(descriptor)
+        self._wanted.pop(descriptor, None)
         with contextlib.suppress(OSError, KeyError, ValueError):
-            self._selector.unregister(descriptor)
+            self._poller.remove(descriptor)
 
     def watch(self, fileobj: Any, callback: Callable[[], object]) -> None:
         """Call back, in this thread, whenever there is something to read."""
-        self._selector.register(fileobj, selectors.EVENT_READ, callback)
+        self.opened(fileobj.fileno())
+        self._poller.add(fileobj.fileno(), 1)
+        self._watched[fileobj.fileno()] = callback
 
     def unwatch(self, fileobj: Any) -> None:
-        self._selector.unregister(fileobj)
+        del self._watched[fileobj.fileno()]
+        self._poller.remove(fileobj.fileno())
 
     def wait(self, timeout: float) -> tuple[Ready, bool]:
         """Transfers' sockets that are ready, and whether somebody else's was (its callback ran) or woke us."""
         ready, others = [], False
-        for key, mask in self._selector.select(timeout):
-            if key.data is not None:
+        for one in self._poller.wait(timeout):
+            if self._wanted.get(one[0]):
+                ready.append(one)
+            elif callback := self._watched.get(one[0]):
                 others = True
-                key.data()
-            elif key.fd in self._idle:
-                # A connection that was kept has ended. libcurl sees that itself before it uses one.
-                self._leave(key.fd)
+                callback()
             else:
-                ready.append((key.fd, mask))
+                # A connection that was kept has ended. libcurl sees that itself before it uses one.
+                self._leave(one[0])
         return ready, others
 
     def wake(self) -> None:
@@ -100,6 +97,6 @@ class Loop:
                 pass
 
     def close(self) -> None:
-        self._selector.close()
+        self._poller.close()
         self._near.close()
         self._far.close()

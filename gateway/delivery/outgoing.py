@@ -25,6 +25,9 @@ LIFE = 300
 PINNED = 3600
 """Seconds that libcurl keeps what we pinned: longer than our own resolver does, so that it never asks by itself."""
 
+_VISIBLE = bytes(range(0x20, 0x7F))
+_NEXT = "\0"
+"""Ends a line while all are one text; no header can hold it."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
@@ -60,13 +63,28 @@ def target_of(url: str) -> Target:
 
 def lines(headers: Headers) -> list[str]:
     """The head's own lines as libcurl takes them. ValueError, which quotes no value, for what may not be sent."""
-    values = "".join([value for _, value in headers])
-    # isprintable: no line break can begin a header of its own.
-    if not (values.isascii() and values.isprintable()):
+    names, values = zip(*headers) if headers else ((), ())  # noqa: B905 - pairs; `strict` takes as long again
+    said = "".join(values)
+    # No line break can begin a header of its own.
+    if not said.isascii() or said.encode().translate(None, _VISIBLE):
         raise ValueError("a header's value has characters that cannot be sent")
-    # `Name;` sends a header that is empty; with nothing but spaces behind the colon libcurl would send none.
-    named = [f"{name}: {value}" if value.strip() else f"{name};" for name, value in headers]
-    return [*_fixed(tuple([name for name, _ in headers])), *named]
+    plain = _template(names) % values
+    if all(values) and ":  " not in plain:
+        return plain.split(_NEXT)
+    # Perhaps a value of nothing but spaces, or none at all: `Name;` sends such a header, `Name:` would send none.
+    return [*_fixed(names), *[f"{name}: {value}" if value.strip() else f"{name};" for name, value in headers]]
+
+
+@lru_cache(256)
+def _template(names: tuple[str, ...]) -> str:
+    """All lines, with `%s` for every value. Headers that begin with `X-` mean nothing to libcurl, which takes each
+    of its lines apart: those in a row go as one line, and go out as it stands."""
+    whole, joins = _NEXT.join(_fixed(names)), False
+    for name in names:
+        whole += "\r\n" if joins and name[:2] in ("X-", "x-") else _NEXT
+        whole += f"{name.replace('%', '%%')}: %s"
+        joins = name[:2] in ("X-", "x-")
+    return whole
 
 
 @lru_cache(256)

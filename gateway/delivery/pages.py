@@ -12,7 +12,7 @@ Bodies are strangers' bytes, up to 64 KB: no pattern may need more than a glance
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import lru_cache
 
 _FLAGS = re.IGNORECASE | re.MULTILINE
@@ -65,7 +65,7 @@ _ROWS = (
     (_JAVA, "http error", r"<h2>\s{0,99}HTTP ERROR:? [45]\d\d"),
     (
         "a Java stack trace",
-        "\tat ",
+        "at ",
         r"\b(?:java|javax|jakarta)\.[\w.$]{1,200}(?:Exception|Error)\b[^\n]{0,500}\n[ \t]{0,9}at [\w.$<>/]{1,200}\(",
     ),
     ("a Python traceback", "traceback (most recent call last)", r"Traceback \(most recent call last\):\s{1,99}File \""),
@@ -73,6 +73,9 @@ _ROWS = (
 )
 
 PAGES = tuple((name, word, re.compile(pattern, _FLAGS)) for name, word, pattern in _ROWS)
+
+SHORTEST = 12
+"""Bytes of the shortest text in which any of these is found: ``[XException]``."""
 
 FAILURE_BODY: tuple[re.Pattern[str], ...] = tuple(pattern for _, _, pattern in PAGES)
 """On by default for endpoints of the legacy format: an answer in which one is found is no success."""
@@ -99,10 +102,12 @@ def decode(body: bytes) -> str:
         return body.decode("windows-1252", "replace")
 
 
-def find(patterns: Iterable[re.Pattern[str]], body: bytes) -> re.Pattern[str] | None:
+def find(patterns: Collection[re.Pattern[str]], body: bytes) -> re.Pattern[str] | None:
     """The first of the patterns that is found in the body."""
     if patterns is FAILURE_BODY:
-        return _find_ours(body)
+        return _find_ours(body) if len(body) >= SHORTEST else None
+    if not patterns:
+        return None
     text = decode(body)
     return next((one for one in patterns if one.search(text)), None)
 

@@ -30,6 +30,7 @@ HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cook
 
 # In a form, and in a page that echoes one, however short the value is.
 _CREDENTIAL = re.compile(rf"\b({'|'.join(CREDENTIALS)})=[^&\s\"'<>]+")
+_NAMED = tuple(f"{name}=" for name in CREDENTIALS)
 _HEX = re.compile(r"%[0-9A-F]{2}")
 
 Headers = Iterable[tuple[str, str]]
@@ -44,6 +45,9 @@ class Redaction:
     values: re.Pattern[str] | None
     trio: bool
     """Whether the credential trio is blanked by its names."""
+    telling: tuple[str, ...] = _NAMED
+    """Without one of these in it, a text holds no secret. They are looked for first: most answers have none, and to
+    find that out with the patterns took longer than all else that is done with an answer."""
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Redaction:
@@ -54,6 +58,7 @@ class Redaction:
             names=HEADERS.union(name.lower() for name, _ in endpoint.headers),
             values=re.compile(pattern) if pattern else None,
             trio=endpoint.credentials is not None,
+            telling=(*_shortest(spellings), *(_NAMED if endpoint.credentials else ())),
         )
 
     @classmethod
@@ -62,19 +67,36 @@ class Redaction:
         return cls(HEADERS, None, True)
 
     def text(self, text: str) -> str:
+        if not self._tells(text):
+            return text
         hidden = self.values.sub(HIDDEN, text) if self.values else text
         return _CREDENTIAL.sub(rf"\1={HIDDEN}", hidden) if self.trio else hidden
 
     def body(self, read: bytes) -> bytes:
         """The first `KEPT` bytes of an answer as they may be stored: a page may echo what was posted to it."""
-        if not (self.values or self.trio):
-            return read[:KEPT]
         # Somewhat more is looked at than is kept, so that no secret is cut in two and missed.
         text = read[: 2 * KEPT].decode("utf-8", "surrogateescape")
+        if not self._tells(text):
+            return read[:KEPT]
         return self.text(text).encode("utf-8", "surrogateescape")[:KEPT]
 
     def headers(self, headers: Headers) -> list[tuple[str, str]]:
-        return [(name, HIDDEN if name.lower() in self.names else self.text(value)) for name, value in headers]
+        pairs = list(headers)
+        named = self.names.intersection([name.lower() for name, _ in pairs])
+        if not named and not self._tells("\n".join([value for _, value in pairs])):
+            return pairs
+        return [(name, HIDDEN if name.lower() in self.names else self.text(value)) for name, value in pairs]
+
+    def _tells(self, text: str) -> bool:
+        for telling in self.telling:
+            if telling in text:
+                return True
+        return False
+
+
+def _shortest(spellings: set[str]) -> Iterable[str]:
+    """Those that are part of every other one."""
+    return [one for one in spellings if not any(other != one and other in one for other in spellings)]
 
 
 def _secrets(endpoint: Endpoint) -> Iterable[str]:
@@ -97,7 +119,8 @@ def _perhaps_secrets(endpoint: Endpoint) -> Iterable[str]:
 
 
 def _spellings(value: str) -> set[str]:
-    once = {quote_plus(value, safe=""), quote(value, safe="")}
+    # Some leave a slash as it is.
+    once = {quote_plus(value, safe=""), quote(value, safe=""), quote(value)}
     twice = {quote_plus(form, safe="") for form in once}
     small = {_HEX.sub(lambda found: found[0].lower(), form) for form in once}
     escaped = {html.escape(value), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from base64 import b64decode, b64encode
+from functools import lru_cache
 
 PREFIX = "whsec_"
 
@@ -27,6 +28,7 @@ def sign(secret: str, delivery_id: str, timestamp: int, body: bytes) -> tuple[tu
     )
 
 
+@lru_cache(1024)
 def _key(secret: str) -> bytes:
     if not secret.startswith(PREFIX):
         return secret.encode()

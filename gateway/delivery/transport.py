@@ -59,8 +59,7 @@ class Transport:
     def __init__(self, lookup: Lookup = socket.getaddrinfo, ttl: float = TTL) -> None:
         self._loop = Loop()
         self._departures = Departures(Resolver(self._loop.wake, lookup, ttl), self._fly, self._fail)
-        self._multi = _multi(self._loop, self._set_timer)
-        self._timer: float | None = None
+        self._multi = _multi(self._loop)
         self._flying: dict[Any, _Slot] = {}
         self._spares: Spares[_Slot] = Spares(SPARE)
         self._results: list[Result] = []
@@ -108,14 +107,6 @@ class Transport:
         """Make `run` return. From any thread, and from signal handlers."""
         self._loop.wake()
 
-    def abort(self, tag: object) -> bool:
-        """Forget one that is under way: its connection is closed, it gets no answer. False: there is none."""
-        slot = next((slot for slot in self._flying.values() if slot.tag == tag), None)
-        if slot is None:
-            return self._departures.drop(tag)
-        self._land(slot)
-        return True
-
     def close(self) -> None:
         """Cut off what is under way, without answers, and let go of every socket."""
         for slot in list(self._flying.values()):
@@ -124,17 +115,18 @@ class Transport:
         self._multi.close()
         self._loop.close()
 
-    def _set_timer(self, milliseconds: int) -> None:
-        self._timer = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
-
     def _tick(self) -> None:
-        if self._timer is not None and time.monotonic() >= self._timer:
-            self._timer = None
+        """libcurl's timers. It is asked when the next one is due; were it to tell us (`M_TIMERFUNCTION`), it would
+        do so twice for every request."""
+        if self._multi.timeout() == 0:
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
 
     def _wait(self, until: float) -> bool:
-        times = (until, self._timer, self._departures.next())
-        ready, others = self._loop.wait(max(0.0, min([at for at in times if at is not None]) - time.monotonic()))
+        milliseconds, name = self._multi.timeout(), self._departures.next()
+        left = (until if name is None else min(until, name)) - time.monotonic()
+        if 0 <= milliseconds < left * 1000:
+            left = milliseconds / 1000
+        ready, others = self._loop.wait(max(0.0, left))
         for descriptor, mask in ready:
             self._multi.socket_action(descriptor, mask)
         return others
@@ -179,16 +171,18 @@ class Transport:
 class _Slot(Flight):
     """A libcurl handle, set up for one profile, and the request that it carries."""
 
-    __slots__ = ("curl", "profile", "_pinned", "_limits")
+    __slots__ = ("curl", "profile", "_set", "_get", "_pinned", "_limits")
 
     def __init__(self, profile: Profile, opened: Callable[[int], None]) -> None:
         super().__init__(opened)
         self.curl = pycurl.Curl()
         self.profile = profile
+        # Looked up once: on a handle of pycurl that costs as much as the call.
+        self._set, self._get = self.curl.setopt, self.curl.getinfo
         self._pinned: Found | None = None
         self._limits = (0.0, 0.0)
         _set_up(self.curl, profile)
-        self.curl.setopt(pycurl.HEADERFUNCTION, self.head.write)
+        self.curl.setopt(pycurl.HEADERFUNCTION, self.lines.append)
         self.curl.setopt(pycurl.WRITEFUNCTION, self.write)
         self.curl.setopt(pycurl.OPENSOCKETFUNCTION, self.open)
         self.curl.setopt(pycurl.PREREQFUNCTION, self.before)
@@ -197,46 +191,53 @@ class _Slot(Flight):
     def load(self, start: Start, found: Found, gate: Gate) -> None:
         """What differs from one request to the next."""
         self.begin(start, gate)
-        self.curl.setopt(pycurl.HTTPHEADER, lines(start.request.headers))
-        self.curl.setopt(pycurl.POSTFIELDS, start.request.body)
-        self._limit(start.request, start.waited)
-        if not (found.literal or found is self._pinned or start.request.egress_proxy):
-            self._pin(start, found)
-
-    def _limit(self, request: Request, waited: float) -> None:
-        limits = request.timeout - waited, request.connect_timeout - waited
+        request = start.request
+        self._set(pycurl.HTTPHEADER, lines(request.headers))
+        self._set(pycurl.POSTFIELDS, request.body)
+        limits = request.timeout - start.waited, request.connect_timeout - start.waited
         if limits != self._limits:
             self._limits = limits
-            self.curl.setopt(pycurl.TIMEOUT_MS, max(1, round(limits[0] * 1000)))
-            self.curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(limits[1] * 1000)))
+            self._set(pycurl.TIMEOUT_MS, max(1, round(limits[0] * 1000)))
+            self._set(pycurl.CONNECTTIMEOUT_MS, max(1, round(limits[1] * 1000)))
+        if not (found.literal or found is self._pinned or request.egress_proxy):
+            self._pin(start, found)
 
     def _pin(self, start: Start, found: Found) -> None:
         """These addresses and no others: libcurl does not look the name up again."""
         addresses = ",".join([f"[{address}]" if ":" in address else address for address in found.addresses])
-        self.curl.setopt(pycurl.RESOLVE, [f"+{start.target.host}:{start.target.port}:{addresses}"])
+        self._set(pycurl.RESOLVE, [f"+{start.target.host}:{start.target.port}:{addresses}"])
         self._pinned = found
 
     def finish(self, code: int, text: str) -> Answer:
-        get, times = self.curl.getinfo, self._times()
+        get, head = self._get, self.head()
+        # Each of libcurl's facts costs as much as a callback of ours; what a callback knows is not asked for.
+        times = self._times(self.dialled if not code else get(pycurl.NUM_CONNECTS))
         status = get(pycurl.RESPONSE_CODE) or None
-        failure = self.fault(code)
+        failure = self.fault(head, code)
         if code and not failure:
             errno, verified = get(pycurl.OS_ERRNO), get(pycurl.SSL_VERIFYRESULT)
             failure = self.failure(code, text, status=status, times=times, errno=errno, verified=verified)
-        return self.answer(status, get(pycurl.PRIMARY_IP) or "", times, failure)
+        address = self.address if self.connected and not code else get(pycurl.PRIMARY_IP) or ""
+        return self.answer(head, status, address, times, failure)
 
-    def _times(self) -> Times:
-        get = self.curl.getinfo
+    def _times(self, fresh: int) -> Times:
+        get = self._get
+        # libcurl counts microseconds from when the name was known.
+        before = round(waited * 1_000_000) if (waited := self.start.waited) else 0
         # On a connection that was kept, what libcurl has for the first steps is no time of this attempt.
-        fresh = get(pycurl.NUM_CONNECTS)
-        return Times.since(
-            self.start.waited,
-            name=get(pycurl.NAMELOOKUP_TIME_T) if fresh else 0,
-            connect=get(pycurl.CONNECT_TIME_T) if fresh else 0,
-            tls=get(pycurl.APPCONNECT_TIME_T) if fresh else 0,
-            first_byte=get(pycurl.STARTTRANSFER_TIME_T) if self.head.tell() else 0,
-            total=get(pycurl.TOTAL_TIME_T),
+        name, connect, tls = self._connection() if fresh else (0, 0, 0)
+        first_byte = get(pycurl.STARTTRANSFER_TIME_T) if self.lines else 0
+        return Times(
+            (before + name) / 1000,
+            (before + connect) / 1000 if connect else 0.0,
+            (before + tls) / 1000 if tls else 0.0,
+            (before + first_byte) / 1000 if first_byte else 0.0,
+            (before + get(pycurl.TOTAL_TIME_T)) / 1000,
         )
+
+    def _connection(self) -> tuple[int, int, int]:
+        get = self._get
+        return get(pycurl.NAMELOOKUP_TIME_T), get(pycurl.CONNECT_TIME_T), get(pycurl.APPCONNECT_TIME_T)
 
 
 def post(request: Request) -> Answer:
@@ -248,11 +249,10 @@ def post(request: Request) -> Answer:
                 return answer
 
 
-def _multi(loop: Loop, set_timer: Callable[[int], None]) -> Any:
+def _multi(loop: Loop) -> Any:
     multi = pycurl.CurlMulti()
     # POLL_IN is 1, POLL_OUT 2, both 3, as in selectors; POLL_REMOVE is 4.
-    multi.setopt(pycurl.M_SOCKETFUNCTION, lambda what, descriptor, *_: loop.want(descriptor, what & 3))
-    multi.setopt(pycurl.M_TIMERFUNCTION, set_timer)
+    multi.setopt(pycurl.M_SOCKETFUNCTION, loop.want)
     multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
     multi.setopt(pycurl.M_MAXCONNECTS, CONNECTIONS)
     return multi

@@ -1,0 +1,110 @@
+"""A kept body as a request: what is put on for the endpoint, and what never stays from another one."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import ip_network
+
+import pytest
+
+from gateway.config import Config, Credentials, Endpoint, loads
+from gateway.delivery.call import Post, request_for
+from gateway.delivery.exchange import Request
+from gateway.delivery.signing import sign
+
+NOW = datetime(2026, 5, 12, 10, 11, 12, tzinfo=UTC)
+TRIO = Credentials(user_name="acme user", password="p&ss", api_key="k=y")
+PLAIN = Endpoint(name="app", url="http://10.0.0.5/a.php")
+POST = Post(
+    kind="legacy",
+    content_type="application/x-www-form-urlencoded",
+    headers=(("X-Message-Sid", "sid"),),
+    data=b"message=join",
+    delivery_id="0f9f",
+    attempt=3,
+)
+USUAL = (
+    ("Content-Type", "application/x-www-form-urlencoded"),
+    ("X-Delivery-Id", "0f9f"),
+    ("X-Delivery-Attempt", "3"),
+    ("X-Message-Sid", "sid"),
+)
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return loads('[gateway]\nallow_networks = ["10.0.0.0/8"]\negress_proxy = "http://10.0.0.9:3128"\n')
+
+
+def made(config: Config, endpoint: Endpoint = PLAIN, post: Post = POST) -> Request:
+    return request_for(endpoint, post, config, NOW)
+
+
+def test_nothing_but_what_was_kept(config: Config) -> None:
+    request = made(config)
+    assert (request.url, request.body, request.headers) == (PLAIN.url, POST.data, USUAL)
+    assert not request.free_form and not request.capture and request.own_addresses == frozenset()
+
+
+def test_every_setting_has_its_place(config: Config) -> None:
+    endpoint = replace(PLAIN, timeout=7.0, connect_timeout=3.0, verify_tls="/ca.pem", tls_min="1.3")
+    own = frozenset({("0.0.0.0", 8080)})
+    assert request_for(endpoint, POST, config, NOW, own, free_form=True, capture=True) == Request(
+        url=PLAIN.url,
+        body=POST.data,
+        headers=USUAL,
+        timeout=7.0,
+        connect_timeout=3.0,
+        verify_tls="/ca.pem",
+        tls_min="1.3",
+        free_form=True,
+        allow_networks=(ip_network("10.0.0.0/8"),),
+        egress_proxy="http://10.0.0.9:3128",
+        own_addresses=own,
+        capture=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "body"),
+    [
+        ("legacy", b"message=join", b"message=join&user_name=acme+user&password=p%26ss&api_key=k%3Dy"),
+        ("legacy", b"", b"user_name=acme+user&password=p%26ss&api_key=k%3Dy"),
+        ("carrierx", b'{"a":1}', b'{"a":1}'),
+    ],
+)
+def test_the_trio_stands_behind_a_form(config: Config, kind: str, data: bytes, body: bytes) -> None:
+    assert made(config, replace(PLAIN, credentials=TRIO), replace(POST, kind=kind, data=data)).body == body
+
+
+def test_the_signature_is_of_all_that_goes_out(config: Config) -> None:
+    request = made(config, replace(PLAIN, credentials=TRIO, secret="whsec_c2VjcmV0"))
+    signature = sign("whsec_c2VjcmV0", "0f9f", int(NOW.timestamp()), request.body)
+    assert request.headers == (*USUAL, *signature)
+
+
+def test_own_headers_stand_at_the_end(config: Config) -> None:
+    endpoint = replace(PLAIN, username="me", password="é", headers=(("X-Tenant", "7"),), secret="key")
+    *first, authorization, tenant = made(config, endpoint, replace(POST, test=True)).headers
+    assert first[3:5] == [("X-Test", "1"), ("X-Message-Sid", "sid")] and len(first) == 8
+    assert authorization == ("Authorization", f"Basic {b64encode('me:é'.encode()).decode()}")
+    assert tenant == ("X-Tenant", "7")
+
+
+def test_nothing_stays_of_an_endpoint_as_it_was(config: Config) -> None:
+    """What is fixed for an endpoint is worked out once; of one that was changed, or is another, it is not."""
+    one = replace(PLAIN, credentials=TRIO, headers=(("X-Tenant", "7"),))
+    for endpoint in (one, replace(one, headers=()), replace(one, credentials=None), PLAIN, one, replace(one, name="b")):
+        for _ in range(2):
+            request = made(config, endpoint)
+            assert request.headers == (*USUAL, *endpoint.headers)
+            assert (b"password=" in request.body) == (endpoint.credentials is not None)
+
+
+def test_what_is_remembered_has_an_end(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.delivery.call._MANY", 3)
+    for number in range(10):
+        endpoint = replace(PLAIN, name=f"app-{number}", headers=(("X-Number", str(number)),))
+        assert made(config, endpoint).headers[-1] == ("X-Number", str(number))
