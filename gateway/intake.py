@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.config import Config, Credentials, Endpoint
@@ -44,6 +44,10 @@ class Kept:
     event_id: int
     errors: dict[str, tuple[str, ...]] | None = None
     forbidden: bool = False
+    endpoints: tuple[str, ...] = ()
+    """To whom something is owed now, by their names."""
+    orphan: str = ""
+    """Of a status update that nobody hears of: ``number`` (it is not one of ours), ``endpoints`` (it has none)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,8 @@ class _Letter:
     def owed(self, hops: int) -> outbox.Owed:
         body = self.body
         if isinstance(body, Body):
-            body = replace(body, headers=(*body.headers, (HOPS, str(hops + 1))))
+            headers = (*body.headers, (HOPS, str(hops + 1)))
+            body = Body(content_type=body.content_type, data=body.data, headers=headers, notes=body.notes)
         return outbox.Owed(endpoint=self.endpoint.name, kind=self.kind, lane=self.lane, body=body)
 
 
@@ -128,6 +133,7 @@ class _Work:
 
     def __call__(self, connection: Connection) -> Kept:
         fresh, state = self._news(connection)
+        orphan = self._orphan if state == "accepted" else ""
         if state == "accepted":
             self._put_in_ticket(connection)
         if state == "accepted" and not self.goes_somewhere and (self._message.inbound or self._way.number is None):
@@ -136,7 +142,14 @@ class _Work:
         if state == "accepted":
             self._owe(connection, event_id, fresh)
             self._note_ticket(connection)
-        return Kept(state, event_id)
+        owing = tuple(one.name for one in self._way.endpoints) if state == "accepted" else ()
+        return Kept(state, event_id, endpoints=owing, orphan=orphan)
+
+    @property
+    def _orphan(self) -> str:
+        if self._message.inbound or self.goes_somewhere:
+            return ""
+        return "number" if self._way.number is None else "endpoints"
 
     def again(self, connection: Connection, event_id: int) -> bool:
         """The same for an event that was kept without a route."""
@@ -194,7 +207,7 @@ class _Work:
             return
         ticket = tickets.last(connection, message.number, message.phone)
         if ticket and ticket != message.custom_ticket:
-            self._message = replace(message, custom_ticket=ticket)
+            self._message = message.but(custom_ticket=ticket)
             self._letters = _letters(self._message, self._way)
 
     def _note_ticket(self, connection: Connection) -> None:

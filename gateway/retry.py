@@ -35,11 +35,14 @@ class Verdict:
     """Seconds that the endpoint asked us to wait."""
 
 
+SUCCEEDED = Verdict(outcome="succeeded")
+
+
 def judge(answer: Answer, expected: Expected = USUAL, now: float = 0.0) -> Verdict:
     """`now`: epoch seconds, for a `Retry-After` that is a date."""
     sentence = headline(answer, expected)
     if not sentence:
-        return Verdict(outcome="succeeded")
+        return SUCCEEDED
     if answer.status == 410 and not answer.failure:
         return dead(sentence)
     if answer.failure and answer.failure.kind == "url":

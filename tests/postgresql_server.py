@@ -69,9 +69,9 @@ class PostgresqlServer:
             self._watcher.communicate()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def halt(self) -> None:
-        """At once, as a crash would do it; `resume` brings it back."""
-        self._run("pg_ctl", "stop", "--mode=immediate", "--wait")
+    def halt(self, mode: str = "immediate") -> None:
+        """At once, as a crash would do it, or `fast`, as an operator does; `resume` brings it back."""
+        self._run("pg_ctl", "stop", f"--mode={mode}", "--wait")
 
     def resume(self) -> None:
         self._run("pg_ctl", "start", "--wait", "--silent", f"--log={self._folder / 'log'}")

@@ -134,6 +134,13 @@ class Server:
     def url(self, path: str = "/", host: str = "127.0.0.1", scheme: str = "") -> str:
         return f"{scheme or ('https' if self._tls else 'http')}://{host}:{self.port}{path}"
 
+    def speak(self, tls: ssl.SSLContext) -> None:
+        """This kind of TLS from now on; connections that there are come to an end."""
+        self._tls = tls
+        for connection in list(self._sockets):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def remember(self, request: bytes) -> None:
         with self._came:
             self.requests.append(request)

@@ -54,22 +54,18 @@ def owe(store: Store, *owed: outbox.Owed, now: float = NOW) -> list[str]:
 
 
 def claim(
-    store: Store, endpoint: str = "crm", *, slots: int = 100, now: float = NOW, owner: str = "worker"
+    store: Store, endpoint: str = "crm", *, slots: int = 100, first: int = 0, now: float = NOW, owner: str = "worker"
 ) -> list[outbox.Claimed]:
-    work = partial(outbox.claim, owner=owner, slots={endpoint: slots}, now=now, lease={endpoint: LEASE})
+    rooms = {endpoint: outbox.Room(slots, first)}
+    work = partial(outbox.claim, owner=owner, rooms=rooms, now=now, leases={endpoint: LEASE})
     return store.writer.write(work)
 
 
-def settle(
-    store: Store,
-    claimed: outbox.Claimed,
-    outcome: outbox.Outcome = "succeeded",
-    *,
-    now: float = NOW,
-    due: float | None = None,
-    owner: str = "worker",
-) -> bool:
-    settled = outbox.Settled(
+def ended(
+    claimed: outbox.Claimed, outcome: outbox.Outcome, now: float = NOW, due: float | None = None
+) -> outbox.Settled:
+    """An attempt's end, with an answer that fits it."""
+    return outbox.Settled(
         claimed=claimed,
         outcome=outcome,
         finished_at=now,
@@ -81,6 +77,18 @@ def settle(
         times={"total": 12.5},
         diagnosis=("A ColdFusion error page.",),
     )
+
+
+def settle(
+    store: Store,
+    claimed: outbox.Claimed,
+    outcome: outbox.Outcome = "succeeded",
+    *,
+    now: float = NOW,
+    due: float | None = None,
+    owner: str = "worker",
+) -> bool:
+    settled = ended(claimed, outcome, now, due)
     work = partial(outbox.settle, owner=owner, settled=settled, now=now)
     return store.writer.write(work, lanes=(settled.lane,))
 

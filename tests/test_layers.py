@@ -31,7 +31,10 @@ PURE = (
     "gateway.retry",
     "gateway.routing",
     "gateway.delivery.addresses",
+    "gateway.delivery.agenda",
+    "gateway.delivery.breaker",
     "gateway.delivery.diagnosis",
+    "gateway.delivery.drift",
     "gateway.delivery.exchange",
     "gateway.delivery.pages",
 )
@@ -40,7 +43,7 @@ PURE = (
 LEVELS = (
     ("schemas",),
     (*PURE[1:], "gateway.config"),
-    ("gateway.store", "gateway.bell"),
+    ("gateway.store", "gateway.bell", "gateway.errand", "gateway.figures"),
     ("gateway.delivery", "gateway.carrierx"),
     ("gateway",),  # what is not named here: intake, test forms, translation ...
     ("gateway.web", "gateway.sandbox"),
@@ -85,7 +88,8 @@ DOORS = {
     "urllib3": (),
     "urllib.request": (),
     "http.client": (),
-    "granian": ("gateway/serve",),
+    "greenlet": ("gateway/errand.py",),
+    "httptools": ("gateway/serve",),
     "click": COMMANDS,
     "os.environ": ("gateway/config/", *COMMANDS),
 }

@@ -90,7 +90,7 @@ def bury(path: Path, endpoint: str) -> None:
     """Everything owed to this endpoint is dead."""
 
     def work(connection: Connection) -> None:
-        claimed = outbox.claim(connection, "tests", {endpoint: 100}, 2e9, {endpoint: 10.0})
+        claimed = outbox.claim(connection, "tests", {endpoint: outbox.Room(100)}, 2e9, {endpoint: 10.0})
         for one in claimed:
             outbox.settle(
                 connection, "tests", outbox.Settled(claimed=one, outcome="dead", finished_at=1e9, sentence="no"), 1e9

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.store import Store, outbox, records
 from schemas.message import Body, CannotSay
-from tests.store_samples import BODY, LEASE, NOW, add, claim, ids, letter, owe, settle
+from tests.store_samples import BODY, LEASE, NOW, add, claim, ended, ids, letter, owe, settle
 
 
 def one(store: Store, delivery_id: str) -> records.Delivery:
@@ -19,14 +19,9 @@ def one(store: Store, delivery_id: str) -> records.Delivery:
     return found
 
 
-def due_endpoints(store: Store, now: float) -> list[str]:
+def agenda(store: Store) -> dict[str, float]:
     with store.reader() as conn:
-        return outbox.due_endpoints(conn, now)
-
-
-def next_due(store: Store, now: float) -> float | None:
-    with store.reader() as conn:
-        return outbox.next_due(conn, now)
+        return outbox.agenda(conn)
 
 
 def test_what_was_owed_is_claimed_byte_for_byte(store: Store) -> None:
@@ -228,25 +223,53 @@ def test_slots_are_kept_and_the_longest_due_go_first(store: Store) -> None:
 
 def test_each_endpoint_has_its_own_slots_and_lease(store: Store) -> None:
     owe(store, *(letter(f"{name}|{turn}", name) for name in ("a", "b", "c") for turn in range(3)))
-    work = partial(
-        outbox.claim, owner="worker", slots={"a": 2, "b": 1, "unheard": 9}, now=NOW, lease={"a": 10.0, "b": 20.0}
-    )
+    rooms = {"a": outbox.Room(2), "b": outbox.Room(1), "unheard": outbox.Room(9)}
+    work = partial(outbox.claim, owner="worker", rooms=rooms, now=NOW, leases={"a": 10.0, "b": 20.0})
     claimed = store.writer.write(work)
     assert sorted(each.endpoint for each in claimed) == ["a", "a", "b"]
-    assert next_due(store, NOW) == NOW + 10
+    assert agenda(store) == {"a": NOW, "b": NOW, "c": NOW}
+    assert len(store.writer.write(work)) == 2
+    assert agenda(store) == {"a": NOW + 10, "b": NOW, "c": NOW}
 
 
-def test_which_endpoints_have_something_due_and_when_the_next_has(store: Store) -> None:
-    assert (due_endpoints(store, NOW), next_due(store, NOW)) == ([], None)
+def test_first_attempts_have_places_of_their_own(store: Store) -> None:
+    made = owe(store, *(letter(f"crm|{turn}") for turn in range(4)))
+    for each in claim(store):
+        settle(store, each, "again", due=NOW + 5)
+    later = owe(store, *(letter(f"crm|{turn}") for turn in range(4, 7)), now=NOW + 6)
+    claimed = ids(claim(store, slots=3, first=2, now=NOW + 6))
+    assert (len(set(claimed) & set(made)), len(set(claimed) & set(later))) == (1, 2)
+    claimed += ids(claim(store, slots=3, first=2, now=NOW + 6))  # one first attempt is left: one place stays free
+    assert (len(set(claimed) & set(made)), len(set(claimed) & set(later))) == (2, 3)
+    assert claim(store, slots=2, first=2, now=NOW + 6) == []
+    assert claim(store, slots=2, first=9, now=NOW + 6) == []
+    assert len(claim(store, slots=9, first=1, now=NOW + 6)) == 2
+
+
+def test_places_that_what_was_tried_does_not_need_are_for_first_attempts(store: Store) -> None:
+    owe(store, *(letter(f"crm|{turn}") for turn in range(4)))
+    assert len(claim(store, slots=3, first=1)) == 3
+
+
+def test_a_lease_that_ran_out_was_tried_before(store: Store) -> None:
+    owe(store, letter())
+    claim(store)
+    assert claim(store, slots=2, first=2, now=NOW + LEASE, owner="another") == []
+    assert len(claim(store, slots=2, first=1, now=NOW + LEASE, owner="another")) == 1
+
+
+def test_the_agenda_says_for_each_endpoint_when_something_is_due(store: Store) -> None:
+    assert agenda(store) == {}
     owe(store, letter("late|1", "late"), now=NOW + 60)
-    owe(store, letter("b|1", "b"), letter("b|1", "b"), now=NOW - 1)
+    owe(store, letter("b|1", "b"), letter("b|1", "b"), letter("b|2", "b"), now=NOW - 1)
     owe(store, letter("a|1", "a"), now=NOW)
-    assert (due_endpoints(store, NOW), next_due(store, NOW)) == (["b", "a"], NOW + 60)
-    claim(store, "a")
+    assert agenda(store) == {"a": NOW, "b": NOW - 1, "late": NOW + 60}
+    [a], [b] = claim(store, "a"), claim(store, "b", slots=1)
+    assert agenda(store) == {"a": NOW + LEASE, "b": NOW - 1, "late": NOW + 60}
     claim(store, "b")
-    assert (due_endpoints(store, NOW), next_due(store, NOW)) == ([], NOW + LEASE)
-    assert due_endpoints(store, NOW + 60) == ["a", "b", "late"]
-    assert next_due(store, NOW + 60) is None
+    settle(store, a)
+    settle(store, b, "again", due=NOW + 5)
+    assert agenda(store) == {"b": NOW + 5, "late": NOW + 60}
 
 
 def test_what_a_format_cannot_say_is_dead_from_the_start_and_holds_up_nobody(store: Store) -> None:
@@ -280,3 +303,27 @@ def test_an_endpoint_may_be_a_long_url(store: Store) -> None:
     assert claimed.endpoint == url
     settle(store, claimed)
     assert [each.endpoint for each in claim(store, url)] == [url]
+
+
+def test_several_are_settled_at_once_and_each_gets_its_answer(store: Store) -> None:
+    made = [owe(store, letter(f"crm|{turn}"), letter(f"crm|{turn}"))[0] for turn in range(4)]
+    first, second, third, lost = claim(store)
+    settle(store, lost)
+    ends = [
+        ended(first, "succeeded", NOW + 1),
+        ended(second, "again", NOW + 1, NOW + 6),
+        ended(third, "dead", NOW + 1),
+        ended(lost, "dead", NOW + 1),
+    ]
+    work = partial(outbox.settle_all, owner="worker", settled=ends, now=NOW + 1)
+    assert store.writer.write(work, lanes=[each.lane for each in ends]) == [True, True, True, False]
+    found = [one(store, each) for each in made]
+    assert [each.state for each in found] == ["succeeded", "pending", "dead", "succeeded"]
+    assert [each.attempts[0].outcome for each in found] == ["succeeded", "again", "dead", "dead"]
+    assert [each.settled_at for each in found] == [NOW + 1, None, NOW + 1, NOW]
+    assert [each.last_error for each in found] == [None, "It answered 500.", "It answered 500.", None]
+    assert len(claim(store, now=NOW + 1)) == 3  # the next of each lane, but of the second
+
+
+def test_nothing_at_all_may_be_settled(store: Store) -> None:
+    assert store.writer.write(partial(outbox.settle_all, owner="worker", settled=[], now=NOW)) == []

@@ -6,6 +6,7 @@ every step.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,11 +17,13 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from hypothesis.stateful import run_state_machine_as_test as run
 from sqlalchemy import text
 
-from gateway.store import Connection, Store, outbox, retention
-from tests.store_samples import LEASE, NOW, claim, letter, owe, settle
+from gateway.store import Connection, Store, outbox, records, retention
+from tests.store_samples import LEASE, NOW, claim, ended, letter, owe, settle
 
 LANES = st.sampled_from(["crm|1", "crm|2", "crm|3"])
 OWNERS = st.sampled_from(["ann", "bob"])
+NEVER = NOW * 2
+"""A time that does not come."""
 
 
 @dataclass
@@ -54,6 +57,11 @@ class Machine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
+    @rule(seconds=st.sampled_from([0.5, LEASE, 3600.0]))
+    def the_clock_is_set_back(self, seconds: float) -> None:
+        """What is due and what is leased comes later then, and that is all."""
+        self.now -= seconds
+
     @rule(lanes=st.lists(LANES, min_size=1, max_size=4))
     def owe(self, lanes: list[str]) -> None:
         self.events += 1
@@ -61,39 +69,50 @@ class Machine(RuleBasedStateMachine):
             self.twins[delivery_id] = Twin(lane, self.events)
             self.line_up(self.twins[delivery_id], self.now)
 
-    @rule(target=leases, owner=OWNERS, slots=st.integers(1, 4))
-    def claim(self, owner: str, slots: int) -> Any:
-        ready = {name: one.due for name, one in self.twins.items() if one.due is not None and one.due <= self.now}
-        claimed = claim(self.store, slots=slots, now=self.now, owner=owner)
-        left = [due for name, due in ready.items() if name not in {each.delivery_id for each in claimed}]
-        assert len(claimed) == min(slots, len(ready))
-        assert all(ready[each.delivery_id] <= due for each in claimed for due in left)
+    @rule(target=leases, owner=OWNERS, most=st.integers(0, 4), first=st.integers(0, 3))
+    def claim(self, owner: str, most: int, first: int) -> Any:
+        """Whose lease ran out was killed, or hung: nobody asks which."""
+        tried, fresh = self.ready(lambda one: one.tries > 0), self.ready(lambda one: one.tries == 0)
+        claimed = claim(self.store, slots=most, first=first, now=self.now, owner=owner)
+        again, news = [each for each in claimed if each.tries > 1], [each for each in claimed if each.tries == 1]
+        assert len(again) == min(len(tried), max(most - first, 0))
+        assert len(news) == min(len(fresh), most - len(again))
+        self.longest_due_first(again, tried)
+        self.longest_due_first(news, fresh)
         for each in claimed:
             self.lease(each, owner)
         return multiple(*((each, owner) for each in claimed))
 
-    @rule(lease=leases, outcome=st.sampled_from(["succeeded", "dead"]))
-    def settle(self, lease: tuple[outbox.Claimed, str], outcome: outbox.Outcome) -> None:
+    @rule(lease=leases, outcome=st.sampled_from(["succeeded", "again", "dead"]), wait=st.sampled_from([5.0, 600.0]))
+    def settle(self, lease: tuple[outbox.Claimed, str], outcome: outbox.Outcome, wait: float) -> None:
         claimed, owner = lease
-        twin = self.twins.get(claimed.delivery_id)
-        applied = settle(self.store, claimed, outcome, now=self.now, owner=owner)
-        assert applied == self.holds(claimed, owner)
-        if twin and applied:
-            twin.state, twin.standing, twin.due, twin.owner = outcome, None, None, None
-            self.promote(twin.lane)
+        due = self.now + wait if outcome == "again" else None
+        held = self.holds(claimed, owner)
+        assert settle(self.store, claimed, outcome, now=self.now, due=due, owner=owner) == held
+        if held:
+            self.end(self.twins[claimed.delivery_id], outcome, self.now + wait)
+            self.promote(claimed.lane)
         self.note(claimed, outcome)
 
-    @rule(lease=leases, wait=st.sampled_from([5.0, 30.0, 600.0]))
-    def settle_for_later(self, lease: tuple[outbox.Claimed, str], wait: float) -> None:
-        claimed, owner = lease
-        twin = self.twins.get(claimed.delivery_id)
-        applied = settle(self.store, claimed, "again", now=self.now, due=self.now + wait, owner=owner)
-        assert applied == self.holds(claimed, owner)
-        if twin and applied:
-            twin.due, twin.owner = self.now + wait, None
-            twin.standing = "released" if twin.tries >= 2 else twin.standing
-            self.promote(twin.lane)
-        self.note(claimed, "again")
+    @rule(ends=st.lists(st.tuples(leases, st.sampled_from(["succeeded", "again", "dead"])), min_size=1, max_size=4))
+    def settle_several(self, ends: list[tuple[tuple[outbox.Claimed, str], Any]]) -> None:
+        """Of one owner, as a worker does it; some late, some twice."""
+        owner = ends[0][0][1]
+        mine = {lease[0].attempt_id: (lease[0], outcome) for lease, outcome in ends if lease[1] == owner}
+        due = self.now + 5.0
+        several = [
+            ended(claimed, outcome, self.now, due if outcome == "again" else None) for claimed, outcome in mine.values()
+        ]
+        work = partial(outbox.settle_all, owner=owner, settled=several, now=self.now)
+        expected = [self.holds(claimed, owner) for claimed, _ in mine.values()]
+        assert self.store.writer.write(work, lanes=[one.lane for one in several]) == expected
+        for applied, (claimed, outcome) in zip(expected, mine.values(), strict=True):
+            if applied:
+                self.end(self.twins[claimed.delivery_id], outcome, due)
+            self.note(claimed, outcome)
+        for applied, (claimed, _) in zip(expected, mine.values(), strict=True):
+            if applied:
+                self.promote(claimed.lane)
 
     @rule(lease=consumes(leases))
     def give_back(self, lease: tuple[outbox.Claimed, str]) -> None:
@@ -128,32 +147,67 @@ class Machine(RuleBasedStateMachine):
     def sweep(self) -> None:
         owing = {twin.event for twin in self.twins.values() if twin.state == "pending"}
         gone = {twin.event for twin in self.twins.values()} - owing
-        swept = self.store.writer.write(partial(retention.sweep, before=self.now + 1))
-        assert swept.events == len(gone)
+        swept = self.store.writer.write(partial(retention.sweep, before=NEVER, seconds=60.0))
+        assert (swept.events, swept.reached) == (len(gone), None)
         self.twins = {name: twin for name, twin in self.twins.items() if twin.event in owing}
 
     @invariant()
     def both_are_the_same(self) -> None:
         with self.store.reader() as conn:
             rows = conn.execute(text("SELECT * FROM deliveries ORDER BY id")).all()
-            made = conn.execute(text("SELECT delivery_id, outcome FROM attempts ORDER BY delivery_id, number")).all()
-        outcomes: dict[int, list[str | None]] = {row.id: [] for row in rows}
-        for row in made:
-            outcomes[row.delivery_id].append(row.outcome)
+            made = {row.delivery_id: records.delivery(conn, row.delivery_id) for row in rows}
         assert [
-            (row.delivery_id, row.state, row.standing, row.due, row.owner, row.tries, row.attempts, outcomes[row.id])
-            for row in rows
+            (row.delivery_id, row.state, row.standing, row.due, row.owner, row.tries, row.attempts) for row in rows
         ] == [
-            (name, one.state, one.standing, one.due, one.owner, one.tries, len(one.outcomes), one.outcomes)
+            (name, one.state, one.standing, one.due, one.owner, one.tries, len(one.outcomes))
             for name, one in self.twins.items()
         ]
+        for name, found in made.items():
+            assert found is not None
+            # Without holes, none of them twice.
+            assert [(attempt.number, attempt.outcome) for attempt in found.attempts] == [
+                (turn + 1, outcome) for turn, outcome in enumerate(self.twins[name].outcomes)
+            ]
 
     @invariant()
     def no_lane_waits_for_nobody(self) -> None:
         for lane in {twin.lane for twin in self.twins.values()}:
-            standings = [twin.standing for twin in self.twins.values() if twin.lane == lane]
-            assert standings.count("head") <= 1
-            assert "behind" not in standings or "head" in standings
+            inside = [twin for twin in self.twins.values() if twin.lane == lane and twin.state == "pending"]
+            waiting = [twin.standing for twin in inside if twin.standing != "released"]
+            assert waiting.count("head") == bool(waiting)
+            assert waiting.count("behind") == len(waiting) - bool(waiting)
+            assert all((twin.due is None) == (twin.standing == "behind") for twin in inside)
+            assert all(twin.tries >= 2 for twin in inside if twin.standing == "released")
+
+    @invariant()
+    def what_was_owed_is_owed_succeeded_or_dead(self) -> None:
+        with self.store.reader() as conn:
+            states = conn.execute(
+                text("SELECT state, standing IS NULL, due IS NULL, owner IS NULL FROM deliveries")
+            ).all()
+        assert len(states) == len(self.twins)
+        for state, *nothing in states:
+            assert (state == "pending" and not nothing[0]) or (state in ("succeeded", "dead") and all(nothing))
+
+    def ready(self, which: Callable[[Twin], bool]) -> dict[str, float]:
+        return {
+            name: one.due
+            for name, one in self.twins.items()
+            if one.due is not None and one.due <= self.now and which(one)
+        }
+
+    def longest_due_first(self, claimed: Sequence[outbox.Claimed], ready: dict[str, float]) -> None:
+        taken = {each.delivery_id for each in claimed}
+        assert taken <= ready.keys()
+        left = [due for name, due in ready.items() if name not in taken]
+        assert all(ready[each] <= due for each in taken for due in left)
+
+    def end(self, twin: Twin, outcome: str, due: float) -> None:
+        if outcome == "again":
+            twin.due, twin.owner = due, None
+            twin.standing = "released" if twin.tries >= 2 else twin.standing
+        else:
+            twin.state, twin.standing, twin.due, twin.owner = outcome, None, None, None
 
     def line_up(self, twin: Twin, due: float) -> None:
         led = any(one.lane == twin.lane and one.standing == "head" for one in self.twins.values())

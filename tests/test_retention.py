@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from sqlalchemy import text
@@ -40,3 +42,51 @@ def test_the_dead_are_swept_with_their_event(store: Store) -> None:
     settle(store, claim(store, now=NOW)[0], "dead")
     assert store.writer.write(partial(retention.sweep, before=NOW)).events == 1
     assert outbox.replay_all(store, outbox.Replay(), NOW, 0.0) == 0
+
+
+def old_events(store: Store, count: int) -> None:
+    for turn in range(count):
+        add(store, received_at=NOW - 1000 + turn // 2)
+
+
+def test_a_step_ends_by_the_clock_and_the_next_goes_on_from_there(store: Store) -> None:
+    """Each step takes a chunk at least, or it would never come to an end."""
+    old_events(store, 3 * retention.CHUNK)
+    first = store.writer.write(partial(retention.sweep, before=NOW, seconds=0.0))
+    assert (first.events, first.reached is None) == (retention.CHUNK, False)
+    second = store.writer.write(partial(retention.sweep, before=NOW, after=first.reached, seconds=60.0))
+    assert (second.events, second.reached) == (2 * retention.CHUNK, None)
+    assert count(store) == 0
+
+
+def test_what_is_owed_for_long_is_passed_by_once(store: Store) -> None:
+    for turn in range(2 * retention.CHUNK):
+        owe(store, letter(f"crm|{turn}"), now=NOW - 100)
+    add(store, received_at=NOW - 50)
+    place, gone = retention.BEGINNING, []
+    for _ in range(3):
+        swept = store.writer.write(partial(retention.sweep, before=NOW, after=place, seconds=0.0))
+        gone.append(swept.events)
+        place = swept.reached or retention.BEGINNING
+    assert gone == [0, 0, 1]
+    assert place == retention.BEGINNING
+
+
+def test_others_write_between_the_steps(store: Store, another: Callable[[], Store]) -> None:
+    """The sweep holds the one lock of SQLite for a step at a time."""
+    old_events(store, 10 * retention.CHUNK)
+    sweeper, left = another(), []
+
+    def step() -> None:
+        swept = sweeper.writer.write(partial(retention.sweep, before=NOW, seconds=0.0))
+        left.append(swept.reached)
+
+    with ThreadPoolExecutor(1) as pool:
+        steps = [pool.submit(step) for _ in range(11)]
+        for turn in range(11):
+            add(store, received_at=NOW + turn)
+        for one in steps:
+            one.result(20)
+    assert left[-1] is None
+    assert None not in left[:9]
+    assert count(store) == 11

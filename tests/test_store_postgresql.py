@@ -186,7 +186,7 @@ def test_claims_step_around_each_other(store: Store, another: Callable[[], Store
     taken, go_on = threading.Event(), threading.Event()
 
     def slowly(conn: Connection) -> list[outbox.Claimed]:
-        claimed = outbox.claim(conn, "slow", {"crm": 1}, NOW, {"crm": 30.0})
+        claimed = outbox.claim(conn, "slow", {"crm": outbox.Room(1)}, NOW, {"crm": 30.0})
         taken.set()
         assert go_on.wait(20)
         return claimed

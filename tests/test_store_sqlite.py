@@ -7,15 +7,17 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
 
 from gateway.store import Store, StoreUnavailable, events, sqlite
-from tests.store_samples import EVENT, add, claim, letter, owe
+from tests.store_samples import EVENT, add, claim, letter, owe, until
 
 WRITES_UNTIL_KILLED = """
 import sys
@@ -66,6 +68,49 @@ def test_a_commit_is_synced(store: Store) -> None:
 
     full = 2
     assert store.writer.write(settings) == ["wal", full, 1]
+
+
+def folded(path: Path) -> int:
+    """Events in the file itself, without its log."""
+    conn = sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)
+    with contextlib.closing(conn):
+        return int(conn.execute("SELECT count(*) FROM events").fetchone()[0])
+
+
+def test_the_log_is_folded_into_the_file_while_the_store_is_open(store: Store, path: Path) -> None:
+    add(store)
+    until(lambda: folded(path) == 1)
+    add(store)
+    until(lambda: folded(path) == 2)
+
+
+def test_the_log_of_another_file_in_its_place_is_folded_too(store: Store, path: Path) -> None:
+    add(store)
+    until(lambda: folded(path) == 1)
+    store.migrate()
+    with contextlib.closing(sqlite3.connect(path)) as conn:
+        conn.execute("VACUUM INTO ?", [str(path.with_name("copy.db"))])
+    path.with_name("copy.db").replace(path)
+    for log in ("-wal", "-shm"):
+        path.with_name(path.name + log).unlink()
+    add(store)
+    until(lambda: folded(path) == 2)
+
+
+def test_folding_that_fails_is_tried_again(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [sqlite3.OperationalError("disk I/O error")]
+    connect = sqlite._connect
+
+    def sometimes(*arguments: Any) -> sqlite3.Connection:
+        if threading.current_thread().name == "store-checkpoints" and failures:
+            raise failures.pop()
+        return connect(*arguments)
+
+    monkeypatch.setattr(sqlite, "_connect", sometimes)
+    add(store)
+    until(lambda: not failures)
+    add(store)
+    until(lambda: folded(path) == 2)
 
 
 def test_a_write_transaction_is_one_from_its_beginning(store: Store, path: Path) -> None:

@@ -141,7 +141,7 @@ def test_even_work_that_ends_a_thread_does_not_end_this_one(store: Store) -> Non
 def test_who_gives_up_before_it_began_is_never_served(store: Store) -> None:
     with held_up(store), pytest.raises(StoreUnavailable, match="waited"):
         store.writer.write(keep, timeout=0.01)
-    store.writer.flush()
+    store.writer.write(lambda conn: None)
     assert count(store) == 0
 
 
@@ -160,7 +160,7 @@ def test_not_even_grace_lasts_for_ever(store: Store, monkeypatch: pytest.MonkeyP
     with pytest.raises(StoreUnavailable, match="not committed"):
         store.writer.write(lambda conn: go_on.wait(30), timeout=0.1)
     go_on.set()
-    store.writer.flush()
+    store.writer.write(lambda conn: None)
 
 
 def test_a_writer_that_stands_still_gathers_no_more_than_so_much(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_a_future_that_was_cancelled_is_not_run(store: Store) -> None:
     with held_up(store):
         futures = [store.writer.submit(keep) for _ in range(3)]
         assert futures[1].cancel()
-    store.writer.flush()
+    store.writer.write(lambda conn: None)
     assert count(store) == 2
     with pytest.raises(CancelledError):
         futures[1].result()

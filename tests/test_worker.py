@@ -3,155 +3,25 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
-from sqlalchemy import text as sql
 
-from gateway import intake
 from gateway.config import Settings
-from gateway.delivery.worker import Worker
+from gateway.delivery.round import Round
 from gateway.store import Store, StoreUnavailable
 from tests import acme
+from tests.delivering import Answer, Clock, Page, clock, config, outcomes, page, rows, settings, states, text, working
 from tests.running import until
 
-Answer = tuple[int, bytes]
+__all__ = ["clock", "page", "settings"]
+
 FATAL = b"""<br />
 <b>Fatal error</b>:  Uncaught Error: Call to undefined function save() in /var/www/join.php:3
 Stack trace:
 #0 {main}
   thrown in <b>/var/www/join.php</b> on line <b>3</b><br />"""
-
-
-class Page:
-    """An application that answers as it is told, and remembers what it got."""
-
-    def __init__(self) -> None:
-        self.got: list[tuple[dict[str, str], dict[str, str]]] = []
-        self.answer: Callable[[int, dict[str, str]], Answer] = lambda nth, form: (200, b"ok")
-        self._lock = threading.Lock()
-        page = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                form = {name: values[0] for name, values in parse_qs(body.decode(), keep_blank_values=True).items()}
-                with page._lock:
-                    page.got.append((dict(self.headers), form))
-                    nth = len(page.got)
-                status, said = page.answer(nth, form)
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(said)))
-                self.end_headers()
-                self.wfile.write(said)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}/page.php"
-
-    @property
-    def messages(self) -> list[str]:
-        return [form["message"] for _, form in self.got]
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-
-class Clock:
-    """Real time, and jumps."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    made = Page()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def settings(tmp_path: Path, page: Page) -> Settings:
-    return Settings.fixed(config(tmp_path, page, ""))
-
-
-def config(folder: Path, page: Page, endpoint: str) -> Any:
-    (folder / "data").mkdir(mode=0o700, exist_ok=True)
-    return acme.loads(
-        f"""
-[gateway]
-keys = ["{acme.KEY}"]
-password = "{acme.KEY}"
-[endpoint.page]
-url = "{page.url}"
-{endpoint}
-[[number]]
-number = "15162065919"
-callback = ["page"]
-""",
-        path=folder / "gateway.toml",
-        environ={},
-    )
-
-
-@contextmanager
-def working(settings: Settings, store: Store, clock: Clock) -> Iterator[Worker]:
-    worker, stop = Worker(settings, store, clock=clock, dice=lambda: 0.5), threading.Event()
-    thread = threading.Thread(target=worker.run, args=(stop,))
-    thread.start()
-    try:
-        yield worker
-    finally:
-        stop.set()
-        worker.wake()
-        thread.join()
-
-
-def text(store: Store, settings: Settings, message: str, phone: str = "15162065515") -> None:
-    body = acme.text(message=message, message_sid=f"{phone}-{message}", from_did=phone)
-    callback = intake.Callback(format="carrierx", body=body, content_type=None, remote="", now=datetime.now(UTC))
-    assert intake.accept(callback, settings.current, store).state == "accepted"
-
-
-def rows(store: Store, query: str) -> list[Any]:
-    with store.reader() as connection:
-        return list(connection.execute(sql(query)))
-
-
-def states(store: Store) -> list[str]:
-    return [row.state for row in rows(store, "SELECT state FROM deliveries ORDER BY id")]
-
-
-def outcomes(store: Store) -> list[str | None]:
-    return [row.outcome for row in rows(store, "SELECT outcome FROM attempts ORDER BY started_at, number")]
 
 
 def test_what_is_owed_is_delivered_in_order(store: Store, settings: Settings, page: Page, clock: Clock) -> None:
@@ -286,7 +156,7 @@ def test_a_worker_that_is_not_heard_of_again(store: Store, settings: Settings, p
     from gateway.store import outbox
 
     text(store, settings, "claimed by a dead one")
-    claimed = store.writer.write(lambda c: outbox.claim(c, "dead", {"page": 1}, clock(), {"page": 45.0}))
+    claimed = store.writer.write(lambda c: outbox.claim(c, "dead", {"page": outbox.Room(1)}, clock(), {"page": 45.0}))
     assert len(claimed) == 1
     with working(settings, store, clock):
         clock.ahead += 46
@@ -305,7 +175,7 @@ def test_an_endpoint_that_was_taken_out_is_waited_for(
     try:
         with working(Settings.fixed(without), store, clock) as worker:
             worker.wake()
-            until(lambda: worker._look_at > 0, "a look")
+            until(lambda: worker._upkeep.scan_at > 0, "a look")
     finally:
         other.close()
     assert states(store) == ["pending"] and not page.got
@@ -316,17 +186,18 @@ def test_an_endpoint_that_was_taken_out_is_waited_for(
 def test_a_store_that_goes_away_and_comes_back(
     monkeypatch: pytest.MonkeyPatch, store: Store, settings: Settings, page: Page, clock: Clock
 ) -> None:
-    write, failed = store.writer.write, []
+    submit, failed = store.writer.submit, []
 
-    def flaky(*given: Any, **named: Any) -> Any:
+    def flaky(work: Any, lanes: Any = ()) -> Any:
         # It goes away twice: when the first attempt is to be claimed, and when it is to be settled.
-        if len(failed) == 0 or (len(failed) == 1 and page.got):
+        is_round = isinstance(getattr(work, "__self__", None), Round)
+        if is_round and (len(failed) == 0 or (len(failed) == 1 and page.got)):
             failed.append(1)
             raise StoreUnavailable("gone")
-        return write(*given, **named)
+        return submit(work, lanes)
 
     text(store, settings, "kept")
-    monkeypatch.setattr(store.writer, "write", flaky)
+    monkeypatch.setattr(store.writer, "submit", flaky)
     with working(settings, store, clock):
         until(lambda: states(store) == ["succeeded"], "settled when it is back")
     assert len(failed) == 2 and len(page.got) == 1 and outcomes(store) == ["succeeded"]

@@ -1,7 +1,7 @@
 """Delivers what is owed: claims, posts, judges, settles. One thread, one loop, many transfers.
 
 A round is one transaction: it settles what came back and claims what is due, so that the next head of a lane
-leaves in the same round in which the one before it arrived. The attempt's row stands before its request does.
+leaves in the same round in which the one before it arrived. The claim is on disk before its request leaves.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import secrets
 import socket
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -22,36 +21,32 @@ import structlog
 
 from gateway import retry
 from gateway.bell import Bell
-from gateway.config import Config, Endpoint, Settings
+from gateway.config import Config, Settings
 from gateway.delivery.call import Post, request_for
-from gateway.delivery.diagnosis import diagnose
-from gateway.delivery.redaction import Redaction
-from gateway.delivery.transport import Answer, Request, Transport
-from gateway.store import Connection, Store, StoreUnavailable, outbox
-from gateway.store.retention import sweep
+from gateway.delivery.dispatch import Dispatch
+from gateway.delivery.outcomes import Attempt, Judge
+from gateway.delivery.rounds import Rounds
+from gateway.delivery.tally import Nobody, Tally
+from gateway.delivery.transport import Answer, Transport
+from gateway.delivery.upkeep import Upkeep
+from gateway.store import Store, StoreUnavailable, notices
+from gateway.store.outbox import Claimed
 
-POLL = 0.25
-"""Seconds between two looks into the outbox when nobody rings."""
-MARGIN = 30.0
-"""Seconds by which a lease outlives the longest attempt: the time to settle it."""
+TICK = 0.5
+"""Seconds after which the loop turns by itself: twice within the second in which it must show that it lives."""
+HELD_UP = 0.02
+"""Seconds between two looks whether a store that takes its time has written."""
 DRAIN = 7.0
 """Seconds that transfers in flight get when the worker is asked to stop."""
-SWEEP = 60.0
-SWEPT = 500
-STORE_WAIT = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Flight:
-    """One attempt on its way."""
-
-    claimed: outbox.Claimed
-    endpoint: Endpoint
-    request: Request
+LAST_WRITE = 1.0
+"""Seconds that the store gets after that."""
 
 
 class Worker:
-    """The delivering half. `own` is where the gateway listens: never called, or texts would go in circles."""
+    """The delivering half. `own` is where the gateway listens: never called, or texts would go in circles.
+
+    `pulse` is called at least once a second while all is well, `tally` hears of what happens.
+    """
 
     def __init__(
         self,
@@ -61,30 +56,37 @@ class Worker:
         *,
         clock: Callable[[], float] = time.time,
         dice: Callable[[], float] = random.random,
+        pulse: Callable[[], None] = lambda: None,
+        tally: Tally | None = None,
     ) -> None:
         self._settings, self._store, self._own = settings, store, own
-        self._clock, self._dice = clock, dice
-        self._owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._log: Any = structlog.get_logger().bind(worker=self._owner)
+        self._clock, self._dice, self._pulse = clock, dice, pulse
+        self._tally: Tally = tally or Nobody()
+        owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._log: Any = structlog.get_logger().bind(worker=owner)
+        self._dispatch, self._judge = Dispatch(), Judge()
+        self._attempts: dict[tuple[int, int], Attempt] = {}
+        self._rounds = Rounds(store, owner, self._dispatch, self._log, self._tally.breaker, self._attempts.keys())
+        self._upkeep = Upkeep(store, owner, self._dispatch, self._log, clock())
         self._transport = Transport()
+        self._beat_at = 0.0
+        self._stop = threading.Event()
+        self._told: deque[str] = deque()
         self._bell = Bell(settings.current.data)
-        self._rung = True
         self._transport.watch(self._bell.socket, self._on_ring)
-        self._flights: dict[tuple[int, int], _Flight] = {}
-        self._busy: Counter[str] = Counter()
-        self._settled: list[outbox.Settled] = []
-        self._redactions: dict[str, tuple[Endpoint, Redaction]] = {}
-        self._look_at = 0.0
-        self._sweep_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set; then what is in flight may end, within `DRAIN` seconds."""
+        self._stop = stop
         self._log.info("worker_started")
+        hearing = notices.listen(self._store.apart, self.owed)
         try:
             while not stop.is_set():
-                self._round()
+                self._turn()
             self._drain()
         finally:
+            if hearing:
+                hearing.close()
             self._transport.close()
             self._bell.close()
             self._log.info("worker_stopped")
@@ -93,152 +95,115 @@ class Worker:
         """From any thread, or a signal handler: look up now."""
         self._transport.wake()
 
-    def _on_ring(self) -> None:
-        self._bell.hush()
-        self._rung = True
+    def owed(self, endpoints: Iterable[str]) -> None:
+        """From any thread: something is owed to these; an empty name: look everywhere."""
+        self._told.extend(endpoints)
+        self._transport.wake()
 
-    def _round(self) -> None:
+    def _on_ring(self) -> None:
+        self._told.extend(self._bell.hush())
+
+    def _turn(self) -> None:
         self._take_in(self._transport.run(self._patience()))
-        now = self._clock()
-        if not (self._settled or self._rung or time.monotonic() >= self._look_at):
-            return
-        self._rung = False
-        self._look_at = time.monotonic() + POLL
-        # One and the same for the whole round: what is claimed for an endpoint is sent to it.
-        config = self._settings.current
-        try:
-            claimed = self._exchange(config, now)
-        except StoreUnavailable as error:
-            # What came back is kept here until the store is there again; leases outlive short absences.
-            self._log.error("store_unavailable", reason=str(error))
-            self._look_at = time.monotonic() + 1.0
-            self._take_in(self._transport.run(0.2))
-            return
-        for one in claimed:
-            self._start(config, one)
-        self._sweep(now)
+        steady = time.monotonic()
+        if steady >= self._beat_at:
+            self._beat(steady)
+        if self._rounds.pending is None and not self._rounds.rest(steady):
+            self._begin(steady)
+        # One that was begun just now is waited for, one that the store sits on is only looked after.
+        done = self._rounds.finish() if self._rounds.is_new(steady) else self._rounds.finish(0.0)
+        if done is not None:
+            self._leave(*done)
 
     def _patience(self) -> float:
-        if self._settled or self._rung:
+        steady, claiming = time.monotonic(), not self._stop.is_set()
+        if self._rounds.pending is not None:
+            return HELD_UP
+        if rest := self._rounds.rest(steady):
+            return min(TICK, rest)
+        if self._rounds.settled or self._rounds.unbegun or (claiming and self._told):
             return 0.0
-        return max(0.0, min(POLL, self._look_at - time.monotonic()))
+        wait = self._dispatch.agenda.next(self._clock()) if claiming else None
+        return max(0.0, min(TICK, self._upkeep.scan_at - steady, TICK if wait is None else wait))
 
-    def _exchange(self, config: Config, now: float) -> list[outbox.Claimed]:
-        """Settle what came back, claim what is due: one transaction, or none where there is nothing to do."""
-        slots = self._slots(config, now)
-        if not slots and not self._settled:
-            return []
-        settled = list(self._settled)
-        leases = {name: config.endpoints[name].timeout + MARGIN for name in slots}
+    def _beat(self, steady: float) -> None:
+        self._beat_at = steady + TICK
+        self._pulse()
+        self._dispatch.hang(self._attempts.values(), steady)
 
-        def work(connection: Connection) -> list[outbox.Claimed]:
-            for one in settled:
-                outbox.settle(connection, self._owner, one, now)
-            return outbox.claim(connection, self._owner, slots, now, leases)
+    def _begin(self, steady: float) -> None:
+        now, config, claiming = self._clock(), self._settings.current, not self._stop.is_set()
+        try:
+            if claiming:
+                self._listen()
+                self._upkeep.mind_clock(now, config, [one.claimed for one in self._attempts.values()], self._pulse)
+                self._upkeep.scan(config, steady)
+                self._upkeep.sweep(now, config.retention_days, steady)
+        except StoreUnavailable as error:
+            self._rounds.unavailable(error)
+        else:
+            self._rounds.begin(config, now, claiming)
 
-        claimed = self._store.writer.write(work, timeout=STORE_WAIT, lanes=tuple(one.lane for one in settled))
-        del self._settled[: len(settled)]
-        # A lane's next head may be free now.
-        self._rung = self._rung or bool(settled)
-        return claimed
+    def _listen(self) -> None:
+        while self._told:
+            name = self._told.popleft()
+            if name:
+                self._dispatch.agenda.look(name)
+            else:
+                self._upkeep.everywhere = True
 
-    def _slots(self, config: Config, now: float) -> dict[str, int]:
-        """How many more each endpoint may have in flight, of those to which something is due.
+    def _leave(self, config: Config, claimed: Sequence[Claimed]) -> None:
+        if self._stop.is_set():
+            self._rounds.unbegun += claimed
+            return
+        moment, steady = datetime.fromtimestamp(self._clock(), UTC), time.monotonic()
+        for one in claimed:
+            endpoint = config.endpoints[one.endpoint]
+            request = request_for(endpoint, _post(one), config, moment, self._own)
+            # By attempt: where a lease ran out under a hung transfer, the next attempt flies beside it.
+            self._attempts[one.attempt_id] = Attempt(one, endpoint, request, steady, self._dispatch.begins(one))
+            self._transport.start(request, one.attempt_id)
 
-        Deliveries to an endpoint that is no longer configured wait for its return.
-        """
-        endpoints = config.endpoints
-        with self._store.reader() as connection:
-            due = outbox.due_endpoints(connection, now)
-        free = {name: endpoints[name].concurrency - self._busy[name] for name in due if name in endpoints}
-        return {name: count for name, count in free.items() if count > 0}
-
-    def _start(self, config: Config, claimed: outbox.Claimed) -> None:
-        endpoint = config.endpoints[claimed.endpoint]
-        request = request_for(endpoint, _post(claimed), config, datetime.fromtimestamp(self._clock(), UTC), self._own)
-        # By attempt: where a lease ran out under a hung transfer, the next attempt flies beside it.
-        tag = (claimed.id, claimed.number)
-        self._flights[tag] = _Flight(claimed, endpoint, request)
-        self._busy[endpoint.name] += 1
-        self._transport.start(request, tag)
-
-    def _take_in(self, results: list[tuple[object, Answer]]) -> None:
+    def _take_in(self, results: Sequence[tuple[object, Answer]]) -> None:
+        if not results:
+            return
+        now, steady = self._clock(), time.monotonic()
         for tag, answer in results:
-            flight = self._flights.pop(cast(tuple[int, int], tag))
-            self._busy[flight.endpoint.name] -= 1
-            self._settled.append(self._judge(flight, answer))
+            attempt = self._attempts.pop(cast(tuple[int, int], tag))
+            attempt.seconds = steady - attempt.begun
+            self._end(attempt, answer, now)
 
-    def _judge(self, flight: _Flight, answer: Answer) -> outbox.Settled:
-        now = self._clock()
-        verdict = retry.judge(answer, flight.endpoint, now)
-        wait = retry.wait(flight.claimed.tries, self._dice(), verdict.retry_after)
-        again = verdict.outcome == "again" and wait is not None
-        outcome: outbox.Outcome = "again" if again else "succeeded" if verdict.outcome == "succeeded" else "dead"
+    def _end(self, attempt: Attempt, answer: Answer, now: float) -> None:
+        claimed, name = attempt.claimed, attempt.endpoint.name
+        judged = self._judge.judge(attempt, answer, now, self._dice())
+        outcome = judged.settled.outcome
+        self._rounds.settled.append(judged.settled)
+        self._dispatch.ended(attempt, judged, now, self._dice())
+        self._tally.attempt(name, outcome, attempt.seconds, max(0.0, now - claimed.created_at))
         self._log.info(
             "attempt",
-            delivery=flight.claimed.delivery_id,
-            endpoint=flight.endpoint.name,
-            attempt=flight.claimed.number,
+            delivery=claimed.delivery_id,
+            endpoint=name,
+            attempt=claimed.number,
             outcome=outcome,
             status=answer.status,
             total_ms=answer.times.total,
         )
-        failed = outcome != "succeeded"
-        secrets = self._redaction(flight.endpoint)
-        return outbox.Settled(
-            claimed=flight.claimed,
-            outcome=outcome,
-            due=now + wait if again and wait is not None else None,
-            finished_at=now,
-            sentence=verdict.sentence if failed else "",
-            status=answer.status,
-            answer_headers=secrets.headers(answer.headers),
-            answer_body=secrets.body(answer.read),
-            times=asdict(answer.times),
-            diagnosis=tuple(diagnose(flight.request, answer, flight.endpoint)) if failed else (),
-        )
-
-    def _redaction(self, endpoint: Endpoint) -> Redaction:
-        """Made once for each endpoint as it is configured now."""
-        known = self._redactions.get(endpoint.name)
-        if known is None or known[0] is not endpoint:
-            known = self._redactions[endpoint.name] = (endpoint, Redaction.of(endpoint))
-        return known[1]
 
     def _drain(self) -> None:
         """No new claims. What does not end in time is cut off; its next attempt comes soon, with the same id."""
         until = time.monotonic() + DRAIN
-        while self._flights and time.monotonic() < until:
-            self._take_in(self._transport.run(min(0.2, max(0.0, until - time.monotonic()))))
-        settled, now = list(self._settled), self._clock()
-        cut_off = [flight.claimed for flight in self._flights.values()]
+        while self._is_busy() and time.monotonic() < until:
+            self._turn()
+        now = self._clock()
+        cut_off = [one.claimed for one in self._attempts.values()]
+        self._rounds.last(self._settings.current, now, cut_off, now + retry.WAITS[0], LAST_WRITE)
 
-        def work(connection: Connection) -> None:
-            for one in settled:
-                outbox.settle(connection, self._owner, one, now)
-            outbox.let_go(connection, self._owner, cut_off, now + retry.WAITS[0])
-
-        try:
-            self._store.writer.write(work, timeout=2.0, lanes=tuple(one.lane for one in settled))
-        except StoreUnavailable as error:
-            self._log.error("store_unavailable", reason=str(error))
-
-    def _sweep(self, now: float) -> None:
-        """Retention, in small steps between the rounds."""
-        if time.monotonic() < self._sweep_at:
-            return
-        self._sweep_at = time.monotonic() + SWEEP
-        before = now - self._settings.current.retention_days * 86_400
-        try:
-            swept = self._store.writer.write(lambda connection: sweep(connection, before, SWEPT), timeout=STORE_WAIT)
-        except StoreUnavailable:
-            return
-        if swept:
-            self._log.info("swept", events=swept.events)
-            self._sweep_at = time.monotonic() + 1.0
+    def _is_busy(self) -> bool:
+        return bool(self._attempts or self._rounds.pending or self._rounds.settled or self._rounds.unbegun)
 
 
-def _post(claimed: outbox.Claimed) -> Post:
+def _post(claimed: Claimed) -> Post:
     return Post(
         kind=claimed.kind,
         content_type=claimed.content_type,

@@ -13,19 +13,19 @@ one process: make it after a fork.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import TimeoutError as TooLate
 from contextlib import contextmanager
 from types import TracebackType
 
 import structlog
-from sqlalchemy import Connection, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from gateway.store import heartbeat
+from gateway.store import heartbeat, migrations, notices
 from gateway.store.database import Database
 from gateway.store.failures import StoreUnavailable, Trouble, WrongDatabase, judge, reason
-from gateway.store.group import Group
-from gateway.store.migrations import upgrade
-from gateway.store.postgresql import Postgresql
+from gateway.store.group import Group, Quick
+from gateway.store.postgresql import Postgresql, spelled
 from gateway.store.sqlite import Sqlite
 from gateway.store.writer import Writer
 
@@ -41,7 +41,10 @@ class Store:
     def __init__(self, url: str, *, patience: float = 5.0) -> None:
         self._url = url
         self._database = _database(url, patience)
-        self.writer = Writer(Group(self._database.writing, self._database.is_current), self._database.guard())
+        database = self._database
+        self._was_ready = True
+        group = Group(database.writing, database.is_current, _announcer(database))
+        self.writer = Writer(group, database.guard(), _quick(database))
 
     @property
     def url(self) -> str:
@@ -53,10 +56,23 @@ class Store:
         """``sqlite`` or ``postgresql``."""
         return self._database.writing.dialect.name
 
+    @property
+    def apart(self) -> Engine:
+        """Where a connection comes from that somebody keeps for himself: it is to be detached."""
+        return self._database.reading
+
     def migrate(self) -> None:
         """Makes the tables, or brings them up to date; several processes may do so at once, it is done once."""
         with _translated(), self._database.migrating() as conn:
-            upgrade(conn)
+            migrations.upgrade(conn)
+
+    def is_current(self) -> bool:
+        """Quickly: are its tables those of this version? Also false where nobody can tell."""
+        try:
+            with self.reader() as conn:
+                return migrations.is_current(conn)
+        except (StoreUnavailable, SQLAlchemyError):
+            return False
 
     @contextmanager
     def reader(self) -> Iterator[Connection]:
@@ -69,15 +85,30 @@ class Store:
         return self._database.has_room()
 
     def ready(self, timeout: float = 2.0) -> bool:
-        """Something was committed just now, and there is room for more. If not, the log says why."""
+        """Something was committed just now, and there is room for more. If not, the log says why.
+
+        It answers within `timeout` seconds, also where the writer hangs in the midst of a commit.
+        """
         try:
             if not self.has_room():
                 raise StoreUnavailable("the disk is nearly full")
-            self.writer.write(heartbeat.beat, timeout)
+            self._beat(timeout)
         except StoreUnavailable as error:
+            self._was_ready = False
             structlog.get_logger().warning("store_not_ready", reason=error.reason)
             return False
+        if not self._was_ready:
+            self._was_ready = True
+            structlog.get_logger().info("store_back")
         return True
+
+    def _beat(self, timeout: float) -> None:
+        future = self.writer.submit(heartbeat.beat)
+        try:
+            future.result(timeout)
+        except TooLate:
+            future.cancel()
+            raise StoreUnavailable(f"nothing was committed within {timeout:g} s") from None
 
     def close(self, timeout: float = 10.0) -> None:
         """Finishes what was handed in, and closes every connection."""
@@ -91,6 +122,17 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _quick(database: Database) -> Quick | None:
+    """Where another machine is asked, somebody must be left waiting for it."""
+    if not isinstance(database, Sqlite):
+        return None
+    return Quick(Group(database.quick, database.is_current), database.guard())
+
+
+def _announcer(database: Database) -> notices.Announcer | None:
+    return notices.Announcer(database.writing) if isinstance(database, Postgresql) else None
 
 
 @contextmanager
@@ -109,7 +151,7 @@ def _database(text: str, patience: float) -> Database:
     if scheme in ("postgres", "postgresql"):
         text = f"postgresql+psycopg{colon}{rest}"
     try:
-        url = make_url(text)
+        url = make_url(spelled(text))
     except (ArgumentError, ValueError):  # which would quote the URL, password and all
         raise WrongDatabase("the database's URL cannot be read") from None
     if url.drivername == "sqlite":

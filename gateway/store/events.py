@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, bindparam, insert
 
 from gateway.store import tables
-from gateway.store.spelling import key, packed, plain
+from gateway.store.spelling import key, packed, packed_words, plain
 from gateway.store.statement import Statement
 
 _ADD = insert(tables.events).values({c.name: bindparam(c.name) for c in tables.events.c if c.name != "id"})
@@ -83,7 +83,7 @@ def add(conn: Connection, new: New) -> int:
 
 def routed(conn: Connection, event_id: int, keyword: str, notes: Sequence[str]) -> bool:
     """An unrouted event has found its way. False: it is not unrouted, or no longer: somebody was quicker."""
-    values = {"id": event_id, "keyword": key(keyword), "notes": packed(notes)}
+    values = {"id": event_id, "keyword": key(keyword), "notes": packed_words(notes)}
     return ROUTED.run(conn, values).rowcount == 1
 
 
@@ -110,6 +110,6 @@ def _values(new: New) -> dict[str, object]:
         "content_type": plain(new.content_type or ""),
         "body": new.body,
         "errors": packed(new.errors),
-        "notes": packed(new.notes),
+        "notes": packed_words(new.notes),
         "remote": plain(new.remote),
     }

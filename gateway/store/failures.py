@@ -27,9 +27,9 @@ SQLITE_STORE = frozenset(
         sqlite3.SQLITE_MISUSE,
     }
 )
-# PostgreSQL's classes: connection, authorisation, resources (disk full), operator, system, internal; and read only,
-# a lock not had in time, a table that is not there yet.
-POSTGRESQL_STORE = ("08", "28", "3D", "53", "57", "58", "XX", "25006", "55P03", "42P01", "42501")
+# PostgreSQL's classes: connection, authorisation, resources (disk full), operator, system, internal; and read only (a
+# standby, by now), idle for too long (this process was), a lock not had in time, a table that is not there yet.
+POSTGRESQL_STORE = ("08", "28", "3D", "53", "57", "58", "XX", "25006", "25P03", "25P04", "55P03", "42P01", "42501")
 POSTGRESQL_CONFLICT = ("40001", "40P01")
 
 

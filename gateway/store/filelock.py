@@ -25,6 +25,14 @@ if sys.platform == "win32":
             except OSError:  # held by another; Windows' own waiting sleeps a whole second between two looks
                 time.sleep(0.002)
 
+    def _acquire_now(file: int) -> bool:
+        os.lseek(file, 0, os.SEEK_SET)
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
     def _release(file: int) -> None:
         os.lseek(file, 0, os.SEEK_SET)
         msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
@@ -34,6 +42,13 @@ else:
 
     def _acquire(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
+
+    def _acquire_now(file: int) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def _release(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_UN)
@@ -48,6 +63,7 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._files: tuple[int, int] | None = None
+        self._is_next = False
 
     def __enter__(self) -> FileLock:
         turn, lock = self._opened()
@@ -58,14 +74,35 @@ class FileLock:
             _release(turn)
         return self
 
+    def enter_now(self) -> bool:
+        """As ``__enter__``, but it never blocks. False: somebody has it. To be asked again, soon and often: meanwhile
+        the place at the turnstile is kept, so that this one is the next."""
+        turn, lock = self._opened()
+        if not self._is_next:
+            self._is_next = _acquire_now(turn)
+        if not self._is_next or not _acquire_now(lock):
+            return False
+        self.step_back()
+        return True
+
+    def step_back(self) -> None:
+        """Let others go first, after an `enter_now` that will not be asked again."""
+        if self._files and self._is_next:
+            self._is_next = False
+            _release(self._files[0])
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.leave()
+
+    def leave(self) -> None:
         if self._files:
             _release(self._files[1])
 
     def close(self) -> None:
         files, self._files = self._files or (), None
+        self._is_next = False
         for file in files:
             with contextlib.suppress(OSError):
                 os.close(file)

@@ -9,15 +9,26 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
 
 from gateway.store.failures import StoreUnavailable, Trouble, judge, reason
 from gateway.store.lanes import hold_first
+from gateway.store.notices import Announcer, noted
 
 TRIES = 5
 """At work of which the database says that another transaction stood in its way."""
+
+
+class Turn(Protocol):
+    """A lock that one can do without waiting for."""
+
+    def enter_now(self) -> bool: ...
+
+    def step_back(self) -> None: ...
+
+    def leave(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +45,22 @@ class Done:
     error: BaseException | None = None
 
 
+class Undecided(StoreUnavailable):
+    """The commit itself failed: done or not, nobody knows."""
+
+
 class Group:
     """Commits groups over one connection, which it keeps, and replaces when it is broken. For one thread.
 
     `is_current` tells whether a kept connection is still good: asked before each transaction, so it is quick.
     """
 
-    def __init__(self, engine: Engine, is_current: Callable[[Connection], bool]) -> None:
+    def __init__(
+        self, engine: Engine, is_current: Callable[[Connection], bool], announcer: Announcer | None = None
+    ) -> None:
         self._engine = engine
+        self._announcer = announcer
+        self._owed: set[str] = set()
         self._is_current = is_current
         self._conn: Connection | None = None
 
@@ -60,7 +79,15 @@ class Group:
             return self._one_by_one(group)
         return [_failed(failure) for _ in group]
 
+    def announce(self) -> None:
+        """Tells workers of other machines what was committed. To be called when those who wait for it are told."""
+        owed, self._owed = self._owed, set()
+        if owed and self._announcer is not None:
+            self._announcer(owed)
+
     def close(self) -> None:
+        if self._announcer is not None:
+            self._announcer.close()
         conn, self._conn = self._conn, None
         if conn is not None:
             with contextlib.suppress(Exception):
@@ -123,16 +150,20 @@ class Group:
         return self._conn
 
     def _finish(self, conn: Connection) -> None:
+        owed = noted(conn)
         try:
             conn.commit()
         except BaseException as error:
             self._abandon(conn, error)
             if judge(error) is Trouble.CONFLICT:
                 raise
-            # Done or not, nobody knows: it must not be run again, and its callers must not be told that it is kept.
-            raise StoreUnavailable(f"commit: {reason(error)}") from None
+            # It must not be run again, and its callers must not be told that it is kept.
+            raise Undecided(f"commit: {reason(error)}") from None
+        self._owed |= owed
 
     def _abandon(self, conn: Connection, error: BaseException) -> None:
+        if not conn.invalidated:
+            noted(conn)
         try:
             conn.rollback()
         except Exception:
@@ -163,4 +194,34 @@ def _saved(conn: Connection, work: Work) -> Done:
 
 def _failed(error: BaseException) -> Done:
     """Each waiter raises its error in its own thread, so each gets one of its own."""
-    return Done(error=error if judge(error) is Trouble.WORK else StoreUnavailable(reason(error)))
+    if judge(error) is Trouble.WORK:
+        return Done(error=error)
+    return Done(error=(Undecided if isinstance(error, Undecided) else StoreUnavailable)(reason(error)))
+
+
+class Quick:
+    """Commits in the caller's own thread, if nobody else writes just now. `group`'s connection waits for no lock."""
+
+    def __init__(self, group: Group, guard: Turn) -> None:
+        self._group, self._guard = group, guard
+
+    def commit(self, works: Sequence[Work]) -> list[Done] | None:
+        """What became of each; None: not now, and nothing was done."""
+        try:
+            if not self._guard.enter_now():
+                return None
+        except OSError:
+            return None
+        try:
+            done = self._group.commit(works)
+        finally:
+            self._guard.leave()
+        later = all(isinstance(one.error, StoreUnavailable) and not isinstance(one.error, Undecided) for one in done)
+        return None if later else done
+
+    def give_up(self) -> None:
+        """It will not be tried again soon."""
+        self._guard.step_back()
+
+    def close(self) -> None:
+        self._group.close()

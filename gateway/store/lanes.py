@@ -10,8 +10,9 @@ different orders would wait for each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from typing import Protocol
 
 from sqlalchemy import Connection
 
@@ -33,6 +34,28 @@ PROMOTE = Statement(
 )
 
 
+# On PostgreSQL all in one journey. No lane has two of these, so no update meets another's.
+PROMOTE_ALL = Statement(
+    """
+    UPDATE deliveries SET standing = 'head', due = :now
+      FROM unnest(CAST(:endpoints AS text[]), CAST(:lanes AS text[])) AS freed (endpoint, lane)
+     CROSS JOIN LATERAL (SELECT id FROM deliveries
+                          WHERE standing = 'behind' AND endpoint = freed.endpoint AND lane = freed.lane
+                          ORDER BY id LIMIT 1) AS next
+     WHERE deliveries.id = next.id
+       AND NOT EXISTS (SELECT 1 FROM deliveries h WHERE h.standing = 'head' AND h.lane = freed.lane)
+    """
+)
+
+
+class InLane(Protocol):
+    @property
+    def endpoint(self) -> str: ...
+
+    @property
+    def lane(self) -> str: ...
+
+
 def hold_first(conn: Connection, lanes: Iterable[str]) -> None:
     """Takes all the locks of a transaction that begins, and remembers that it has them."""
     numbers = _numbers(conn, lanes)
@@ -42,14 +65,19 @@ def hold_first(conn: Connection, lanes: Iterable[str]) -> None:
 
 def hold(conn: Connection, lanes: Iterable[str]) -> None:
     """Takes those locks that `hold_first` was not told of. They are not remembered: a savepoint may drop them."""
-    numbers = _numbers(conn, lanes)
-    if numbers:
+    if conn.dialect.name != "sqlite" and (numbers := _numbers(conn, lanes)):
         transaction, held = conn.info.get("lanes", (None, frozenset()))
         _lock(conn, numbers - held if transaction is conn.get_transaction() else numbers)
 
 
-def promote(conn: Connection, endpoint: str, lane: str, now: float) -> None:
-    PROMOTE.run(conn, {"endpoint": endpoint, "lane": lane, "now": now})
+def promote(conn: Connection, settled: Sequence[InLane], now: float) -> None:
+    """The next in the lanes of these, where there is one, and no head."""
+    if conn.dialect.name == "postgresql":
+        lanes = sorted({(one.endpoint, one.lane) for one in settled})
+        values = {"endpoints": [endpoint for endpoint, _ in lanes], "lanes": [lane for _, lane in lanes], "now": now}
+        PROMOTE_ALL.run(conn, values)
+    else:
+        PROMOTE.run_many(conn, [{"endpoint": one.endpoint, "lane": one.lane, "now": now} for one in settled])
 
 
 def _numbers(conn: Connection, lanes: Iterable[str]) -> frozenset[int]:

@@ -14,16 +14,18 @@ names the lanes when handing in the work (``writer.submit(work, lanes=…)``).
 
 from __future__ import annotations
 
-import os
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from gateway.store import notices
 from gateway.store.lanes import hold
-from gateway.store.leases import Claimed, Outcome, Settled, claim, give_back, let_go, settle
+from gateway.store.leases import Claimed, Room, claim, give_back, let_go
 from gateway.store.replays import PACE, Replay, replay, replay_all
-from gateway.store.spelling import key, packed, plain
+from gateway.store.settling import Outcome, Settled, settle, settle_all
+from gateway.store.spelling import key, packed_pairs, packed_words, plain
 from gateway.store.statement import Statement
 from schemas.message import Body, CannotSay
 
@@ -33,16 +35,17 @@ __all__ = [
     "Outcome",
     "Owed",
     "Replay",
+    "Room",
     "Settled",
+    "agenda",
     "claim",
-    "due_endpoints",
     "give_back",
     "let_go",
-    "next_due",
     "owe",
     "replay",
     "replay_all",
     "settle",
+    "settle_all",
 ]
 
 OWE = Statement(
@@ -65,26 +68,21 @@ BURY = Statement(
             '', :headers, :body, :notes, :error, :now, :now)
     """
 )
-# From endpoint to endpoint by the index, one look-up each: DISTINCT would read every delivery that is due.
-_EACH_ENDPOINT = """
+# From endpoint to endpoint by the index, two look-ups each: DISTINCT would read every delivery that is due.
+_EACH = """
     WITH RECURSIVE each (endpoint) AS (
-        SELECT (SELECT endpoint FROM deliveries WHERE due IS NOT NULL ORDER BY endpoint LIMIT 1)
+        SELECT (SELECT endpoint FROM deliveries WHERE {these} ORDER BY endpoint LIMIT 1)
         UNION ALL
-        SELECT (SELECT d.endpoint FROM deliveries d WHERE d.due IS NOT NULL AND d.endpoint > each.endpoint
+        SELECT (SELECT d.endpoint FROM deliveries d WHERE {these} AND d.endpoint > each.endpoint
                  ORDER BY d.endpoint LIMIT 1)
           FROM each WHERE each.endpoint IS NOT NULL
     )
+    SELECT endpoint, (SELECT min(due) FROM deliveries d WHERE d.endpoint = each.endpoint AND {these})
+      FROM each WHERE endpoint IS NOT NULL
 """
-_FIRST = "SELECT min(due) FROM deliveries d WHERE d.endpoint = each.endpoint AND d.due"
-FIRST_DUE = Statement(
-    f"""
-    {_EACH_ENDPOINT}
-    SELECT endpoint, first FROM (SELECT endpoint, ({_FIRST} <= :now) AS first FROM each WHERE endpoint IS NOT NULL) AS f
-     WHERE first IS NOT NULL ORDER BY first
-    """  # noqa: S608
-)
-NEXT_DUE = Statement(
-    f"{_EACH_ENDPOINT} SELECT min(({_FIRST} > :now)) FROM each WHERE endpoint IS NOT NULL"  # noqa: S608
+AGENDA = (
+    Statement(_EACH.format(these="due IS NOT NULL AND tries = 0")),
+    Statement(_EACH.format(these="due IS NOT NULL AND tries > 0")),
 )
 NO_BODY = Body(content_type="", data=b"")  # known by its empty content type
 
@@ -104,21 +102,22 @@ class Owed:
 def owe(conn: Connection, event_id: int, owed: Sequence[Owed], now: float) -> list[str]:
     """Puts deliveries into the outbox, in this order; their delivery_ids. One whose lane is free is due at once."""
     hold(conn, [one.lane for one in owed])
-    rows = [_row(event_id, one, now) for one in owed]
-    OWE.run_many(conn, [row for row in rows if row["error"] is None])
-    BURY.run_many(conn, [row for row in rows if row["error"] is not None])
-    return [str(row["delivery_id"]) for row in rows]
+    notices.note(conn, [one.endpoint for one in owed])
+    return [_put(conn, _row(event_id, one, now)) for one in owed]
 
 
-def due_endpoints(conn: Connection, now: float) -> list[str]:
-    """Endpoints that have something to claim, the longest due first."""
-    return [row[0] for row in FIRST_DUE.run(conn, {"now": now}).fetchall()]
+def agenda(conn: Connection) -> dict[str, float]:
+    """Every endpoint that has something to claim, now or later, and when the first of it is due, epoch seconds."""
+    when: dict[str, float] = {}
+    for each in AGENDA:
+        for endpoint, due in each.run(conn).fetchall():
+            when[endpoint] = min(due, when.get(endpoint, due))
+    return when
 
 
-def next_due(conn: Connection, now: float) -> float | None:
-    """When something becomes claimable next (a retry, or a lease that runs out), after now; None: nothing will."""
-    due = NEXT_DUE.run(conn, {"now": now}).fetchone()[0]
-    return None if due is None else float(due)
+def _put(conn: Connection, row: dict[str, object]) -> str:
+    (OWE if row["error"] is None else BURY).run(conn, row)
+    return str(row["delivery_id"])
 
 
 def _row(event_id: int, owed: Owed, now: float) -> dict[str, object]:
@@ -130,16 +129,19 @@ def _row(event_id: int, owed: Owed, now: float) -> dict[str, object]:
         "kind": owed.kind,
         "lane": key(owed.lane),
         "content_type": body.content_type,
-        "headers": packed(body.headers),
+        "headers": packed_pairs(body.headers),
         "body": body.data,
-        "notes": packed(body.notes),
+        "notes": packed_words(body.notes),
         "error": None if cannot is None else plain(str(cannot)),
         "now": now,
     }
 
 
 def _uuid(now: float) -> str:
-    """Version 7: in the order of time, so that the index on it grows at its end instead of everywhere."""
-    digits = f"{max(int(now * 1000), 0) & (2**48 - 1):012x}{os.urandom(10).hex()}"
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-7{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+    """Version 7: in the order of time, so that the index on it grows at its end instead of everywhere.
+
+    It keeps no secret, so its dice need not ask the system each time; after a fork they are cast anew by themselves.
+    """
+    time, dice = max(int(now * 1000), 0) & (2**48 - 1), random.getrandbits(74)
+    low, rest = 0x8000 | dice & 0x3FFF, dice >> 14
+    return f"{time >> 16:08x}-{time & 0xFFFF:04x}-7{rest >> 48:03x}-{low:04x}-{rest & (2**48 - 1):012x}"

@@ -11,15 +11,21 @@ from sqlalchemy import Connection, func, literal_column, select
 from gateway.store.statement import Statement
 from gateway.store.tables import events
 
-# Pending deliveries stand in one of two small indices: what is due some time, and what is behind that.
+# Pending deliveries stand in one of three small indices: due for the first time, due again, behind one of those.
+# Counted along each, and then one look for the first of each endpoint: with thousands of them a look each by itself
+# would be most of the time.
 PENDING = Statement(
     """
-    SELECT endpoint, count(*), min(id) FROM deliveries WHERE due IS NOT NULL GROUP BY endpoint
-    UNION ALL
-    SELECT endpoint, count(*), min(id) FROM deliveries WHERE standing = 'behind' GROUP BY endpoint
+    SELECT counted.endpoint, counted.many, deliveries.created_at FROM (
+        SELECT endpoint, count(*) AS many, min(id) AS first FROM deliveries
+         WHERE due IS NOT NULL AND tries = 0 GROUP BY endpoint
+        UNION ALL
+        SELECT endpoint, count(*), min(id) FROM deliveries WHERE due IS NOT NULL AND tries > 0 GROUP BY endpoint
+        UNION ALL
+        SELECT endpoint, count(*), min(id) FROM deliveries WHERE standing = 'behind' GROUP BY endpoint
+    ) AS counted JOIN deliveries ON deliveries.id = counted.first
     """
 )
-CREATED = Statement("SELECT created_at FROM deliveries WHERE id = :id")
 DEAD = Statement(
     "SELECT endpoint, count(*) FROM deliveries WHERE state = 'dead' AND settled_at IS NOT NULL GROUP BY endpoint"
 )
@@ -75,11 +81,11 @@ class Overview:
 
 def overview(conn: Connection, since: float, configured: Iterable[str] = ()) -> Overview:
     """`configured` endpoints, and whatever else has something owed or dead (taken out of the file since, say)."""
-    pending, dead = _pending(conn), {row[0]: row[1] for row in DEAD.run(conn).fetchall()}
-    names = sorted({*configured, *pending, *dead})
+    owed, dead = pending(conn), {row[0]: row[1] for row in DEAD.run(conn).fetchall()}
+    names = sorted({*configured, *owed, *dead})
     return Overview(
         _events(conn, since),
-        tuple(_endpoint(conn, name, *pending.get(name, (0, None)), dead.get(name, 0)) for name in names),
+        tuple(_endpoint(conn, name, *owed.get(name, (0, None)), dead.get(name, 0)) for name in names),
     )
 
 
@@ -94,18 +100,13 @@ def _events(conn: Connection, since: float) -> dict[str, int]:
     return {"accepted": total - sum(counts.values())} | counts
 
 
-def _pending(conn: Connection) -> dict[str, tuple[int, float | None]]:
+def pending(conn: Connection) -> dict[str, tuple[int, float | None]]:
     """Endpoint → how many, and when the first of them was owed."""
-    found: dict[str, tuple[int, int]] = {}
-    for endpoint, count, first in PENDING.run(conn).fetchall():
-        others, other_first = found.get(endpoint, (0, first))
-        found[endpoint] = (others + count, min(first, other_first))
-    return {name: (count, _created(conn, first)) for name, (count, first) in found.items()}
-
-
-def _created(conn: Connection, delivery: int) -> float | None:
-    row = CREATED.run(conn, {"id": delivery}).fetchone()
-    return float(row[0]) if row else None
+    found: dict[str, tuple[int, float | None]] = {}
+    for endpoint, count, created in PENDING.run(conn).fetchall():
+        others, oldest = found.get(endpoint, (0, None))
+        found[endpoint] = (others + count, created if oldest is None else min(created, oldest))
+    return found
 
 
 def _endpoint(conn: Connection, name: str, pending: int, oldest: float | None, dead: int) -> EndpointState:

@@ -132,7 +132,7 @@ def deliveries(
 def _deliveries(conn: Connection, which: ColumnElement[bool]) -> tuple[Delivery, ...]:
     rows = conn.execute(select(deliveries_table).where(which).order_by(deliveries_table.c.id)).all()
     made = _attempts(conn, [row.id for row in rows])
-    return tuple(_delivery(row, made.get(row.id, ())) for row in rows)
+    return tuple(_delivery(row, [*made.get(row.id, ()), *_in_flight(row)]) for row in rows)
 
 
 def _attempts(conn: Connection, ids: Sequence[int]) -> dict[int, list[Attempt]]:
@@ -146,8 +146,19 @@ def _attempts(conn: Connection, ids: Sequence[int]) -> dict[int, list[Attempt]]:
 
 def _delivery(row: Row[Any], made: Sequence[Attempt]) -> Delivery:
     values = dict(row._mapping)
+    del values["started_at"]
     values |= {"headers": pairs(row.headers), "notes": tuple(json.loads(row.notes))}
     return Delivery(**values | {"attempts_made": row.attempts, "attempts": tuple(made)})
+
+
+def _in_flight(row: Row[Any]) -> list[Attempt]:
+    """The attempt that a delivery's own row tells of, from its claim to its end."""
+    if row.owner is None:
+        return []
+    nothing: dict[str, Any] = dict.fromkeys(("finished_at", "outcome", "sentence", "status"))
+    nothing |= {"answer_headers": (), "answer_body": b"", "times": {}, "diagnosis": (), "late": False}
+    began = {"number": row.attempts, "owner": row.owner, "started_at": row.started_at}
+    return [Attempt(endpoint=row.endpoint, **began, **nothing)]
 
 
 def _attempt(row: Row[Any]) -> Attempt:

@@ -10,6 +10,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
+_QUOTE = json.encoder.encode_basestring_ascii
+_DECODE = json.JSONDecoder().raw_decode
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 LONGEST_KEY = 200
@@ -25,6 +27,8 @@ def plain(text: str) -> str:
 
 def key(text: str) -> str:
     """The text as it stands in an indexed column. Different texts stay different: a long one ends in its digest."""
+    if len(text) <= LONGEST_KEY and text.isascii() and "\0" not in text:
+        return text
     text = plain(text)
     if len(text) * 4 <= LONGEST_KEY or len(data := text.encode()) <= LONGEST_KEY:
         return text
@@ -38,6 +42,16 @@ def packed(value: Sequence[object] | Mapping[str, object]) -> str:
     return _ENCODE(value)
 
 
+def packed_words(words: Sequence[str]) -> str:
+    """The same for texts alone, in a fifth of the time: every callback has some."""
+    return f"[{','.join(map(_QUOTE, words))}]" if words else "[]"
+
+
+def packed_pairs(pairs: Sequence[tuple[str, str]]) -> str:
+    """The same for headers."""
+    return f"[{','.join([f'[{_QUOTE(name)},{_QUOTE(value)}]' for name, value in pairs])}]" if pairs else "[]"
+
+
 def pairs(text: str) -> tuple[tuple[str, str], ...]:
     """`packed` headers back into ordered pairs."""
-    return tuple((name, value) for name, value in json.loads(text)) if text != "[]" else ()
+    return tuple(map(tuple, _DECODE(text)[0])) if text != "[]" else ()

@@ -7,14 +7,16 @@ Transactions stay SQLAlchemy's; errors are the driver's own, and `gateway.store.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Protocol
 
-from sqlalchemy import ClauseElement, Connection, Dialect, Row, text
+from sqlalchemy import ClauseElement, Connection, Dialect, text
 
 Values = Mapping[str, object]
 Parameters = Mapping[str, object] | Sequence[object]
 NOTHING: Values = {}
+_Spelled = tuple[str, Callable[[Values], Parameters]]
 
 
 class Cursor(Protocol):
@@ -41,12 +43,12 @@ class Statement:
 
     def __init__(self, clause: str | ClauseElement) -> None:
         self._clause = text(clause) if isinstance(clause, str) else clause
-        self._spelled: dict[str, tuple[str, tuple[str, ...] | None]] = {}
+        self._spelled: dict[str, _Spelled] = {}
 
     def run(self, conn: Connection, values: Values = NOTHING) -> Cursor:
         """The driver's cursor: rows are tuples."""
-        sql, order = self._spelled.get(conn.dialect.name) or self._spell(conn.dialect)
-        cursor: Cursor = _driver(conn).execute(sql, _parameters(values, order))
+        sql, take = self._spelled.get(conn.dialect.name) or self._spell(conn.dialect)
+        cursor: Cursor = _driver(conn).execute(sql, take(values))
         return cursor
 
     def run_many(self, conn: Connection, rows: Sequence[Values]) -> None:
@@ -54,18 +56,13 @@ class Statement:
         if len(rows) == 1:
             self.run(conn, rows[0])
         elif rows:
-            sql, order = self._spelled.get(conn.dialect.name) or self._spell(conn.dialect)
-            _driver(conn).cursor().executemany(sql, [_parameters(row, order) for row in rows])
+            sql, take = self._spelled.get(conn.dialect.name) or self._spell(conn.dialect)
+            _driver(conn).cursor().executemany(sql, [take(row) for row in rows])
 
-    def rows(self, conn: Connection, values: Values = NOTHING) -> Sequence[Row[Any]]:
-        """Rows with names, at SQLAlchemy's price."""
-        sql, order = self._spelled.get(conn.dialect.name) or self._spell(conn.dialect)
-        return conn.exec_driver_sql(sql, _parameters(values, order)).all()
-
-    def _spell(self, dialect: Dialect) -> tuple[str, tuple[str, ...] | None]:
+    def _spell(self, dialect: Dialect) -> _Spelled:
         compiled = self._clause.compile(dialect=dialect)
         order = getattr(compiled, "positiontup", None)
-        spelled = str(compiled), None if order is None else tuple(order)
+        spelled = str(compiled), _by_name if order is None else _by_position(tuple(order))
         self._spelled[dialect.name] = spelled
         return spelled
 
@@ -74,6 +71,13 @@ def _driver(conn: Connection) -> Any:
     return conn.connection.dbapi_connection
 
 
-def _parameters(values: Values, order: tuple[str, ...] | None) -> Parameters:
-    """By name for PostgreSQL's driver, by position for SQLite's."""
-    return values if order is None else tuple([values[name] for name in order])
+def _by_name(values: Values) -> Parameters:
+    """As PostgreSQL's driver takes them."""
+    return values
+
+
+def _by_position(order: tuple[str, ...]) -> Callable[[Values], Parameters]:
+    """As SQLite's driver takes them. Two or more come as a tuple by themselves, in a third of the time."""
+    if len(order) > 1:
+        return itemgetter(*order)
+    return lambda values: [values[name] for name in order]

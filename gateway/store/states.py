@@ -12,7 +12,7 @@ from typing import Literal
 from sqlalchemy import Connection, bindparam, select
 
 from gateway.store import tables
-from gateway.store.spelling import key, packed
+from gateway.store.spelling import key, packed_words
 from gateway.store.statement import Statement
 from schemas.status import is_final, supersedes
 
@@ -48,11 +48,17 @@ def note(conn: Connection, message_sid: str, recipient: str, status: str, now: f
     ``duplicate``: the very same was noted before. ``stale``: one that was noted is newer in the flow, or final and
     this is not. Between machines the row stays locked until the commit.
     """
-    here = {"message_sid": key(message_sid), "recipient": key(recipient)}
     status = key(status)
-    noted = here | {"status": status, "final": is_final(status), "seen": packed([status]), "now": now}
+    noted = {
+        "message_sid": key(message_sid),
+        "recipient": key(recipient),
+        "status": status,
+        "final": is_final(status),
+        "seen": packed_words((status,)),
+        "now": now,
+    }
     while not FIRST.run(conn, noted).rowcount:
-        known = KNOWN.run(conn, here).fetchone()
+        known = KNOWN.run(conn, noted).fetchone()
         if known is None:  # the sweep took it away this very moment
             continue
         newest, final, seen = known[0], bool(known[1]), json.loads(known[2])
@@ -61,6 +67,6 @@ def note(conn: Connection, message_sid: str, recipient: str, status: str, now: f
         # All of them are asked, not the newest alone: a word that nobody knows would hide what came before it.
         new = all(supersedes(one, status) for one in (newest, *seen))
         same = {} if new else {"status": newest, "final": final}
-        AGAIN.run(conn, noted | same | {"seen": packed([*seen[-(MOST_SEEN - 1) :], status])})
+        AGAIN.run(conn, noted | same | {"seen": packed_words([*seen[-(MOST_SEEN - 1) :], status])})
         return "new" if new else "stale"
     return "new"

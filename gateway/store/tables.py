@@ -80,9 +80,11 @@ deliveries = Table(
     Column("last_error", Text),
     Column("created_at", Double, nullable=False),
     Column("settled_at", Double),
+    Column("started_at", Double),  # when the attempt in flight began; says nothing where there is no owner
     sqlite_autoincrement=True,
 )
 
+# Attempts that ended. One in flight is its delivery's row: owner, started_at, and its number in `attempts`.
 attempts = Table(
     "attempts",
     metadata,
@@ -92,7 +94,7 @@ attempts = Table(
     Column("owner", Text, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("finished_at", Double),
-    Column("outcome", Text),  # null: in flight; succeeded, again, dead, unknown
+    Column("outcome", Text),  # succeeded, again, dead, unknown
     Column("sentence", Text),  # why it did not succeed
     Column("status", Integer),
     Column("answer_headers", Text, nullable=False),  # JSON: [[name, value]]
@@ -130,8 +132,31 @@ tickets = Table(
 heartbeat = Table(
     "heartbeat",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("id", Integer, primary_key=True, autoincrement=False),  # whose: see `gateway.store.heartbeat`
     Column("at", Double, nullable=False),
+)
+
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("endpoint", Text, nullable=False),
+    Column("owner", Text, nullable=False),  # the worker that sees it so
+    Column("state", Text, nullable=False),  # open, half_open, ramp; closed: no row
+    Column("since", Double, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("failures", Integer, nullable=False),  # in a row
+    Column("noted_at", Double, nullable=False),  # written again now and then; a row that is not is a dead worker's
+    PrimaryKeyConstraint("endpoint", "owner"),
+    sqlite_with_rowid=False,
+)
+
+clock = Table(
+    "clock",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # whose: see `gateway.store.heartbeat`
+    Column("seen", Double, nullable=False),  # by the worker that wrote last
+    Column("handled", Double, nullable=False),  # the clock was set back from then, and that is seen to
 )
 
 
@@ -154,7 +179,9 @@ _partial("ix_events_custom_ticket", event.custom_ticket, where="custom_ticket <>
 
 Index("ix_deliveries_delivery_id", delivery.delivery_id, unique=True)  # what a receiver's log names
 Index("ix_deliveries_event_id", delivery.event_id)  # one event whole; the sweep
-_partial("ix_deliveries_due", delivery.endpoint, delivery.due, where="due IS NOT NULL")  # claims
+# Claims: first attempts, which have places of their own, and those made before, where what is leased stands too.
+_partial("ix_deliveries_first", delivery.endpoint, delivery.due, where="due IS NOT NULL AND tries = 0")
+_partial("ix_deliveries_tried", delivery.endpoint, delivery.due, where="due IS NOT NULL AND tries > 0")
 _partial("ix_deliveries_head", delivery.lane, where="standing = 'head'", unique=True)  # one head a lane
 _partial("ix_deliveries_behind", delivery.endpoint, delivery.lane, delivery.id, where="standing = 'behind'")  # promotes
 # Dead letters, replays.

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooLate
 from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from sqlalchemy import Connection
 
+from gateway import errand
 from gateway.store.failures import StoreUnavailable
+from gateway.store.gathering import Gathering, Quick
 from gateway.store.group import Done, Group, Work
 from gateway.store.lanes import MOST as MOST_LANES
 
@@ -39,9 +42,11 @@ class _Item(NamedTuple):
 class Writer:
     """Work is ``work(conn) -> answer``, see `gateway.store.group`. `guard` is held around each transaction."""
 
-    def __init__(self, group: Group, guard: AbstractContextManager[object]) -> None:
+    def __init__(self, group: Group, guard: AbstractContextManager[object], quick: Quick | None = None) -> None:
         self._group = group
         self._guard = guard
+        self._quick = quick
+        self._gatherings: dict[AbstractEventLoop, Gathering] = {}
         self._queue: SimpleQueue[_Item | None] = SimpleQueue()
         self._open = True
         self._gate = threading.Lock()
@@ -74,6 +79,9 @@ class Writer:
 
         Work that was begun is given `GRACE` more; after that `StoreUnavailable` may stand for work that is kept.
         """
+        here = errand.current()
+        if here is not None:
+            return cast(T, self._gathering(here).write(Work(work, lanes), here, timeout))
         future = self.submit(work, lanes)
         try:
             return future.result(timeout)
@@ -85,9 +93,11 @@ class Writer:
         except TooLate:
             raise StoreUnavailable(f"not committed within {timeout + GRACE:g} s") from None
 
-    def flush(self, timeout: float = 10.0) -> None:
-        """Returns when all that was handed in before is committed."""
-        self.write(lambda conn: None, timeout=timeout)
+    def _gathering(self, here: errand.Errand) -> Gathering:
+        found = self._gatherings.get(here.loop)
+        if found is None:
+            found = self._gatherings[here.loop] = Gathering(here.loop, self._quick, self, GRACE)
+        return found
 
     def close(self, timeout: float = 10.0) -> None:
         """Takes no more, and finishes what it has. What is not finished in time gets `StoreUnavailable`."""
@@ -119,6 +129,7 @@ class Writer:
             done = [Done(error=StoreUnavailable(f"lock: {error}")) for _ in items]
         for item, what in zip(items, done, strict=True):
             _tell(item.future, what)
+        self._group.announce()
         return more
 
     def _gather(self, items: list[_Item]) -> bool:

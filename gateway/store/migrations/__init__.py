@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from gateway.store.failures import WrongDatabase
 
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
+
+# Alembic takes a third of the time in which all the rest of the store is imported, and nearly no process has a use
+# for it: it is imported where something is to be done.
+HEAD = max(path.name.partition("_")[0] for path in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
 _ONE_AT_A_TIME = threading.Lock()  # Alembic's context is one for the process
+
+
+def is_current(conn: Connection) -> bool:
+    """Has it this version's tables? An error of the database where it has none of ours."""
+    return conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == HEAD
 
 
 def upgrade(conn: Connection) -> None:
     """Runs what is missing, in the transaction of `conn`. `WrongDatabase`: a newer version of the gateway made it."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = conn
@@ -27,6 +39,8 @@ def upgrade(conn: Connection) -> None:
 
 
 def _refuse_newer(conn: Connection, script: ScriptDirectory) -> None:
+    from alembic.runtime.migration import MigrationContext
+
     known = {revision.revision for revision in script.walk_revisions()}
     strange = set(MigrationContext.configure(conn).get_current_heads()) - known
     if strange:

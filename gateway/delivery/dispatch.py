@@ -1,0 +1,124 @@
+"""Who is looked at next, and for how many: the agenda, the breakers and the room in flight, taken together.
+
+All of it is in memory alone. What the store has comes in by `Agenda.scanned`, and again after a restart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from gateway.config import Endpoint
+from gateway.delivery.agenda import Agenda
+from gateway.delivery.breaker import Breaker, Breakers
+from gateway.delivery.outcomes import Attempt, Judged
+from gateway.delivery.rooms import MOST_IN_FLIGHT, SLOW, Rooms
+from gateway.store.breakers import State
+from gateway.store.outbox import Claimed, Room
+
+MOST_LOOKS = 64
+"""Endpoints looked at in one transaction."""
+MOST_CLAIMS = 256
+"""Deliveries taken in one transaction, or one endpoint's room more."""
+
+
+class Dispatch:
+    """Times are epoch seconds, but where it says steady: those of the clock that nobody sets."""
+
+    def __init__(self, most: int = MOST_IN_FLIGHT) -> None:
+        self.agenda, self.breakers, self.rooms = Agenda(), Breakers(), Rooms(most)
+
+    def plan(self, endpoints: Mapping[str, Endpoint], now: float) -> dict[str, Room]:
+        """Whom to claim for, and how much; they are off the agenda until `claimed` or `not_claimed` is told."""
+        plan, rooms, places = self.rooms.plan(), dict[str, Room](), 0
+        for name in self.agenda.due(now, MOST_LOOKS):
+            allowed = self._allowed(name, endpoints.get(name), now)
+            if not allowed:
+                continue
+            crowd = self.rooms.of(name)
+            if crowd.all >= allowed:
+                self.agenda.wait_for_own(name)
+            elif self.rooms.is_full(crowd):
+                self.agenda.wait_for_any(name)
+            elif (room := plan.take(crowd, allowed)).all > 0:
+                rooms[name] = room
+                self.agenda.looked(name)
+                places += room.all
+            if places >= MOST_CLAIMS:
+                break
+        return rooms
+
+    def _allowed(self, name: str, endpoint: Endpoint | None, now: float) -> int:
+        """How many may be in flight; with none it is off the agenda, and back on it when its breaker lets one through.
+
+        Deliveries to an endpoint that is no longer configured wait for its return: a new configuration is a scan.
+        """
+        allowed = self.breakers.allows(name, now, endpoint.concurrency) if endpoint else 0
+        if not allowed:
+            self.agenda.looked(name)
+            if endpoint:
+                self.agenda.look_at(name, self.breakers.opens_at(name))
+        return allowed
+
+    def claimed(self, rooms: Mapping[str, Room], claimed: Sequence[Claimed]) -> None:
+        """What there was for them. Where it was all that there was room for, there may be more; where only repetitions
+        filled theirs, there may be more of these, when one comes back."""
+        every = Counter(one.endpoint for one in claimed)
+        tried = Counter(one.endpoint for one in claimed if one.tries > 1)
+        for name, room in rooms.items():
+            if every[name] >= room.all:
+                self.agenda.look(name)
+            elif tried[name] >= room.all - room.first:
+                self.agenda.more_when_own_ends(name)
+
+    def not_claimed(self, rooms: Iterable[str]) -> None:
+        """The store was not there."""
+        for name in rooms:
+            self.agenda.look(name)
+
+    def begins(self, claimed: Claimed) -> int:
+        """An attempt leaves; the turn of its endpoint's breaker."""
+        self.rooms.begins(claimed.endpoint, claimed.tries > 1)
+        return self.breakers.turn(claimed.endpoint)
+
+    def ended(self, attempt: Attempt, judged: Judged, now: float, dice: float) -> None:
+        """An attempt came back: there is room, and perhaps the next of its lane; the breaker learns of it."""
+        name = attempt.endpoint.name
+        self.rooms.ends(name, attempt.tried, attempt.seconds, judged.settled.status is not None)
+        self.agenda.ended(name)
+        self.agenda.look(name)
+        if judged.settled.due is not None:
+            self.agenda.look_at(name, judged.settled.due)
+        self._learn(attempt, judged, now, dice)
+
+    def _learn(self, attempt: Attempt, judged: Judged, now: float, dice: float) -> None:
+        endpoint, sentence = attempt.endpoint, judged.settled.sentence
+        if not judged.weight:
+            self.breakers.well(endpoint.name, now, attempt.turn, endpoint.concurrency)
+            return
+        breaker = self.breakers.touch(endpoint.name, now)
+        if judged.pause is not None:
+            breaker.pause(now, judged.pause, sentence, dice)
+        else:
+            breaker.ill(now, attempt.turn, judged.weight, endpoint.concurrency, sentence, dice)
+
+    def hang(self, attempts: Iterable[Attempt], steady: float) -> None:
+        """Endpoints that have not answered for long count as slow from now on, not only when they answer."""
+        self.rooms.hang({one.endpoint.name for one in attempts if steady - one.begun > SLOW})
+
+    def clock_was_set(self, step: float) -> None:
+        """Set forward, an endpoint is asked again early; set back, it must not be left alone for that much longer."""
+        self.agenda.forget()
+        self.breakers.shift(min(step, 0.0))
+
+
+def shown(endpoint: str, breaker: Breaker) -> State:
+    """As it is written down for people."""
+    return State(
+        endpoint=endpoint,
+        state=breaker.state,
+        since=breaker.since,
+        until=breaker.until,
+        reason=breaker.reason,
+        failures=breaker.failures,
+    )

@@ -1,0 +1,97 @@
+"""What an attempt came to: as it is kept, as it is logged, and what it says of its endpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gateway import retry
+from gateway.config import Endpoint
+from gateway.delivery.breaker import asked, weigh
+from gateway.delivery.diagnosis import diagnose
+from gateway.delivery.exchange import Answer, Request
+from gateway.delivery.redaction import Redaction
+from gateway.store.outbox import Claimed, Outcome, Settled
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One on its way."""
+
+    claimed: Claimed
+    endpoint: Endpoint
+    request: Request
+    begun: float
+    """Seconds of the clock that nobody sets."""
+    turn: int
+    """Of the endpoint's breaker, when it began."""
+    seconds: float = 0.0
+
+    @property
+    def tried(self) -> bool:
+        """Whether there was one before it."""
+        return self.claimed.tries > 1
+
+
+class Judged(NamedTuple):
+    """What came of it."""
+
+    settled: Settled
+    weight: int
+    """What it says against the endpoint: see `breaker.weigh`."""
+    pause: float | None
+    """Seconds for which the endpoint wants to be left alone."""
+
+
+class Judge:
+    """Remembers each endpoint's secrets, to keep them out of what is stored."""
+
+    def __init__(self) -> None:
+        self._redactions: dict[str, tuple[Endpoint, Redaction]] = {}
+
+    def judge(self, attempt: Attempt, answer: Answer, now: float, dice: float) -> Judged:
+        """`dice`: 0 up to 1, spreads what is tried again."""
+        endpoint = attempt.endpoint
+        verdict = retry.judge(answer, endpoint, now)
+        if verdict.outcome == "succeeded":
+            return Judged(self._settled(attempt, answer, "succeeded", now), 0, None)
+        wait = retry.wait(attempt.claimed.tries, dice, verdict.retry_after) if verdict.outcome == "again" else None
+        settled = self._failed(attempt, answer, verdict.sentence, now, wait)
+        return Judged(settled, weigh(answer, False), asked(answer, verdict.retry_after))
+
+    def _failed(self, attempt: Attempt, answer: Answer, sentence: str, now: float, wait: float | None) -> Settled:
+        why = tuple(diagnose(attempt.request, answer, attempt.endpoint))
+        if wait is None:
+            return self._settled(attempt, answer, "dead", now, None, sentence, why)
+        return self._settled(attempt, answer, "again", now, now + wait, sentence, why)
+
+    def _settled(
+        self,
+        attempt: Attempt,
+        answer: Answer,
+        outcome: Outcome,
+        now: float,
+        due: float | None = None,
+        sentence: str = "",
+        diagnosis: tuple[str, ...] = (),
+    ) -> Settled:
+        secrets = self._redaction(attempt.endpoint)
+        return Settled(
+            claimed=attempt.claimed,
+            outcome=outcome,
+            due=due,
+            finished_at=now,
+            sentence=sentence,
+            status=answer.status,
+            answer_headers=secrets.headers(answer.headers),
+            answer_body=secrets.body(answer.read),
+            times=answer.times.as_dict(),
+            diagnosis=diagnosis,
+        )
+
+    def _redaction(self, endpoint: Endpoint) -> Redaction:
+        """Made once for each endpoint as it is configured now."""
+        known = self._redactions.get(endpoint.name)
+        if known is None or known[0] is not endpoint:
+            known = self._redactions[endpoint.name] = (endpoint, Redaction.of(endpoint))
+        return known[1]

@@ -1,0 +1,100 @@
+"""How many more attempts an endpoint may have in flight: by its own measure, and so that nobody takes everybody's.
+
+All together there are `MOST_IN_FLIGHT`, which is what sockets and memory are good for. Half of these are for endpoints
+that have shown to be quick: one that was slow last, or never answered yet, takes from the other half only. So however
+many endpoints hang, there is room for those that do not.
+
+Of an endpoint's own places a quarter is kept for first attempts, so that a mountain of repetitions never stands in the
+way of what has just come in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gateway.store.outbox import Room
+
+MOST_IN_FLIGHT = 512
+SLOW = 2.0
+"""Seconds. An answer that takes longer is a slow one."""
+FIRST = 4
+"""One place of so many is kept for first attempts."""
+
+
+@dataclass(slots=True)
+class Crowd:
+    """What is in flight to one endpoint."""
+
+    all: int = 0
+    tried: int = 0
+    """Second attempts and later ones among them."""
+    quick: bool = False
+
+
+class Rooms:
+    """Who has how many in flight. `slow` of all are to endpoints that are not known to be quick."""
+
+    def __init__(self, most: int = MOST_IN_FLIGHT) -> None:
+        self._most = most
+        self._crowds: dict[str, Crowd] = {}
+        self.all = self._slow = 0
+
+    def plan(self) -> Plan:
+        """A look at what there is room for now."""
+        return Plan(self._most - self.all, self._most // 2 - self._slow)
+
+    def is_full(self, crowd: Crowd) -> bool:
+        """Nobody like this one gets room before an attempt ends."""
+        return self.all >= self._most or (self._slow >= self._most // 2 and not crowd.quick)
+
+    def of(self, endpoint: str) -> Crowd:
+        crowd = self._crowds.get(endpoint)
+        if crowd is None:
+            crowd = self._crowds[endpoint] = Crowd()
+        return crowd
+
+    def begins(self, endpoint: str, tried: bool) -> None:
+        crowd = self.of(endpoint)
+        crowd.all += 1
+        crowd.tried += tried
+        self.all += 1
+        self._slow += not crowd.quick
+
+    def ends(self, endpoint: str, tried: bool, seconds: float, answered: bool) -> None:
+        """After `seconds`; `answered`: not by a timeout or the like."""
+        crowd = self._crowds[endpoint]
+        self._judge(crowd, answered and seconds < SLOW)
+        crowd.all -= 1
+        crowd.tried -= tried
+        self.all -= 1
+        self._slow -= not crowd.quick
+
+    def hang(self, endpoints: Iterable[str]) -> None:
+        """These have had an attempt in flight for longer than `SLOW`."""
+        for endpoint in endpoints:
+            self._judge(self._crowds[endpoint], False)
+
+    def _judge(self, crowd: Crowd, quick: bool) -> None:
+        if crowd.quick is not quick:
+            crowd.quick = quick
+            self._slow += -crowd.all if quick else crowd.all
+
+
+@dataclass(slots=True)
+class Plan:
+    """What one round may still give out."""
+
+    free: int
+    slow: int
+    """To endpoints that are not known to be quick."""
+
+    def take(self, crowd: Crowd, allowed: int) -> Room:
+        """Room for an endpoint that may have `allowed` in flight, those included that it has."""
+        free = min(allowed - crowd.all, self.free if crowd.quick else min(self.free, self.slow))
+        if free <= 0:
+            return Room(0, 0)
+        self.free -= free
+        self.slow -= 0 if crowd.quick else free
+        kept = max(1, allowed // FIRST) if allowed > 1 else 0
+        return Room(free, min(free, max(0, free - (allowed - kept - crowd.tried))))

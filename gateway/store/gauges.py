@@ -1,0 +1,73 @@
+"""How things stand, for those who watch from outside. Each question is one look into an index, or a count along one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from gateway.store import heartbeat
+from gateway.store.overview import DEAD, pending
+from gateway.store.spelling import key
+from gateway.store.statement import Statement
+
+OLDEST_EVENT = Statement("SELECT min(received_at) FROM events")
+NEWEST_OF_WORD = Statement(
+    """
+    SELECT number, received_at FROM events
+     WHERE keyword = :keyword AND keyword <> '' ORDER BY received_at DESC LIMIT :most
+    """
+)
+FEW, MANY = 1, 500
+"""Events of one word that are looked at: the newest, and where that belongs to another number some more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauges:
+    """Times are seconds since 1970."""
+
+    owed: Mapping[str, int]
+    """Endpoint → deliveries."""
+    oldest: Mapping[str, float]
+    """Endpoint → when the oldest of them was owed."""
+    dead: Mapping[str, int]
+    oldest_event: float | None
+    worker: float | None
+    """The last sign of life of any worker."""
+
+
+def gauges(conn: Connection) -> Gauges:
+    found = pending(conn)
+    return Gauges(
+        owed={name: count for name, (count, _) in found.items()},
+        oldest={name: oldest for name, (_, oldest) in found.items() if oldest is not None},
+        dead={row[0]: row[1] for row in DEAD.run(conn).fetchall()},
+        oldest_event=OLDEST_EVENT.run(conn).fetchone()[0],
+        worker=heartbeat.last(conn, heartbeat.WORKER),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """The newest events of one word."""
+
+    by_number: Mapping[str, float]
+    """Number → when the newest of its events was received."""
+    horizon: float | None
+    """Numbers that are not there have none since then. None: they have none at all."""
+
+
+def newest(conn: Connection, spellings: Iterable[str], numbers: Iterable[str]) -> Matches:
+    """The newest events of a keyword in any of these spellings, wanted for these numbers."""
+    wanted, by_number, horizon = set(numbers), dict[str, float](), None
+    for spelling in spellings:
+        for most in (FEW, MANY):
+            rows = NEWEST_OF_WORD.run(conn, {"keyword": key(spelling), "most": most}).fetchall()
+            if len(rows) < most or wanted <= {row[0] for row in rows}:
+                break
+        else:
+            horizon = max(horizon or 0.0, rows[-1][1])
+        for number, at in rows:
+            by_number[number] = max(at, by_number.get(number, at))
+    return Matches(by_number, horizon)
