@@ -110,7 +110,7 @@ def newest(app: Flask) -> records.Whole:
 def attempt(app: Flask, endpoint: str, outcome: outbox.Outcome, answer: bytes = b"ok") -> None:
     """What the worker does with all that is due to one endpoint."""
     now, store = time.time(), store_of(app)
-    work = partial(outbox.claim, owner="worker", slots={endpoint: 9}, now=now, lease={endpoint: 30.0})
+    work = partial(outbox.claim, owner="worker", rooms={endpoint: outbox.Room(9)}, now=now, leases={endpoint: 30.0})
     for claimed in store.writer.write(work):
         settled = outbox.Settled(
             claimed=claimed,
@@ -140,7 +140,7 @@ def words(answer: TestResponse) -> str:
 def test_an_empty_overview(visitor: Visitor) -> None:
     said = words(visitor.get("/"))
     assert "Accepted in 24 h 0" in said and "Oldest owed –" in said
-    assert "app none yet 0 – 0 – –" in said and "page none yet" in said
+    assert "app working none yet 0 – 0 – –" in said and "page working none yet" in said
 
 
 def test_the_overview(app: Flask, visitor: Visitor) -> None:
@@ -153,8 +153,10 @@ def test_the_overview(app: Flask, visitor: Visitor) -> None:
     said = words(visitor.get("/"))
     assert "Accepted in 24 h 2" in said and "Unrouted in 24 h 1" in said and "Refused in 24 h 1" in said
     assert re.search(r"Owed 2 Oldest owed \d+ s Dead 1", said)
-    assert re.search(r"page dead \d+ s ago 1 \d+ s 1 12 ms answered 500 \(Internal Server Error\) \d+ s ago", said)
-    assert re.search(r"app succeeded \d+ s ago 1 \d+ s 0 12 ms –", said)
+    assert re.search(
+        r"page working dead \d+ s ago 1 \d+ s 1 12 ms answered 500 \(Internal Server Error\) \d+ s ago", said
+    )
+    assert re.search(r"app working succeeded \d+ s ago 1 \d+ s 0 12 ms –", said)
 
 
 def test_an_endpoint_that_was_taken_out_is_still_shown_while_it_is_owed(app: Flask, visitor: Visitor) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -104,16 +107,16 @@ def test_a_body_in_chunks_has_a_length_when_it_arrives(wire: Wire) -> None:
     assert "HTTP_TRANSFER_ENCODING" not in seen
 
 
-def test_length_and_chunks_have_one_reading(wire: Wire) -> None:
+def test_length_and_chunks_have_no_reading(wire: Wire) -> None:
     with closing(wire.connect()) as connection:
         smuggled = b"GET /smuggled HTTP/1.1\r\nHost: gateway\r\n\r\n"
-        chunks = b"3\r\nabc\r\n0\r\n\r\n"
+        chunks = b"6\r\nchunks\r\n0\r\n\r\n"
         head = _head(f"POST /a\nContent-Length: {len(chunks + smuggled)}\nTransfer-Encoding: chunked", close=False)
         connection.sendall(head + chunks + smuggled)
         answer = _all(connection)
-    # The chunks count, and the connection ends there: nothing behind them is read as a request, or as the body.
-    assert answer.count(b"HTTP/1.1 200") == 1
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["body"] == "abc"
+    # Refused, and the connection ends there: nothing behind it is read as a request, or as the body.
+    assert answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1") == 1
+    assert "chunks" not in "".join(wire.kept())
 
 
 @pytest.mark.parametrize(
@@ -184,6 +187,85 @@ def test_two_requests_on_one_connection(wire: Wire) -> None:
     with closing(wire.connect()) as connection:
         connection.sendall(_head("POST /a\nContent-Length: 3", close=False) + b"abc" + _head("GET /page"))
         assert _all(connection).count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_many_requests_sent_ahead_are_answered_in_their_order(wire: Wire) -> None:
+    bodies = [f"body-{number:02}" for number in range(30)]
+    posts = [_head(f"POST /a\nContent-Length: {len(body)}", close=False) + body.encode() for body in bodies]
+    with closing(wire.connect()) as connection:
+        connection.sendall(b"".join(posts) + _head("GET /page"))
+        answers = _all(connection)
+    assert answers.count(b"HTTP/1.1 200 OK") == 31
+    assert re.findall(r'"body": "([^"]*)"', answers.decode()) == bodies
+
+
+def test_a_slow_answer_keeps_its_place(own_wire: Wire) -> None:
+    with closing(own_wire.connect()) as connection:
+        connection.sendall(_head("POST /hold\nContent-Length: 4", close=False) + b"slow" + _head("GET /page"))
+        until((own_wire.folder / "held").exists, "the first is in hand")
+        (own_wire.folder / "release").touch()
+        answers = _all(connection)
+    assert answers.index(b'"body": "slow"') < answers.index(b"four")
+
+
+def test_who_has_said_all_may_still_listen(wire: Wire) -> None:
+    with closing(wire.connect()) as connection:
+        connection.sendall(_head("POST /a\nContent-Length: 3", close=False) + b"abc")
+        connection.shutdown(socket.SHUT_WR)
+        assert b'"body": "abc"' in _all(connection)
+
+
+def test_a_head_that_comes_byte_by_byte(wire: Wire) -> None:
+    with closing(wire.connect()) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in _head("POST /a%20b?c=d\nContent-Length: 3\nX-Long: " + "x" * 100) + b"abc":
+            connection.sendall(bytes([byte]))
+        seen = json.loads(_all(connection).partition(b"\r\n\r\n")[2])
+    assert (seen["PATH_INFO"], seen["QUERY_STRING"], seen["body"]) == ("/a b", "c=d", "abc")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("offer", ["h2c", "websocket"])
+def test_an_offer_of_another_protocol_is_declined(wire: Wire, method: str, offer: str) -> None:
+    """Java's client makes one with its first request, and goes on with this protocol where nobody takes it up."""
+    head = (
+        f"{method} /a\nConnection: Upgrade, HTTP2-Settings\nUpgrade: {offer}\nHTTP2-Settings: AAEA\nContent-Length: 3"
+    )
+    with closing(wire.connect()) as connection:
+        connection.sendall(_head(head, close=False) + b"abc" + _head("GET /page"))
+        answers = _all(connection)
+    assert b'"body": "abc"' in answers and answers.endswith(b"four")
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_an_offer_behind_another_request_in_one_piece_has_no_reading(wire: Wire) -> None:
+    offer = _head("POST /a\nConnection: Upgrade\nUpgrade: h2c\nContent-Length: 3", close=False) + b"xyz"
+    with closing(wire.connect()) as connection:
+        connection.sendall(_head("GET /page", close=False) + offer)
+        answers = _all(connection)
+    assert answers.count(b"HTTP/1.1 200 OK") == 1 and answers.count(b"HTTP/1.1 400") == 1
+    assert "xyz" not in wire.kept()
+
+
+@pytest.mark.parametrize("head", ["CONNECT elsewhere:443", "FOO /a", "GET", "PRI * HTTP/2.0"])
+def test_what_is_no_request_is_refused(wire: Wire, head: str) -> None:
+    assert _status(wire.send(head)) == 400
+
+
+def test_http_1_0_may_keep_its_connection(wire: Wire) -> None:
+    with closing(wire.connect()) as connection:
+        for more in ("Connection: keep-alive\r\n", ""):
+            connection.sendall(f"GET /page HTTP/1.0\r\n{more}\r\n".encode())
+            answer = b""
+            while not answer.endswith(b"four"):
+                answer += connection.recv(65536)
+            assert (b"Connection: keep-alive" in answer) == bool(more)
+        assert connection.recv(1) == b""
+
+
+def test_answers_are_dated(wire: Wire) -> None:
+    date = wire.send("GET /page").partition(b"\r\nDate: ")[2].partition(b"\r\n")[0].decode()
+    assert abs((parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()) < LONG
 
 
 def test_the_largest_body(wire: Wire) -> None:

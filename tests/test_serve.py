@@ -133,7 +133,7 @@ def test_it_starts_again_at_once_on_the_same_port(gateway: Gateway) -> None:
 
 
 def test_a_port_that_is_taken_is_said_plainly(gateway: Gateway) -> None:
-    """By a gateway of its own kind: Granian would share the port with it."""
+    """By a gateway of its own kind: they would share the port."""
     for name in ("serve", "web"):
         second = command(name, "--port", str(gateway.process.port), folder=gateway.folder)
         assert second.returncode == 1

@@ -5,18 +5,23 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
+from gateway.config import Settings
+from gateway.figures import folder_of
 from gateway.serve import halves, log
-from gateway.serve.addresses import free_port
+from gateway.serve.addresses import free_port, listening
+from gateway.serve.aside import told
 from gateway.serve.startup import (
     PAGE_HOST,
     Plan,
     checked,
     children,
+    forget_figures,
     plainly,
     prepare_store,
     say_secrets,
@@ -25,7 +30,7 @@ from gateway.serve.startup import (
     welcome,
     when_up,
 )
-from gateway.serve.supervisor import Supervisor
+from gateway.serve.supervisor import PATIENCE, Supervisor
 
 Command = Callable[..., Any]
 
@@ -44,6 +49,14 @@ _workers = click.option(
     show_default=True,
     help="Web processes that share the port (one on Windows).",
 )
+_patience = click.option(
+    "--patience",
+    type=click.FloatRange(min=1.0),
+    default=PATIENCE,
+    show_default=True,
+    envvar="GATEWAY_PATIENCE",
+    help="Seconds without a sign of life after which a process counts as hung, is killed and started again.",
+)
 _lifeline = click.option("--lifeline", is_flag=True, hidden=True)
 """The supervisor holds standard input: when it is closed, the process ends."""
 
@@ -53,7 +66,8 @@ _lifeline = click.option("--lifeline", is_flag=True, hidden=True)
 @_host
 @_port
 @_workers
-def serve(path: Path | None, host: str, port: int, workers: int) -> None:
+@_patience
+def serve(path: Path | None, host: str, port: int, workers: int, patience: float) -> None:
     """Take callbacks and deliver them, until Ctrl-C or SIGTERM.
 
     Without a configuration it runs the sandbox: sample data, and stand-ins for everybody else.
@@ -72,8 +86,9 @@ def serve(path: Path | None, host: str, port: int, workers: int) -> None:
         keys_are_kept=settings.secrets is not None and settings.current.keys == settings.secrets.keys,
     )
     prepare_store(plan.config)
+    forget_figures(plan.config)
     say_secrets(settings)
-    supervisor = Supervisor(children(plan))
+    supervisor = Supervisor(children(plan), patience=patience)
     when_up(supervisor, plan, lambda: click.echo(welcome(plan)))
     sys.exit(supervisor.run())
 
@@ -83,8 +98,9 @@ def serve(path: Path | None, host: str, port: int, workers: int) -> None:
 @_host
 @_port
 @_workers
+@_patience
 @_lifeline
-def web(path: Path | None, host: str, port: int, workers: int, lifeline: bool) -> None:
+def web(path: Path | None, host: str, port: int, workers: int, patience: float, lifeline: bool) -> None:
     """The web half alone: takes callbacks, shows the console."""
     log.set_up("web")
     settings = settings_for(path)
@@ -93,22 +109,36 @@ def web(path: Path | None, host: str, port: int, workers: int, lifeline: bool) -
         say_secrets(settings)
     if workers > 1:
         plan = Plan(config=settings.current, host=host, port=port, workers=workers)
-        sys.exit(Supervisor(web_children(plan, {})).run())
+        prepare_store(plan.config)
+        sys.exit(Supervisor(web_children(plan, {}), patience=patience).run())
     with plainly():
         halves.web(settings, host, port, lifeline=lifeline)
 
 
 @click.command()
 @_config
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    help="Answer GET /metrics there; for a machine that has no web half.  [default: nowhere]",
+)
 @_lifeline
-def worker(path: Path | None, lifeline: bool) -> None:
+def worker(path: Path | None, metrics: str | None, lifeline: bool) -> None:
     """The delivering half alone."""
     log.set_up("worker")
     settings = settings_for(path)
     if not lifeline:
         say_secrets(settings)
-    with plainly():
+    with plainly(), _told(settings, metrics):
         halves.worker(settings, lifeline=lifeline)
+
+
+def _told(settings: Settings, metrics: str | None) -> AbstractContextManager[None]:
+    if metrics is None:
+        return nullcontext()
+    for host, port in listening(metrics):
+        return told(folder_of(settings.current.data), checked(host, port, workers=1), port)
+    raise click.BadParameter(f"{metrics} is no HOST:PORT", param_hint="--metrics")
 
 
 @click.command(hidden=True, name="sandbox-page")

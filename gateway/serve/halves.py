@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.config import Config, Settings
+from gateway.figures import Figures, folder_of
+from gateway.figures.tally import Endpoints
 from gateway.serve.addresses import listening
-from gateway.serve.lifeline import on_stop
-from gateway.store import Store
+from gateway.serve.lifeline import Pulse, on_stop
+from gateway.store import Store, StoreUnavailable, heartbeat
 
 LOGIN_TOKEN = "GATEWAY_LOGIN_TOKEN"  # noqa: S105
 LISTEN = "GATEWAY_LISTEN"
@@ -41,12 +45,15 @@ def web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None:
     """Raises OSError where it cannot listen, `StoreUnavailable` where there is no store."""
     from gateway import create_app
     from gateway.serve.server import serve
+    from gateway.web import callbacks
+    from gateway.web.site import site_of
 
-    store = _store(settings)
+    store = _store(settings, lifeline=lifeline)
     app = create_app(settings, store, login_token=os.environ.pop(LOGIN_TOKEN, None))
     app.config["OWN_ADDRESSES"] = frozenset({(host, port)})
+    site_of(app).counts.started()
     try:
-        serve(app, host, port, lifeline=lifeline)
+        serve(app, host, port, lifeline=lifeline, quick=callbacks.are_quick)
     finally:
         store.close(timeout=1.0)
 
@@ -55,9 +62,12 @@ def worker(settings: Settings, *, lifeline: bool) -> None:
     """Raises `StoreUnavailable` where there is no store."""
     from gateway.delivery.worker import Worker
 
-    store, stop = _store(settings), threading.Event()
+    store, stop = _store(settings, lifeline=lifeline), threading.Event()
     own = listening(os.environ.get(LISTEN, ""))
-    half = Worker(settings, store, own)
+    figures = Figures(folder_of(settings.current.data))
+    figures.series("gateway_process_starts_total", process="worker").inc()
+    pulse = Alive(store, Pulse(lifeline=lifeline))
+    half = Worker(settings, store, own, pulse=pulse, tally=Endpoints(figures))
 
     def ask() -> None:
         stop.set()
@@ -78,7 +88,26 @@ def page(host: str, port: int, *, lifeline: bool) -> None:
     serve(make_page(), host, port, lifeline=lifeline, threads=8)
 
 
-def _store(settings: Settings) -> Store:
+class Alive:
+    """The worker's signs of life: for the supervisor, and now and then one in the store, for whoever watches."""
+
+    def __init__(self, store: Store, pulse: Pulse) -> None:
+        self._store, self._pulse = store, pulse
+        self._next = 0.0
+
+    def __call__(self) -> None:
+        self._pulse()
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + heartbeat.EVERY
+        with suppress(StoreUnavailable):  # nobody waits for it, and the next one comes
+            self._store.writer.submit(lambda connection: heartbeat.beat(connection, heartbeat.WORKER))
+
+
+def _store(settings: Settings, *, lifeline: bool) -> Store:
+    """Up to date. Under a supervisor that was just seen to, and it need only be looked whether it still is."""
     store = Store(settings.current.database)
-    store.migrate()
+    if not (lifeline and store.is_current()):
+        store.migrate()
     return store

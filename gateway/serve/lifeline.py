@@ -1,7 +1,8 @@
 """How a process of the gateway learns that it is to end, and that it does end.
 
 The supervisor holds the other end of every child's standard input. It says "stop" by closing it, on every operating
-system alike; and where the supervisor is killed, the system closes it: no child outlives it.
+system alike; and where the supervisor is killed, the system closes it: no child outlives it. The other way round, a
+child says over its standard output that its loop still turns: what runs and does nothing is ended, too.
 """
 
 from __future__ import annotations
@@ -9,10 +10,31 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 GRACE = 9.0
 """Seconds from the wish to stop to the end, whatever is still in flight."""
+
+BEAT = 0.5
+"""Seconds between two signs of life."""
+
+
+class Pulse:
+    """To be called in every turn of a process's loop: a sign of life for the supervisor, where there is one."""
+
+    def __init__(self, *, lifeline: bool) -> None:
+        self._next = 0.0 if lifeline else float("inf")
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + BEAT
+        try:
+            os.write(1, b".")
+        except OSError:  # the supervisor is gone: the lifeline says so, too
+            self._next = float("inf")
 
 
 def on_stop(stop: Callable[[], None], *, lifeline: bool) -> None:

@@ -1,9 +1,7 @@
 """Takes requests off the wire for a WSGI application, and holds no thread for a slow sender.
 
-Granian's own WSGI mode reads a body on the thread that runs the application and waits for it without end: as many
-half-sent bodies as there are threads stop the gateway for good, and a body cut off by a lost connection passes for
-a whole one. Here the event loop waits, for a bounded time and a bounded number of bytes; a thread is taken when the
-body is there.
+The event loop reads and waits, for a bounded time and a bounded number of bytes; the application runs when the body
+is there. Requests that `quick` names run on the loop's own thread, as errands; all others on a thread of the pool.
 
 "Refused before the body is read" stays true: where a body is slow, or announced with `Expect: 100-continue`, the
 application is asked first, with a body that it cannot read. If it answers without, that is the answer.
@@ -16,17 +14,18 @@ import contextlib
 import io
 import queue
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, field
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 import structlog
 
-from gateway.serve.wsgi import Answer, Refused, Scope, Unread, environ_of, plain, run
+from gateway.errand import Errands
+from gateway.serve.connection import LINGER, Connection
+from gateway.serve.requests import LIMIT, Request
+from gateway.serve.wsgi import Answer, Unread, plain, run
 
-LIMIT = 1024 * 1024
-"""Bytes of a body. Where no length is declared one more is read, so that the application itself can say 413."""
 SMALL = LIMIT // 16
 """Bytes of a body that is always let in: callbacks are far below."""
 BUDGET = 64 * LIMIT
@@ -38,11 +37,19 @@ PATIENCE = 10.0
 LAST = 2.0
 """Seconds for a whole body when the gateway stops."""
 DROPPED = 16 * LIMIT
-LINGER = 1.0
-"""Bytes, and seconds, of a body that is refused for its size which are taken in and dropped before the answer: a sender
-that is answered while it sends sees a broken connection, and no answer."""
+"""Bytes of a body that is refused for its size which are taken in and dropped before the answer, within `LINGER`
+seconds: a sender that is answered while it sends sees a broken connection, and no answer."""
+IDLE = 120.0
+"""Seconds for the head of a request, and for an idle connection: longer than any usual client keeps one, so that no
+callback meets a connection that is just being closed."""
+TICK = 0.1
+"""Seconds between two looks at those who wait."""
 THREADS = 64
+QUICK = 16 * 1024
+"""Bytes of a body that is handled on the loop's thread: a larger one would keep others waiting."""
 
+Then = Callable[[Answer | None], object]
+Takes = Callable[[WSGIEnvironment], bool]
 log = structlog.get_logger(__name__)
 
 
@@ -50,27 +57,36 @@ log = structlog.get_logger(__name__)
 class Waiting:
     """A request whose body is still under way."""
 
-    environ: WSGIEnvironment
-    reader: asyncio.Task[None]
-    asking: asyncio.Task[None] | None = None
-    verdict: Answer | None = None
-    reserved: int = 0
-
-    def decide(self, answer: Answer) -> None:
-        """No need for the body any more."""
-        if self.verdict is None:
-            self.verdict = answer
-            self.reader.cancel()
+    connection: Connection
+    since: float = field(default_factory=time.monotonic)
+    asked: bool = False
+    over: float = 0.0
+    """When it became too large; 0: it has not."""
 
 
 class Listener:
-    """An RSGI application in front of a WSGI one. Called and closed in one event loop."""
+    """Called in one event loop. `connections`: how many there may be at once."""
 
-    def __init__(self, application: WSGIApplication, *, threads: int = THREADS, patience: float = PATIENCE) -> None:
-        self._application, self._patience = application, patience
-        self._reserved = self._in_flight = 0
-        self._waiting: set[Waiting] = set()
+    def __init__(
+        self,
+        application: WSGIApplication,
+        *,
+        threads: int = THREADS,
+        patience: float = PATIENCE,
+        quick: Takes | None = None,
+        connections: int = 4096,
+    ) -> None:
+        self._application, self._patience, self._quick = application, patience, quick
+        self._most = connections
+        self._connections: set[Connection] = set()
+        self._waiting: dict[Request, Waiting] = {}
+        self._reserved = 0
+        self._loop = asyncio.get_running_loop()
+        self._errands = Errands(self._loop)
+        self._ticking = self._loop.call_later(TICK, self._tick)
+        self._look_at_idle = 0.0
         self._free = asyncio.Event()
+        self.stopping = False
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads = threads
         for number in range(threads):
@@ -78,17 +94,23 @@ class Listener:
 
     async def finish(self) -> None:
         """Returns when every request whose head has come is answered. Bodies still under way get `LAST` seconds."""
-        asyncio.get_running_loop().call_later(LAST, self._hurry)
-        while self._in_flight:
+        self.stopping = True
+        for connection in [one for one in self._connections if one.idle]:
+            connection.close()
+        self._loop.call_later(LAST, self._hurry)
+        while any(not one.idle for one in self._connections):
             self._free.clear()
             await self._free.wait()
 
     def _hurry(self) -> None:
-        for waiting in self._waiting:
-            waiting.decide(plain(503, "The gateway is stopping.", ("Retry-After", "5"), ("Connection", "close")))
+        for request, waiting in list(self._waiting.items()):
+            waiting.connection.decide(
+                request, plain("503 Service Unavailable", "The gateway is stopping.", ("Retry-After", "5"))
+            )
 
     def close(self) -> None:
         """Every thread ends after what it has in hand. Does not wait for them."""
+        self._ticking.cancel()
         for _ in range(self._threads):
             self._work.put(None)
 
@@ -96,142 +118,124 @@ class Listener:
         while (work := self._work.get()) is not None:
             work()
 
-    async def __rsgi__(self, scope: Scope, protocol: Any) -> None:
-        self._in_flight += 1
-        try:
-            answer = await self._answer(*environ_of(scope), protocol)
-        except Refused as refused:
-            answer = refused.answer
-        finally:
-            self._in_flight -= 1
-            self._free.set()
-        if answer is not None:
-            protocol.response_bytes(answer.status, answer.headers, answer.body)
+    # Connections call these.
 
-    async def _answer(self, environ: WSGIEnvironment, length: int | None, protocol: Any) -> Answer | None:
-        """None: the sender has gone, and nobody is there to be answered."""
-        if length == 0:
-            return await self._call(environ, io.BytesIO())
-        if length is not None and length > LIMIT:
-            refusal = await self._call(environ, Unread()) or plain(413, f"Larger than {LIMIT} bytes.")
-            if "HTTP_EXPECT" not in environ:  # who asked first sends nothing, unless we begin to read
-                await _drop(protocol)
-            return refusal
-        if "HTTP_EXPECT" in environ and (early := await self._call(dict(environ), Unread())):
-            return early
-        waiting = Waiting(environ, cast("asyncio.Task[None]", asyncio.current_task()))
-        self._waiting.add(waiting)
-        try:
-            self._reserve(waiting, length or 0)
-            return await self._with_body(waiting, length, protocol)
-        finally:
-            self._reserved -= waiting.reserved
-            self._waiting.discard(waiting)
+    def opened(self, connection: Connection) -> bool:
+        self._connections.add(connection)
+        return len(self._connections) <= self._most
 
-    def _reserve(self, waiting: Waiting, size: int) -> None:
-        """Room for a large body, so that many of them at once cannot take all memory. Raises `Refused`."""
-        if size <= SMALL or waiting.reserved:
+    def closed(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._free.set()
+
+    def forget(self, request: Request) -> None:
+        self._waiting.pop(request, None)
+        self._reserved -= request.reserved
+        request.reserved = 0
+        self._free.set()
+
+    def serve(self, connection: Connection, request: Request) -> None:
+        self._waiting.pop(request, None)
+        if (request.length or 0) > LIMIT:
+            environ = {**request.environ, "wsgi.input": Unread()}
+            self._run(environ, lambda answer: connection.answer(request, answer or _too_large()))
             return
+        body = request.body()
+        request.environ["CONTENT_LENGTH"] = str(len(body))
+        request.environ["wsgi.input"] = io.BytesIO(body)
+        quick = len(body) <= QUICK and self._quick is not None and self._quick(request.environ)
+        (self._run_here if quick else self._run)(request.environ, lambda answer: _answer(connection, request, answer))
+
+    def came(self, connection: Connection, request: Request) -> None:
+        waiting = self._waiting.get(request)
+        if waiting is None:
+            waiting = self._waiting[request] = Waiting(connection)
+            if not self._reserve(request, request.length or 0):
+                self._full(connection, request)
+            elif request.expects:
+                waiting.asked = True
+                self._ask(connection, request)
+        if request.size > SMALL and not self._reserve(request, LIMIT):
+            self._full(connection, request)
+        if request.is_too_large and not request.expects:
+            waiting.over = waiting.over or time.monotonic()
+            if request.size > LIMIT + DROPPED:
+                self._cut(connection, request)
+
+    def _full(self, connection: Connection, request: Request) -> None:
+        reason = "Too many large bodies are under way."
+        connection.decide(request, plain("503 Service Unavailable", reason, ("Retry-After", "5")))
+
+    def _reserve(self, request: Request, size: int) -> bool:
+        """Room for a large body, so that many of them at once cannot take all memory."""
+        size = min(size, LIMIT)
+        if size <= SMALL or request.reserved:
+            return True
         if self._reserved + size > BUDGET:
-            raise Refused(503, "Too many large bodies are under way.", ("Retry-After", "5"))
+            return False
         self._reserved += size
-        waiting.reserved = size
+        request.reserved = size
+        return True
 
-    async def _with_body(self, waiting: Waiting, length: int | None, protocol: Any) -> Answer | None:
-        loop = asyncio.get_running_loop()
-        slow = loop.call_later(SLOW, self._on_slow, waiting)
-        late = loop.call_later(self._patience, self._on_late, waiting)
-        try:
-            body = bytes(await protocol()) if length is not None else await self._chunked(waiting, protocol)
-        except RuntimeError:
-            # Granian's word for a connection that ended within the body: what came of it is nobody's request.
-            log.info("body_cut_off", declared=length)
-            return None
-        except asyncio.CancelledError:
-            if waiting.verdict is None:
-                raise
-            waiting.reader.uncancel()
-            return waiting.verdict
-        finally:
-            slow.cancel()
-            late.cancel()
-        self._waiting.discard(waiting)
-        waiting.environ["CONTENT_LENGTH"] = str(len(body))
-        return await self._when_asked(waiting) or await self._call(waiting.environ, io.BytesIO(body))
+    def _cut(self, connection: Connection, request: Request) -> None:
+        """Enough of a body that is too large: what is still to come is not read, nor anything behind it."""
+        request.reuse = False
+        connection.finish(request)
 
-    async def _chunked(self, waiting: Waiting, protocol: Any) -> bytes:
-        """A body of no declared length, to one byte past the limit. RuntimeError where the connection ended before it.
+    def _ask(self, connection: Connection, request: Request) -> None:
+        """What does the application say without the body?"""
+        request.asking = True
+        environ = {**request.environ, "wsgi.input": Unread()}
+        self._run(environ, lambda answer: self._asked(connection, request, answer))
 
-        Granian hides the error of a lost connection as an empty piece: a whole body ends with one, a broken one
-        with two.
-        """
-        pieces: list[bytes] = []
-        size = empty = 0
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None) as linger:
-                async for piece in protocol:
-                    if size <= LIMIT:
-                        pieces.append(bytes(piece))
-                    size, empty = size + len(piece), empty + (not piece)
-                    if size > SMALL:
-                        self._reserve(waiting, LIMIT)
-                    if size > LIMIT and linger.when() is None:
-                        linger.reschedule(asyncio.get_running_loop().time() + LINGER)
-                    if size > LIMIT + DROPPED:
-                        break
-        if empty > 1:
-            raise RuntimeError("The connection ended within the body.")
-        return b"".join(pieces)[: LIMIT + 1]
-
-    async def _when_asked(self, waiting: Waiting) -> Answer | None:
-        """The body came while the application was being asked without: it must not run twice at once."""
-        if waiting.asking is None:
-            return None
-        try:
-            await waiting.asking
-        except asyncio.CancelledError:
-            if waiting.verdict is None:
-                raise
-            waiting.reader.uncancel()
-        return waiting.verdict
-
-    def _on_slow(self, waiting: Waiting) -> None:
-        waiting.asking = asyncio.get_running_loop().create_task(self._ask(waiting))
-
-    async def _ask(self, waiting: Waiting) -> None:
-        answer = await self._call(dict(waiting.environ), Unread())
+    def _asked(self, connection: Connection, request: Request, answer: Answer | None) -> None:
+        request.asking = False
         if answer is not None:
-            waiting.decide(answer)
+            connection.decide(request, answer)
+        elif request.whole:
+            connection.finish(request)
+        elif request.expects:
+            connection.tell_to_go_on()
 
-    def _on_late(self, waiting: Waiting) -> None:
-        log.info("body_never_came", seconds=self._patience)
-        waiting.decide(plain(408, "The body did not come in time.", ("Connection", "close")))
+    def _tick(self) -> None:
+        self._errands = Errands(self._loop)
+        self._ticking = self._loop.call_later(TICK, self._tick)
+        now = time.monotonic()
+        for request, waiting in list(self._waiting.items()):
+            self._look_at(request, waiting, now)
+        if now >= self._look_at_idle:
+            self._look_at_idle = now + IDLE / 20
+            for connection in list(self._connections):
+                connection.close_if_silent(now - IDLE)
 
-    async def _call(self, environ: WSGIEnvironment, body: io.IOBase) -> Answer | None:
-        """Run the application on a thread. None: it wants the body first."""
-        environ["wsgi.input"] = body
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Answer | None] = loop.create_future()
+    def _look_at(self, request: Request, waiting: Waiting, now: float) -> None:
+        if waiting.over:
+            if now - waiting.over >= LINGER:
+                self._cut(waiting.connection, request)
+        elif now - waiting.since >= self._patience:
+            log.info("body_never_came", seconds=self._patience)
+            waiting.connection.decide(request, plain("408 Request Timeout", "The body did not come in time."))
+        elif now - waiting.since >= SLOW and not waiting.asked:
+            waiting.asked = True
+            self._ask(waiting.connection, request)
+
+    def _run(self, environ: WSGIEnvironment, then: Then) -> None:
+        """On a thread."""
 
         def work() -> None:
             answer = run(self._application, environ)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(_settle, done, answer)
+                self._loop.call_soon_threadsafe(then, answer)
 
         self._work.put(work)
-        return await done
+
+    def _run_here(self, environ: WSGIEnvironment, then: Then) -> None:
+        self._errands.run(lambda: then(run(self._application, environ)))
 
 
-async def _drop(protocol: Any) -> None:
-    dropped = 0
-    with contextlib.suppress(TimeoutError, RuntimeError):
-        async with asyncio.timeout(LINGER):
-            async for piece in protocol:
-                dropped += len(piece)
-                if dropped > DROPPED:
-                    return
+def _too_large() -> Answer:
+    return plain("413 Request Entity Too Large", f"Larger than {LIMIT} bytes.")
 
 
-def _settle(done: asyncio.Future[Answer | None], answer: Answer | None) -> None:
-    if not done.cancelled():
-        done.set_result(answer)
+def _answer(connection: Connection, request: Request, answer: Answer | None) -> None:
+    connection.answer(request, answer or plain("500 Internal Server Error", "Internal error."))

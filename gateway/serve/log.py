@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import re
 import sys
 import traceback
+from datetime import UTC, datetime
 from types import TracebackType
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -15,6 +19,7 @@ FRAMES = 12
 """How many of the innermost frames of an exception are told."""
 
 _KEY = re.compile(r"((?:carrierx|legacy)/(?:callback|status)/)[^\s\"'\])}]+")
+_encode = json.JSONEncoder(default=repr).encode
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
@@ -23,32 +28,35 @@ def set_up(process: str) -> None:
 
     `process`: ``serve``, ``web``, ``worker``; it stands in every line.
     """
-    before: list[Processor] = [
-        _named(process),
-        keyless,
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        accident,
-    ]
+    before: list[Processor] = [_named(process), structlog.processors.add_log_level, stamped, accident]
     structlog.configure(
-        processors=[*before, structlog.processors.JSONRenderer()],
+        processors=[*before, rendered],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, Lines())),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(Lines())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*before, structlog.stdlib.add_logger_name],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
+            foreign_pre_chain=[*before, keyless, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, rendered],
         )
     )
     root = logging.getLogger()
     root.handlers, root.level = [handler], logging.WARNING
+
+
+class Lines:
+    """Standard error. Where it cannot be written to (a full disk, a reader that has gone) lines are lost, and no more:
+    a callback that is kept must not fail because nobody can be told of it."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def _named(process: str) -> Processor:
@@ -57,6 +65,16 @@ def _named(process: str) -> Processor:
         return event
 
     return add
+
+
+def stamped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    # Every callback and every attempt has a line: structlog's own stamp and its JSON take twice as long.
+    event["timestamp"] = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    return event
+
+
+def rendered(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    return _encode(event)
 
 
 def keyless(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

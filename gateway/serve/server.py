@@ -5,37 +5,23 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import Any
 from wsgiref.types import WSGIApplication
 
 import structlog
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
-from granian.server.embed import Server
 
-from gateway.serve.lifeline import GRACE, on_stop
-from gateway.serve.listener import PATIENCE, THREADS, Listener
+from gateway.serve.connection import Connection
+from gateway.serve.lifeline import BEAT, GRACE, Pulse, on_stop
+from gateway.serve.listener import PATIENCE, THREADS, Listener, Takes
 
 CONNECTIONS = 4096
 """Side by side; more wait in the system's queue, which is `QUEUE` long."""
 QUEUE = 1024
 SPARE_FILES = 256
-HEAD_SECONDS = 120
-"""For the head of a request, and for an idle connection: Granian has one setting for both. It is longer than any usual
-client keeps one, so that no callback meets a connection that is just being closed."""
-HEAD_BYTES = 32 * 1024
 DRAIN = GRACE - 1.5
 """Seconds for requests in flight, once asked to stop."""
-FLUSH = 0.3
-"""Seconds for the last answers to leave, where connections stay open that nobody uses."""
+FLUSH = 0.1
+"""Seconds for the last answers to leave."""
 
-_LOGGING: dict[str, Any] = {
-    "formatters": {},
-    "handlers": {},
-    # Granian's words go where ours go. There is no log of accesses: keys are in the paths.
-    "loggers": {"_granian": {"handlers": [], "propagate": True}},
-}
 log = structlog.get_logger(__name__)
 
 
@@ -47,13 +33,19 @@ def serve(
     lifeline: bool,
     threads: int = THREADS,
     patience: float = PATIENCE,
+    quick: Takes | None = None,
 ) -> None:
     """Returns when everything in flight was answered. Raises OSError where it cannot listen.
 
-    host: an IP address. patience: seconds for a request's body. To be called in the main thread.
+    host: an IP address. patience: seconds for a request's body. quick: which requests are answered on the event
+    loop's own thread (see `gateway.errand`). To be called in the main thread.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(Listener(application, threads=threads, patience=patience), host, port, lifeline))
+        runner.run(_serve(lambda: _listener(application, threads, patience, quick), host, port, lifeline))
+
+
+def _listener(application: WSGIApplication, threads: int, patience: float, quick: Takes | None) -> Listener:
+    return Listener(application, threads=threads, patience=patience, quick=quick, connections=_connections())
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -64,47 +56,40 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(listener: Listener, host: str, port: int, lifeline: bool) -> None:
-    server = Server(
-        listener,
-        address=host,
-        port=port,
-        interface=Interfaces.RSGI,
-        http=HTTPModes.http1,
-        websockets=False,
-        backlog=QUEUE,
-        backpressure=_connections(),
-        http1_settings=HTTP1Settings(header_read_timeout=HEAD_SECONDS * 1000, max_buffer_size=HEAD_BYTES),
-        log_level=LogLevels.error,
-        log_dictconfig=_LOGGING,
-    )
-    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+async def _serve(make: Callable[[], Listener], host: str, port: int, lifeline: bool) -> None:
+    listener, stopping, loop = make(), asyncio.Event(), asyncio.get_running_loop()
 
     def ask() -> None:
         loop.call_soon_threadsafe(stopping.set)
 
     on_stop(ask, lifeline=lifeline)
-    serving = asyncio.create_task(server.serve())
-    stopped = asyncio.create_task(stopping.wait())
-    await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if not serving.done():
-        server.stop()  # type: ignore[no-untyped-call]
-        await _drain(listener, serving)
-    listener.close()
-    if serving.done():
-        serving.result()
-    serving.cancel()
+    # Several web processes share the port.
+    together = sys.platform != "win32" or None
+    server = await loop.create_server(lambda: Connection(listener), host, port, backlog=QUEUE, reuse_port=together)
+    beating = asyncio.create_task(_beat(Pulse(lifeline=lifeline)))
+    try:
+        await stopping.wait()
+        server.close()
+        await _drain(listener)
+    finally:
+        beating.cancel()
+        listener.close()
 
 
-async def _drain(listener: Listener, serving: asyncio.Task[None]) -> None:
-    """Granian would wait for every connection, also for those on which nobody ever asks for anything."""
-    finished = asyncio.create_task(listener.finish())
-    done, _ = await asyncio.wait({serving, finished}, timeout=DRAIN, return_when=asyncio.FIRST_COMPLETED)
-    if not done:
+async def _beat(pulse: Pulse) -> None:
+    while True:
+        pulse()
+        await asyncio.sleep(BEAT)
+
+
+async def _drain(listener: Listener) -> None:
+    try:
+        async with asyncio.timeout(DRAIN):
+            await listener.finish()
+    except TimeoutError:
         log.warning("requests_cut_off", seconds=DRAIN)
-    finished.cancel()
-    await asyncio.wait({serving}, timeout=FLUSH)
+    # The last answers leave.
+    await asyncio.sleep(FLUSH)
 
 
 def _connections() -> int:

@@ -16,6 +16,7 @@ from typing import NoReturn
 import click
 
 from gateway.config import Config, ConfigError, Settings
+from gateway.figures import folder_of, forget
 from gateway.serve import halves
 from gateway.serve.addresses import PortTaken, check_free, near, url_of
 from gateway.serve.supervisor import Child, Supervisor
@@ -99,6 +100,11 @@ def prepare_store(config: Config) -> None:
     """Brings the store up to date before the others start, so that none of them waits for it."""
     with plainly(), Store(config.database) as store:
         store.migrate()
+
+
+def forget_figures(config: Config) -> None:
+    """Of processes that are gone. Those of this start count from zero, and endpoints that are no more are not told."""
+    forget(folder_of(config.data))
 
 
 def children(plan: Plan) -> list[Child]:

@@ -21,6 +21,11 @@ FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 STEADY = 30.0
 """Seconds after which a process counts as well again."""
+PATIENCE = 30.0
+"""Seconds without a sign of life after which a process is taken for hung. It gives one every half second, but the
+longest wait for the store is half of this."""
+ASLEEP = 5.0
+"""Seconds that the supervisor itself did not run for: the machine was, and nobody could be heard."""
 HOPELESS = 5
 """Deaths of one process before the gateway was ever ready: it will not come up, and it is better to say so."""
 
@@ -40,27 +45,35 @@ class Child:
     pause: float = FIRST_PAUSE
     deaths: int = 0
     again_at: float | None = None
+    heard_at: float | None = None
+    """The last sign of life. None until the first one: a start may take long, as tables are brought up to date."""
 
     @property
     def command(self) -> list[str]:
         return [sys.executable, "-m", "gateway", *self.arguments, "--lifeline"]
 
     def start(self, now: float) -> subprocess.Popen[bytes]:
-        self.started, self.again_at = now, None
+        self.started, self.again_at, self.heard_at = now, None, None
         # A terminal's Ctrl-C goes to the supervisor alone, which then stops the others: hence a session, a group, of
         # their own (each system takes the one that it knows).
         self.process = subprocess.Popen(  # noqa: S603
             self.command,
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
             env={**os.environ, **self.environ},
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
         return self.process
 
+    def is_hung(self, now: float, patience: float) -> bool:
+        return self.process is not None and self.heard_at is not None and now - self.heard_at > patience
+
     def died(self, now: float) -> float:
         """Seconds until it is to be started again."""
         self.let_go()
+        self.heard_at = None
         if now - self.started >= STEADY:
             self.pause, self.deaths = FIRST_PAUSE, 0
         self.process, self.deaths = None, self.deaths + 1
@@ -78,9 +91,15 @@ class Supervisor:
     """`run()` returns the exit code when it was asked to stop, or when there is no hope."""
 
     def __init__(
-        self, children: Sequence[Child], *, grace: float = GRACE, clock: Callable[[], float] = time.monotonic
+        self,
+        children: Sequence[Child],
+        *,
+        grace: float = GRACE,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._children, self._grace, self._clock = children, grace, clock
+        self._patience, self._looked = patience, clock()
         # Its `put` may be called in a signal handler.
         self._happenings: queue.SimpleQueue[Happening] = queue.SimpleQueue()
         self._ready = False
@@ -105,8 +124,9 @@ class Supervisor:
 
     def _watch(self) -> int:
         while True:
+            self._end_hung()
             try:
-                what, child, process = self._happenings.get(timeout=self._patience())
+                what, child, process = self._happenings.get(timeout=self._until_due())
             except queue.Empty:
                 self._start_due()
                 continue
@@ -117,10 +137,21 @@ class Supervisor:
             elif child is not None and process is not None and not self._bury(child, process):
                 return 1
 
-    def _patience(self) -> float:
+    def _until_due(self) -> float:
         # Never for long: on Windows a wait without an end does not hear Ctrl-C.
         due = [child.again_at - self._clock() for child in self._children if child.again_at is not None]
         return max(0.0, min([1.0, *due]))
+
+    def _end_hung(self) -> None:
+        """Kills what gave no sign of life for too long: it cannot be asked. Its end is then seen like any other."""
+        now, self._looked, before = self._clock(), self._clock(), self._looked
+        for child in self._children:
+            if now - before > ASLEEP and child.heard_at is not None:
+                child.heard_at = now
+            elif child.is_hung(now, self._patience) and child.process is not None:
+                self._log.error("process_hung", name=child.name, pid=child.process.pid, seconds=self._patience)
+                child.heard_at = None
+                child.process.kill()
 
     def _start_due(self) -> None:
         now = self._clock()
@@ -136,7 +167,17 @@ class Supervisor:
             self._log.error("process_not_started", name=child.name, reason=error.strerror, again_in=pause)
             return
         self._log.info("process_started", name=child.name, pid=process.pid)
-        threading.Thread(target=self._await, args=(child, process), name=f"wait-{child.name}", daemon=True).start()
+        for what, work in (("hear", self._hear), ("wait", self._await)):
+            threading.Thread(target=work, args=(child, process), name=f"{what}-{child.name}", daemon=True).start()
+
+    def _hear(self, child: Child, process: subprocess.Popen[bytes]) -> None:
+        """Signs of life come over its standard output, see `gateway.serve.lifeline`."""
+        if process.stdout is None:
+            return
+        with process.stdout as signs:
+            while signs.read(512):
+                if child.process is process:
+                    child.heard_at = self._clock()
 
     def _await(self, child: Child, process: subprocess.Popen[bytes]) -> None:
         process.wait()

@@ -1,4 +1,4 @@
-"""A request as Granian's RSGI gives it → PEP 3333's dictionary, and one call of a WSGI application."""
+"""The head of a request → PEP 3333's dictionary, and one call of a WSGI application."""
 
 from __future__ import annotations
 
@@ -7,45 +7,36 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol, cast
+from typing import Any, cast
+from urllib.parse import unquote_to_bytes
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import structlog
 
 Headers = list[tuple[str, str]]
+Address = tuple[str, int]
+MOST_HEADERS = 100
 log = structlog.get_logger(__name__)
 
 
-class Scope(Protocol):
-    """What Granian says of a request (its RSGI specification). Names of headers are in lower case."""
-
-    http_version: str
-    server: str
-    client: str
-    scheme: str
-    method: str
-    path: str
-    query_string: str
-    headers: Any
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
-    status: int
+    status: str
+    """``200 OK``"""
     headers: Headers
     body: bytes
 
 
-def plain(status: int, reason: str, *more: tuple[str, str]) -> Answer:
+def plain(status: str, reason: str, *more: tuple[str, str]) -> Answer:
     return Answer(status, [("Content-Type", "text/plain; charset=utf-8"), *more], f"{reason}\n".encode())
 
 
 class Refused(Exception):
     """Answered without the application: a request that has two readings, or none, or comes at a bad time."""
 
-    def __init__(self, status: int, reason: str, *more: tuple[str, str]) -> None:
+    def __init__(self, status: str, reason: str, *more: tuple[str, str]) -> None:
         super().__init__(reason)
-        self.answer = plain(status, reason, ("Connection", "close"), *more)
+        self.answer = plain(status, reason, *more)
 
 
 class BodyNeeded(BaseException):
@@ -81,8 +72,8 @@ def run(application: WSGIApplication, environ: WSGIEnvironment) -> Answer | None
         return None
     except BaseException:  # also what would end the thread, and leave the caller without an answer
         log.exception("application_failed", method=environ["REQUEST_METHOD"])
-        return plain(500, "Internal error.")
-    return Answer(int(status[:3]), headers, body)
+        return plain("500 Internal Server Error", "Internal error.")
+    return Answer(status, headers, body)
 
 
 def _drain(pieces: Iterable[bytes], written: list[bytes]) -> bytes:
@@ -95,75 +86,65 @@ def _drain(pieces: Iterable[bytes], written: list[bytes]) -> bytes:
             close()
 
 
-def environ_of(scope: Scope) -> tuple[WSGIEnvironment, int | None]:
-    """PEP 3333's dictionary, and how many bytes of body are declared; None: they come in chunks.
-
-    Nothing of the process's own environment is in it, unlike with Granian's own. Raises `Refused`.
-    """
-    if not scope.path.startswith("/"):
-        raise Refused(400, "Not a path.")
-    server, client = _address(scope.server), _address(scope.client)
-    environ: WSGIEnvironment = {
-        "REQUEST_METHOD": scope.method,
+def surroundings(server: Address, client: Address) -> WSGIEnvironment:
+    """What is the same for all requests of a connection. Nothing of the process's own environment is in it."""
+    return {
         "SCRIPT_NAME": "",
-        "PATH_INFO": _latin(scope.path),
-        "QUERY_STRING": _latin(scope.query_string),
-        "SERVER_PROTOCOL": "HTTP/1.0" if scope.http_version == "1" else f"HTTP/{scope.http_version}",
         "SERVER_NAME": server[0],
-        "SERVER_PORT": server[1],
+        "SERVER_PORT": str(server[1]),
         "REMOTE_ADDR": client[0],
-        "REMOTE_PORT": client[1],
+        "REMOTE_PORT": str(client[1]),
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope.scheme,
+        "wsgi.url_scheme": "http",
         "wsgi.errors": sys.stderr,
         "wsgi.input_terminated": True,
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
-    for name, value in scope.headers.items():
-        _add(environ, name, value)
-    return environ, _declared(environ)
 
 
-def _add(environ: WSGIEnvironment, name: str, value: str) -> None:
+def add_target(environ: WSGIEnvironment, target: bytes) -> None:
+    """``/path?query``, also behind ``http://host``. Raises `Refused`."""
+    if not target.startswith(b"/"):
+        target = b"/" + target.partition(b"://")[2].partition(b"/")[2] if b"://" in target else b""
+    path, _, query = target.partition(b"#")[0].partition(b"?")
+    if not path:
+        raise Refused("400 Bad Request", "Not a path.")
+    environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1")
+    environ["QUERY_STRING"] = query.decode("latin-1")
+
+
+def add_header(environ: WSGIEnvironment, name: bytes, value: bytes) -> None:
+    """Raises `Refused` for what has two readings."""
     key = _key(name)
     if key is None:
         return
     if key not in environ:
-        environ[key] = value
+        environ[key] = value.decode("latin-1")
     elif key == "HTTP_HOST":
-        raise Refused(400, "Two Host headers.")
+        raise Refused("400 Bad Request", "Two Host headers.")
     else:
-        environ[key] += ("; " if key == "HTTP_COOKIE" else ", ") + value
+        environ[key] += ("; " if key == "HTTP_COOKIE" else ", ") + value.decode("latin-1")
 
 
 @lru_cache(maxsize=256)
-def _key(name: str) -> str | None:
+def _key(name: bytes) -> str | None:
     """None: a name that CGI would take for another one. `X_Forwarded_For` must not pass for what a proxy says."""
-    if "_" in name:
+    if b"_" in name:
         return None
-    key = name.upper().replace("-", "_")
+    key = name.decode("latin-1").upper().replace("-", "_")
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
 
 
-def _declared(environ: WSGIEnvironment) -> int | None:
+def declared(environ: WSGIEnvironment) -> int | None:
+    """How many bytes of body are declared; None: they come in chunks. Raises `Refused`."""
     if "HTTP_HOST" not in environ and environ["SERVER_PROTOCOL"] == "HTTP/1.1":
-        raise Refused(400, "No Host header.")
+        raise Refused("400 Bad Request", "No Host header.")
     coding = environ.pop("HTTP_TRANSFER_ENCODING", None)
     if coding is None:
         return int(environ.get("CONTENT_LENGTH") or 0)
-    # Granian reads the chunks and drops a length beside them; any other coding it would hand on undone.
-    if coding.strip().lower() != "chunked" or "CONTENT_LENGTH" in environ:
-        raise Refused(501, "No transfer coding but chunked is taken.")
+    # Any other coding would be handed on undone.
+    if coding.strip().lower() != "chunked":
+        raise Refused("501 Not Implemented", "No transfer coding but chunked is taken.")
     return None
-
-
-def _address(text: str) -> tuple[str, str]:
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), port
-
-
-def _latin(text: str) -> str:
-    """WSGI's way to put bytes into a string."""
-    return text.encode("utf-8", "surrogatepass").decode("latin-1")

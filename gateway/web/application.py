@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
@@ -10,9 +13,18 @@ from gateway.config import Config, Settings
 from gateway.store import Store
 from gateway.web import callbacks, console, errors, health, login, security, try_out
 from gateway.web.proxies import TrustedProxies
-from gateway.web.site import Site, install
+from gateway.web.site import Counts, Site, install
+from gateway.web.standing import Standing
 
 MAX_BODY = callbacks.MAX_BODY
+T = TypeVar("T")
+
+
+class _Sync(Flask):
+    """Flask asks of each function anew whether it is a coroutine; here none is."""
+
+    def ensure_sync(self, func: Callable[..., T]) -> Callable[..., T]:
+        return func
 
 
 def application(settings: Settings | None, store: Store | None, login_token: str | None) -> Flask:
@@ -20,14 +32,14 @@ def application(settings: Settings | None, store: Store | None, login_token: str
     if store is None:
         store = Store(settings.current.database)
         store.migrate()
-    app = Flask("gateway.web")
+    app = _Sync("gateway.web")
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY,
         MAX_FORM_MEMORY_SIZE=MAX_BODY,
         MAX_FORM_PARTS=1000,
         LOGIN_TOKEN=login_token,
     )
-    install(app, Site(settings=settings, store=store, ringer=Ringer(settings.current.data)))
+    install(app, _site(settings, store))
     app.register_blueprint(callbacks.blueprint)
     app.register_blueprint(health.blueprint)
     security.secure(app, settings)
@@ -40,6 +52,11 @@ def application(settings: Settings | None, store: Store | None, login_token: str
     app.register_error_handler(HTTPException, errors.say)
     app.wsgi_app = TrustedProxies(app.wsgi_app, settings)  # type: ignore[method-assign]
     return app
+
+
+def _site(settings: Settings, store: Store) -> Site:
+    data = settings.current.data
+    return Site(settings=settings, store=store, ringer=Ringer(data), counts=Counts(data), standing=Standing(store))
 
 
 def _sandbox() -> Config:

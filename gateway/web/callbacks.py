@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
+from io import BytesIO
+from time import perf_counter
+from typing import cast
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from flask import Blueprint, Response, json, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.sansio.response import Response as WSGIResponse
 
 from gateway import intake
+from gateway.errand import current
 from gateway.store import StoreUnavailable
 from gateway.web.site import Site, site
 
 MAX_BODY = 1024 * 1024
 RETRY_AFTER = "5"
 _DIGITS = 5
+_HOPS = f"HTTP_{intake.HOPS.upper().replace('-', '_')}"
 
 blueprint = Blueprint("callbacks", __name__)
 
@@ -26,9 +32,25 @@ _PLACES = {
 }
 
 
+def are_quick(environ: WSGIEnvironment) -> bool:
+    """Whether a request is a callback: these wait for nothing but the store's writer, which knows errands."""
+    return str(environ["PATH_INFO"]).startswith(tuple(_PLACES))
+
+
+class _Same(Response):
+    """An answer that is the same every time; nothing of it is worked out anew."""
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response(self.status, list(self.headers))
+        return cast("Iterable[bytes]", self.response)
+
+
 def _register(path: str, format_name: str) -> None:
     def receive(key: str = "") -> Response:
-        return _receive(format_name, key)
+        began, here = perf_counter(), site()
+        answer = _receive(here, format_name, key)
+        here.counts.took(format_name, perf_counter() - began)
+        return answer
 
     for rule in (path, f"{path}/<key>"):
         blueprint.add_url_rule(
@@ -40,47 +62,68 @@ for _path, _format in _PLACES.items():
     _register(_path, _format)
 
 
-def _receive(format_name: str, key: str) -> Response:
+def _receive(here: Site, format_name: str, key: str) -> Response:
     """The checks that need no body, the body, and the answer for what became of it."""
-    here = site()
     if not _is_ours(_candidates(key), here.settings.current.keys):
-        here.counts.refused.labels(format_name, "key").inc()
+        here.counts.refused(format_name, "key")
         return _say(format_name, 403, {"key": ("Not one of the configured keys.",)})
-    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-        here.counts.refused.labels(format_name, "encoding").inc()
+    if request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in ("", "identity"):
+        here.counts.refused(format_name, "encoding")
         return _say(format_name, 415, {"body": ("Content-Encoding other than identity is not taken.",)})
     try:
-        # Before any parser of forms: it would drop the raw bytes, doubled names and bad charsets.
-        request.max_content_length = MAX_BODY
-        body = request.get_data(cache=False)
+        body = _body()
     except RequestEntityTooLarge:
-        here.counts.refused.labels(format_name, "size").inc()
+        here.counts.refused(format_name, "size")
         return _say(format_name, 413, {"body": (f"Larger than {MAX_BODY} bytes.",)})
     return _keep(here, format_name, body)
 
 
+def _body() -> bytes:
+    """Before any parser of forms: it would drop the raw bytes, doubled names and bad charsets."""
+    whole = request.environ["wsgi.input"]
+    if isinstance(whole, BytesIO):  # our own server has read it all
+        body = whole.getvalue()
+        if len(body) > MAX_BODY:
+            raise RequestEntityTooLarge
+        return body
+    request.max_content_length = MAX_BODY
+    return request.get_data(cache=False)
+
+
 def _keep(here: Site, format_name: str, body: bytes) -> Response:
+    environ = request.environ
     callback = intake.Callback(
         format=format_name,
         body=body,
-        content_type=request.headers.get("Content-Type"),
-        remote=request.remote_addr or "",
+        content_type=environ.get("CONTENT_TYPE"),
+        remote=environ.get("REMOTE_ADDR", ""),
         now=here.clock(),
-        hops=_hops(request.headers.get(intake.HOPS, "")),
+        hops=_hops(environ.get(_HOPS, "")),
     )
     try:
         kept = intake.accept(callback, here.settings.current, here.store)
     except StoreUnavailable as error:
         here.log.error("store_unavailable", reason=str(error))
-        here.counts.refused.labels(format_name, "store").inc()
+        here.counts.refused(format_name, "store")
         return _later(format_name)
-    here.counts.kept.labels(format_name, kept.state).inc()
+    here.counts.kept(format_name, kept.state)
+    if kept.orphan:
+        here.counts.orphan(kept.orphan)
     here.log.info("callback_kept", format=format_name, state=kept.state, event_id=kept.event_id)
     if kept.errors is not None:
         return _say(format_name, 403 if kept.forbidden else 400, kept.errors)
-    if kept.state == "accepted":
-        here.ringer.ring()
-    return _kept(format_name)
+    if kept.endpoints:
+        _ring(here, kept.endpoints)
+    return _KEPT[format_name]
+
+
+def _ring(here: Site, endpoints: tuple[str, ...]) -> None:
+    """Among errands once for all that were committed together."""
+    errand = current()
+    if errand is None:
+        here.ringer.ring(endpoints)
+    else:
+        here.ringer.ring_later(endpoints, errand.loop.call_soon)
 
 
 def _hops(text: str) -> int:
@@ -89,7 +132,7 @@ def _hops(text: str) -> int:
 
 def _candidates(key: str) -> tuple[str, ...]:
     """The key of the path, and the password of HTTP Basic."""
-    basic = request.authorization
+    basic = request.authorization if "HTTP_AUTHORIZATION" in request.environ else None
     return (key, (basic.password or "") if basic is not None and basic.type == "basic" else "")
 
 
@@ -101,10 +144,8 @@ def _is_ours(candidates: Iterable[str], keys: Iterable[str]) -> bool:
     return any(same)
 
 
-def _kept(format_name: str) -> Response:
-    if format_name == "carrierx":
-        return Response("{}", 200, mimetype="application/json")
-    return Response("", 200, mimetype="text/plain")
+_KEPT = {name: _Same("", 200, mimetype="text/plain") for name in _PLACES.values()}
+_KEPT["carrierx"] = _Same("{}", 200, mimetype="application/json")
 
 
 def _say(format_name: str, status: int, errors: dict[str, tuple[str, ...]]) -> Response:
@@ -127,5 +168,7 @@ def _accident(error: Exception) -> Response | WSGIResponse:
     """A fault of ours, not the caller's: it is logged, and the caller asked to send it again."""
     if isinstance(error, HTTPException):
         return error.get_response()
-    site().log.error("callback_failed", exc_info=error)
-    return _later(_PLACES.get("/".join(request.path.split("/")[:3]), "legacy-callback"))
+    here, format_name = site(), _PLACES.get("/".join(request.path.split("/")[:3]), "legacy-callback")
+    here.log.error("callback_failed", exc_info=error)
+    here.counts.refused(format_name, "fault")
+    return _later(format_name)

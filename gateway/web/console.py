@@ -16,7 +16,7 @@ from gateway.paste import facts
 from gateway.store import records
 from gateway.store.events import Event
 from gateway.translation import read
-from gateway.web import configuration, layout, putting_back
+from gateway.web import configuration, layout, putting_back, words
 from gateway.web.searching import NAMES, SOURCES, STATES, asked
 from gateway.web.security import config, now
 from gateway.web.site import site
@@ -37,10 +37,21 @@ def register(app: Flask) -> None:
 
 @blueprint.get("/")
 def overview() -> ResponseReturnValue:
-    current, since = config(), now() - DAY
+    current, here, at = config(), site().standing, now()
     with site().store.reader() as connection:
-        state = records.overview(connection, since, current.endpoints)
-    return render_template("overview.html", state=state, now=now(), configured=current.endpoints)
+        state = records.overview(connection, at - DAY, current.endpoints)
+    figures = here.figures(at)
+    return render_template(
+        "overview.html",
+        state=state,
+        now=at,
+        configured=current.endpoints,
+        paused={name: words.breaker(each, at) for name, each in figures.breakers.items()},
+        worker=figures.gauges.worker,
+        absent=words.absent(figures.gauges.worker, at),
+        silent=words.silent(here.last_heard(current, at), current, at),
+        since=figures.gauges.oldest_event,
+    )
 
 
 @blueprint.get("/events")

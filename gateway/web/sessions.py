@@ -34,9 +34,11 @@ class Sessions(SecureCookieSessionInterface):
         self._password = password
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        # Platforms send no cookie: their callbacks must not pay for the making of a key.
+        if "HTTP_COOKIE" not in request.environ:
+            return self.session_class()
         cookie = request.cookies.get(self.get_cookie_name(app))
         signer = self.get_signing_serializer(app) if cookie else None
-        # Platforms send no cookie: their callbacks must not pay for the making of a key.
         if not cookie or signer is None:
             return self.session_class()
         try:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import structlog
 from flask import Flask, current_app
-from prometheus_client import CollectorRegistry, Counter
 
 from gateway.bell import Ringer
 from gateway.config import Settings
+from gateway.figures import Figures, Histogram, Series, folder_of, merged
+from gateway.figures.slots import Merged
 from gateway.store import Store
+from gateway.web.standing import Standing
 
 
 def utc_now() -> datetime:
@@ -21,19 +24,48 @@ def utc_now() -> datetime:
 
 
 class Counts:
-    """What this process took in since it started, for Prometheus."""
+    """What becomes of callbacks, counted for Prometheus: a look into a dictionary and an addition each."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.kept = Counter(
-            "gateway_callbacks_kept", "Callbacks that are on disk.", ("format", "state"), registry=self.registry
-        )
-        self.refused = Counter(
-            "gateway_callbacks_turned_away",
-            "Callbacks that were answered without being kept.",
-            ("format", "reason"),
-            registry=self.registry,
-        )
+    def __init__(self, data: Path) -> None:
+        self._folder = folder_of(data)
+        self._figures = Figures(self._folder)
+        self._series: dict[tuple[str, ...], Series] = {}
+        self._times: dict[str, Histogram] = {}
+
+    def kept(self, format_name: str, state: str) -> None:
+        """On disk."""
+        self._count("gateway_callbacks_kept_total", format=format_name, state=state)
+
+    def refused(self, format_name: str, reason: str) -> None:
+        """Answered without being kept: ``key``, ``encoding``, ``size``, ``store`` or ``fault``."""
+        self._count("gateway_callbacks_turned_away_total", format=format_name, reason=reason)
+
+    def orphan(self, reason: str) -> None:
+        """A status update that nobody hears of: ``number`` or ``endpoints``, see `gateway.figures.families`."""
+        self._count("gateway_orphan_updates_total", reason=reason)
+
+    def started(self) -> None:
+        """A web process."""
+        self._count("gateway_process_starts_total", process="web")
+
+    def took(self, format_name: str, seconds: float) -> None:
+        """From a callback to its answer."""
+        known = self._times.get(format_name)
+        if known is None:
+            known = self._figures.histogram("gateway_callback_seconds", format=format_name)
+            self._times[format_name] = known
+        known.observe(seconds)
+
+    def merged(self) -> Merged:
+        """The figures of every process of this machine."""
+        return merged(self._folder)
+
+    def _count(self, name: str, **labels: str) -> None:
+        key = (name, *labels.values())
+        known = self._series.get(key)
+        if known is None:
+            known = self._series[key] = self._figures.series(name, **labels)
+        known.inc()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +73,9 @@ class Site:
     settings: Settings
     store: Store
     ringer: Ringer
+    counts: Counts
+    standing: Standing
     clock: Callable[[], datetime] = utc_now
-    counts: Counts = field(default_factory=Counts)
     log: Any = field(default_factory=structlog.get_logger)
 
 
@@ -50,5 +83,9 @@ def install(app: Flask, here: Site) -> None:
     app.extensions["gateway"] = here
 
 
+def site_of(app: Flask) -> Site:
+    return cast(Site, app.extensions["gateway"])
+
+
 def site() -> Site:
-    return cast(Site, current_app.extensions["gateway"])
+    return site_of(current_app)

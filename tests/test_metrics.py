@@ -1,0 +1,198 @@
+"""`/metrics` of real processes: what one of them counted is seen by asking any, and the store's figures are true."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import acme
+from tests.running import BASE, HOST, ROOT, Gateway, Process, free_port, running_gateway, until
+from tests.servers import Server, answer, ok, replying
+from tests.test_figures import samples
+from tests.test_serve import pids
+
+CONFIG = """
+[endpoint.good]
+url = "{good}"
+format = "carrierx"
+
+[endpoint.bad]
+url = "{bad}"
+format = "carrierx"
+
+[[number]]
+number = "15162065919"
+callback = ["good"]
+
+  [[number.keyword]]
+  word = "JOIN"
+  callback = ["good", "bad"]
+
+  [[number.keyword]]
+  word = "Früh \\"x\\""
+  callback = ["good"]
+"""
+CANARY = "canary-text-of-nobody"
+Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+@contextmanager
+def gateway_and_endpoints(folder: Path, *arguments: str) -> Iterator[Gateway]:
+    with Server(replying(ok())) as good, Server(replying(answer(500))) as bad:
+        gateway = Gateway(folder, BASE + CONFIG.format(good=good.url(), bad=bad.url()))
+        gateway.process.command += arguments
+        try:
+            gateway.start()
+            yield gateway
+            assert gateway.stop() == 0
+        finally:
+            gateway.kill()
+
+
+def scrape(gateway: Gateway) -> Samples:
+    said = gateway.call("GET", "/metrics")
+    assert said.status == 200 and said.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return samples(said.body.decode())
+
+
+def value(found: Samples, name: str, **labels: str) -> float:
+    return found.get((name, tuple(sorted(labels.items()))), 0.0)
+
+
+def send(gateway: Gateway, sid: str, **changes: str) -> int:
+    return gateway.post("/carrierx/callback", acme.text(message_sid=sid, **changes)).status
+
+
+def delivered(gateway: Gateway) -> float:
+    return value(scrape(gateway), "gateway_deliveries_succeeded_total", endpoint="good")
+
+
+def test_what_was_sent_is_what_it_says(tmp_path: Path) -> None:
+    with gateway_and_endpoints(tmp_path) as gateway:
+        for number in range(3):
+            assert send(gateway, f"join-{number}", message=f"join {CANARY}", from_did=f"1516206551{number}") == 200
+        assert send(gateway, "join-0", message=f"join {CANARY}") == 200  # a duplicate
+        assert send(gateway, "other", message=CANARY) == 200
+        assert send(gateway, "nowhere", to_did="19995550000") == 200
+        assert gateway.post("/carrierx/callback", b"{").status == 400
+        assert gateway.call("POST", "/carrierx/callback/wrong", b"{}").status == 403
+        assert (
+            gateway.post("/carrierx/callback", acme.update(**{"from": "19995550000"}, message_sid="u1")).status == 200
+        )
+        assert gateway.post("/carrierx/callback", acme.update(message_sid="u2")).status == 200
+        until(lambda: delivered(gateway) == 4, "all that can be is delivered")
+        until(lambda: value(scrape(gateway), "gateway_attempts_total", endpoint="bad", outcome="again"), "tried")
+        found = scrape(gateway)
+
+        states = {
+            state: value(found, "gateway_callbacks_kept_total", format="carrierx", state=state) for state in STATES
+        }
+        assert states == {"accepted": 5, "duplicate": 1, "unrouted": 2, "refused": 1, "stale": 0}
+        assert value(found, "gateway_callbacks_turned_away_total", format="carrierx", reason="key") == 1
+        assert value(found, "gateway_callback_seconds_count", format="carrierx") == 10
+        assert value(found, "gateway_orphan_updates_total", reason="number") == 1
+        assert value(found, "gateway_orphan_updates_total", reason="endpoints") == 1
+        assert value(found, "gateway_attempts_total", endpoint="good", outcome="succeeded") == 4
+        assert value(found, "gateway_delivery_seconds_count", endpoint="good") == 4
+        assert 0 < value(found, "gateway_delivery_seconds_sum", endpoint="good") < 240
+        assert value(found, "gateway_attempt_seconds_count", endpoint="bad") >= 1
+        assert value(found, "gateway_process_starts_total", process="web") == 1
+        assert value(found, "gateway_process_starts_total", process="worker") == 1
+        for name in ("gateway_store_ready", "gateway_store_has_room"):
+            assert value(found, name) == 1
+        assert value(found, "gateway_configuration_refused") == 0
+        assert ("gateway_worker_heartbeat_seconds", ()) in found and ("gateway_oldest_event_seconds", ()) in found
+
+        until(lambda: value(scrape(gateway), "gateway_deliveries_owed", endpoint="bad") == 3, "the cache is renewed")
+        found = scrape(gateway)
+        assert value(found, "gateway_deliveries_owed", endpoint="good") == 0
+        assert value(found, "gateway_oldest_owed_seconds", endpoint="bad") > 0
+        assert ("gateway_breaker_state", (("endpoint", "bad"),)) in found
+        silence = {dict(labels)["keyword"] for name, labels in found if name == "gateway_keyword_silent_seconds"}
+        assert silence == {"JOIN", 'Früh "x"'}
+
+        said = gateway.call("GET", "/metrics").body.decode() + gateway.process.log.read_text()
+        assert CANARY not in said and "key-of-the-tests" not in said and "password-of-the-tests" not in said
+        assert not re.search(r"1?516206551\d", said), "a phone stands in the metrics or the log"
+
+
+STATES = ("accepted", "duplicate", "unrouted", "refused", "stale")
+
+
+def test_every_web_process_knows_all(tmp_path: Path) -> None:
+    with gateway_and_endpoints(tmp_path, "--workers", "2") as gateway:
+        until(lambda: value(scrape(gateway), "gateway_process_starts_total", process="web") == 2, "both are up")
+        for number in range(40):
+            assert send(gateway, f"sid-{number}", message="hello") == 200
+        until(lambda: delivered(gateway) == 40, "all is delivered")
+        # Connections go to one process or the other, as the system likes.
+        for _ in range(20):
+            assert value(scrape(gateway), "gateway_callbacks_kept_total", format="carrierx", state="accepted") == 40
+
+
+@pytest.mark.parametrize("name", ["web", "worker"])
+def test_nothing_goes_backwards_when_a_process_is_killed(tmp_path: Path, name: str) -> None:
+    with gateway_and_endpoints(tmp_path) as gateway:
+        assert send(gateway, "one", message="hello") == 200
+        until(lambda: delivered(gateway) == 1, "it is delivered")
+        os.kill(pids(gateway, name)[-1], signal.SIGKILL)
+        until(lambda: len(pids(gateway, name)) == 2, "started again")
+        until(gateway._is_ready, "ready")
+        assert send(gateway, "two", message="hello") == 200
+        until(lambda: delivered(gateway) == 2, "both are counted")
+        found = scrape(gateway)
+        assert value(found, "gateway_callbacks_kept_total", format="carrierx", state="accepted") == 2
+        assert value(found, "gateway_process_starts_total", process=name) == 2
+        assert len(list((tmp_path / "data" / "figures").glob("*.numbers"))) == 2
+
+
+def test_the_dashboard_names_what_there_is(tmp_path: Path) -> None:
+    dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    named = {name for query in queries for name in re.findall(r"gateway_\w+", query)}
+    documented = set(re.findall(r"`(gateway_\w+)[`{]", (ROOT / "docs" / "monitoring.md").read_text()))
+    with running_gateway(tmp_path, '[[number]]\nnumber = "15162065919"\n') as gateway:
+        said = gateway.call("GET", "/metrics").body.decode()
+    types = dict(re.findall(r"# TYPE (\w+) (\w+)", said))
+    ends = ("_bucket", "_sum", "_count")
+    known = {*types, *(name + end for name, kind in types.items() for end in ends if kind == "histogram")}
+    assert len(named) > 15 and named <= known
+    assert set(types) <= documented
+    assert dashboard["templating"]["list"][0]["type"] == "datasource"
+
+
+def test_a_worker_alone(tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text(BASE)
+    port = free_port()
+    command = [sys.executable, "-m", "gateway", "worker", "--config", str(tmp_path / "gateway.toml")]
+    process = Process([*command, "--metrics", f"{HOST}:{port}"], tmp_path / "log", port)
+    try:
+        process.start()
+        url = f"http://{HOST}:{port}/metrics"
+        starts = until(lambda: value(samples(read(url)), "gateway_process_starts_total", process="worker"), "it counts")
+        assert starts == 1
+        with pytest.raises(urllib.error.HTTPError, match="404") as gone:
+            read(f"http://{HOST}:{port}/")
+        gone.value.close()
+        assert process.stop() == 0
+    finally:
+        process.kill()
+    ended = subprocess.run([*command, "--metrics", "here"], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert ended.returncode == 2 and "here is no HOST:PORT" in ended.stderr
+
+
+def read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        said: str = answer.read().decode()
+        return said

@@ -1,0 +1,171 @@
+"""How things stand, for the console and for `/metrics`: breakers, the worker, silent keywords."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from gateway.config import Config, Keyword, Number
+from gateway.silence import Silence
+from gateway.store import Connection, Store, breakers, events, heartbeat
+from gateway.store.gauges import MANY, gauges, newest
+from gateway.web import words
+from gateway.web.standing import FRESH, RARELY, Kept
+from tests.test_console import CONFIG, call, store_of
+from tests.test_console import words as read
+from tests.visitor import Visitor, console
+
+NOW = 1_700_000_000.0
+ONE, OTHER = "15162065919", "15162065920"
+STATE = breakers.State(endpoint="page", state="open", since=NOW, until=NOW + 20, reason="", failures=7)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Flask]:
+    with console(tmp_path, CONFIG) as made:
+        yield made
+
+
+@pytest.fixture
+def visitor(app: Flask) -> Visitor:
+    made = Visitor(app)
+    made.log_in()
+    return made
+
+
+def config(**numbers: tuple[str, ...]) -> Config:
+    """Number (``n15162065919``) → its words."""
+    made = (
+        Number(number=name[1:], shortcode="1", keywords=tuple(Keyword(word=word) for word in words))
+        for name, words in numbers.items()
+    )
+    return Config(folder=Path(), data=Path(), database="", numbers=tuple(made))
+
+
+def came(store: Store, number: str, word: str, at: float, times: int = 1) -> None:
+    def work(conn: Connection) -> None:
+        for more in range(times):
+            new = events.New(
+                source="carrierx", state="accepted", received_at=at + more, body=b"", number=number, keyword=word
+            )
+            events.add(conn, new)
+
+    store.writer.write(work)
+
+
+def heard(store: Store, silence: Silence, asked: Config) -> dict[tuple[str, str], float]:
+    with store.reader() as conn:
+        return dict(silence.look(conn, asked, 5.0))
+
+
+def test_silence(store: Store) -> None:
+    silence, asked = Silence(), config(n15162065919=("JOIN", "STOP"), n15162065920=("JOIN",))
+    assert heard(store, silence, asked) == {(ONE, "JOIN"): 5.0, (ONE, "STOP"): 5.0, (OTHER, "JOIN"): 5.0}
+    came(store, ONE, "JOIN", NOW)
+    came(store, ONE, "join", NOW + 10)  # as a platform may spell it
+    came(store, OTHER, "JOIN", NOW - 10)
+    assert heard(store, silence, asked) == {(ONE, "JOIN"): NOW + 10, (ONE, "STOP"): 5.0, (OTHER, "JOIN"): NOW - 10}
+    assert heard(store, silence, config()) == {}
+
+
+def test_a_loud_number_does_not_hide_what_was_seen_of_a_quiet_one(store: Store) -> None:
+    silence, asked = Silence(), config(n15162065919=("JOIN",), n15162065920=("JOIN",))
+    came(store, OTHER, "JOIN", NOW)
+    heard(store, silence, asked)
+    came(store, ONE, "JOIN", NOW + 1, times=MANY + 50)
+    assert heard(store, silence, asked)[OTHER, "JOIN"] == NOW
+    # Who starts now looks back only so far, and says what he knows; from then on it grows.
+    fresh = Silence()
+    horizon = heard(store, fresh, asked)[OTHER, "JOIN"]
+    assert horizon == NOW + 51
+    came(store, ONE, "JOIN", NOW + 2000, times=MANY)
+    assert heard(store, fresh, asked)[OTHER, "JOIN"] == horizon
+
+
+def test_each_look_at_a_word_ends_after_so_many_events(store: Store) -> None:
+    came(store, ONE, "JOIN", NOW, times=MANY + 50)
+    with store.reader() as conn:
+        alone = newest(conn, ["JOIN"], [ONE])
+        both = newest(conn, ["JOIN"], [ONE, OTHER])
+        none = newest(conn, ["NEVER"], [ONE])
+    assert (alone.by_number, alone.horizon) == ({ONE: NOW + MANY + 49}, None)
+    assert (both.by_number, both.horizon) == ({ONE: NOW + MANY + 49}, NOW + 50)
+    assert (none.by_number, none.horizon) == ({}, None)
+
+
+def test_gauges_of_an_empty_store(store: Store) -> None:
+    with store.reader() as conn:
+        found = gauges(conn)
+    assert (found.owed, found.oldest, found.dead, found.oldest_event, found.worker) == ({}, {}, {}, None, None)
+
+
+def test_signs_of_life_are_apart(store: Store) -> None:
+    assert store.ready()
+    with store.reader() as conn:
+        assert gauges(conn).worker is None
+    store.writer.write(lambda conn: heartbeat.beat(conn, heartbeat.WORKER))
+    with store.reader() as conn:
+        assert abs(time.time() - (gauges(conn).worker or 0)) < 60
+
+
+def test_answers_are_kept_while_they_are_good() -> None:
+    answers = iter(range(10))
+    kept: Kept[int] = Kept(FRESH)
+    config_now, changed = object(), object()
+    assert [kept.get(lambda: next(answers), config_now) for _ in range(3)] == [0, 0, 0]
+    assert kept.get(lambda: next(answers), changed) == 1
+    anew: Kept[int] = Kept(0.0)
+    assert anew.get(lambda: 1) == 1 and anew.get(lambda: 2) in (1, 2)
+    assert FRESH < RARELY
+
+
+@pytest.mark.parametrize(
+    ("state", "badge", "text"),
+    [
+        (STATE, "paused", "until 22:13:40: 7 failures in a row; next probe in 20 s"),
+        (
+            replace(STATE, reason="it asks", failures=1),
+            "paused",
+            "until 22:13:40: it asks; next probe in 20 s",
+        ),
+        (replace(STATE, state="half_open"), "probed", "since 22:13:20, one delivery at a time: 7 failures in a row"),
+        (replace(STATE, state="ramp"), "recovering", "since 22:13:20: more and more deliveries side by side"),
+    ],
+)
+def test_breakers_in_words(state: breakers.State, badge: str, text: str) -> None:
+    assert words.breaker(state, NOW) == words.Paused(badge, text)
+
+
+def test_the_worker_in_words() -> None:
+    assert "ever" in words.absent(None, NOW)
+    assert words.absent(NOW - 59, NOW) == ""
+    assert words.absent(NOW - 180, NOW).startswith("No worker has given a sign of life for 3 min")
+
+
+def test_the_overview_says_all_of_it(app: Flask, visitor: Visitor) -> None:
+    said = read(visitor.get("/"))
+    assert "No worker has ever run" in said and "Silent keywords" not in said
+    now = time.time()
+    state = replace(STATE, since=now, until=now + 20)
+
+    def work(conn: Connection) -> None:
+        heartbeat.beat(conn, heartbeat.WORKER)
+        breakers.note(conn, "worker-1", [state], now)
+
+    store_of(app).writer.write(work)
+    came(store_of(app), ONE, "JOIN", now - 3 * 86_400 - 60)
+    call(app, b"{")
+    app.extensions["gateway"].standing.__init__(store_of(app))  # as after five seconds
+    said = read(visitor.get("/"))
+    assert "No worker" not in said and "Worker seen 0 s ago" in said
+    assert "page paused until" in said and "7 failures in a row; next probe in" in said
+    assert "app working" in said
+    assert "Silent keywords" in said and "JOIN 12345 no event kept Acme alerts" in said
+    came(store_of(app), ONE, "", now - 4 * 86_400)
+    app.extensions["gateway"].standing.__init__(store_of(app))
+    assert "JOIN 12345 3 d since" in read(visitor.get("/"))
