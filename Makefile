@@ -2,6 +2,7 @@
 #
 #   make run            the gateway on http://127.0.0.1:8080, or the sandbox where there is no gateway.toml
 #   make test           the tests            make lint    what they do not see
+#   make faults         what it survives: the long form of tests/faults, which `make test` has in short
 #   make bench          how fast it is       make clean   away with all that was made here, but for data/
 #
 # ARGS are passed on:    make run ARGS="--port 9000"    make test ARGS="-k keyword"
@@ -16,7 +17,7 @@ ARGS   ?=
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
 	$(BIN)/python -m pip install --quiet --prefer-binary -c constraints.txt
 
-.PHONY: run test lint bench clean
+.PHONY: run test faults lint bench clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/run.stamp
@@ -24,6 +25,9 @@ run: $(VENV)/run.stamp
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 --cov=schemas --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 $(ARGS)
+
+faults: $(VENV)/test.stamp
+	$(BIN)/python -m pytest tests/faults --full-faults -n 2 $(ARGS)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

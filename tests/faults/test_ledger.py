@@ -1,0 +1,89 @@
+"""The ledger sees what it is there to see."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.ledger import Arrival, Ledger
+
+ONE, TWO = "sid-1", "sid-2"
+
+
+def arrival(sid: str, at: float, attempt: int = 1, taken: bool = True, delivery_id: str = "") -> Arrival:
+    return Arrival(sid, "page", delivery_id or f"id of {sid}", attempt, at, taken)
+
+
+def ledger(*arrivals: Arrival, faults: tuple[tuple[float, float], ...] = ()) -> Ledger:
+    """Two texts of one lane were accepted."""
+    made = Ledger()
+    made.accept(ONE, "lane")
+    made.accept(TWO, "lane")
+    made.faults.extend(faults)
+    for one in arrivals:
+        made.arrive(one)
+    return made
+
+
+def wrong(made: Ledger, owed: tuple[str, ...] = (), dead: tuple[str, ...] = ()) -> list[str]:
+    return [complaint.partition(" ")[0].rstrip(":") for complaint in made.balance("", owed, dead)[1]]
+
+
+def test_all_is_well() -> None:
+    row, complaints = ledger(arrival(ONE, 10), arrival(TWO, 11)).balance("nothing", (), ())
+    assert not complaints
+    assert (row.accepted, row.delivered, row.owed, row.dead, row.lost, row.doubled) == (2, 2, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("owed", "dead", "lost"), [((), (), 1), ((TWO,), (), 0), ((), (TWO,), 0), ((ONE,), (), 1)], ids=str
+)
+def test_what_neither_arrived_nor_stands_in_the_store_is_lost(
+    owed: tuple[str, ...], dead: tuple[str, ...], lost: int
+) -> None:
+    row, complaints = ledger(arrival(ONE, 10)).balance("", owed, dead)
+    assert (row.lost, len(complaints)) == (lost, lost)
+
+
+def test_what_an_endpoint_did_not_take_has_not_arrived() -> None:
+    assert wrong(ledger(arrival(ONE, 10), arrival(TWO, 11, taken=False))) == ["lost"]
+
+
+@pytest.mark.parametrize(
+    ("second", "faults", "complaints"),
+    [
+        (arrival(ONE, 10.5, attempt=2), ((10.0, 10.1),), []),
+        (arrival(ONE, 10.5, attempt=2), ((13.0, 14.0),), ["came"]),
+        (arrival(ONE, 10.5, attempt=1), ((10.0, 10.1),), ["not"]),
+        (arrival(ONE, 10.5, attempt=2, delivery_id="other"), ((10.0, 10.1),), ["not"]),
+    ],
+    ids=["cut off", "not cut off", "not a higher attempt", "another id"],
+)
+def test_a_second_time(second: Arrival, faults: tuple[tuple[float, float], ...], complaints: list[str]) -> None:
+    made = ledger(arrival(ONE, 10), second, arrival(TWO, 11), faults=faults)
+    assert wrong(made) == complaints
+    assert made.balance("", (), ())[0].doubled == 1
+
+
+def test_again_as_it_was_not_taken() -> None:
+    made = ledger(arrival(ONE, 10, taken=False), arrival(ONE, 11, attempt=2), arrival(TWO, 12))
+    assert not wrong(made) and made.balance("", (), ())[0].doubled == 0
+
+
+@pytest.mark.parametrize(("attempt", "complaints"), [(1, ["out"]), (2, ["out"]), (3, [])])
+def test_order(attempt: int, complaints: list[str]) -> None:
+    """One that is waiting for its third attempt no longer holds up those behind it."""
+    assert wrong(ledger(arrival(TWO, 10), arrival(ONE, 11, attempt=attempt))) == complaints
+
+
+def test_what_was_refused_may_not_arrive() -> None:
+    made = ledger(arrival(ONE, 10), arrival(TWO, 11), arrival("sid-3", 12))
+    assert wrong(made) == ["never"]
+    made.not_answered("sid-3")
+    assert not wrong(made)
+
+
+@pytest.mark.parametrize(("retry_after", "complaints"), [("5", []), (None, ["503"])])
+def test_503_names_a_time(retry_after: str | None, complaints: list[str]) -> None:
+    made = ledger(arrival(ONE, 10), arrival(TWO, 11))
+    made.put_off(retry_after)
+    assert wrong(made) == complaints
