@@ -8,6 +8,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +44,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=32, help="of the load generator (%(default)d)")
     parser.add_argument("--workers", type=int, default=1, help="web processes of each contestant (%(default)d)")
     parser.add_argument("--only", default=",".join(CONTESTANTS), help="some of %(default)s")
+    parser.add_argument("--postgresql", metavar="URL", help="of a server on which the gateway keeps, and not in SQLite")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder to write into")
     given = parser.parse_args(words)
     given.only = tuple(given.only.split(","))
@@ -69,10 +71,19 @@ def _rounds(given: argparse.Namespace, folder: Path, receiver: Receiver) -> dict
     runs: dict[str, list[Run]] = defaultdict(list)
     for turn in range(1, given.rounds + 1):
         for name in given.only:
-            for run, measured in _round(CONTESTANTS[name], given, folder / f"{name}-{turn}", receiver):
+            for run, measured in _round(
+                _contestant(name, given.postgresql), given, folder / f"{name}-{turn}", receiver
+            ):
                 runs[run].append(measured)
                 _tell(turn, run, measured)
     return runs
+
+
+def _contestant(name: str, postgresql: str | None) -> Contestant:
+    found = CONTESTANTS[name]
+    if name == "gateway" and postgresql:
+        return found._replace(start=partial(servers.on_postgresql, server=postgresql))
+    return found
 
 
 def _round(

@@ -24,8 +24,10 @@ def main() -> None:
 
 
 def serve(app: str, port: int) -> None:
-    module, name = app.split(":")
-    server.serve(getattr(import_module(module), name), HOST, port, lifeline=False)
+    name, attribute = app.split(":")
+    module = import_module(name)
+    # As the gateway says of its callbacks: who waits for nothing is answered on the event loop's thread.
+    server.serve(getattr(module, attribute), HOST, port, lifeline=False, quick=getattr(module, "are_quick", None))
 
 
 if __name__ == "__main__":

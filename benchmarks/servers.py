@@ -17,11 +17,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
 
 from benchmarks import traffic
 from benchmarks.processes import Process, tree
 
 HOST = "127.0.0.1"
+SQLITE = "sqlite:///data/gateway.db"
 ROOT = Path(__file__).resolve().parent.parent
 START = 30.0
 """Seconds that a server gets to be ready, and again to stop."""
@@ -63,16 +68,29 @@ class Server:
 
 
 @contextmanager
-def gateway(folder: Path, endpoint: str, workers: int) -> Iterator[Server]:
-    """A real `gateway serve` with SQLite under `folder`, and one endpoint for everything."""
+def gateway(folder: Path, endpoint: str, workers: int, database: str = SQLITE) -> Iterator[Server]:
+    """A real `gateway serve` with SQLite under `folder`, or another database, and one endpoint for everything."""
     folder.mkdir()
     key, port = secrets.token_urlsafe(24), free_port()
     config = folder / "gateway.toml"
-    config.write_text(_configuration(key, endpoint), encoding="utf-8")
+    config.write_text(_configuration(key, endpoint, database), encoding="utf-8")
     command = ["-m", "gateway", "serve", "--config", str(config), "--host", HOST, "--port", str(port)]
     command += ["--workers", str(workers)]
     with _running(command, {}, folder / "gateway.log", f"http://{HOST}:{port}/readyz") as pid:
         yield Server(port=port, path=f"/carrierx/callback/{key}", pid=pid, delivers=True, halves=("web", "worker"))
+
+
+@contextmanager
+def on_postgresql(folder: Path, endpoint: str, workers: int, *, server: str) -> Iterator[Server]:
+    """The same on a server of PostgreSQL, in a database of its own. `server`: the URL of one that is there."""
+    name = f"bench_{secrets.token_hex(8)}"
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            with gateway(folder, endpoint, workers, urlsplit(server)._replace(path=f"/{name}").geturl()) as running:
+                yield running
+        finally:
+            conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @contextmanager
@@ -177,10 +195,10 @@ def free_port() -> int:
             return port
 
 
-def _configuration(key: str, endpoint: str) -> str:
+def _configuration(key: str, endpoint: str, database: str) -> str:
     return f"""\
 [gateway]
-database = "sqlite:///data/gateway.db"
+database = "{database}"
 keys     = ["{key}"]
 password = "{secrets.token_urlsafe(24)}"
 
