@@ -141,11 +141,16 @@ def test_every_web_process_knows_all(tmp_path: Path) -> None:
             assert value(scrape(gateway), "gateway_callbacks_kept_total", format="carrierx", state="accepted") == 40
 
 
+def settled(gateway: Gateway) -> int:
+    return len(gateway.rows("SELECT 1 FROM deliveries WHERE state = 'succeeded'"))
+
+
 @pytest.mark.parametrize("name", ["web", "worker"])
 def test_nothing_goes_backwards_when_a_process_is_killed(tmp_path: Path, name: str) -> None:
     with gateway_and_endpoints(tmp_path) as gateway:
         assert send(gateway, "one", message="hello") == 200
         until(lambda: delivered(gateway) == 1, "it is delivered")
+        until(lambda: settled(gateway) == 1, "and settled: or it would be sent again")
         os.kill(pids(gateway, name)[-1], signal.SIGKILL)
         until(lambda: len(pids(gateway, name)) == 2, "started again")
         until(gateway._is_ready, "ready")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -52,6 +53,7 @@ def web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None:
     app = create_app(settings, store, login_token=os.environ.pop(LOGIN_TOKEN, None))
     app.config["OWN_ADDRESSES"] = frozenset({(host, port)})
     site_of(app).counts.started()
+    _settle_down()
     try:
         serve(app, host, port, lifeline=lifeline, quick=callbacks.are_quick)
     finally:
@@ -74,6 +76,7 @@ def worker(settings: Settings, *, lifeline: bool) -> None:
         half.wake()
 
     on_stop(ask, lifeline=lifeline)
+    _settle_down()
     try:
         half.run(stop)
     finally:
@@ -103,6 +106,13 @@ class Alive:
         self._next = now + heartbeat.EVERY
         with suppress(StoreUnavailable):  # nobody waits for it, and the next one comes
             self._store.writer.submit(lambda connection: heartbeat.beat(connection, heartbeat.WORKER))
+
+
+def _settle_down() -> None:
+    """All that is there by now stays: the collector need not look at it over and over, some 7 % of a callback's CPU."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _store(settings: Settings, *, lifeline: bool) -> Store:

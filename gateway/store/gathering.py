@@ -23,6 +23,8 @@ from gateway.store.lanes import MOST as MOST_LANES
 MOST = 64
 """Pieces of work in one transaction: while it lasts, the loop stands still."""
 MOST_WAITING = 4096
+COMPANY = 0.004
+"""Seconds for which a commit may be put off."""
 LOOKS = 0.05
 """Seconds for which the lock is looked at, before the writer's thread takes over."""
 DOZE = 0.0001
@@ -60,13 +62,17 @@ class Gathering:
         self._items: list[_Item] = []
         self._since = 0.0
         """When the lock was not free first; 0: it was, last time."""
-        self._waited = 0
+        self._waited = self._seen = 0
+        self._first = 0.0
+        """When the first of the items came."""
         self._scheduled = False
 
     def write(self, work: Work, errand: Errand, timeout: float) -> Any:
         """The work's answer, after its commit; as `Writer.write`."""
         if len(self._items) >= MOST_WAITING:
             raise StoreUnavailable(f"{MOST_WAITING} pieces of work wait already")
+        if not self._items:
+            self._first, self._seen = time.monotonic(), 0
         self._items.append(_Item(work, errand, timeout))
         self._flush_soon()
         done: Done = errand.wait()
@@ -81,6 +87,9 @@ class Gathering:
 
     def _flush(self) -> None:
         self._scheduled = False
+        if self._is_growing():
+            self._flush_soon()
+            return
         items = self._take()
         done = self._quick.commit([item.work for item in items]) if self._quick else None
         if done is not None:
@@ -94,6 +103,11 @@ class Gathering:
             for item in items:
                 self._hand_over(item)
         self._flush_soon()
+
+    def _is_growing(self) -> bool:
+        """A commit costs as much as the work of five: while every turn of the loop brings more, it is put off a bit."""
+        before, self._seen = self._seen, len(self._items)
+        return before < self._seen < MOST and time.monotonic() - self._first < COMPANY
 
     def _is_worth_another_look(self, waiting: int) -> bool:
         """The loop goes on meanwhile; where it has nothing to do, it dozes instead of turning as fast as it can."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from flask import Flask
 from werkzeug.exceptions import HTTPException
@@ -17,14 +17,19 @@ from gateway.web.site import Counts, Site, install
 from gateway.web.standing import Standing
 
 MAX_BODY = callbacks.MAX_BODY
-T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
-class _Sync(Flask):
-    """Flask asks of each function anew whether it is a coroutine; here none is."""
+class _Doors:
+    """Callbacks to the application that takes them, everything else to the pages."""
 
-    def ensure_sync(self, func: Callable[..., T]) -> Callable[..., T]:
-        return func
+    def __init__(self, taking: WSGIApplication, pages: WSGIApplication) -> None:
+        self._taking, self._pages = taking, pages
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return (self._taking if callbacks.are_quick(environ) else self._pages)(environ, start_response)
 
 
 def application(settings: Settings | None, store: Store | None, login_token: str | None) -> Flask:
@@ -32,15 +37,15 @@ def application(settings: Settings | None, store: Store | None, login_token: str
     if store is None:
         store = Store(settings.current.database)
         store.migrate()
-    app = _Sync("gateway.web")
+    app = Flask("gateway.web")
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY,
         MAX_FORM_MEMORY_SIZE=MAX_BODY,
         MAX_FORM_PARTS=1000,
         LOGIN_TOKEN=login_token,
     )
-    install(app, _site(settings, store))
-    app.register_blueprint(callbacks.blueprint)
+    here = _site(settings, store)
+    install(app, here)
     app.register_blueprint(health.blueprint)
     security.secure(app, settings)
     for part in (login, console, try_out):
@@ -50,7 +55,7 @@ def application(settings: Settings | None, store: Store | None, login_token: str
 
         handset.register(app)
     app.register_error_handler(HTTPException, errors.say)
-    app.wsgi_app = TrustedProxies(app.wsgi_app, settings)  # type: ignore[method-assign]
+    app.wsgi_app = TrustedProxies(_Doors(callbacks.application(here), app.wsgi_app), settings)  # type: ignore[method-assign]
     return app
 
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from time import perf_counter
-from typing import cast
+from typing import TypeVar, cast
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from flask import Blueprint, Response, json, request
+from flask import Blueprint, Flask, Request, Response, json, request
+from flask.sessions import NullSession, SessionInterface, SessionMixin
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.routing import MapAdapter
 from werkzeug.sansio.response import Response as WSGIResponse
 
 from gateway import intake
 from gateway.errand import current
 from gateway.store import StoreUnavailable
-from gateway.web.site import Site, site
+from gateway.web.site import Site, install, site
 
 MAX_BODY = 1024 * 1024
 RETRY_AFTER = "5"
 _DIGITS = 5
+T = TypeVar("T")
 _HOPS = f"HTTP_{intake.HOPS.upper().replace('-', '_')}"
 
 blueprint = Blueprint("callbacks", __name__)
@@ -35,6 +38,51 @@ _PLACES = {
 def are_quick(environ: WSGIEnvironment) -> bool:
     """Whether a request is a callback: these wait for nothing but the store's writer, which knows errands."""
     return str(environ["PATH_INFO"]).startswith(tuple(_PLACES))
+
+
+class _NoSessions(SessionInterface):
+    """Nobody is logged in here."""
+
+    def open_session(self, app: Flask, request: Request) -> SessionMixin:
+        return _NOBODY
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        return None
+
+
+_NOBODY = NullSession()
+
+
+class _Application(Flask):
+    """Flask without what pages need: for each callback it is asked for neither sessions nor hosts nor coroutines."""
+
+    session_interface = _NoSessions()
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        if request is None:
+            return None
+        environ = request.environ
+        # Werkzeug's way to read PEP 3333's strings. No rule here asks for a host or a query.
+        path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
+        return self.url_map.bind("", path_info=path, default_method=environ["REQUEST_METHOD"])
+
+    def ensure_sync(self, func: Callable[..., T]) -> Callable[..., T]:
+        return func
+
+
+def application(here: Site) -> Flask:
+    """Takes callbacks, and nothing else."""
+    app = _Application(__name__, static_folder=None)
+    install(app, here)
+    app.register_blueprint(blueprint)
+    app.register_error_handler(HTTPException, _plainly)
+    return app
+
+
+def _plainly(error: HTTPException) -> WSGIResponse:
+    answer = error.get_response()
+    answer.data, answer.mimetype = f"{error.description}\n".encode(), "text/plain"
+    return answer
 
 
 class _Same(Response):
@@ -167,7 +215,7 @@ def _later(format_name: str) -> Response:
 def _accident(error: Exception) -> Response | WSGIResponse:
     """A fault of ours, not the caller's: it is logged, and the caller asked to send it again."""
     if isinstance(error, HTTPException):
-        return error.get_response()
+        return _plainly(error)
     here, format_name = site(), _PLACES.get("/".join(request.path.split("/")[:3]), "legacy-callback")
     here.log.error("callback_failed", exc_info=error)
     here.counts.refused(format_name, "fault")

@@ -1,8 +1,8 @@
 """Who may see the console and change something there; what every page of it tells the browser.
 
 One function stands before every request. Everything is shut unless it is named here: the
-blueprints that platforms and monitors call (`OPEN`), and the two things that a visitor needs to
-log in. The callbacks cost it one look into a set.
+blueprints that monitors call (`OPEN`), and the two things that a visitor needs to
+log in. Callbacks do not come here: they have an application of their own (`gateway.web.callbacks`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gateway.web.password import Password
 from gateway.web.sessions import HOURS, Ended, Sessions, user_of
 from gateway.web.site import site
 
-OPEN = frozenset({"callbacks", "health"})
+OPEN = frozenset({"health"})
 """Blueprints with locks of their own, or none: no session, no CSRF token, no headers of ours."""
 VISITORS = frozenset({"login.form", "login.enter", "static"})
 """What one may call without being logged in."""
