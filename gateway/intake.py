@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -77,7 +76,7 @@ def accept(callback: Callback, config: Config, store: Store) -> Kept:
     if callback.hops > MOST_HOPS:
         return _refuse(callback, store, BadCallback({HOPS: ("It goes in circles between gateways.",)}))
     try:
-        work = _prepared(callback, str(uuid.uuid4()), config)
+        work = _prepared(callback, outbox.new_id(callback.now.timestamp()), config)
     except BadCallback as error:
         return _refuse(callback, store, error)
     return store.writer.write(work, timeout=PATIENCE, lanes=work.lanes)

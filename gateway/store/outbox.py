@@ -41,6 +41,7 @@ __all__ = [
     "claim",
     "give_back",
     "let_go",
+    "new_id",
     "owe",
     "replay",
     "replay_all",
@@ -123,7 +124,7 @@ def _put(conn: Connection, row: dict[str, object]) -> str:
 def _row(event_id: int, owed: Owed, now: float) -> dict[str, object]:
     cannot, body = (owed.body, NO_BODY) if isinstance(owed.body, CannotSay) else (None, owed.body)
     return {
-        "delivery_id": _uuid(now),
+        "delivery_id": new_id(now),
         "event_id": event_id,
         "endpoint": plain(owed.endpoint),  # never shortened: it may be a URL that is to be called
         "kind": owed.kind,
@@ -137,8 +138,8 @@ def _row(event_id: int, owed: Owed, now: float) -> dict[str, object]:
     }
 
 
-def _uuid(now: float) -> str:
-    """Version 7: in the order of time, so that the index on it grows at its end instead of everywhere.
+def new_id(now: float) -> str:
+    """A UUID of version 7: in the order of time, so that the index on it grows at its end instead of everywhere.
 
     It keeps no secret, so its dice need not ask the system each time; after a fork they are cast anew by themselves.
     """

@@ -108,6 +108,8 @@ class Writer:
         if self._thread is not None:
             self._thread.join(timeout)
         self._refuse_rest()
+        if self._quick is not None:
+            self._quick.close()
 
     def _write(self) -> None:
         try:
