@@ -1,7 +1,10 @@
-"""The web half wakes the worker as soon as something is owed, so that nobody waits for a poll.
+"""The web half wakes the workers as soon as something is owed, so that nobody waits for a poll.
 
 A datagram to the loopback address, for every operating system alike. It names endpoints and nothing else: whoever
-rings, the worker only looks into the outbox. A lost one costs no more than one poll.
+rings, a worker only looks into the outbox. A lost one costs no more than one poll.
+
+Every worker on a data folder has an empty file there, ``bells/<port>``: the name says where to ring, the time at which
+it was last touched that somebody listens. So any number of them may come and go, and one that was killed is forgotten.
 """
 
 from __future__ import annotations
@@ -11,11 +14,19 @@ import socket
 import time
 import weakref
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.config import make_private
 
 HOST = "127.0.0.1"
+FOLDER = "bells"
+TOUCH = 3.0
+"""Seconds after which a worker says again that it is there."""
+GONE = 15.0
+"""Seconds after which one that did not is not rung any more."""
+_FORGOTTEN = 60.0
+"""Seconds after which its file goes; had it only slept, it makes another."""
 _LOOK_AGAIN = 1.0
 _LONGEST = 8192
 """Bytes of a datagram: loopback takes them in one piece everywhere."""
@@ -23,22 +34,33 @@ _AT_ONCE = 1000
 
 
 class Bell:
-    """The worker's end: a socket to wait on, its port written down for those who ring."""
+    """A worker's end: a socket to wait on, its port written down for those who ring."""
 
     def __init__(self, data: Path) -> None:
         # With PostgreSQL, and keys of the file's own, nobody else made the folder.
         make_private(data)
-        self._note = data / "worker.port"
+        folder = data / FOLDER
+        make_private(folder)
+        _tidy(folder)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
         self.socket.bind((HOST, 0))
-        self._write(str(self.socket.getsockname()[1]))
+        self._note = folder / str(self.socket.getsockname()[1])
+        self._touch()
+        self._touch_at = time.monotonic() + TOUCH
 
-    def _write(self, port: str) -> None:
-        draft = self._note.with_suffix(f".{os.getpid()}")
-        draft.touch(mode=0o600)
-        draft.write_text(port, encoding="ascii")
-        draft.replace(self._note)
+    def keep(self, steady: float) -> None:
+        """To be called at least every few seconds, or nobody rings. `steady`: seconds of the clock that nobody sets."""
+        if steady >= self._touch_at:
+            self._touch_at = steady + TOUCH
+            with suppress(OSError):  # a full disk, say: the worker looks by itself
+                self._touch()
+
+    def _touch(self) -> None:
+        self._note.touch(mode=0o600)
+        # By this machine's clock, which those who ring go by too; a file server may have another.
+        now = time.time()
+        os.utime(self._note, (now, now))
 
     def hush(self) -> set[str]:
         """Take in all that rang so far: names of endpoints; the empty one stands for all of them."""
@@ -55,33 +77,34 @@ class Bell:
         return names
 
     def close(self) -> None:
+        with suppress(OSError):
+            self._note.unlink()
         self.socket.close()
 
 
 class Ringer:
-    """The other end. Rings a worker that may not be there, may have moved, and is never waited for."""
+    """The other end. Rings workers that may not be there, may have moved, and are never waited for."""
 
     def __init__(self, data: Path) -> None:
-        self._note = data / "worker.port"
+        self._folder = data / FOLDER
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         # It lives as long as the application that rings, which nobody closes.
         self.close = weakref.finalize(self, self._socket.close)
         self._named: set[str] = set()
-        self._port = 0
+        self._ports: list[int] = []
         self._looked = -_LOOK_AGAIN
 
     def ring(self, endpoints: Collection[str] = ()) -> None:
         """Something is owed to these endpoints; to whom, nobody knows, where none is named."""
         now = time.monotonic()
         if now - self._looked >= _LOOK_AGAIN:
-            self._looked, self._port = now, self._read()
-        if self._port:
-            try:
-                self._socket.sendto(_said(endpoints), (HOST, self._port))
-            except OSError:
-                # No worker there, or its buffer is full of rings already: it will look by itself.
-                self._looked = -_LOOK_AGAIN
+            self._looked, self._ports = now, self._listening()
+        if self._ports:
+            said = _said(endpoints)
+            for port in self._ports:
+                with suppress(OSError):  # no worker there, or its buffer is full of rings already: it looks by itself
+                    self._socket.sendto(said, (HOST, port))
 
     def ring_later(self, endpoints: Collection[str], later: Callable[[Callable[[], None]], object]) -> None:
         """Rings once for all that is named before `later` calls."""
@@ -93,11 +116,32 @@ class Ringer:
         named, self._named = self._named, set()
         self.ring(named)
 
-    def _read(self) -> int:
-        try:
-            return int(self._note.read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            return 0
+    def _listening(self) -> list[int]:
+        return [int(name) for name, age in _notes(self._folder) if age < GONE]
+
+
+def _notes(folder: Path) -> list[tuple[str, float]]:
+    """Those that are there, and the seconds since they were touched."""
+    notes, now = [], time.time()
+    with suppress(OSError), os.scandir(folder) as files:
+        for file in files:
+            if _is_port(file.name):
+                with suppress(OSError):  # gone meanwhile
+                    # `DirEntry.stat` may be late on Windows. Touched in times to come: the clock was set back.
+                    notes.append((file.name, abs(now - os.stat(file.path).st_mtime)))
+    return notes
+
+
+def _is_port(name: str) -> bool:
+    return name.isascii() and name.isdigit() and len(name) <= 5 and 0 < int(name) < 65536
+
+
+def _tidy(folder: Path) -> None:
+    """Workers that were killed could not do so themselves."""
+    for name, age in _notes(folder):
+        if age > _FORGOTTEN:
+            with suppress(OSError):
+                (folder / name).unlink()
 
 
 def _said(endpoints: Collection[str]) -> bytes:

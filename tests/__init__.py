@@ -1,7 +1,17 @@
-"""Tests: golden vectors, one file for each module, laws, and the whole gateway against real applications."""
+"""Tests: golden vectors, one file for each module, laws, and the whole gateway against real applications.
+
+HYPOTHESIS=full in the environment draws as many examples as a night has time for, not only as `make test` has.
+"""
+
+import os
 
 from hypothesis import HealthCheck, settings
 
 # A busy machine is no failure: what hypothesis draws is judged by what comes out, never by how long it took.
 settings.register_profile("gateway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gateway")
+
+
+def examples(usual: int, full: int) -> int:
+    """How many to draw."""
+    return full if os.environ.get("HYPOTHESIS") == "full" else usual

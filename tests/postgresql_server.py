@@ -98,6 +98,19 @@ class PostgresqlServer:
         with self.connect() as conn:
             conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
+    def empty(self, name: str) -> None:
+        """As it was made: no rows, ids from 1 on, nothing known of what was in it, and nobody there."""
+        with self.connect(name) as conn:
+            conn.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s"
+                " AND pid <> pg_backend_pid()",
+                [name],
+            )
+            rows = conn.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+            tables = [sql.Identifier(row[0]) for row in rows if row[0] != "alembic_version"]
+            conn.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(tables)))
+            conn.execute("DELETE FROM pg_statistic")
+
     def _start_on_free_port(self) -> None:
         plain = (self._data / "postgresql.conf").read_text()
         for attempt in range(5):

@@ -25,6 +25,7 @@ from gateway.delivery.breaker import (
     weigh,
 )
 from gateway.delivery.exchange import Answer, Failure
+from tests import examples
 
 NOW = 1_700_000_000.0
 WIDE = 8
@@ -270,4 +271,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=60, stateful_step_count=40)
+TestLife.settings = settings(max_examples=examples(40, 400), stateful_step_count=40)

@@ -15,7 +15,8 @@ from sqlalchemy import func, select
 from gateway import create_app
 from gateway.config import Settings
 from gateway.store import Store, tables
-from tests import drawn
+from tests import drawn, examples
+from tests.prepared import migrate
 
 KEY = "key-of-the-tests"
 PATHS = {"carrierx": "/carrierx/callback", "legacy-callback": "/legacy/callback", "legacy-status": "/legacy/status"}
@@ -87,7 +88,7 @@ def fuzzed(tmp_path: Path) -> Iterator[Fuzzed]:
     (tmp_path / "gateway.toml").write_text(CONFIG)
     of_file = Settings(tmp_path / "gateway.toml", {})
     with Store(of_file.current.database) as store:
-        store.migrate()
+        migrate(store)
         app = create_app(of_file, store)
         yield Fuzzed(app, store)
         app.extensions["gateway"].ringer.close()
@@ -95,7 +96,7 @@ def fuzzed(tmp_path: Path) -> Iterator[Fuzzed]:
 
 @pytest.mark.parametrize("name", PATHS)
 def test_whatever_comes_is_answered_and_kept(fuzzed: Fuzzed, name: str) -> None:
-    @settings(max_examples=250)
+    @settings(max_examples=examples(120, 1000))
     @given(st.tuples(FITTING[name], st.sampled_from((None, drawn.FORM))) | st.tuples(drawn.bodies, content_types))
     def one(callback: tuple[bytes, str | None]) -> None:
         body, content_type = callback

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from schemas import FORMATS, BadCallback, CannotSay, Facts, Manners, Message, complete, credentials
 from schemas.legacy import CALLBACK_FIELDS, STATUS_FIELDS
-from tests import drawn
+from tests import drawn, examples
 from tests.drawn import FORM
 from tests.test_laws import CARRIERX, RECEIPT
 
 SECRET = "hunter2-canary"
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(250, 2000))
 @given(st.sampled_from(tuple(FORMATS)), drawn.bodies, drawn.content_types, drawn.manners)
 def test_bytes_are_a_message_or_a_bad_callback(name: str, body: bytes, content_type: str | None, how: Manners) -> None:
     kept = credentials.scrub(body, content_type), credentials.scrub_refused(body)

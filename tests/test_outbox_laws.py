@@ -18,6 +18,7 @@ from hypothesis.stateful import run_state_machine_as_test as run
 from sqlalchemy import text
 
 from gateway.store import Connection, Store, outbox, records, retention
+from tests import examples
 from tests.store_samples import LEASE, NOW, claim, ended, letter, owe, settle
 
 LANES = st.sampled_from(["crm|1", "crm|2", "crm|3"])
@@ -257,5 +258,5 @@ def test_the_outbox_does_as_its_model(store: Store) -> None:
     machine = type("MachineOf" + store.name, (Machine,), {"store": store})
     checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
     run(
-        machine, settings=settings(max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=checks)
+        machine, settings=settings(max_examples=examples(12, 200), stateful_step_count=40, suppress_health_check=checks)
     )

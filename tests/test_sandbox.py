@@ -27,6 +27,7 @@ from gateway.sandbox.platforms import FLOW, Text, inbound, keyword, updates
 from gateway.store import Store
 from gateway.web.site import utc_now
 from schemas import FORMATS, Manners, Receipt
+from tests.prepared import migrate
 from tests.running import HOST, ROOT, Process, free_port, until
 
 HOSTILE = 'JOIN <script>alert(1)</script> & "é" 😀 =1+1 %2B\nline two'
@@ -215,7 +216,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskCli
     monkeypatch.chdir(tmp_path)
     settings = Settings.fixed(sample_config(f"http://{HOST}:{free_port()}"))
     with Store(settings.current.database) as store:
-        store.migrate()
+        migrate(store)
         app = create_app(settings, store, login_token="let me in")
         app.config["OWN_ADDRESSES"] = {(HOST, free_port())}
         with app.test_client() as client:

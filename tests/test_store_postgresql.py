@@ -26,9 +26,9 @@ CREATE CONSTRAINT TRIGGER hang_up AFTER INSERT ON events DEFERRABLE INITIALLY DE
 
 
 @pytest.fixture
-def store(postgresql_store: Store) -> Store:
+def store(postgresql_own_store: Store) -> Store:
     """Here of one kind only."""
-    return postgresql_store
+    return postgresql_own_store
 
 
 @pytest.fixture(scope="module")

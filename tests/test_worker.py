@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.config import Settings
+from gateway.delivery import transport
 from gateway.delivery.round import Round
 from gateway.store import Store, StoreUnavailable
 from tests import acme
@@ -198,9 +201,65 @@ def test_a_store_that_goes_away_and_comes_back(
 
     text(store, settings, "kept")
     monkeypatch.setattr(store.writer, "submit", flaky)
-    with working(settings, store, clock):
+    with capture_logs() as logs, working(settings, store, clock):
         until(lambda: states(store) == ["succeeded"], "settled when it is back")
     assert len(failed) == 2 and len(page.got) == 1 and outcomes(store) == ["succeeded"]
+    said = [line["event"] for line in logs if line["event"].startswith("store_")]
+    assert said == ["store_unavailable", "store_back"] * 2
+
+
+def test_that_the_store_is_back_is_said_though_there_is_nothing_to_do(
+    monkeypatch: pytest.MonkeyPatch, store: Store, settings: Settings, clock: Clock
+) -> None:
+    reader, failed = store.reader, []
+
+    def flaky() -> Any:
+        if not failed:
+            failed.append(1)
+            raise StoreUnavailable("gone")
+        return reader()
+
+    monkeypatch.setattr(store, "reader", flaky)
+
+    def said() -> list[str]:
+        return [line["event"] for line in logs if line["event"].startswith("store_")]
+
+    with capture_logs() as logs, working(settings, store, clock):
+        until(lambda: len(said()) == 2, "it is back")
+    assert said() == ["store_unavailable", "store_back"]
+
+
+def test_a_timeout_over_a_sleep_is_an_attempt_and_nothing_against_the_endpoint(
+    store: Store, tmp_path: Path, page: Page, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker is held up in the midst of its loop, as one that is stopped."""
+    monkeypatch.setattr(transport, "ASLEEP", 0.5)
+    settings = Settings.fixed(config(tmp_path, page, "timeout = 2\nconcurrency = 8"))
+    begun, go_on, held = threading.Semaphore(0), threading.Event(), threading.Event()
+
+    def answer(nth: int, form: dict[str, str]) -> Answer:
+        begun.release()
+        go_on.wait(20)
+        return 200, b"ok"
+
+    def hold() -> None:
+        if held.is_set():
+            held.clear()
+            over = time.monotonic() + 2.5
+            until(lambda: time.monotonic() > over, "asleep")
+
+    page.answer = answer
+    for nth in range(8):
+        text(store, settings, "hello", phone=f"1516206552{nth}")
+    with working(settings, store, clock, pulse=hold) as worker:
+        for _ in range(8):
+            assert begun.acquire(timeout=10)
+        held.set()
+        until(lambda: outcomes(store) == ["again"] * 8, "timed out")
+        assert worker._transport.woke and not worker._dispatch.breakers.not_closed()
+        go_on.set()
+        clock.ahead += 6
+        until(lambda: states(store) == ["succeeded"] * 8, "delivered")
 
 
 def test_what_is_older_than_the_retention_is_swept(store: Store, settings: Settings, page: Page, clock: Clock) -> None:

@@ -23,6 +23,7 @@ from werkzeug.test import TestResponse
 from gateway import create_app
 from gateway.config import Settings
 from gateway.store import Store
+from tests.prepared import TEMPLATES, migrate
 
 PASSWORD = "correct horse battery staple"
 KEY = "key-of-the-tests"
@@ -46,10 +47,11 @@ def console(
     if sandbox:
         settings = Settings.fixed(replace(settings.current, sandbox=True))
     with Store(settings.current.database) as store:
-        store.migrate()
+        migrate(store)
         app = create_app(settings, store, login_token=login_token)
         # The real one takes 64 MB and a tenth of a second for each of the tests' many logins.
         app.extensions["doorkeeper"].password._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        app.jinja_env.bytecode_cache = TEMPLATES
         yield app
 
 

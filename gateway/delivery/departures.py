@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.delivery import shortage
 from gateway.delivery.exchange import Request
 from gateway.delivery.gate import Gate
 from gateway.delivery.outgoing import Target, target_of
@@ -73,7 +74,9 @@ class Departures:
         gate = self._gate("free" if request.free_form else "own", request)
         # Behind a proxy names may be known to the proxy alone. The operator's own go on unjudged then, to be
         # judged by the operator's own proxy; those that came with a request do not.
-        if found.error and (request.free_form or not request.egress_proxy):
+        if found.short:
+            self._fail(start, shortage.KIND, found.error)
+        elif found.error and (request.free_form or not request.egress_proxy):
             self._fail(start, "name", f"the name of the host was not found: {found.error}")
         elif refusal := gate.judge_all(found.addresses, start.target.port):
             self._fail(start, "refused_address", refusal)

@@ -116,6 +116,7 @@ _FAILURES = {
     "connect": "is the server running, on this port, and open to this machine?",
     "reset": "the application may have crashed: its own log tells",
     "too_large": "an answer needs a status and a few words",
+    "resources": "this says nothing of the endpoint: the gateway may have too few files open to it (ulimit -n)",
     "proxy": "egress_proxy decides where we may go: ask whoever runs it",
 }
 

@@ -81,6 +81,14 @@ class Dispatch:
         self.rooms.begins(claimed.endpoint, claimed.tries > 1)
         return self.breakers.turn(claimed.endpoint)
 
+    def put_off(self, attempt: Attempt, due: float) -> None:
+        """It never left, for reasons of our own."""
+        name = attempt.endpoint.name
+        self.rooms.leaves(name, attempt.tried)
+        self.agenda.ended(name)
+        self.agenda.look(name)
+        self.agenda.look_at(name, due)
+
     def ended(self, attempt: Attempt, judged: Judged, now: float, dice: float) -> None:
         """An attempt came back: there is room, and perhaps the next of its lane; the breaker learns of it."""
         name = attempt.endpoint.name
@@ -93,6 +101,8 @@ class Dispatch:
 
     def _learn(self, attempt: Attempt, judged: Judged, now: float, dice: float) -> None:
         endpoint, sentence = attempt.endpoint, judged.settled.sentence
+        if judged.weight is None:
+            return
         if not judged.weight:
             self.breakers.well(endpoint.name, now, attempt.turn, endpoint.concurrency)
             return

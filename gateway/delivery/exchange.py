@@ -57,7 +57,7 @@ class Failure:
 
     kind: str
     """``url``, ``name``, ``refused_address``, ``connect``, ``tls``, ``certificate``, ``timeout``, ``reset``,
-    ``too_large``, ``protocol``, ``proxy``."""
+    ``too_large``, ``protocol``, ``proxy``; ``resources``: our own ran out, and nothing was sent."""
     sentence: str
     """For the operator, in plain words."""
 

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from gateway.delivery import shortage
 from gateway.delivery.departures import Start
 from gateway.delivery.exchange import Answer, Failure, Times
 from gateway.delivery.faults import Trouble, explain
@@ -18,13 +19,26 @@ from gateway.delivery.incoming import MAX_BODY, Head, Incoming
 SOCKET_BAD = -1
 GO_ON, ABORT = 0, 1
 HEAD_OUT, BODY_OUT = 2, 4
-"""CURL_SOCKET_BAD, CURL_PREREQFUNC_…, CURLINFO_HEADER_OUT and …_DATA_OUT."""
+NAMES, CONNECT = (5, 6), 7
+"""CURL_SOCKET_BAD, CURL_PREREQFUNC_…, CURLINFO_HEADER_OUT and …_DATA_OUT, CURLE_COULDNT_…."""
 
 
 class Flight(Incoming):
     """The answer that is being read, the rules that its connection must pass, the bytes that went out."""
 
-    __slots__ = ("tag", "start", "connected", "dialled", "address", "_gate", "_opened", "_refusal", "_cut", "_sent")
+    __slots__ = (
+        "tag",
+        "start",
+        "connected",
+        "dialled",
+        "address",
+        "_gate",
+        "_opened",
+        "_refusal",
+        "_short",
+        "_cut",
+        "_sent",
+    )
 
     def __init__(self, opened: Callable[[int], None]) -> None:
         """`opened` is told the descriptor of every socket that is made."""
@@ -37,20 +51,30 @@ class Flight(Incoming):
         self.clear()
         self.tag, self.start, self._gate = start.tag, start, gate
         self.connected = self.dialled = self._cut = False
-        self._refusal = ""
+        self._refusal = self._short = ""
         self._sent.clear()
+
+    def is_late(self, now: float) -> bool:
+        """Whether its time is over. `now`: seconds of the clock that nobody sets."""
+        request, gone = self.start.request, now - self.start.begun
+        return gone >= request.timeout or (not self.connected and gone >= request.connect_timeout)
 
     def open(self, _purpose: int, address: Any) -> int:
         """The choke point: nothing is dialled that does not pass here. After a refusal no other address is tried."""
         if not self._passes(address.addr[0], address.addr[1]):
             return SOCKET_BAD
         try:
-            descriptor = socket.socket(address.family, address.socktype, address.protocol).detach()
-        except OSError:
+            opened = socket.socket(address.family, address.socktype, address.protocol)
+        except OSError as error:
+            self._short = shortage.of(error)
             return SOCKET_BAD
-        self._opened(descriptor)
+        self._short = shortage.reaches(opened.fileno())
+        if self._short:
+            opened.close()
+            return SOCKET_BAD
+        self._opened(opened.fileno())
         self.dialled = True
-        return descriptor
+        return opened.detach()
 
     def before(self, address: str, _local: str, port: int, _local_port: int) -> int:
         """Before the request is sent: its connection may be one that another opened, under other rules."""
@@ -88,10 +112,18 @@ class Flight(Incoming):
             return Failure(kind="reset", sentence="the connection broke off in the middle of the answer")
         return None
 
+    def _lack(self, code: int) -> str:
+        """What we were short of ourselves, if that is what ended it; else empty."""
+        if code in NAMES:  # libcurl's own looking up, of a proxy
+            return shortage.now()
+        return self._short if code == CONNECT else ""
+
     def failure(self, code: int, text: str, **facts: Any) -> Failure | None:
         """What libcurl's error means; `facts` are those of `Trouble` that it alone knows."""
         if self.enough:
             return None
+        if not self.connected and (short := self._lack(code)):
+            return Failure(kind=shortage.KIND, sentence=short)
         request = self.start.request
         return explain(
             Trouble(

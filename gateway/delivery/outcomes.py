@@ -37,8 +37,8 @@ class Judged(NamedTuple):
     """What came of it."""
 
     settled: Settled
-    weight: int
-    """What it says against the endpoint: see `breaker.weigh`."""
+    weight: int | None
+    """What it says against the endpoint: see `breaker.weigh`. None: nothing, neither way."""
     pause: float | None
     """Seconds for which the endpoint wants to be left alone."""
 

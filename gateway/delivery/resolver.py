@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import Any
 
+from gateway.delivery import shortage
+
 TTL = 60.0
 """Seconds that answers are good for. The system's resolver tells no time to live; libcurl takes a minute too."""
 _ERROR_TTL = 1.0
@@ -36,6 +38,8 @@ class Found:
     error: str = ""
     literal: bool = False
     """The host was an address already, in whatever spelling."""
+    short: bool = False
+    """Nobody was asked, for want of something of our own."""
 
 
 class Resolver:
@@ -67,7 +71,8 @@ class Resolver:
         while self._came:
             host, found = self._came.popleft()
             self._under_way.discard(host)
-            self._keep(host, found, _ERROR_TTL if found.error else self._ttl)
+            if not found.short:
+                self._keep(host, found, _ERROR_TTL if found.error else self._ttl)
             came.append((host, found))
         return came
 
@@ -84,14 +89,18 @@ class Resolver:
     def _begin(self, host: str) -> None:
         if host not in self._under_way:
             self._under_way.add(host)
-            Thread(target=self._look_up, args=(host,), name="resolver", daemon=True).start()
+            try:
+                Thread(target=self._look_up, args=(host,), name="resolver", daemon=True).start()
+            except RuntimeError:
+                self._came.append((host, Found(error="this machine is short of threads", short=True)))
+                self._wake()
 
     def _look_up(self, host: str) -> None:
         try:
             addresses = _addresses(self._lookup(host, None, type=socket.SOCK_STREAM))
             found = Found(addresses) if addresses else Found(error="no address")
         except (OSError, UnicodeError) as error:
-            found = Found(error=error.strerror or str(error) if isinstance(error, OSError) else "no name of a host")
+            found = _not_found(error)
         self._came.append((host, found))
         self._wake()
 
@@ -102,6 +111,14 @@ class Resolver:
         if len(self._known) >= _MANY:
             self._known.clear()
         self._known[host] = (now + seconds, found)
+
+
+def _not_found(error: OSError | UnicodeError) -> Found:
+    if isinstance(error, UnicodeError):
+        return Found(error="no name of a host")
+    # The system's resolver says "not known" too where it could not even open a socket.
+    short = shortage.of(error) or shortage.now()
+    return Found(error=short or error.strerror or str(error), short=bool(short))
 
 
 def _addresses(answers: Iterable[tuple[Any, ...]]) -> tuple[str, ...]:

@@ -63,8 +63,12 @@ class Rooms:
 
     def ends(self, endpoint: str, tried: bool, seconds: float, answered: bool) -> None:
         """After `seconds`; `answered`: not by a timeout or the like."""
+        self._judge(self._crowds[endpoint], answered and seconds < SLOW)
+        self.leaves(endpoint, tried)
+
+    def leaves(self, endpoint: str, tried: bool) -> None:
+        """Without having been anywhere."""
         crowd = self._crowds[endpoint]
-        self._judge(crowd, answered and seconds < SLOW)
         crowd.all -= 1
         crowd.tried -= tried
         self.all -= 1

@@ -29,6 +29,8 @@ class Round:
     settled: Sequence[Settled] = ()
     rooms: Mapping[str, Room] = field(default_factory=dict)
     unbegun: Sequence[Claimed] = ()
+    put_off: Sequence[tuple[Claimed, float]] = ()
+    """Those that could not leave, and when they are due."""
     cut_off: Sequence[Claimed] = ()
     cut_off_due: float = 0.0
     doubtful: Collection[str] = ()
@@ -42,8 +44,8 @@ class Round:
 
     def __bool__(self) -> bool:
         """Whether there is anything to write."""
-        some = self.settled or self.rooms or self.unbegun or self.doubtful or self.cut_off or self.states
-        return bool(some or self.last)
+        some = self.settled or self.rooms or self.unbegun or self.put_off or self.doubtful or self.cut_off
+        return bool(some or self.states or self.last)
 
     @cached_property
     def lanes(self) -> tuple[str, ...]:
@@ -55,6 +57,8 @@ class Round:
             outbox.settle_all(conn, self.owner, self.settled, self.now)
         if self.unbegun:
             outbox.give_back(conn, self.owner, self.unbegun, self.now)
+        for one, due in self.put_off:
+            outbox.give_back(conn, self.owner, [one], due)
         if self.doubtful:
             forgotten.give_back(conn, self.owner, self.doubtful, self.known, self.now)
         if self.cut_off:

@@ -47,9 +47,16 @@ class Rounds:
         """Attempts that ended, and are not known to be written down."""
         self.unbegun: list[Claimed] = []
         """Claimed, and not to be sent."""
+        self.put_off: list[tuple[Claimed, float]] = []
+        """The same, for now; and when they are due."""
         self.pending: Pending | None = None
         self._rest_until = self._note_at = self._refresh_at = 0.0
-        self._noted = False
+        self._noted = self._away = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self.settled or self.unbegun or self.put_off)
 
     def rest(self, steady: float) -> float:
         """Seconds until there may be a round."""
@@ -69,12 +76,14 @@ class Rounds:
             settled=tuple(self.settled[:MOST]),
             rooms=self._dispatch.plan(config.endpoints, now) if claiming else {},
             unbegun=tuple(self.unbegun),
+            put_off=tuple(self.put_off),
             doubtful=tuple(self._doubtful),
             known=self._known() if self._doubtful else (),
             states=self._states(steady),
-            note_time=steady >= self._note_at,
+            note_time=self._away or steady >= self._note_at,
         )
-        if round_:
+        # One that was away is asked whether it writes again, though there be nothing to write.
+        if round_ or self._away:
             self._begin(round_, steady)
 
     def _begin(self, round_: Round, steady: float) -> None:
@@ -105,6 +114,8 @@ class Rounds:
         self.pending, round_, steady = None, pending.round, time.monotonic()
         del self.settled[: len(round_.settled)]
         del self.unbegun[: len(round_.unbegun)]
+        del self.put_off[: len(round_.put_off)]
+        self._back()
         self._noted = self._noted or bool(round_.states)
         if round_.note_time:
             self._note_at = steady + clock.NOTE_EVERY
@@ -126,12 +137,18 @@ class Rounds:
     def unavailable(self, error: StoreUnavailable) -> None:
         """Not there just now: a rest before the next round."""
         self._log.error("store_unavailable", reason=str(error))
-        self._rest_until = time.monotonic() + REST
+        self._away, self._rest_until = True, time.monotonic() + REST
+
+    def _back(self) -> None:
+        if self._away:
+            self._away = False
+            self._log.info("store_back")
 
     def _known(self) -> Collection[int]:
         """What we know to be ours."""
         settled = {one.claimed.id for one in self.settled}
-        return {one for one, _ in self._in_flight} | settled | {one.id for one in self.unbegun}
+        unbegun = {one.id for one in self.unbegun} | {one.id for one, _ in self.put_off}
+        return {one for one, _ in self._in_flight} | settled | unbegun
 
     def _states(self, steady: float) -> Sequence[State]:
         changes = self._dispatch.breakers.changes()
@@ -153,6 +170,7 @@ class Rounds:
             now=now,
             settled=tuple(self.settled[:MOST]),
             unbegun=tuple(self.unbegun),
+            put_off=tuple(self.put_off),
             cut_off=cut_off,
             cut_off_due=due,
             last=self._noted,

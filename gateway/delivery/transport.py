@@ -34,6 +34,14 @@ CONNECTIONS = 256
 """Unused connections that are kept open."""
 SPARE = 256
 """Idle handles that are kept."""
+ASLEEP = 5.0
+"""Seconds by which a turn must be late for us to have slept: the process was stopped, or the machine."""
+LONG = 1_000_000.0
+"""Seconds: no limit."""
+TURNS = 16
+"""Times that libcurl reads on after a sleep: an answer that is longer than we take is cut long before."""
+TIMED_OUT = 28
+"""CURLE_OPERATION_TIMEDOUT"""
 _TLS = {
     "1.0": pycurl.SSLVERSION_TLSv1_0,
     "1.1": pycurl.SSLVERSION_TLSv1_1,
@@ -63,6 +71,10 @@ class Transport:
         self._flying: dict[Any, _Slot] = {}
         self._spares: Spares[_Slot] = Spares(SPARE)
         self._results: list[Result] = []
+        self._expected = time.monotonic()
+        """When the next turn begins at the latest, if nothing keeps us from it."""
+        self.woke = 0.0
+        """When we slept last: seconds of the clock that nobody sets. What was under way may be late for that alone."""
 
     def __len__(self) -> int:
         """Requests that were started and not yet handed out by `run`."""
@@ -88,6 +100,7 @@ class Transport:
         until = time.monotonic() + timeout
         over = False
         while True:
+            over = self._mind_sleep() or over
             self._tick()
             self._departures.go_on()
             self._collect()
@@ -115,6 +128,37 @@ class Transport:
         self._multi.close()
         self._loop.close()
 
+    def _mind_sleep(self) -> bool:
+        """Answers that came while we slept lie in their sockets. libcurl looks at its timeouts first, and would not
+        read them: so there are none for a moment, and what is late then is ended here. Returns as `_wait` does."""
+        now = time.monotonic()
+        asleep, self._expected = now - self._expected > ASLEEP, now
+        if not asleep:
+            return False
+        self.woke = now
+        for slot in self._flying.values():
+            if slot.connected:  # what was not sent by then shall not be sent now, only to be cut off
+                slot.limit(LONG, LONG)
+        others = self._take_in_all()
+        self._collect()
+        now = time.monotonic()
+        for slot in list(self._flying.values()):
+            slot.limit(*slot.limits)
+            if slot.is_late(now):  # libcurl's own timer has gone off, and will not do so again
+                self._done(slot, TIMED_OUT, "")
+        return others
+
+    def _take_in_all(self) -> bool:
+        others = False
+        for _ in range(TURNS):
+            ready, woken = self._loop.wait(0.0)
+            others = others or woken
+            for descriptor, mask in ready:
+                self._multi.socket_action(descriptor, mask)
+            if not ready:
+                break
+        return others
+
     def _tick(self) -> None:
         """libcurl's timers. It is asked when the next one is due; were it to tell us (`M_TIMERFUNCTION`), it would
         do so twice for every request."""
@@ -126,7 +170,9 @@ class Transport:
         left = (until if name is None else min(until, name)) - time.monotonic()
         if 0 <= milliseconds < left * 1000:
             left = milliseconds / 1000
-        ready, others = self._loop.wait(max(0.0, left))
+        left = max(0.0, left)
+        self._expected = time.monotonic() + left
+        ready, others = self._loop.wait(left)
         for descriptor, mask in ready:
             self._multi.socket_action(descriptor, mask)
         return others
@@ -171,7 +217,7 @@ class Transport:
 class _Slot(Flight):
     """A libcurl handle, set up for one profile, and the request that it carries."""
 
-    __slots__ = ("curl", "profile", "_set", "_get", "_pinned", "_limits")
+    __slots__ = ("curl", "profile", "_set", "_get", "_pinned", "limits")
 
     def __init__(self, profile: Profile, opened: Callable[[int], None]) -> None:
         super().__init__(opened)
@@ -180,7 +226,7 @@ class _Slot(Flight):
         # Looked up once: on a handle of pycurl that costs as much as the call.
         self._set, self._get = self.curl.setopt, self.curl.getinfo
         self._pinned: Found | None = None
-        self._limits = (0.0, 0.0)
+        self.limits = (0.0, 0.0)
         _set_up(self.curl, profile)
         self.curl.setopt(pycurl.HEADERFUNCTION, self.lines.append)
         self.curl.setopt(pycurl.WRITEFUNCTION, self.write)
@@ -195,12 +241,16 @@ class _Slot(Flight):
         self._set(pycurl.HTTPHEADER, lines(request.headers))
         self._set(pycurl.POSTFIELDS, request.body)
         limits = request.timeout - start.waited, request.connect_timeout - start.waited
-        if limits != self._limits:
-            self._limits = limits
-            self._set(pycurl.TIMEOUT_MS, max(1, round(limits[0] * 1000)))
-            self._set(pycurl.CONNECTTIMEOUT_MS, max(1, round(limits[1] * 1000)))
+        if limits != self.limits:
+            self.limits = limits
+            self.limit(*limits)
         if not (found.literal or found is self._pinned or request.egress_proxy):
             self._pin(start, found)
+
+    def limit(self, whole: float, connect: float) -> None:
+        """Seconds."""
+        self._set(pycurl.TIMEOUT_MS, max(1, round(whole * 1000)))
+        self._set(pycurl.CONNECTTIMEOUT_MS, max(1, round(connect * 1000)))
 
     def _pin(self, start: Start, found: Found) -> None:
         """These addresses and no others: libcurl does not look the name up again."""

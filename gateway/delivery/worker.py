@@ -22,12 +22,13 @@ import structlog
 from gateway import retry
 from gateway.bell import Bell
 from gateway.config import Config, Settings
+from gateway.delivery import shortage
 from gateway.delivery.call import Post, request_for
 from gateway.delivery.dispatch import Dispatch
 from gateway.delivery.outcomes import Attempt, Judge
 from gateway.delivery.rounds import Rounds
 from gateway.delivery.tally import Nobody, Tally
-from gateway.delivery.transport import Answer, Transport
+from gateway.delivery.transport import Answer, Failure, Transport
 from gateway.delivery.upkeep import Upkeep
 from gateway.store import Store, StoreUnavailable, notices
 from gateway.store.outbox import Claimed
@@ -68,7 +69,7 @@ class Worker:
         self._attempts: dict[tuple[int, int], Attempt] = {}
         self._rounds = Rounds(store, owner, self._dispatch, self._log, self._tally.breaker, self._attempts.keys())
         self._upkeep = Upkeep(store, owner, self._dispatch, self._log, clock())
-        self._transport = Transport()
+        self._transport, self._shortage = Transport(), shortage.Shortage(self._log)
         self._beat_at = 0.0
         self._stop = threading.Event()
         self._told: deque[str] = deque()
@@ -116,23 +117,30 @@ class Worker:
             self._leave(*done)
 
     def _patience(self) -> float:
-        steady, claiming = time.monotonic(), not self._stop.is_set()
+        steady = time.monotonic()
+        claiming = self._claims(steady)
         if self._rounds.pending is not None:
             return HELD_UP
         if rest := self._rounds.rest(steady):
             return min(TICK, rest)
-        if self._rounds.settled or self._rounds.unbegun or (claiming and self._told):
+        if self._rounds.waiting or (claiming and self._told):
             return 0.0
-        wait = self._dispatch.agenda.next(self._clock()) if claiming else None
+        if not claiming:
+            return TICK
+        wait = self._dispatch.agenda.next(self._clock())
         return max(0.0, min(TICK, self._upkeep.scan_at - steady, TICK if wait is None else wait))
+
+    def _claims(self, steady: float) -> bool:
+        return not (self._stop.is_set() or self._shortage.lasts(steady))
 
     def _beat(self, steady: float) -> None:
         self._beat_at = steady + TICK
         self._pulse()
+        self._bell.keep(steady)
         self._dispatch.hang(self._attempts.values(), steady)
 
     def _begin(self, steady: float) -> None:
-        now, config, claiming = self._clock(), self._settings.current, not self._stop.is_set()
+        now, config, claiming = self._clock(), self._settings.current, self._claims(steady)
         try:
             if claiming:
                 self._listen()
@@ -171,11 +179,24 @@ class Worker:
         for tag, answer in results:
             attempt = self._attempts.pop(cast(tuple[int, int], tag))
             attempt.seconds = steady - attempt.begun
-            self._end(attempt, answer, now)
+            if answer.failure and answer.failure.kind == shortage.KIND:
+                self._put_off(attempt, answer.failure, now, steady)
+            else:
+                self._end(attempt, answer, now)
+
+    def _put_off(self, attempt: Attempt, failure: Failure, now: float, steady: float) -> None:
+        """It was no attempt: nothing was sent, and the endpoint has no part in it."""
+        due = now + self._shortage.PUT_OFF
+        self._rounds.put_off.append((attempt.claimed, due))
+        self._dispatch.put_off(attempt, due)
+        self._shortage.met(steady, failure.sentence)
 
     def _end(self, attempt: Attempt, answer: Answer, now: float) -> None:
         claimed, name = attempt.claimed, attempt.endpoint.name
         judged = self._judge.judge(attempt, answer, now, self._dice())
+        if answer.failure and answer.failure.kind == "timeout" and attempt.begun < self._transport.woke:
+            # Who did not run cannot say how long the others took.
+            judged = judged._replace(weight=None)
         outcome = judged.settled.outcome
         self._rounds.settled.append(judged.settled)
         self._dispatch.ended(attempt, judged, now, self._dice())
@@ -200,7 +221,7 @@ class Worker:
         self._rounds.last(self._settings.current, now, cut_off, now + retry.WAITS[0], LAST_WRITE)
 
     def _is_busy(self) -> bool:
-        return bool(self._attempts or self._rounds.pending or self._rounds.settled or self._rounds.unbegun)
+        return bool(self._attempts or self._rounds.pending or self._rounds.waiting)
 
 
 def _post(claimed: Claimed) -> Post:

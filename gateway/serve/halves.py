@@ -14,12 +14,15 @@ from gateway.config import Config, Settings
 from gateway.figures import Figures, folder_of
 from gateway.figures.tally import Endpoints
 from gateway.serve.addresses import listening
+from gateway.serve.files import files
 from gateway.serve.lifeline import Pulse, on_stop
 from gateway.store import Store, StoreUnavailable, heartbeat
 
 LOGIN_TOKEN = "GATEWAY_LOGIN_TOKEN"  # noqa: S105
 LISTEN = "GATEWAY_LISTEN"
 """Where the web half listens, ``127.0.0.1:8080``: the worker must not deliver to it."""
+FILES = 2048
+"""That a worker may want open: one for each attempt, each idle connection, and its own."""
 SANDBOX_PAGE = "GATEWAY_SANDBOX_PAGE"
 """Address of the stand-in; that it is set makes a process one of the sandbox."""
 
@@ -66,6 +69,7 @@ def worker(settings: Settings, *, lifeline: bool) -> None:
 
     store, stop = _store(settings, lifeline=lifeline), threading.Event()
     own = listening(os.environ.get(LISTEN, ""))
+    files(FILES)
     figures = Figures(folder_of(settings.current.data))
     figures.series("gateway_process_starts_total", process="worker").inc()
     pulse = Alive(store, Pulse(lifeline=lifeline))

@@ -10,6 +10,7 @@ from wsgiref.types import WSGIApplication
 import structlog
 
 from gateway.serve.connection import Connection
+from gateway.serve.files import files
 from gateway.serve.lifeline import BEAT, GRACE, Pulse, on_stop
 from gateway.serve.listener import PATIENCE, THREADS, Listener, Takes
 
@@ -45,7 +46,13 @@ def serve(
 
 
 def _listener(application: WSGIApplication, threads: int, patience: float, quick: Takes | None) -> Listener:
-    return Listener(application, threads=threads, patience=patience, quick=quick, connections=_connections())
+    return Listener(
+        application,
+        threads=threads,
+        patience=patience,
+        quick=quick,
+        connections=max(64, files(CONNECTIONS + SPARE_FILES) - SPARE_FILES),
+    )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -90,17 +97,3 @@ async def _drain(listener: Listener) -> None:
         log.warning("requests_cut_off", seconds=DRAIN)
     # The last answers leave.
     await asyncio.sleep(FLUSH)
-
-
-def _connections() -> int:
-    """As many as there are files for; the usual limit of 1024 is raised as far as this user may."""
-    if sys.platform == "win32":
-        return CONNECTIONS
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = CONNECTIONS + SPARE_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return CONNECTIONS if soft == resource.RLIM_INFINITY else max(64, min(CONNECTIONS, soft - SPARE_FILES))

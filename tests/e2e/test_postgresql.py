@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
+
 from tests.e2e.applications import Page
 from tests.e2e.callbacks import JSON, TEXTS, text_of_carrierx, update_of_carrierx
 from tests.running import BASE, Gateway, until
@@ -23,6 +25,12 @@ status = ["page_status"]
 """
 
 
+def let_a_minute_pass(url: str) -> None:
+    """Of standing still: leases of the dead have run out, and second attempts are due."""
+    with psycopg.connect(url) as conn:
+        conn.execute("UPDATE deliveries SET due = due - 60 WHERE due IS NOT NULL")
+
+
 def test_kept_through_a_kill_and_delivered(tmp_path: Path, postgresql_url: str) -> None:
     page = Page(tmp_path, "page")
     base = BASE.replace("sqlite:///data/gateway.db", postgresql_url)
@@ -35,6 +43,7 @@ def test_kept_through_a_kill_and_delivered(tmp_path: Path, postgresql_url: str) 
         gateway.start()
         assert [gateway.post("/carrierx/callback", body, JSON).status for body in calls] == [200] * len(calls)
         gateway.kill()
+        let_a_minute_pass(postgresql_url)
         page.start()
         gateway.start()
         until(lambda: len(page.records()) >= len(calls), "everything delivered")

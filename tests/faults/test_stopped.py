@@ -83,8 +83,8 @@ def test_one_of_two_workers_hangs(tmp_path: Path, report: Report) -> None:
         with Load(here.ledger, both.ports, here.lanes) as load:
             load.go_on(40)
             with here.ledger.fault():
-                hung = both.workers[-1].processes()[0]  # the one for which the bell rings
-                until(lambda: hangs(hung, here), "it hangs, and not within a transaction")
+                hung = both.workers[-1].processes()[0]  # the bell rings for both
+                until(lambda: hangs(hung, here), "it hangs, with attempts in flight, and not within a transaction")
                 over = time.monotonic() + 2 * LEASE
                 until(lambda: time.monotonic() > over, "its leases ran out")
                 here.so_far_arrive()  # by the other one
@@ -95,14 +95,21 @@ def test_one_of_two_workers_hangs(tmp_path: Path, report: Report) -> None:
 
 
 def hangs(pid: int, here: World) -> bool:
-    """Stopped, with the lock on the database free; else it goes on."""
+    """Stopped with attempts in flight, and with the lock on the database free; else it goes on."""
     os.kill(pid, signal.SIGSTOP)
+    locks = [here.gateway.folder / "data" / f"gateway.db{suffix}" for suffix in (".turn", ".lock")]
     end = time.monotonic() + 0.5
-    while time.monotonic() < end:
-        if all(is_free(here.gateway.folder / "data" / f"gateway.db{suffix}") for suffix in (".turn", ".lock")):
-            return True
+    while not (free := all(map(is_free, locks))) and time.monotonic() < end:
+        pass
+    if free and leases(pid, here):
+        return True
     os.kill(pid, signal.SIGCONT)
     return False
+
+
+def leases(pid: int, here: World) -> int:
+    """How many deliveries are this worker's own."""
+    return len(here.rows(f"SELECT 1 FROM deliveries WHERE owner LIKE '%-{pid}-%'"))
 
 
 def is_free(lock: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from tests.faults.several_machines.machines import Half, Machines
 from tests.faults.several_machines.sitter import sitting
@@ -20,16 +21,14 @@ CANCEL = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_
 
 def worker_killed(machines: Machines) -> None:
     """kill -9, with attempts in flight; the other one takes its leases over, which here end at once."""
-    owner = _with_attempts_in_flight(machines, machines.worker1)
-    machines.worker1.kill()
+    owner = _with_attempts_in_flight(machines, machines.worker1, machines.worker1.kill)
     _end_leases(machines, owner)
     _again(machines, machines.worker1)
 
 
 def worker_killed_for_long(machines: Machines) -> None:
     """The same, and its leases end when their time has come."""
-    owner = _with_attempts_in_flight(machines, machines.worker1)
-    machines.worker1.kill()
+    owner = _with_attempts_in_flight(machines, machines.worker1, machines.worker1.kill)
     until(lambda: not _leases(machines, owner), "its leases ended", LEASE)
     _again(machines, machines.worker1)
 
@@ -130,8 +129,8 @@ def _restarted(machines: Machines, *halves: Half) -> None:
 
 
 def _cut_off(machines: Machines, end_leases: Callable[[str], None]) -> None:
-    owner = _with_attempts_in_flight(machines, machines.worker2)
-    machines.network.unplug("worker2", "back")
+    cut_off = partial(machines.network.unplug, "worker2", "back")
+    owner = _with_attempts_in_flight(machines, machines.worker2, cut_off)
     until(lambda: _leases(machines, owner), "there are leases that only it can end")
     end_leases(owner)
     until(lambda: not _leases(machines, owner), "others have its deliveries", LEASE)
@@ -148,13 +147,13 @@ def _again(machines: Machines, half: Half) -> None:
     machines.flow()
 
 
-def _with_attempts_in_flight(machines: Machines, worker: Half) -> str:
-    """The worker's name as an owner, when it has some; from then on the page is quick."""
+def _with_attempts_in_flight(machines: Machines, worker: Half, happens: Callable[[], None]) -> str:
+    """The worker's name as an owner. The page is slow until it has happened: else all might be settled by then."""
     machines.ask("delay", seconds=SLOW)
-    until(lambda: len(_flying(machines, worker)) >= 3, f"{worker.host} has attempts in flight")
-    owner = _flying(machines, worker)[0]
+    flying = until(lambda: many if len(many := _flying(machines, worker)) >= 3 else [], f"{worker.host} has attempts")
+    happens()
     machines.ask("delay", seconds=QUICK)
-    return owner
+    return flying[0]
 
 
 def _flying(machines: Machines, worker: Half) -> list[str]:
