@@ -24,7 +24,7 @@ run: $(VENV)/run.stamp
 	@exec $(BIN)/gateway serve $(ARGS)
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n 2 --cov=schemas --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal --cov=schemas --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 $(ARGS)
 
 faults: $(VENV)/test.stamp
 	$(BIN)/python -m pytest tests/faults --full-faults -n 2 $(ARGS)

@@ -9,6 +9,7 @@ import select
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from gateway.serve.listener import TICK
 from tests.running import HOST, ROOT, free_port, listens, until
 from tests.wire_application import PATIENCE
 
@@ -362,6 +364,14 @@ def test_chunks_take_room_as_they_come(own_wire: Wire) -> None:
         for connection in stalled:
             connection.sendall(_head("POST /a\nTransfer-Encoding: chunked") + chunk)
         assert _status(until(lambda: _answered(stalled), "one is refused")) == 503
+
+
+def test_errands_are_used_again_however_long_it_serves(own_wire: Wire) -> None:
+    seen = set[bytes]()
+    end = time.monotonic() + 5 * TICK
+    while time.monotonic() < end:
+        seen.add(own_wire.send("GET /errands").partition(b"\r\n\r\n")[2])
+    assert seen == {b"1"}
 
 
 def test_a_crash_of_the_application(own_wire: Wire) -> None:

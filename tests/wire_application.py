@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import sys
@@ -11,15 +12,18 @@ from pathlib import Path
 from typing import Any
 from wsgiref.types import WSGIEnvironment
 
+from gateway.errand import Errand
 from gateway.serve import log
 from gateway.serve.server import serve
 
 PATIENCE = 1.5
+QUICK = "/errands"
 Start = Callable[[str, list[tuple[str, str]]], Any]
 
 
 class Application:
-    """Answers with what it saw. `/kept`: the bodies so far. `/unread`: 403 without a look at the body."""
+    """Answers with what it saw. `/kept`: the bodies so far. `/unread`: 403 without a look at the body. `/errands`: how many
+    errands there are; it runs as one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._kept = folder, list[str]()
@@ -32,6 +36,8 @@ class Application:
             raise ValueError("canary")
         if path == "/page":
             return _say(start, "200 OK", b"" if environ["REQUEST_METHOD"] == "HEAD" else b"four", "4")
+        if path == QUICK:
+            return _say(start, "200 OK", str(sum(isinstance(one, Errand) for one in gc.get_objects())).encode())
         if path == "/hold":
             self._hold()
         if path == "/kept":
@@ -56,6 +62,17 @@ def _seen(environ: WSGIEnvironment) -> dict[str, Any]:
     return seen | {"whole": isinstance(environ["wsgi.input"], io.BytesIO)}
 
 
+def _is_quick(environ: WSGIEnvironment) -> bool:
+    return str(environ["PATH_INFO"]) == QUICK
+
+
 if __name__ == "__main__":
     log.set_up("test")
-    serve(Application(Path(sys.argv[2])), "127.0.0.1", int(sys.argv[1]), lifeline=False, patience=PATIENCE)
+    serve(
+        Application(Path(sys.argv[2])),
+        "127.0.0.1",
+        int(sys.argv[1]),
+        lifeline=False,
+        patience=PATIENCE,
+        quick=_is_quick,
+    )

@@ -116,7 +116,7 @@ def _settle_down() -> None:
     """All that is there by now stays: the collector need not look at it over and over, some 7 % of a callback's CPU."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(5_000, 5, 10)
 
 
 def _store(settings: Settings, *, lifeline: bool) -> Store:

@@ -198,7 +198,6 @@ class Listener:
             connection.tell_to_go_on()
 
     def _tick(self) -> None:
-        self._errands = Errands(self._loop)
         self._ticking = self._loop.call_later(TICK, self._tick)
         now = time.monotonic()
         for request, waiting in list(self._waiting.items()):
