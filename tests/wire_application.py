@@ -22,8 +22,10 @@ Start = Callable[[str, list[tuple[str, str]]], Any]
 
 
 class Application:
-    """Answers with what it saw. `/kept`: the bodies so far. `/unread`: 403 without a look at the body. `/errands`: how many
-    errands there are; it runs as one."""
+    """Answers with what it saw. `/kept`: the bodies so far. `/unread`: 403 without a look at the body.
+
+    `/errands`: how many errands there are; it runs as one.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._kept = folder, list[str]()
