@@ -50,6 +50,19 @@ def test_what_was_due_is_due_and_what_is_to_come_comes_in_time(store: Store, now
     assert claim(store, now=now + 60)
 
 
+def test_what_is_committed_after_all_else_was_moved_is_caught_up(store: Store, now: float) -> None:
+    """A callback that came before the clock was set, and waited for its commit meanwhile."""
+    was = now + HOUR
+    note(store, was)
+    set_back(store, now, was=was)
+    owe(store, letter("crm|1"), letter("crm|1"), now=was)
+    owe(store, letter("crm|2"), now=now)
+    assert [one.lane for one in claim(store, now=now + 1)] == ["crm|2"]
+    assert store.writer.write(lambda conn: clock.catch_up(conn, now + 1)) == 1
+    assert [one.lane for one in claim(store, now=now + 2)] == ["crm|1"]
+    assert store.writer.write(lambda conn: clock.catch_up(conn, now + 2)) == 0
+
+
 def test_nothing_is_moved_twice(store: Store, now: float) -> None:
     was = now + HOUR
     note(store, was)

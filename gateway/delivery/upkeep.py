@@ -24,6 +24,8 @@ SWEEP_ON = 0.03
 """Seconds between two sweeps, and between the steps of one: a step is about a millisecond of deleting."""
 SWEPT = 500
 STORE_WAIT = 2.0
+CATCH_UP = (1.0, 5.0, 20.0)
+"""Seconds after the clock was set back: by the last of them every callback that came before it is committed."""
 
 
 class Upkeep:
@@ -35,6 +37,7 @@ class Upkeep:
         self._was: float | None = 0.0
         """The time that it was before the clock was set back; 0.0: that is to be found out. None: nothing is to do."""
         self._ahead = 0.0
+        self._catch_up_at: list[float] = []
         self._config: Config | None = None
         self.everywhere = True
         """Somebody asks for a look at all endpoints."""
@@ -67,12 +70,20 @@ class Upkeep:
             self.everywhere = True
         if step < 0:
             self._was, self._ahead = now - step, 0.0
+            self._catch_up_at = [time.monotonic() + wait for wait in CATCH_UP]
         elif step > 0:
             self._ahead += step
         if self._was is not None:
             self._set_back(now, config.endpoints, pulse)
         if self._ahead:
             self._set_forward(held)
+        if self._catch_up_at and time.monotonic() >= self._catch_up_at[0]:
+            self._catch_up(now)
+
+    def _catch_up(self, now: float) -> None:
+        left = self._store.writer.write(lambda conn: clock.catch_up(conn, now), timeout=STORE_WAIT)
+        del self._catch_up_at[0]
+        self.everywhere = self.everywhere or left > 0
 
     def _set_back(self, now: float, endpoints: Mapping[str, Endpoint], pulse: Callable[[], None]) -> None:
         lease = max([one.timeout for one in endpoints.values()], default=0.0) + MARGIN

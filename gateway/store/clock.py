@@ -56,6 +56,13 @@ _COMING = """
 COMING = tuple(Statement(_COMING.format(tries=tries)) for tries in ("= 0", "> 0"))
 SHIFT = Statement("UPDATE deliveries SET due = due - :step WHERE id = :id")
 EXTEND = Statement("UPDATE deliveries SET due = due + :step WHERE id = :id AND owner = :owner AND attempts = :number")
+# Owed, and not put back or off: only then it is due at the very moment in which it was owed.
+LEFT_BEHIND = Statement(
+    """
+    UPDATE deliveries SET due = :now
+     WHERE due IS NOT NULL AND tries = 0 AND due > :latest AND due = created_at AND owner IS NULL
+    """
+)
 SERVER = Statement("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
 
 
@@ -68,6 +75,11 @@ class Setting:
     step: float
     longest: float
     """No lease ends later than this, unless by the clock of before."""
+
+
+def catch_up(conn: Connection, now: float) -> int:
+    """What was owed by the clock of before, and committed when all else had been moved, is due now. How many."""
+    return LEFT_BEHIND.run(conn, {"now": now, "latest": now + TOLERANCE}).rowcount
 
 
 def note(conn: Connection, now: float) -> None:

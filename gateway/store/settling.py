@@ -56,14 +56,15 @@ ENDED = Statement(
             :answer_headers, :answer_body, :times, :diagnosis, :late)
     """
 )
-# Whoever took the lease has written that attempt down, as unknown.
+# Whoever took the lease has written that attempt down, as unknown. One that is known stays as it is: it may be our
+# own, of a commit whose answer was lost.
 LATE = Statement(
     """
     UPDATE attempts SET finished_at = :finished_at, outcome = :outcome, sentence = :sentence,
                         status = :status, late = :late,
                         answer_headers = :answer_headers, answer_body = :answer_body,
                         times = :times, diagnosis = :diagnosis
-     WHERE delivery_id = :id AND number = :number AND owner = :owner
+     WHERE delivery_id = :id AND number = :number AND owner = :owner AND outcome = 'unknown'
     """
 )
 
