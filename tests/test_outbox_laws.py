@@ -243,9 +243,11 @@ class Machine(RuleBasedStateMachine):
         return twin is not None and (twin.owner, len(twin.outcomes)) == (owner, claimed.number)
 
     def note(self, claimed: outbox.Claimed, outcome: str) -> None:
-        """Late or not, what became of an attempt is written down; the last word counts."""
+        """Late or not, what became of an attempt is written down; the first word that tells counts."""
         twin = self.twins.get(claimed.delivery_id)
-        if twin is not None and claimed.number <= len(twin.outcomes):
+        if twin is None or claimed.number > len(twin.outcomes):
+            return
+        if twin.outcomes[claimed.number - 1] in (None, "unknown"):
             twin.outcomes[claimed.number - 1] = outcome
 
 
