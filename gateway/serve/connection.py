@@ -59,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._head: list[bytes] | None = None
         """What came, from the chunk on in which a head began that is not complete."""
         self._serving = self._full = self._upgrading = False
+        self._in_head = False
         self._deaf = False
         """Nothing that comes is read any more."""
         self.heard = time.monotonic()
@@ -121,8 +122,6 @@ class Connection(asyncio.Protocol):
         self._next()
 
     # llhttp calls these. No exception may leave them.
-
-    _in_head = False
 
     def on_message_begin(self) -> None:
         self._in_head = True

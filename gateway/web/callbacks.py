@@ -33,11 +33,12 @@ _PLACES = {
     "/legacy/callback": "legacy-callback",
     "/legacy/status": "legacy-status",
 }
+_PREFIXES = tuple(_PLACES)  # asked twice for each request
 
 
 def are_quick(environ: WSGIEnvironment) -> bool:
     """Whether a request is a callback: these wait for nothing but the store's writer, which knows errands."""
-    return str(environ["PATH_INFO"]).startswith(tuple(_PLACES))
+    return str(environ["PATH_INFO"]).startswith(_PREFIXES)
 
 
 class _NoSessions(SessionInterface):
