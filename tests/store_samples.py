@@ -9,6 +9,7 @@ from functools import partial
 
 from sqlalchemy import text
 
+from gateway.carrierx import ledger
 from gateway.store import Store, events, outbox
 from schemas.message import Body, CannotSay
 
@@ -40,6 +41,48 @@ BODY = Body(
 def add(store: Store, **fields: object) -> int:
     """Keeps one event; its id."""
     return store.writer.write(partial(events.add, new=replace(EVENT, **fields)))  # type: ignore[arg-type]
+
+
+SEND = ledger.New(
+    send_id="0194b3c0-0000-7000-8000-000000000001",
+    ticket="4be0643f-1d98-473b-97cd-ca98a65347dd",
+    alias=1,
+    told="4be0643f-1d98-473b-97cd-ca98a65347dd",
+    origin="legacy",
+    number="15162065919",
+    code="12345",
+    phone="15551234567",
+)
+
+
+def send(store: Store, now: float = NOW, **fields: object) -> str:
+    """A row of the ledger, and nothing else; its send_id."""
+    new = replace(SEND, **{"send_id": outbox.new_id(now)} | fields)  # type: ignore[arg-type]
+    store.writer.write(partial(ledger.add, new=new, now=now))
+    return new.send_id
+
+
+def owe_text(store: Store, now: float = NOW, **fields: object) -> str:
+    """The same with the event that asked for it, and the delivery; its send_id."""
+    event_id = add(store, source="legacy-send", direction="outbound", message_sid="", keyword="", received_at=now)
+    send_id = send(store, now, alias=event_id, **fields)
+    entry = entry_of(store, send_id)
+    out = outbox.Owed(
+        endpoint=ledger.ENDPOINT,
+        kind=ledger.KIND,
+        lane=f"{ledger.ENDPOINT}/conversation/{entry.phone}/{entry.number}",
+        body=Body(content_type="application/json", data=b'{"message": "hello"}'),
+        delivery_id=send_id,
+    )
+    store.writer.write(partial(outbox.owe, event_id=event_id, owed=[out], now=now), lanes=[out.lane])
+    return send_id
+
+
+def entry_of(store: Store, send_id: str) -> ledger.Entry:
+    with store.reader() as conn:
+        found = ledger.of_send(conn, send_id)
+    assert found is not None
+    return found
 
 
 def letter(lane: str = "crm|1", endpoint: str = "crm", body: Body | CannotSay = BODY) -> outbox.Owed:

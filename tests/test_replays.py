@@ -6,8 +6,9 @@ from functools import partial
 
 import pytest
 
+from gateway.carrierx import ledger
 from gateway.store import Store, outbox, records, replays
-from tests.store_samples import NOW, claim, ids, letter, owe, settle
+from tests.store_samples import NOW, claim, entry_of, ids, letter, owe, owe_text, settle
 
 
 def bury(store: Store, lane: str, endpoint: str = "crm", now: float = NOW) -> str:
@@ -97,3 +98,55 @@ def test_what_somebody_else_put_back_meanwhile_is_left_alone(store: Store) -> No
     work = partial(outbox.replay, found=found, state="dead", now=NOW, pace=0.0)
     assert store.writer.write(work, lanes=["crm|1"]) == 0
     assert (claimed.delivery_id, settle(store, claimed)) == (dead, True)
+
+
+# Texts to phones
+
+
+def text(store: Store, state: str, phone: str) -> str:
+    """A text that came to its end so, as the Sender leaves it; its send_id."""
+    send_id = owe_text(store, phone=phone)
+    for claimed in claim(store, ledger.ENDPOINT):
+        settle(store, claimed, "succeeded" if state == "sent" else "dead")
+    if state == "sent":
+        store.writer.write(partial(ledger.sent, send_id=send_id, message_sid=f"sid-{phone}", now=NOW, fetch_at=NOW))
+    else:
+        work = ledger.refused if state == "refused" else ledger.undecided
+        store.writer.write(partial(work, send_id=send_id, reason="why", now=NOW))
+    return send_id
+
+
+def test_a_replay_never_sends_a_text_that_may_have_been_sent(store: Store) -> None:
+    sent, refused, undecided = (text(store, state, state) for state in ("sent", "refused", "undecided"))
+    every = [sent, refused, undecided]
+    assert outbox.replay_all(store, outbox.Replay(state="succeeded"), NOW, 0.0) == 0
+    assert outbox.replay_all(store, outbox.Replay(state="succeeded", delivery_ids=every), NOW, 0.0) == 0
+    assert outbox.replay_all(store, outbox.Replay(delivery_ids=[sent, undecided]), NOW, 0.0) == 0
+    assert outbox.replay_all(store, outbox.Replay(endpoint=ledger.ENDPOINT), NOW, 0.0) == 1
+    assert ids(claim(store, ledger.ENDPOINT)) == [refused]
+    found = entry_of(store, refused)
+    assert (found.state, found.status, found.reason) == ("owed", "", "")
+    assert entry_of(store, undecided).state == "undecided"
+
+
+def test_a_text_that_was_dead_and_is_known_to_be_sent_by_now_is_left_alone(store: Store) -> None:
+    undecided = text(store, "undecided", "1")
+    store.writer.write(partial(ledger.sent, send_id=undecided, message_sid="sid", now=NOW, fetch_at=NOW))
+    assert outbox.replay_all(store, outbox.Replay(), NOW, 0.0) == 0
+
+
+OF_CARRIERX = outbox.Replay(endpoint=ledger.ENDPOINT)
+
+
+def test_a_refused_text_that_is_replayed_by_two_goes_once(store: Store) -> None:
+    refused = text(store, "refused", "1")
+    assert outbox.replay_all(store, outbox.Replay(), NOW, 0.0) == 0, "whoever replays what is dead does not mean texts"
+    with store.reader() as conn:
+        found = replays.lanes_of(conn, replays.find(conn, OF_CARRIERX))
+    assert outbox.replay_all(store, OF_CARRIERX, NOW, 0.0) == 1
+    [claimed] = claim(store, ledger.ENDPOINT)
+    settle(store, claimed)
+    store.writer.write(partial(ledger.sent, send_id=refused, message_sid="sid", now=NOW, fetch_at=NOW))
+    work = partial(outbox.replay, found=found, state="dead", now=NOW, pace=0.0)
+    assert store.writer.write(work, lanes=[found[0].lane]) == 0
+    assert entry_of(store, refused).state == "sent"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
+import pytest
 from sqlalchemy import text
 
-from gateway.store import Store, outbox, retention, states, tickets
-from tests.store_samples import NOW, add, claim, count, letter, owe, settle
+from gateway.carrierx import ledger
+from gateway.store import Store, opt_outs, outbox, retention, states, tickets
+from tests.store_samples import NOW, SEND, add, claim, count, entry_of, letter, owe, owe_text, settle
 
 
 def test_the_sweep_takes_what_is_old_and_settled_a_little_at_a_time(store: Store) -> None:
@@ -42,6 +45,54 @@ def test_the_dead_are_swept_with_their_event(store: Store) -> None:
     settle(store, claim(store, now=NOW)[0], "dead")
     assert store.writer.write(partial(retention.sweep, before=NOW)).events == 1
     assert outbox.replay_all(store, outbox.Replay(), NOW, 0.0) == 0
+
+
+OLD = NOW - 100
+
+
+def end_text(store: Store, outcome: outbox.Outcome) -> None:
+    """As the Sender does: the delivery is settled with the ledger."""
+    for each in claim(store, ledger.ENDPOINT, now=OLD):
+        settle(store, each, outcome, now=OLD)
+
+
+def test_what_was_sent_goes_with_the_call_that_asked_for_it(store: Store) -> None:
+    sent, refused = owe_text(store, OLD), owe_text(store, OLD, phone="15550000001")
+    end_text(store, "succeeded")
+    store.writer.write(partial(ledger.sent, send_id=sent, message_sid="sid", now=OLD, fetch_at=OLD + 600))
+    store.writer.write(partial(ledger.refused, send_id=refused, reason="400", now=OLD))
+    assert not store.writer.write(partial(retention.sweep, before=OLD))
+    assert store.writer.write(partial(retention.sweep, before=NOW)).events == 2
+    assert [count(store, table) for table in ("events", "deliveries", "attempts", "ledger")] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("state", ["owed", "sending", "undecided"])
+def test_a_send_that_has_not_come_to_its_end_stays_and_its_call_with_it(store: Store, state: str) -> None:
+    """A second recipient of the same call was sent to: what became of that one stays with it."""
+    send_id = owe_text(store, OLD)
+    work = replace(SEND, send_id="other", alias=entry_of(store, send_id).alias)
+    store.writer.write(partial(ledger.add, new=work, now=OLD))
+    store.writer.write(partial(ledger.sent, send_id="other", message_sid="sid", now=OLD, fetch_at=OLD))
+    if state == "sending":
+        store.writer.write(partial(ledger.begin, send_id=send_id, now=OLD, doubt_at=OLD))
+    if state == "undecided":
+        end_text(store, "dead")
+        store.writer.write(partial(ledger.undecided, send_id=send_id, reason="lost", now=OLD))
+    assert not store.writer.write(partial(retention.sweep, before=NOW))
+    assert [count(store, table) for table in ("events", "deliveries", "ledger")] == [1, 1, 2]
+
+
+def test_an_update_that_waits_stays_until_it_is_released(store: Store) -> None:
+    add(store, state="waiting", received_at=OLD)
+    assert not store.writer.write(partial(retention.sweep, before=NOW))
+    store.writer.write(lambda conn: conn.execute(text("UPDATE events SET state = 'orphan'")))
+    assert store.writer.write(partial(retention.sweep, before=NOW)).events == 1
+
+
+def test_who_wants_no_texts_is_never_forgotten(store: Store) -> None:
+    store.writer.write(partial(opt_outs.note, number="1", phone="2", word="STOP", at=OLD, out=True))
+    assert not store.writer.write(partial(retention.sweep, before=NOW))
+    assert count(store, "opt_outs") == 1
 
 
 def old_events(store: Store, count: int) -> None:

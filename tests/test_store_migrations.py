@@ -10,8 +10,9 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 
 import gateway.store.migrations
-from gateway.store import Store, outbox, records
-from tests.store_samples import NOW, claim, settle
+from gateway.carrierx import ledger
+from gateway.store import Store, opt_outs, outbox, records, sends
+from tests.store_samples import NOW, claim, send, settle
 
 EVENT = """
     INSERT INTO events (id, source, state, received_at, direction, phone, number, keyword, message_sid, status, ticket,
@@ -66,7 +67,9 @@ def test_what_the_first_version_owed_is_owed_and_what_was_in_flight_still_is(dat
         assert made(store, "flying") == [(1, "unknown", NOW - 8), (2, None, NOW - 7)]
         with store.reader() as conn:
             assert outbox.agenda(conn) == {"crm": NOW}
-        assert {one.delivery_id for one in claim(store)} == {"fresh", "tried"}
+        claimed = claim(store)
+        assert {one.delivery_id for one in claimed} == {"fresh", "tried"}
+        assert not any(one.replies for one in claimed), "nobody had asked for that"
         [flying] = [one for one in claim(store, now=NOW + 9) if one.delivery_id == "flying"]
         assert flying.number == 3
         settle(store, flying, now=NOW + 9)
@@ -85,3 +88,15 @@ def test_who_claimed_before_the_change_may_settle_after_it(database_url: str) ->
         assert settle(store, held, owner="old")
         assert made(store, "flying")[1:] == [(2, "succeeded", NOW - 7)]
         assert not store.writer.write(partial(outbox.let_go, owner="old", begun=[held], due=NOW))
+
+
+def test_what_an_earlier_version_filled_has_room_for_what_is_sent(database_url: str) -> None:
+    with Store(database_url) as store:
+        with store._database.migrating() as conn:
+            first_tables(conn)
+        store.migrate()
+        send_id = send(store, alias=1)
+        with store.reader() as conn:
+            assert [entry.send_id for entry in ledger.of_event(conn, 1)] == [send_id]
+            assert sends.standing(conn) == sends.Standing({"owed": 1}, waiting=0)
+            assert opt_outs.page(conn) == []

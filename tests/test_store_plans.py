@@ -1,10 +1,28 @@
-"""What runs for every callback and delivery finds its rows by an index, however many there are: SQLite says which."""
+"""What runs for every callback, delivery and text finds its rows by an index, however many there are: each database
+says which."""
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from gateway.store import Store, lanes, leases, outbox, retention, settling, states, tickets
+from gateway.carrierx import ledger
+from gateway.store import (
+    Connection,
+    Store,
+    events,
+    lanes,
+    leases,
+    opt_outs,
+    outbox,
+    replays,
+    retention,
+    sends,
+    settling,
+    states,
+    tickets,
+)
 from gateway.store.statement import Statement
 
 BY = {
@@ -26,6 +44,35 @@ BY = {
     "FORGET_EVENT": (retention.FORGET_EVENT, "ix_deliveries_event_id (event_id=?)"),
     "FORGET_STATES": (retention.FORGET_STATES, "ix_states_updated_at (updated_at<?)"),
     "FORGET_TICKETS": (retention.FORGET_TICKETS, "ix_tickets_sent_at (sent_at<?)"),
+    "OLD, its sends": (retention.OLD, "ix_ledger_alias (alias=?)"),
+    "FORGET_SENDS": (retention.FORGET_SENDS, "ix_ledger_alias (alias=?)"),
+    "BY_SEND_ID": (ledger.BY_SEND_ID, "ix_ledger_send_id (send_id=?)"),
+    "BY_SID": (ledger.BY_SID, "ix_ledger_message_sid (message_sid=?)"),
+    "BY_TICKET": (ledger.BY_TICKET, "ix_ledger_ticket (ticket=?)"),
+    "BY_ALIAS": (ledger.BY_ALIAS, "ix_ledger_alias (alias=?)"),
+    "BY_CUSTOM_TICKET": (ledger.BY_CUSTOM_TICKET, "ix_ledger_custom_ticket (custom_ticket=?)"),
+    "IN_FLIGHT": (ledger.IN_FLIGHT, "ix_ledger_sending (phone=? AND number=?)"),
+    "MISSING": (ledger.MISSING, "ix_ledger_fetch_at (fetch_at>? AND fetch_at<?)"),
+    "BEGIN": (ledger.BEGIN, "ix_ledger_send_id (send_id=?)"),
+    "DOUBT": (ledger.DOUBT, "ix_ledger_send_id (send_id=?)"),
+    "PUT_BACK": (ledger.PUT_BACK, "ix_ledger_send_id (send_id=?)"),
+    "SENT": (ledger.SENT, "ix_ledger_send_id (send_id=?)"),
+    "ENDED": (ledger.ENDED, "ix_ledger_send_id (send_id=?)"),
+    "SAID": (ledger.SAID, "ledger USING INTEGER PRIMARY KEY"),
+    "FETCHED": (ledger.FETCHED, "ledger USING INTEGER PRIMARY KEY"),
+    "OPEN": (sends.OPEN, "COVERING INDEX ix_ledger_state (state=?)"),
+    "WAITING, how many": (sends.WAITING, "COVERING INDEX ix_events_state (state=?)"),
+    "TAKE a decision": (sends.TAKE, "ix_ledger_send_id (send_id=?)"),
+    "OWE again": (sends.OWE, "ix_ledger_send_id (send_id=?)"),
+    "SENT by hand": (sends.SENT, "ix_ledger_send_id (send_id=?)"),
+    "FETCH": (sends.FETCH, "ix_ledger_send_id (send_id=?)"),
+    "ARRIVED": (sends.ARRIVED, "ix_deliveries_delivery_id (delivery_id=?)"),
+    "UNREFUSE": (replays.UNREFUSE, "ix_ledger_send_id (send_id=?)"),
+    "PUT_BACK a delivery": (replays.PUT_BACK, "deliveries USING INTEGER PRIMARY KEY"),
+    "WAITING": (events.WAITING, "ix_events_phone (phone=?)"),
+    "KNOWN opt-out": (opt_outs.KNOWN, "PRIMARY KEY (number=? AND phone=?)"),
+    "OF_NUMBER": (opt_outs.OF_NUMBER, "PRIMARY KEY (number=? AND phone>?)"),
+    "OF_PHONE": (opt_outs.OF_PHONE, "PRIMARY KEY (number=? AND phone=?)"),
 }
 
 
@@ -45,3 +92,33 @@ def test_rows_are_found_by_an_index(sqlite_store: Store, name: str) -> None:
     assert any(expected in step for step in plan), plan
     assert not [step for step in plan if step.startswith("SCAN deliveries") and "INDEX" not in step], plan
     assert not [step for step in plan if "TEMP B-TREE" in step], plan
+
+
+SENDS = [name for name in BY if "ledger" in BY[name][1] or "opt_outs" in str(BY[name][0]._clause)]
+BY_HAND = {sends.TAKE, sends.OWE, sends.SENT, replays.UNREFUSE}
+"""Empty as the table is, the index on the few that are undecided is as good to it as the one on the send."""
+_PARAMETER = re.compile(r"%\((\w+)\)s")
+
+
+@pytest.mark.parametrize("name", SENDS)
+def test_postgresql_finds_what_is_sent_by_an_index_too(postgresql_store: Store, name: str) -> None:
+    """It reads small tables whole, index or not. Forbidden to, it says what it would do if they were large."""
+    statement, expected = BY[name]
+    found = re.match(r"(?:.* )?(ix_\w+)", expected)
+    index = "ix_ledger_" if statement in BY_HAND else found[1] if found else "using pk_"
+    with postgresql_store.reader() as conn:
+        for setting in ("enable_seqscan = off", "enable_bitmapscan = off", "plan_cache_mode = force_generic_plan"):
+            conn.exec_driver_sql(f"SET LOCAL {setting}")
+        plan = explained(conn, statement._spell(conn.dialect)[0])
+    assert any(index in step for step in plan), plan
+    assert not [step for step in plan if "Seq Scan" in step], plan
+
+
+def explained(conn: Connection, sql: str) -> list[str]:
+    names = list(dict.fromkeys(_PARAMETER.findall(sql)))
+    numbered = _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", sql)
+    conn.exec_driver_sql(f"PREPARE asked AS {numbered}")
+    nothing = f"({', '.join('NULL' for _ in names)})" if names else ""
+    plan = [str(row[0]) for row in conn.exec_driver_sql(f"EXPLAIN EXECUTE asked{nothing}")]
+    conn.exec_driver_sql("DEALLOCATE asked")
+    return plan

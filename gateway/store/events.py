@@ -22,15 +22,36 @@ ROUTED = Statement(
     "UPDATE events SET state = 'accepted', keyword = :keyword, notes = :notes WHERE id = :id AND state = 'unrouted'"
 )
 
+PARTIES = Statement("SELECT number, phone FROM events WHERE id = :id")
+_EVENT = ", ".join(column.name for column in tables.events.c)
+WAITING = Statement(
+    f"""
+    SELECT {_EVENT} FROM events WHERE state = 'waiting' AND state <> 'accepted' AND number = :number AND phone = :phone
+     ORDER BY id
+    """  # noqa: S608
+)
+WAITING_SINCE = Statement(
+    """
+    SELECT DISTINCT number, phone FROM events
+     WHERE state = 'waiting' AND state <> 'accepted' AND received_at < :before LIMIT :most
+    """
+)
+RELEASED = Statement(
+    """
+    UPDATE events SET state = :state, ticket = :ticket, custom_ticket = :custom_ticket, notes = :notes
+     WHERE id = :id AND state = 'waiting'
+    """
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class New:
     """A callback to be kept."""
 
     source: str
-    """``carrierx``, ``legacy-callback`` or ``legacy-status``."""
+    """``carrierx``, ``legacy-callback``, ``legacy-status``; of what is to be sent ``legacy-send``, ``command``."""
     state: str
-    """``accepted``, ``duplicate``, ``stale``, ``unrouted`` or ``refused``."""
+    """``accepted``, ``duplicate``, ``stale``, ``unrouted``, ``refused``, ``waiting`` or ``orphan``."""
     received_at: float
     body: bytes = field(repr=False)
     """As it came, credentials blanked."""
@@ -87,9 +108,38 @@ def routed(conn: Connection, event_id: int, keyword: str, notes: Sequence[str]) 
     return ROUTED.run(conn, values).rowcount == 1
 
 
+def parties(conn: Connection, event_id: int) -> tuple[str, str] | None:
+    """Reads. (our number, the phone) of an event; None: it is not there any more."""
+    row = PARTIES.run(conn, {"id": event_id}).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+def waiting(conn: Connection, number: str, phone: str) -> list[Event]:
+    """Reads. Status updates whose message is not known yet, the oldest first."""
+    rows = WAITING.run(conn, {"number": key(number), "phone": key(phone)}).fetchall()
+    names = tables.events.c.keys()
+    return [_event(dict(zip(names, row, strict=True))) for row in rows]
+
+
+def waiting_since(conn: Connection, before: float, most: int) -> list[tuple[str, str]]:
+    """Reads. (number, phone) of updates that wait since then or longer."""
+    rows = WAITING_SINCE.run(conn, {"before": before, "most": most}).fetchall()
+    return [(row[0], row[1]) for row in rows]
+
+
+def released(conn: Connection, event_id: int, new: New) -> bool:
+    """An update that waited has become this. False: it waits no longer: somebody was quicker."""
+    values = _values(new)
+    kept = {name: values[name] for name in ("state", "ticket", "custom_ticket", "notes")}
+    return RELEASED.run(conn, kept | {"id": event_id}).rowcount == 1
+
+
 def of_row(row: RowMapping) -> Event:
     """All columns of the table as an event."""
-    values: dict[str, Any] = dict(row)
+    return _event(dict(row))
+
+
+def _event(values: dict[str, Any]) -> Event:
     values |= {"errors": json.loads(values["errors"]), "notes": tuple(json.loads(values["notes"]))}
     return Event(**values)
 

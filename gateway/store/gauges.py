@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from gateway.store import heartbeat
+from gateway.store import heartbeat, opt_outs, sends
 from gateway.store.overview import DEAD, pending
 from gateway.store.spelling import key
 from gateway.store.statement import Statement
@@ -35,6 +35,8 @@ class Gauges:
     oldest_event: float | None
     worker: float | None
     """The last sign of life of any worker."""
+    sends: sends.Standing = field(default_factory=sends.Standing)
+    opt_outs: int = 0
 
 
 def gauges(conn: Connection) -> Gauges:
@@ -45,6 +47,8 @@ def gauges(conn: Connection) -> Gauges:
         dead={row[0]: row[1] for row in DEAD.run(conn).fetchall()},
         oldest_event=OLDEST_EVENT.run(conn).fetchone()[0],
         worker=heartbeat.last(conn, heartbeat.WORKER),
+        sends=sends.standing(conn),
+        opt_outs=opt_outs.count(conn),
     )
 
 

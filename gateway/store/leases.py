@@ -19,7 +19,7 @@ from gateway.store.statement import Statement
 # Two looks for each endpoint: at what was tried before, the lease that ran out among it, then at what never was.
 _SEEN = """
     id, delivery_id, event_id, endpoint, kind, lane, attempts, tries, content_type, headers, body, created_at,
-    owner, started_at
+    owner, started_at, replies
 """
 TRIED = Statement(
     f"""
@@ -66,6 +66,7 @@ UNCOUNT = Statement(
 )
 HOLD = Statement(f"SELECT 1 FROM deliveries {_MINE}")  # noqa: S608
 LET_GO = Statement(f"UPDATE deliveries SET due = :due, owner = NULL {_MINE}")  # noqa: S608
+RENEW = Statement(f"UPDATE deliveries SET due = :until {_MINE}")  # noqa: S608
 
 
 class Room(NamedTuple):
@@ -96,6 +97,8 @@ class Claimed:
     created_at: float
     started_at: float = 0.0
     """When the lease was taken: the attempt's beginning, as people see it."""
+    replies: bool = False
+    """What the endpoint answers is texted back."""
 
     @property
     def attempt_id(self) -> tuple[int, int]:
@@ -114,6 +117,11 @@ def claim(
     LOST.run_many(conn, [{"id": row[0], "nothing": b"", "late": False} for row in rows if row[12] is not None])
     _take(conn, owner, rows, now, leases)
     return [_claimed(row, now) for row in rows]
+
+
+def renew(conn: Connection, owner: str, held: Claimed, until: float) -> bool:
+    """Makes a lease last until then. False: it is not ours any more."""
+    return RENEW.run(conn, _of(held, owner) | {"until": until}).rowcount == 1
 
 
 def give_back(conn: Connection, owner: str, unbegun: Sequence[Claimed], due: float) -> int:
@@ -178,6 +186,7 @@ def _claimed(row: Any, now: float) -> Claimed:
         body=row[10],
         created_at=row[11],
         started_at=now,
+        replies=bool(row[14]),
     )
 
 

@@ -42,6 +42,7 @@ __all__ = [
     "give_back",
     "let_go",
     "new_id",
+    "next_due",
     "owe",
     "replay",
     "replay_all",
@@ -52,13 +53,13 @@ __all__ = [
 OWE = Statement(
     """
     INSERT INTO deliveries (delivery_id, event_id, endpoint, kind, lane, state, standing, due, attempts, tries,
-                            content_type, headers, body, notes, created_at)
+                            content_type, headers, body, notes, created_at, replies)
     VALUES (:delivery_id, :event_id, :endpoint, :kind, :lane, 'pending',
             CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE standing = 'head' AND lane = :lane)
                  THEN 'behind' ELSE 'head' END,
             CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE standing = 'head' AND lane = :lane)
                  THEN NULL ELSE CAST(:now AS double precision) END,
-            0, 0, :content_type, :headers, :body, :notes, :now)
+            0, 0, :content_type, :headers, :body, :notes, :now, :replies)
     """
 )
 BURY = Statement(
@@ -85,6 +86,8 @@ AGENDA = (
     Statement(_EACH.format(these="due IS NOT NULL AND tries = 0")),
     Statement(_EACH.format(these="due IS NOT NULL AND tries > 0")),
 )
+_NEXT = "SELECT min(due) FROM deliveries WHERE endpoint = :endpoint AND due IS NOT NULL AND "
+NEXT = Statement(_NEXT + "tries = 0"), Statement(_NEXT + "tries > 0")
 NO_BODY = Body(content_type="", data=b"")  # known by its empty content type
 
 
@@ -98,6 +101,10 @@ class Owed:
     lane: str
     """Deliveries of one lane go one after another: endpoint + conversation, or endpoint + message."""
     body: Body | CannotSay
+    delivery_id: str = ""
+    """A UUID that is known already; empty: a new one."""
+    replies: bool | None = None
+    """What the endpoint answers is texted back."""
 
 
 def owe(conn: Connection, event_id: int, owed: Sequence[Owed], now: float) -> list[str]:
@@ -116,6 +123,12 @@ def agenda(conn: Connection) -> dict[str, float]:
     return when
 
 
+def next_due(conn: Connection, endpoint: str) -> float | None:
+    """Reads. When the first of what is owed to it is due, epoch seconds; None: nothing is."""
+    found = [each.run(conn, {"endpoint": endpoint}).fetchone()[0] for each in NEXT]
+    return min([due for due in found if due is not None], default=None)
+
+
 def _put(conn: Connection, row: dict[str, object]) -> str:
     (OWE if row["error"] is None else BURY).run(conn, row)
     return str(row["delivery_id"])
@@ -124,7 +137,7 @@ def _put(conn: Connection, row: dict[str, object]) -> str:
 def _row(event_id: int, owed: Owed, now: float) -> dict[str, object]:
     cannot, body = (owed.body, NO_BODY) if isinstance(owed.body, CannotSay) else (None, owed.body)
     return {
-        "delivery_id": new_id(now),
+        "delivery_id": owed.delivery_id or new_id(now),
         "event_id": event_id,
         "endpoint": plain(owed.endpoint),  # never shortened: it may be a URL that is to be called
         "kind": owed.kind,
@@ -134,6 +147,7 @@ def _row(event_id: int, owed: Owed, now: float) -> dict[str, object]:
         "body": body.data,
         "notes": packed_words(body.notes),
         "error": None if cannot is None else plain(str(cannot)),
+        "replies": owed.replies,
         "now": now,
     }
 

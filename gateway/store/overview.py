@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, literal_column, select
@@ -11,6 +11,8 @@ from sqlalchemy import Connection, func, literal_column, select
 from gateway.store.statement import Statement
 from gateway.store.tables import events
 
+STATUS_URLS = "@status_url"
+"""The name for all pages that calls named, where they are counted together."""
 # Pending deliveries stand in one of three small indices: due for the first time, due again, behind one of those.
 # Counted along each, and then one look for the first of each endpoint: with thousands of them a look each by itself
 # would be most of the time.
@@ -80,13 +82,27 @@ class Overview:
 
 
 def overview(conn: Connection, since: float, configured: Iterable[str] = ()) -> Overview:
-    """`configured` endpoints, and whatever else has something owed or dead (taken out of the file since, say)."""
+    """`configured` endpoints, and whatever else has something owed or dead (taken out of the file since, say).
+
+    Callers may name any number of pages (`status_url`): those are one together.
+    """
     owed, dead = pending(conn), {row[0]: row[1] for row in DEAD.run(conn).fetchall()}
     names = sorted({*configured, *owed, *dead})
-    return Overview(
-        _events(conn, since),
-        tuple(_endpoint(conn, name, *owed.get(name, (0, None)), dead.get(name, 0)) for name in names),
-    )
+    owing = {name: (*owed.get(name, (0, None)), dead.get(name, 0)) for name in names}
+    each = [_endpoint(conn, name, *found) for name, found in owing.items() if not is_url(name)]
+    return Overview(_events(conn, since), (*each, *_together([owing[name] for name in names if is_url(name)])))
+
+
+def is_url(endpoint: str) -> bool:
+    """One that no configuration knows by a name."""
+    return "://" in endpoint
+
+
+def _together(pages: Sequence[tuple[int, float | None, int]]) -> Iterator[EndpointState]:
+    if pages:
+        owed, oldest, dead = zip(*pages, strict=True)
+        first = min((at for at in oldest if at is not None), default=None)
+        yield EndpointState(endpoint=STATUS_URLS, pending=sum(owed), oldest=first, dead=sum(dead))
 
 
 def _events(conn: Connection, since: float) -> dict[str, int]:

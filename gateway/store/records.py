@@ -88,6 +88,8 @@ class Delivery:
     last_error: str | None
     created_at: float
     settled_at: float | None
+    replies: bool | None = None
+    """What the endpoint answers is texted back."""
     attempts: tuple[Attempt, ...] = ()
 
 

@@ -2,6 +2,10 @@
 
 A reader finds them first, the writer puts them back in small transactions after: a hundred thousand dead letters must
 not hold up the callbacks that come in meanwhile.
+
+A text is not sent a second time because somebody replays what there is: of deliveries to CarrierX only those are put
+back that were refused, and so were never sent, and only where they are asked for: their senders were told `failed`.
+What became of the rest a person decides for each (`gateway.sending`).
 """
 
 from __future__ import annotations
@@ -11,10 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, literal_column, or_, select
 
 from gateway.store import tables
 from gateway.store.lanes import hold
+from gateway.store.sends import ENDPOINT
 from gateway.store.spelling import plain
 from gateway.store.statement import Statement
 
@@ -25,6 +30,14 @@ PAGE = 200
 PACE = 0.02
 """Seconds from one to the next, usually: 50 a second leave room for today's texts."""
 _COLUMN = tables.deliveries.c
+_REFUSED_TEXT = and_(
+    _COLUMN.state == literal_column("'dead'"),
+    exists().where(
+        tables.ledger.c.send_id == _COLUMN.delivery_id,
+        tables.ledger.c.state == literal_column("'refused'"),
+        tables.ledger.c.message_sid == literal_column("''"),
+    ),
+)
 
 _HEAD = "EXISTS (SELECT 1 FROM deliveries h WHERE h.standing = 'head' AND h.lane = deliveries.lane)"
 # What was never given a body (its format cannot say it) has none to send.
@@ -35,6 +48,13 @@ PUT_BACK = Statement(
            due = CASE WHEN {_HEAD} THEN NULL ELSE CAST(:due AS double precision) END
      WHERE id = :id AND state = :state AND content_type <> ''
     """  # noqa: S608
+)
+# A text that was refused is owed from the start again.
+UNREFUSE = Statement(
+    """
+    UPDATE ledger SET state = 'owed', status = '', reason = '', doubt_at = NULL, changed_at = :now
+     WHERE send_id = :send_id AND state = 'refused' AND message_sid = ''
+    """
 )
 
 
@@ -57,6 +77,13 @@ class Replay:
 class Found:
     id: int
     lane: str
+    delivery_id: str = ""
+    endpoint: str = ""
+
+    @property
+    def is_refused_text(self) -> bool:
+        """As `find` finds them: no other one that goes to CarrierX."""
+        return self.endpoint == ENDPOINT
 
 
 def replay_all(store: Store, which: Replay, now: float, pace: float) -> int:
@@ -80,8 +107,16 @@ def replay(conn: Connection, found: Sequence[Found], *, state: str, now: float, 
     hold(conn, [one.lane for one in found])
     count = 0
     for one in sorted(found, key=lambda one: one.id):
+        if one.is_refused_text and not UNREFUSE.run(conn, {"send_id": one.delivery_id, "now": now}).rowcount:
+            continue  # it was found to be sent meanwhile
         count += PUT_BACK.run(conn, {"id": one.id, "state": state, "due": now + count * pace}).rowcount
     return count
+
+
+def put_back(conn: Connection, id_: int, lane: str, now: float) -> bool:
+    """Work for the writer: one dead delivery, whatever it is. For who has decided about a text that may be sent."""
+    hold(conn, (lane,))
+    return PUT_BACK.run(conn, {"id": id_, "state": "dead", "due": now}).rowcount == 1
 
 
 def find(conn: Connection, which: Replay) -> list[int]:
@@ -90,14 +125,16 @@ def find(conn: Connection, which: Replay) -> list[int]:
 
 
 def lanes_of(conn: Connection, ids: Sequence[int]) -> list[Found]:
-    rows = conn.execute(select(_COLUMN.id, _COLUMN.lane).where(_COLUMN.id.in_(ids)))
-    return [Found(row.id, row.lane) for row in rows]
+    query = select(_COLUMN.id, _COLUMN.lane, _COLUMN.delivery_id, _COLUMN.endpoint)
+    return [Found(*row) for row in conn.execute(query.where(_COLUMN.id.in_(ids)))]
 
 
 def _conditions(which: Replay) -> Iterator[ColumnElement[bool]]:
     yield _COLUMN.state == which.state
     yield _COLUMN.settled_at.is_not(None)  # says to the planner that the index on settled ones will do
     yield _COLUMN.content_type != ""
+    are_meant = which.endpoint == ENDPOINT or which.event_id is not None or which.delivery_ids is not None
+    yield or_(_COLUMN.endpoint != ENDPOINT, _REFUSED_TEXT) if are_meant else _COLUMN.endpoint != ENDPOINT
     if which.endpoint is not None:
         yield _COLUMN.endpoint == plain(which.endpoint)
     if which.since is not None:

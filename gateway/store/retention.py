@@ -20,10 +20,14 @@ CHUNK = 8
 """Rows of each table between two looks at the clock."""
 
 # By the index in the order of time, and past what another step has looked at: what is owed for ever is passed by once.
+# An update that waits for its message stays, and a call of whose messages one is not sent yet, or undecided.
 OLD = Statement(
     """
     SELECT id, received_at,
-           EXISTS (SELECT 1 FROM deliveries WHERE event_id = events.id AND state = 'pending') AS owed
+           state = 'waiting'
+           OR EXISTS (SELECT 1 FROM deliveries WHERE event_id = events.id AND state = 'pending')
+           OR EXISTS (SELECT 1 FROM ledger WHERE alias = events.id AND state IN ('owed', 'sending', 'undecided'))
+           AS owed
       FROM events WHERE received_at < :before AND received_at >= :at AND (received_at > :at OR id > :id)
      ORDER BY received_at, id LIMIT :most
     """
@@ -39,6 +43,8 @@ FORGET_DELIVERY = Statement("DELETE FROM deliveries WHERE id = :id")
 FORGET_EVENT = Statement(
     "DELETE FROM events WHERE id = :id AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event_id = :id)"
 )
+# What was sent goes with the call that asked for it.
+FORGET_SENDS = Statement("DELETE FROM ledger WHERE alias = :id AND NOT EXISTS (SELECT 1 FROM events WHERE id = :id)")
 FORGET_STATES = Statement(
     """
     DELETE FROM states WHERE (message_sid, recipient) IN
@@ -81,8 +87,9 @@ class Swept:
 def sweep(
     conn: Connection, before: float, limit: int = 500, *, after: Place = BEGINNING, seconds: float = STEP
 ) -> Swept:
-    """One step: deletes events received before that time, with their deliveries and attempts, and what is known of
-    messages and tickets that old; up to `limit` of each, and no more than can be done in `seconds`.
+    """One step: deletes events received before that time, with their deliveries and attempts and what was sent for
+    them, and what is known of messages and tickets that old; up to `limit` of each, and no more than can be done in
+    `seconds`.
 
     Call again, `after` what it reached, while it is true or has reached something.
     """
@@ -115,4 +122,6 @@ def _forget(conn: Connection, event_id: int) -> int:
     settled = [{"id": row[0]} for row in SETTLED.run(conn, {"id": event_id}).fetchall()]
     FORGET_ATTEMPTS.run_many(conn, settled)
     FORGET_DELIVERY.run_many(conn, settled)
-    return FORGET_EVENT.run(conn, {"id": event_id}).rowcount
+    gone = FORGET_EVENT.run(conn, {"id": event_id}).rowcount
+    FORGET_SENDS.run(conn, {"id": event_id})
+    return gone

@@ -86,6 +86,8 @@ class Settled:
     times: Mapping[str, float] = field(default_factory=dict)
     """Milliseconds: name, connect, tls, first_byte, total."""
     diagnosis: Sequence[str] = ()
+    reply: str = ""
+    """The text that the endpoint's answer is, where that is texted back."""
 
     def __post_init__(self) -> None:
         if (self.outcome == "again") != (self.due is not None):

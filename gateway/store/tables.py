@@ -37,8 +37,8 @@ events = Table(
     "events",
     metadata,
     Column("id", Id, primary_key=True, autoincrement=True),
-    Column("source", Text, nullable=False),  # carrierx, legacy-callback, legacy-status
-    Column("state", Text, nullable=False),  # accepted, duplicate, stale, unrouted, refused
+    Column("source", Text, nullable=False),  # carrierx, legacy-callback, legacy-status; legacy-send, command
+    Column("state", Text, nullable=False),  # accepted, duplicate, stale, unrouted, refused, waiting, orphan
     Column("received_at", Double, nullable=False),
     Column("direction", Text, nullable=False),
     Column("phone", Text, nullable=False),
@@ -81,6 +81,7 @@ deliveries = Table(
     Column("created_at", Double, nullable=False),
     Column("settled_at", Double),
     Column("started_at", Double),  # when the attempt in flight began; says nothing where there is no owner
+    Column("replies", Boolean),  # the endpoint's answer is texted back; null: it is not
     sqlite_autoincrement=True,
 )
 
@@ -125,6 +126,46 @@ tickets = Table(
     Column("phone", Text, nullable=False),
     Column("custom_ticket", Text, nullable=False),  # of the last message sent
     Column("sent_at", Double, nullable=False),
+    PrimaryKeyConstraint("number", "phone"),
+    sqlite_with_rowid=False,
+)
+
+# Every message that we send, one row for each recipient: what it is called on either side, and what became of it.
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("send_id", Text, nullable=False),  # UUID: its delivery's delivery_id, and its user_data at CarrierX
+    Column("ticket", Text, nullable=False),  # UUID of the call: all its recipients have the same
+    Column("alias", BigInteger, nullable=False),  # the same ticket as a number: the call's event
+    Column("told", Text, nullable=False),  # the ticket as the caller was told it
+    Column("custom_ticket", Text, nullable=False),
+    Column("origin", Text, nullable=False),  # legacy, command, reply, opt-out
+    Column("number", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("phone", Text, nullable=False),
+    Column("status_url", Text, nullable=False),  # empty: the number's status endpoints
+    Column("state", Text, nullable=False),  # owed, sending, sent, refused, undecided
+    Column("message_sid", Text, nullable=False),  # empty until CarrierX said it
+    Column("status", Text, nullable=False),  # CarrierX's word, the newest in the flow; empty: none yet
+    Column("reason", Text, nullable=False),  # why it was refused, or is undecided
+    Column("created_at", Double, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    # The last moment at which a request may have reached CarrierX whose answer we do not have; null: there is none.
+    Column("doubt_at", Double),
+    Column("fetch_at", Double),  # when it is asked for if no update comes; null: nothing is missing
+    Column("fetches", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+opt_outs = Table(
+    "opt_outs",
+    metadata,
+    Column("number", Text, nullable=False),
+    Column("phone", Text, nullable=False),
+    Column("out", Boolean, nullable=False),  # false: it was, and came back
+    Column("word", Text, nullable=False),  # STOP, START …; "import"
+    Column("at", Double, nullable=False),
     PrimaryKeyConstraint("number", "phone"),
     sqlite_with_rowid=False,
 )
@@ -194,3 +235,15 @@ _partial("ix_attempts_failed", attempt.endpoint, attempt.started_at, where="outc
 
 Index("ix_states_updated_at", states.c.updated_at)  # the sweep
 Index("ix_tickets_sent_at", tickets.c.sent_at)  # the sweep
+
+entry = ledger.c
+Index("ix_ledger_send_id", entry.send_id, unique=True)
+Index("ix_ledger_ticket", entry.ticket)  # getTransactionStatus
+Index("ix_ledger_alias", entry.alias)  # the same, and one event's sends
+_partial("ix_ledger_custom_ticket", entry.custom_ticket, where="custom_ticket <> ''")  # getCustomTransactionStatus
+_partial("ix_ledger_message_sid", entry.message_sid, where="message_sid <> ''")  # every update
+_partial("ix_ledger_sending", entry.phone, entry.number, where="state = 'sending'")  # every update that is not found
+_partial("ix_ledger_state", entry.state, entry.created_at, where="state <> 'sent'")  # the search; how many there are
+_partial("ix_ledger_fetch_at", entry.fetch_at, where="fetch_at IS NOT NULL")  # what is missing
+Index("ix_ledger_created_at", entry.created_at)  # the newest first; the sweep
+Index("ix_ledger_phone", entry.phone)  # the console's search

@@ -1,0 +1,203 @@
+"""What we send: the search, what has not come to its end, and what a person decides. On both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from gateway.carrierx import ledger
+from gateway.config import Config
+from gateway.sending import deciding
+from gateway.sending.deciding import Impossible
+from gateway.store import Store, records, sends
+from gateway.store.sends import Search
+from tests import acme
+from tests.store_samples import NOW, add, claim, count, entry_of, ids, owe_text, send, settle
+
+SID = "5f4c0b36-0a2c-4b39-8f0e-9e8f6b1c1f11"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return acme.config(tmp_path)
+
+
+# The search
+
+
+def found(store: Store, **what: object) -> list[str]:
+    with store.reader() as conn:
+        return list(sends.search(conn, Search(**what)).send_ids)  # type: ignore[arg-type]
+
+
+def test_the_search(store: Store) -> None:
+    send(store, NOW, send_id="a", ticket="t-1", alias=11, custom_ticket="order 1", phone="1555")
+    send(store, NOW + 1, send_id="b", ticket="t-1", alias=11, phone="1666", state="refused", status="failed")
+    send(store, NOW + 2, send_id="c", ticket="t-2", alias=12, phone="1666", number="99", code="98")
+    store.writer.write(partial(ledger.sent, send_id="c", message_sid=SID, now=NOW, fetch_at=NOW))
+    assert found(store) == ["c", "b", "a"], "the newest first"
+    for what, expected in (
+        ({"ticket": "T-1"}, ["b", "a"]),
+        ({"ticket": "12"}, ["c"]),
+        ({"ticket": "9" * 40}, []),
+        ({"custom_ticket": "order 1"}, ["a"]),
+        ({"phone": "1666"}, ["c", "b"]),
+        ({"number": "99"}, ["c"]),
+        ({"number": "98"}, ["c"]),
+        ({"message_sid": SID}, ["c"]),
+        ({"state": "sent"}, ["c"]),
+        ({"state": "refused"}, ["b"]),
+        ({"status": "failed"}, ["b"]),
+        ({"since": NOW + 1}, ["c", "b"]),
+        ({"until": NOW + 1}, ["a"]),
+        ({"phone": "1666", "state": "refused"}, ["b"]),
+        ({"phone": "\0\ud800"}, []),
+    ):
+        assert found(store, **what) == expected, what
+
+
+def test_a_page_says_whether_there_are_older_ones(store: Store) -> None:
+    for turn in range(5):
+        send(store, NOW + turn, send_id=str(turn))
+    with store.reader() as conn:
+        assert sends.search(conn, Search(), limit=2) == sends.Page(("4", "3"), True)
+        assert sends.search(conn, Search(), limit=2, offset=2) == sends.Page(("2", "1"), True)
+        assert sends.search(conn, Search(), limit=2, offset=4) == sends.Page(("0",), False)
+        assert sends.search(conn, Search(), limit=0, offset=-1).more
+
+
+def test_what_has_not_come_to_its_end_is_counted(store: Store) -> None:
+    for state, many in (("owed", 3), ("sending", 1), ("undecided", 2), ("sent", 4), ("refused", 5)):
+        for _ in range(many):
+            send(store, state=state)
+    add(store, state="waiting")
+    add(store, state="orphan")
+    with store.reader() as conn:
+        assert sends.standing(conn) == sends.Standing({"owed": 3, "sending": 1, "undecided": 2}, waiting=1)
+
+
+# Decisions
+
+
+def undecided(store: Store, **fields: object) -> str:
+    """As the Sender leaves it: its answer was lost, and CarrierX's listing did not tell."""
+    send_id = owe_text(store, **fields)  # type: ignore[arg-type]
+    [claimed] = claim(store, ledger.ENDPOINT)
+    store.writer.write(partial(ledger.begin, send_id=send_id, now=NOW, doubt_at=NOW + 15))
+    settle(store, claimed, "dead")
+    store.writer.write(partial(ledger.undecided, send_id=send_id, reason="The answer was lost.", now=NOW))
+    return send_id
+
+
+def delivery_of(store: Store, send_id: str) -> records.Delivery:
+    with store.reader() as conn:
+        delivery = records.delivery(conn, send_id)
+    assert delivery is not None
+    return delivery
+
+
+def posts(store: Store, send_id: str) -> list[tuple[str, str]]:
+    """Endpoint and state of what is owed about it."""
+    with store.reader() as conn:
+        whole = records.whole(conn, entry_of(store, send_id).alias)
+    assert whole is not None
+    return sorted((one.endpoint, one.state) for one in whole.deliveries if one.delivery_id != send_id)
+
+
+def test_it_is_sent_again_by_the_same_delivery(store: Store) -> None:
+    send_id = undecided(store)
+    assert deciding.send_again(store, send_id, NOW + 100) == {ledger.ENDPOINT}
+    entry = entry_of(store, send_id)
+    assert (entry.state, entry.doubt_at, entry.reason, entry.changed_at) == ("owed", None, "", NOW + 100)
+    assert ids(claim(store, ledger.ENDPOINT, now=NOW + 100)) == [send_id]
+
+
+def test_it_is_given_up_and_that_is_told_once(store: Store, config: Config) -> None:
+    send_id = undecided(store)
+    assert deciding.give_up(store, send_id, config, NOW + 100) == {"page", "app"}
+    entry = entry_of(store, send_id)
+    assert (entry.state, entry.status, entry.reason) == ("refused", "failed", deciding.GIVEN_UP)
+    assert delivery_of(store, send_id).state == "dead"
+    assert posts(store, send_id) == [("app", "pending"), ("page", "pending")]
+
+
+def test_it_was_sent_under_a_name_and_what_became_of_it_is_asked_next(store: Store, config: Config) -> None:
+    send_id = undecided(store)
+    assert deciding.was_sent(store, send_id, f" {SID} ", config, NOW + 100) == {"page", "app"}
+    entry = entry_of(store, send_id)
+    assert (entry.state, entry.message_sid, entry.status, entry.fetch_at) == ("sent", SID, "queued", NOW + 100)
+    assert (delivery_of(store, send_id).state, delivery_of(store, send_id).last_error) == ("succeeded", None)
+    assert posts(store, send_id) == [("app", "pending"), ("page", "pending")]
+
+
+def test_it_was_sent_under_a_name_that_nobody_knows(store: Store, config: Config) -> None:
+    send_id = undecided(store)
+    assert deciding.was_sent(store, send_id, "", config, NOW + 100) == frozenset()
+    entry = entry_of(store, send_id)
+    assert (entry.state, entry.message_sid, entry.fetch_at, entry.reason) == ("sent", "", None, deciding.BY_HAND)
+    assert delivery_of(store, send_id).state == "succeeded"
+    assert posts(store, send_id) == []
+
+
+def test_of_two_decisions_the_first_counts(store: Store, config: Config) -> None:
+    send_id = undecided(store)
+    deciding.send_again(store, send_id, NOW + 100)
+    before = entry_of(store, send_id)
+    for decide in (
+        partial(deciding.send_again, store, send_id, NOW + 101),
+        partial(deciding.give_up, store, send_id, config, NOW + 101),
+        partial(deciding.was_sent, store, send_id, "", config, NOW + 101),
+        partial(deciding.was_sent, store, send_id, SID, config, NOW + 101),
+    ):
+        with pytest.raises(Impossible, match="it is owed"):
+            decide()
+    assert entry_of(store, send_id) == before
+    assert len(claim(store, ledger.ENDPOINT, now=NOW + 101)) == 1
+
+
+def test_of_many_who_decide_at_once_one_does(store: Store, another: Callable[[], Store], config: Config) -> None:
+    """On several machines: the text goes out once, or not at all."""
+    for turn in range(5):
+        send_id = undecided(store, phone=f"1555000000{turn}")
+        colleagues = [store, another()]
+        decisions = [partial(deciding.send_again, each, send_id, NOW + 100) for each in colleagues]
+        decisions += [partial(deciding.was_sent, each, send_id, f"{SID}-{turn}", config, NOW) for each in colleagues]
+        with ThreadPoolExecutor(len(decisions)) as pool:
+            done = [future for future in [pool.submit(each) for each in decisions] if future.exception() is None]
+        assert len(done) == 1
+        was_owed = entry_of(store, send_id).state == "owed"
+        assert [one.delivery_id for one in claim(store, ledger.ENDPOINT, now=NOW + 100)] == [send_id] * was_owed
+
+
+def test_an_update_that_told_after_all_was_quicker(store: Store, config: Config) -> None:
+    send_id = undecided(store)
+    store.writer.write(partial(ledger.sent, send_id=send_id, message_sid=SID, now=NOW, fetch_at=NOW))
+    with pytest.raises(Impossible, match="it is sent"):
+        deciding.send_again(store, send_id, NOW + 101)
+    assert claim(store, ledger.ENDPOINT, now=NOW + 101) == []
+
+
+def test_no_two_texts_have_one_name(store: Store, config: Config) -> None:
+    other = send(store, phone="15550000009")
+    store.writer.write(partial(ledger.sent, send_id=other, message_sid=SID, now=NOW, fetch_at=NOW))
+    send_id = undecided(store)
+    with pytest.raises(Impossible, match=other):
+        deciding.was_sent(store, send_id, SID, config, NOW)
+    assert entry_of(store, send_id).state == "undecided"
+
+
+def test_what_is_not_there_cannot_be_decided(store: Store, config: Config) -> None:
+    with pytest.raises(Impossible, match="no such send"):
+        deciding.send_again(store, "nothing", NOW)
+
+
+def test_without_its_delivery_it_cannot_be_sent_again(store: Store) -> None:
+    send_id = send(store, state="undecided")
+    with pytest.raises(Impossible, match="nothing to send"):
+        deciding.send_again(store, send_id, NOW)
+    assert entry_of(store, send_id).state == "undecided"
+    assert count(store, "deliveries") == 0
