@@ -5,6 +5,8 @@ from __future__ import annotations
 
 NUMBER = '\n[[number]]\nnumber = "15162065919"\ncallback = ["a"]\nstatus = ["a"]\n'
 
+ACCOUNT = '[carrierx]\ntoken = "x"\n[legacy]\napi_key = "k"\n'
+
 
 def endpoint(settings: str = "") -> str:
     return f'[endpoint.a]\nurl = "http://10.0.0.5/a.php"\n{settings}\n{NUMBER}'
@@ -104,7 +106,7 @@ MISTAKES = [
     ('legacy = 1', "1 legacy: must be a table"),
     ('[[gateway]]', "1 gateway: must be a table"),
     ('[numbers]', '1 numbers: "numbers" is not a table of this file; did you mean "number"?'),
-    ('[xyz]', '1 xyz: "xyz" is not a table of this file; known: gateway, carrierx, legacy, endpoint, number'),
+    ('[xyz]', '1 xyz: "xyz" is not a table of this file; known: gateway, carrierx, legacy, template, endpoint, number'),
     ('keys = ["x"]', "1 keys: must stand under [gateway]"),
     ('[endpoint]\nurl = "http://a.example/"', "2 endpoint.url: must stand under [endpoint.NAME]: an endpoint needs a name"),
     ('[[endpoint]]\nurl = "http://a.example/"', "1 endpoint: must be tables with names, [endpoint.NAME], not a list"),
@@ -117,6 +119,32 @@ MISTAKES = [
     ('[[number]]\nnumber = 15162065919', "2 number[0].number: must be text in quotes, not a whole number"),
     ('[[number]]\nnumber = "15162065919"\n[[number.keyword]]\naliases = ["x"]', "3 number[0].keyword[0].word: is missing"),
     ('[[number]]\nnumber = "15162065919"\ncallbak = []', '3 number[0].callbak: "callbak" is not a setting; did you mean "callback"?'),
+    ('[carrierx]\ntimeout = 61', "2 carrierx.timeout: must be more than 0 and at most 60 seconds"),
+    ('[carrierx]\nconcurrency = 101', "2 carrierx.concurrency: must be from 1 to 100"),
+    ('[carrierx]\ndoubt = -1', "2 carrierx.doubt: must be at least 0 and at most 3600 seconds"),
+    ('[carrierx]\ndoubt = inf', "2 carrierx.doubt: must be at least 0 and at most 3600 seconds"),
+    ('[carrierx]\nmissing_after = 0.5', "2 carrierx.missing_after: must be at least 1 and at most 604800 seconds"),
+    ('[carrierx]\nmissing_after = 604801', "2 carrierx.missing_after: must be at least 1 and at most 604800 seconds"),
+    ('[legacy]\ntickets = "number"', '2 legacy.tickets: "number" is not one of the choices; known: uuid, decimal'),
+    ('[template]\ntext = "x"', "2 template.text: must stand under [template.ID]: a template needs an ID"),
+    ('[[template]]\ntext = "x"', "1 template: must be tables with IDs, [template.ID], not a list"),
+    ('[template.a]', "1 template.a.text: is missing"),
+    ('[template.a]\ntext = " \\n"', "2 template.a.text: is empty"),
+    ('[template.a]\ntext = "bell \\u0007"', "2 template.a.text: holds a control character"),
+    ('[template.a]\ntext = 1', "2 template.a.text: must be text in quotes, not a whole number"),
+    ('[template.a]\ntext = "Hi {name"', "2 template.a.text: has a { at character 4 that nothing closes; write {{ for the brace itself"),
+    ('[template.a]\ntext = "Hi {a{b}"', "2 template.a.text: has a { at character 4 that nothing closes; write {{ for the brace itself"),
+    ('[template.a]\ntext = "Hi name}"', "2 template.a.text: has a } at character 8 that closes nothing; write }} for the brace itself"),
+    ('[template.a]\ntext = "{first name}"', "2 template.a.text: has { } at character 1 with no name in it: a placeholder is {name}, of letters, digits and _ . -, 64 characters at most"),
+    ('[template.a]\ntxt = "x"\ntext = "y"', '2 template.a.txt: "txt" is not a setting; did you mean "text"?'),
+    ('[template."a b"]\ntext = "x"', '1 template."a b": may have letters, digits and - _ . in its ID, 64 at most'),
+    ('[gateway]\nopt_out = "on"', '2 gateway.opt_out: "on" is not one of the choices; known: record, reply, off'),
+    ('[gateway]\nstop_reply = ""', "2 gateway.stop_reply: is empty"),
+    ('[gateway]\nhelp_reply = "{name}"', "2 gateway.help_reply: has a placeholder that has no value here; known: {title}"),
+    ('[gateway]\nstart_reply = "{title"', "2 gateway.start_reply: has a { at character 1 that nothing closes; write {{ for the brace itself"),
+    ('[[number]]\nnumber = "15162065919"\nopt_out = "no"', '3 number[0].opt_out: "no" is not one of the choices; known: record, reply, off'),
+    ('[[number]]\nnumber = "15162065919"\n[[number.keyword]]\nword = "A"\nreply = ""', "5 number[0].keyword[0].reply: is empty"),
+    ('[[number]]\nnumber = "15162065919"\n[[number.keyword]]\nword = "A"\nreply = "response"', '5 number[0].keyword[0].reply: is "response", but there is no endpoint in callback that could answer'),
 ]
 # fmt: on
 # fmt: off
@@ -152,6 +180,12 @@ WARNINGS = [
     (endpoint() + '[gateway]\nkeys = ["short"]', "10: gateway.keys[0]: is shorter than 16 characters"),
     (endpoint() + '[gateway]\npassword = "short"', "10: gateway.password: is shorter than 10 characters"),
     (endpoint() + '[gateway]\ntrusted_proxies = ["0.0.0.0/0"]', "10: gateway.trusted_proxies: holds every address"),
-    (endpoint() + '[carrierx]\nbase_url = "http://api.example"\ntoken = "x"', "10: carrierx.base_url: is http, not https"),
+    (endpoint() + 'opt_out = "reply"', "9: number[0].opt_out: has answers that wait until [carrierx] has an account"),
+    (endpoint() + '[gateway]\nopt_out = "reply"', "10: gateway.opt_out: has answers that wait until [carrierx] has an account"),
+    (endpoint() + '[[number.keyword]]\nword = "A"\nreply = "x"', "11: number[0].keyword[0].reply: has answers that wait until [carrierx]"),
+    (endpoint('format = "carrierx"') + '[[number.keyword]]\nword = "A"\nreply = "response"\n' + ACCOUNT, '11: number[0].keyword[0].reply: is "response", and the first endpoint has format = "carrierx": its answer counts'),
+    (endpoint() + '[carrierx]\ntoken = "x"', " legacy: has neither password nor api_key: sends by legacy calls are refused"),
+    (endpoint() + '[carrierx]\ntoken = "x"\n[legacy]\nuser_name = "u"', "11: legacy: has neither password nor api_key"),
+    (endpoint() + '[legacy]\napi_key = "k"\n[carrierx]\nbase_url = "http://api.example"\ntoken = "x"', "12: carrierx.base_url: is http, not https"),
 ]
 # fmt: on

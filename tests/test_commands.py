@@ -72,7 +72,7 @@ def test_check_a_bad_file(folder: Path) -> None:
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
         'gateway.toml:21: number[1].retention_days: "retention_days" is not a setting; '
-        "known: number, shortcode, title, group, default_keyword, callback, status, keyword",
+        "known: number, shortcode, title, group, default_keyword, callback, status, opt_out, keyword",
         'gateway.toml:22: number[1].callback[0]: "crn" is not an endpoint; did you mean "crm"?',
         "gateway.toml:24: endpoint.x.url: the environment variable URL is not set",
         "Warning: gateway.toml:23: endpoint.x: is called by no number and no keyword",

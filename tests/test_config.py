@@ -11,15 +11,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.config import Config, ConfigError, Credentials, Keyword, loads
+from gateway.config import CarrierX, Config, ConfigError, Credentials, Keyword, OptOutReplies, loads, shown_name
 from gateway.config.tables import (
     CarrierXTable,
     CredentialsTable,
     EndpointTable,
     GatewayTable,
     KeywordTable,
+    LegacyTable,
     NumberTable,
     Table,
+    TemplateTable,
 )
 from gateway.delivery.pages import FAILURE_BODY
 from schemas import status
@@ -123,7 +125,9 @@ def test_defaults() -> None:
     assert (config.keys, config.password, config.public_url, config.egress_proxy) == ((), "", "", "")
     assert (config.allow_networks, config.trusted_proxies, config.retention_days) == ((), (), 30)
     assert (config.country, config.prefix, config.legacy, config.sandbox) == ("US", "1", None, False)
+    assert config.carrierx == CarrierX() and not config.carrierx.is_set
     assert config.carrierx.base_url == "https://api.carrierx.com/core/v2"
+    assert (config.tickets, config.templates, config.opt_out_replies) == ("uuid", {}, OptOutReplies())
     assert (config.endpoints, config.numbers) == ({}, ())
 
 
@@ -142,6 +146,78 @@ def test_defaults_of_an_endpoint() -> None:
     )
     assert (manners.status_words, manners.extra_fields, manners.media) == (None, (), "omit")
     assert (manners.legacy_key, manners.phone, manners.prefix) == (True, "international", "1")
+
+
+def test_every_setting_of_what_is_sent() -> None:
+    config = read(
+        """
+        [gateway]
+        opt_out = "reply"
+        stop_reply = "{title}: bye {{}}"
+        start_reply = "${WORDS}"
+        help_reply = "a\\nb"
+        [carrierx]
+        login = "l"
+        password = "p"
+        timeout = 2.5
+        concurrency = 3
+        doubt = 0
+        missing_after = 1
+        [legacy]
+        tickets = "decimal"
+        [template.welcome]
+        text = '''
+Hello {first-name},
+\twelcome to {program.name_2}'''
+        [template.17]
+        text = "{a}{{b}}{a}"
+        [endpoint.a]
+        url = "http://10.0.0.5/"
+        [[number]]
+        number = "15162065919"
+        callback = ["a"]
+        [[number.keyword]]
+        word = "JOIN"
+        reply = "You are in: {so what}"
+        [[number.keyword]]
+        word = "ASK"
+        reply = "${HOW}"
+        [[number]]
+        number = "15162065920"
+        opt_out = "off"
+        """,
+        {"WORDS": "welcome back", "HOW": "response"},
+    )
+    assert config.carrierx == CarrierX(
+        login="l", password="p", timeout=2.5, concurrency=3, doubt=0.0, missing_after=1.0
+    )
+    assert config.carrierx.is_set and (config.legacy, config.tickets) == (None, "decimal")
+    assert config.templates["welcome"] == "Hello {first-name},\n\twelcome to {program.name_2}"
+    assert config.templates["17"] == "{a}{{b}}{a}"
+    assert config.opt_out_replies == OptOutReplies(stop="{title}: bye {{}}", start="welcome back", help="a\nb")
+    first, second = config.numbers
+    assert (first.opt_out, second.opt_out) == ("reply", "off")
+    assert [one.reply for one in first.keywords] == ["You are in: {so what}", "response"]
+    assert type(first.keywords[1].reply) is str and type(config.opt_out_replies.start) is str
+
+
+def test_the_trio_and_how_tickets_are_told_are_apart() -> None:
+    config = read('[legacy]\napi_key = "k"\ntickets = "decimal"')
+    assert (config.legacy, config.tickets) == (Credentials(api_key="k"), "decimal")
+
+
+def test_a_url_is_an_endpoint_by_itself_and_a_strangers() -> None:
+    config = read(endpoint('credentials = { api_key = "k" }'))
+    url = "HTTPS://user:canary@Pages.example.com/status.php?key=canary#x"
+    found = config.endpoint(url)
+    assert found and found.free_form and (found.name, found.url, found.format) == (url, url, "legacy")
+    assert (found.credentials, found.headers, found.secret, found.failure_body) == (None, (), "", FAILURE_BODY)
+    assert found is config.endpoint(url)
+    known = config.endpoint("a")
+    assert known is config.endpoints["a"] and known and not known.free_form
+    assert config.endpoint("@carrierx") is config.endpoint("b") is None
+    assert shown_name(url) == found.shown_url == "https://Pages.example.com/status.php"
+    assert [shown_name(name) for name in ("a", "@carrierx", "x://[")] == ["a", "@carrierx", "a URL that cannot be read"]
 
 
 def test_every_setting_of_an_endpoint(tmp_path: Path) -> None:
@@ -322,17 +398,22 @@ def test_nothing_secret_is_shown() -> None:
 SETTINGS = [
     *(
         f"gateway.{name}"
-        for name in ("database", "public_url", "password", "country", "egress_proxy", "retention_days")
+        for name in (
+            *("database", "public_url", "password", "country", "egress_proxy", "retention_days"),
+            *("opt_out", "stop_reply", "start_reply", "help_reply"),
+        )
     ),
     *(f"gateway.{name}[]" for name in ("keys", "allow_networks", "trusted_proxies")),
     *(f"carrierx.{name}" for name in ("base_url", "token", "login", "password", "partner_sid")),
-    *(f"legacy.{name}" for name in ("user_name", "password", "api_key")),
+    *(f"carrierx.{name}" for name in ("timeout", "concurrency", "doubt", "missing_after")),
+    *(f"legacy.{name}" for name in ("user_name", "password", "api_key", "tickets")),
+    "template.a.text",
     *(f"endpoint.a.{name}" for name in EndpointTable().fields),
     *(f"endpoint.a.{name}[]" for name in ("encode_twice", "extra_fields", "failure_body")),
     *(f"endpoint.a.{name}" for name in ("headers.X", "status_words.sent", "credentials.api_key")),
-    *(f"number.{name}" for name in ("number", "shortcode", "title", "group", "default_keyword")),
+    *(f"number.{name}" for name in ("number", "shortcode", "title", "group", "default_keyword", "opt_out")),
     *(f"number.{name}[]" for name in ("callback", "status")),
-    *(f"keyword.{name}" for name in ("word", "match", "title", "group")),
+    *(f"keyword.{name}" for name in ("word", "match", "title", "group", "reply")),
     *(f"keyword.{name}[]" for name in ("aliases", "callback")),
 ]
 
@@ -344,9 +425,9 @@ def test_a_value_of_the_environment_is_never_shown(setting: str, secret: str) ->
         setting.removesuffix("[]").rsplit(".", 1) if setting.count(".") < 2 else setting.removesuffix("[]").split(".a.")
     )
     line = f"{name} = " + ('["${CANARY}"]' if setting.endswith("[]") else '"${CANARY}"')
-    header = {"number": "[[number]]", "keyword": "[[number]]\n[[number.keyword]]", "endpoint": "[endpoint.a]"}.get(
-        table
-    )
+    headers = {"number": "[[number]]", "keyword": "[[number]]\n[[number.keyword]]"}
+    headers |= {"endpoint": "[endpoint.a]", "template": "[template.a]"}
+    header = headers.get(table)
     try:
         config = read(f"{header or f'[{table}]'}\n{line}\n", {"CANARY": secret})
     except ConfigError as error:
@@ -374,6 +455,7 @@ HEADERS = st.sampled_from(
         "[legacy]",
         "[endpoint.a]",
         "[endpoint.b]",
+        "[template.a]",
         "[[number]]",
         "[[number.keyword]]",
         "[endpoint]",
@@ -398,7 +480,11 @@ PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 
 
 @pytest.mark.parametrize(
-    "table", [GatewayTable, CarrierXTable, CredentialsTable, EndpointTable, NumberTable, KeywordTable]
+    "table",
+    [
+        *(GatewayTable, CarrierXTable, LegacyTable, CredentialsTable, TemplateTable),
+        *(EndpointTable, NumberTable, KeywordTable),
+    ],
 )
 def test_every_setting_is_documented_with_its_default(table: type[Table]) -> None:
     rows = [

@@ -279,7 +279,22 @@ def test_a_file_without_numbers_is_odd() -> None:
 
 def test_no_warning_for_what_is_well() -> None:
     text = endpoint() + 'shortcode = "12345"\n[carrierx]\nbase_url = "http://127.0.0.1:9000"\ntoken = "x"\n'
+    text += '[legacy]\napi_key = "k"\ntickets = "decimal"\n[template.a]\ntext = "Hi {name}"\n'
     assert warnings(text + f'[gateway]\npassword = "{"p" * 10}"\nkeys = ["{"k" * 16}"]') == []
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("template.a.text", "[template.a]\ntext = "),
+        ("gateway.stop_reply", "[gateway]\nstop_reply = "),
+        ("number[0].keyword[0].reply", '[[number]]\nnumber = "15162065919"\n[[number.keyword]]\nword = "A"\nreply = '),
+    ],
+)
+def test_a_text_has_an_end(place: str, line: str) -> None:
+    assert read(f'{line}"{"é" * 1600}"')
+    (fault,) = faults(f'{line}"{"é" * 1601}"')
+    assert fault.endswith(f"{place}: is longer than 1600 characters")
 
 
 def test_warnings_come_along_with_mistakes() -> None:

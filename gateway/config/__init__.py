@@ -7,7 +7,7 @@ holds the configuration of a running process and reads a changed file again.
 from __future__ import annotations
 
 from gateway.config.environment import default_path, environment
-from gateway.config.keys import Secrets, make_private, secrets_for
+from gateway.config.keys import Secrets, kept_keys, make_private, secrets_for
 from gateway.config.model import (
     CarrierX,
     Config,
@@ -18,6 +18,8 @@ from gateway.config.model import (
     Keyword,
     Network,
     Number,
+    OptOutReplies,
+    shown_name,
 )
 from gateway.config.reading import load, loads
 from gateway.config.settings import Settings
@@ -32,12 +34,15 @@ __all__ = [
     "Keyword",
     "Network",
     "Number",
+    "OptOutReplies",
     "Secrets",
     "Settings",
     "default_path",
     "environment",
+    "kept_keys",
     "load",
     "loads",
     "make_private",
     "secrets_for",
+    "shown_name",
 ]

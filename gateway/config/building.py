@@ -9,8 +9,9 @@ from typing import Any
 
 from phonenumbers import country_code_for_region
 
-from gateway.config.model import CarrierX, Config, Credentials, Endpoint, Keyword, Number
+from gateway.config.model import CarrierX, Config, Credentials, Endpoint, Keyword, Number, OptOutReplies
 from gateway.delivery.pages import FAILURE_BODY
+from schemas.credentials import CREDENTIALS
 from schemas.fields import number as normalised
 from schemas.message import Manners
 
@@ -45,11 +46,16 @@ def build(tables: Mapping[str, Any], path: Path | None, folder: Path, warnings: 
         trusted_proxies=tuple(gateway["trusted_proxies"]),
         egress_proxy=gateway["egress_proxy"],
         carrierx=CarrierX(**tables["carrierx"]),
-        legacy=_credentials(tables["legacy"]),
+        legacy=_credentials({name: tables["legacy"][name] for name in CREDENTIALS}),
+        tickets=tables["legacy"]["tickets"],
+        templates=MappingProxyType({name: each["text"] for name, each in tables["template"].items()}),
+        opt_out_replies=OptOutReplies(
+            stop=gateway["stop_reply"], start=gateway["start_reply"], help=gateway["help_reply"]
+        ),
         endpoints=MappingProxyType(
             {name: _endpoint(name, each, folder, prefix) for name, each in tables["endpoint"].items()}
         ),
-        numbers=tuple(_number(each, prefix) for each in tables["number"]),
+        numbers=tuple(_number(each, prefix, gateway["opt_out"]) for each in tables["number"]),
         warnings=warnings,
     )
 
@@ -105,7 +111,7 @@ def _manners(table: Table, prefix: str) -> Manners:
     )
 
 
-def _number(table: Table, prefix: str) -> Number:
+def _number(table: Table, prefix: str, opt_out: str) -> Number:
     number = normalised(table["number"], prefix)
     return Number(
         number=number,
@@ -116,6 +122,7 @@ def _number(table: Table, prefix: str) -> Number:
         callback=_names(table["callback"]),
         status=_names(table["status"]),
         keywords=tuple(_keyword(each, table) for each in table["keyword"]),
+        opt_out=table.get("opt_out", opt_out),
     )
 
 
@@ -127,6 +134,7 @@ def _keyword(table: Table, number: Table) -> Keyword:
         callback=_names(table.get("callback", number["callback"])),
         title=table.get("title", number["title"]),
         group=table.get("group", number["group"]),
+        reply=table["reply"],
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from marshmallow import ValidationError, fields
 from phonenumbers import SUPPORTED_REGIONS, country_code_for_region
 
+from gateway import templates
 from gateway.config.spelling import Filled, kind_of, nearest, unknown
 
 T = TypeVar("T")
@@ -62,6 +63,40 @@ class Name(Text):
 
     def checked(self, value: str) -> str:
         return value
+
+
+class Wording(Text):
+    """A text that people get to read: it may have several lines, and is not endless."""
+
+    def __init__(self, most: int, **kwargs: Any) -> None:
+        super().__init__(empty=False, **kwargs)
+        self.most = most
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if isinstance(value, str):
+            if _CONTROL.search(value.replace("\n", " ").replace("\t", " ")):
+                raise ValidationError("holds a control character")
+            super()._deserialize(" ".join(value.split()), attr, data, **kwargs)
+            if len(value) > self.most:
+                raise ValidationError(f"is longer than {self.most} characters")
+            return self.checked(value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class Template(Wording):
+    """A text with placeholders, ``{name}``; only those that are `known`, if any are."""
+
+    def __init__(self, most: int, known: tuple[str, ...] = (), **kwargs: Any) -> None:
+        super().__init__(most, **kwargs)
+        self.known = known
+
+    def checked(self, value: str) -> str:
+        if fault := templates.fault(value):
+            raise ValidationError(fault)
+        if self.known and set(templates.placeholders(value)) - set(self.known):
+            known = ", ".join(f"{{{name}}}" for name in self.known)
+            raise ValidationError(f"has a placeholder that has no value here; known: {known}")
+        return super().checked(value)
 
 
 class Secret(Text):
@@ -146,17 +181,19 @@ class Whole(Setting[int]):
 
 
 class Seconds(Setting[float]):
-    """A length of time, more than nothing."""
+    """A length of time: more than nothing, or `least` and more."""
 
-    def __init__(self, most: int, **kwargs: Any) -> None:
+    def __init__(self, most: int, least: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.most = most
+        self.most, self.least = most, least
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise wrong_kind("a number of seconds, without quotes", value)
-        if not (math.isfinite(value) and 0 < value <= self.most):
-            raise ValidationError(f"must be more than 0 and at most {self.most} seconds")
+        enough = value > 0 if self.least is None else value >= self.least
+        if not (math.isfinite(value) and enough and value <= self.most):
+            low = "more than 0" if self.least is None else f"at least {self.least:g}"
+            raise ValidationError(f"must be {low} and at most {self.most} seconds")
         return float(value)
 
 

@@ -38,6 +38,17 @@ def secrets_for(data: Path) -> Secrets:
     return Secrets(keys=keys, password=password[0], made=frozenset(made))
 
 
+def kept_keys(data: Path) -> tuple[str, ...]:
+    """The keys that an earlier start made and kept in `data`; none where there was no such start. Nothing is made.
+
+    Raises OSError for a file that cannot be read.
+    """
+    try:
+        return _read(data / "keys")
+    except FileNotFoundError:
+        return ()
+
+
 def complete(config: Config) -> tuple[Config, Secrets | None]:
     """`config` with keys and password, from ``data/`` where the file has none, and what came from there."""
     if config.keys and config.password:

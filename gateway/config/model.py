@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
+from gateway.delivery.origins import is_free_form, shown
+from gateway.delivery.pages import FAILURE_BODY
 from schemas.fields import number as normalised
 from schemas.message import Manners
 
@@ -65,6 +66,19 @@ class CarrierX:
     login: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     partner_sid: str = ""
+    timeout: float = 15.0
+    """Seconds for one request."""
+    concurrency: int = 8
+    """Requests side by side."""
+    doubt: float = 15.0
+    """Seconds for which a message may still turn up in CarrierX's listing after the answer to its sending was lost."""
+    missing_after: float = 600.0
+    """Seconds without a word after which a message that is under way is asked for."""
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is an account to send by."""
+        return bool(self.token or self.login)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +110,13 @@ class Endpoint:
     """As configured; `accepts` reads it."""
     success_body: re.Pattern[str] | None = None
     failure_body: tuple[re.Pattern[str], ...] = field(default=(), repr=False)
+    free_form: bool = False
+    """Its URL came with a request: it may only go to the public internet and to `allow_networks`."""
 
     @property
     def shown_url(self) -> str:
         """The URL without query, fragment and userinfo, as it may stand in logs and pages."""
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return shown(self.url)
 
     def accepts(self, status: int) -> bool:
         """Whether an HTTP status is a success by the setting `success`, such as ``2xx`` or ``200,202-204``."""
@@ -134,6 +149,8 @@ class Keyword:
     """Names of endpoints."""
     title: str = ""
     group: str = ""
+    reply: str = ""
+    """The text that answers; ``response``: what the first endpoint answers. Empty: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +168,17 @@ class Number:
     status: tuple[str, ...] = ()
     """Endpoints for status updates of messages sent from here."""
     keywords: tuple[Keyword, ...] = ()
+    opt_out: str = "record"
+    """What STOP, START and HELP do: ``record``, ``reply`` (recorded and answered) or ``off``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptOutReplies:
+    """What is answered where `opt_out` is ``reply``; ``{title}`` is the number's title, or the number."""
+
+    stop: str = "{title}: you are unsubscribed and will get no more messages. Reply START to subscribe again."
+    start: str = "{title}: you are subscribed again. Reply STOP to unsubscribe, HELP for help."
+    help: str = "{title}: reply STOP to unsubscribe, START to subscribe. Message and data rates may apply."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +204,11 @@ class Config:
     egress_proxy: str = field(default="", repr=False)
     carrierx: CarrierX = CarrierX()
     legacy: Credentials | None = None
+    tickets: str = "uuid"
+    """How a ticket is told to legacy callers: ``uuid``, or ``decimal`` where their columns are numbers."""
+    templates: Mapping[str, str] = field(default_factory=dict)
+    """Texts of `sendTemplateMessage` by their IDs."""
+    opt_out_replies: OptOutReplies = OptOutReplies()
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     numbers: tuple[Number, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -192,3 +225,19 @@ class Config:
     def number_for(self, text: str) -> Number | None:
         """The number that is known under this number or short code, in any usual spelling; None if none is."""
         return self._by_number.get(normalised(text, self.prefix))
+
+    def endpoint(self, name: str) -> Endpoint | None:
+        """The endpoint of that name; a URL is one by itself, and a stranger's: that of a `status_url`."""
+        known = self.endpoints.get(name)
+        return known or (free_form(name, self.prefix) if is_free_form(name) else None)
+
+
+def shown_name(name: str) -> str:
+    """A delivery's endpoint as it may stand in logs and pages: a URL without query, fragment and userinfo."""
+    return shown(name)
+
+
+@lru_cache(maxsize=4_096)
+def free_form(url: str, prefix: str) -> Endpoint:
+    """A legacy page that somebody named in a request."""
+    return Endpoint(name=url, url=url, manners=Manners(prefix=prefix), failure_body=FAILURE_BODY, free_form=True)

@@ -17,15 +17,17 @@ from gateway.config.findings import Findings
 from gateway.config.model import Config, ConfigError, Fault
 from gateway.config.number_checks import check_numbers
 from gateway.config.places import Place, lines_of
+from gateway.config.sending_checks import check_sending
 from gateway.config.spelling import kind_of, unknown
 from gateway.config.tables import (
     TABLES,
     CarrierXTable,
-    CredentialsTable,
     EndpointTable,
     GatewayTable,
     KeywordTable,
+    LegacyTable,
     NumberTable,
+    TemplateTable,
 )
 
 Raw = dict[str, Any]
@@ -101,8 +103,9 @@ def _tables(raw: Raw, findings: Findings) -> dict[str, Any]:
     return {
         "gateway": _table(GatewayTable(), raw.get("gateway", {}), ("gateway",), findings),
         "carrierx": _table(CarrierXTable(), raw.get("carrierx", {}), ("carrierx",), findings),
-        "legacy": _table(CredentialsTable(), raw.get("legacy", {}), ("legacy",), findings),
-        "endpoint": _endpoints(raw.get("endpoint", {}), findings),
+        "legacy": _table(LegacyTable(), raw.get("legacy", {}), ("legacy",), findings),
+        "template": _named(TemplateTable(), raw.get("template", {}), _TEMPLATE, findings),
+        "endpoint": _named(EndpointTable(), raw.get("endpoint", {}), _ENDPOINT, findings),
         "number": _numbers(raw.get("number", []), findings),
     }
 
@@ -121,15 +124,21 @@ def _table(schema: Schema, raw: object, here: Place, findings: Findings) -> Raw:
     return read
 
 
-def _endpoints(raw: object, findings: Findings) -> Raw:
+_ENDPOINT = ("endpoint", "tables with names, [endpoint.NAME]", "[endpoint.NAME]: an endpoint needs a name")
+_TEMPLATE = ("template", "tables with IDs, [template.ID]", "[template.ID]: a template needs an ID")
+
+
+def _named(schema: Schema, raw: object, said: tuple[str, str, str], findings: Findings) -> Raw:
+    """The tables under one name. `said`: that name, what they must be, and where a setting must stand."""
+    table, kind, where = said
     if not isinstance(raw, dict):
-        findings.fault(("endpoint",), f"must be tables with names, [endpoint.NAME], not {kind_of(raw)}")
+        findings.fault((table,), f"must be {kind}, not {kind_of(raw)}")
         return {}
     for name, each in raw.items():
         if not isinstance(each, dict):
-            findings.fault(("endpoint", name), "must stand under [endpoint.NAME]: an endpoint needs a name")
+            findings.fault((table, name), f"must stand under {where}")
     tables = {name: each for name, each in raw.items() if isinstance(each, dict)}
-    return {name: _table(EndpointTable(), each, ("endpoint", name), findings) for name, each in tables.items()}
+    return {name: _table(schema, each, (table, name), findings) for name, each in tables.items()}
 
 
 def _numbers(raw: object, findings: Findings) -> list[Raw]:
@@ -158,6 +167,7 @@ def _check(tables: Mapping[str, Any], raw: Raw, findings: Findings, folder: Path
         check_endpoint(name, endpoint, _dict(written.get(name)), findings, folder)
     prefix = prefix_of(tables["gateway"].get("country", ""))
     check_numbers(tables["number"], written, prefix, findings)
+    check_sending(tables, findings)
 
 
 def _dict(value: object) -> Raw:

@@ -19,9 +19,11 @@ from gateway.config.fields import (
     Row,
     Seconds,
     Secret,
+    Template,
     Text,
     Version,
     Whole,
+    Wording,
 )
 from gateway.config.http_fields import (
     Base,
@@ -37,6 +39,7 @@ from gateway.config.http_fields import (
     Success,
     Url,
 )
+from gateway.config.model import OptOutReplies
 from gateway.config.spelling import unknown
 from schemas import status
 from schemas.credentials import CREDENTIALS
@@ -48,10 +51,20 @@ MORE_FIELDS = tuple(name for name in EXTRA_FIELDS if name not in FORM_FIELDS)
 """What an endpoint may ask for besides. No name that a post has already: each name goes once."""
 LONGEST_TIMEOUT = 300
 """Seconds. A delivery is leased for longer than its timeout, and a crashed worker's lease must run out some day."""
-TABLES = ("gateway", "carrierx", "legacy", "endpoint", "number")
+LONGEST_SEND = 60
+"""Seconds for one request to CarrierX: a send is leased for longer."""
+LONGEST_DOUBT = 3_600
+LONGEST_MISSING = 7 * 86_400
+LONGEST_TEXT = 1_600
+"""Characters of a text that is sent, before placeholders are filled: ten messages and a bit."""
+TABLES = ("gateway", "carrierx", "legacy", "template", "endpoint", "number")
+OPT_OUT = ("record", "reply", "off")
+RESPONSE = "response"
+"""A keyword's `reply` that is no text of its own: the endpoint's answer."""
 MATCHES = ("word", "exact", "prefix", "regex")
 NAME = re.compile(r"[\w.-]{1,64}")
-"""Of an endpoint: it stands in URLs, logs, metrics and command lines."""
+"""Of an endpoint or a template: it stands in URLs, logs, metrics and command lines."""
+_REPLIES = OptOutReplies()
 
 
 class Table(Schema):
@@ -82,6 +95,10 @@ class GatewayTable(Table):
     country = Country(load_default="US")
     trusted_proxies = Row(Net(), load_default=list)
     egress_proxy = Proxy(load_default="")
+    opt_out = Choice(*OPT_OUT, load_default="record")
+    stop_reply = Template(LONGEST_TEXT, ("title",), load_default=_REPLIES.stop)
+    start_reply = Template(LONGEST_TEXT, ("title",), load_default=_REPLIES.start)
+    help_reply = Template(LONGEST_TEXT, ("title",), load_default=_REPLIES.help)
 
 
 class CarrierXTable(Table):
@@ -92,14 +109,30 @@ class CarrierXTable(Table):
     login = Secret(load_default="")
     password = Secret(load_default="")
     partner_sid = Text(load_default="")
+    timeout = Seconds(LONGEST_SEND, load_default=15.0)
+    concurrency = Whole(1, 100, load_default=8)
+    doubt = Seconds(LONGEST_DOUBT, 0, load_default=15.0)
+    missing_after = Seconds(LONGEST_MISSING, 1, load_default=600.0)
 
 
 class CredentialsTable(Table):
-    """``[legacy]``, and ``credentials`` of an endpoint"""
+    """``credentials`` of an endpoint"""
 
     user_name = Secret(load_default="")
     password = Secret(load_default="")
     api_key = Secret(load_default="")
+
+
+class LegacyTable(CredentialsTable):
+    """``[legacy]``"""
+
+    tickets = Choice("uuid", "decimal", load_default="uuid")
+
+
+class TemplateTable(Table):
+    """``[template.ID]``"""
+
+    text = Template(LONGEST_TEXT, required=True)
 
 
 class EndpointTable(Table):
@@ -141,6 +174,7 @@ class NumberTable(Table):
     default_keyword = Text(load_default="")
     callback = Row(Name(), load_default=list)
     status = Row(Name(), load_default=list)
+    opt_out = Choice(*OPT_OUT)  # the gateway's
     keyword = fields.Raw()
 
 
@@ -151,5 +185,6 @@ class KeywordTable(Table):
     aliases = Row(Name(), load_default=list)
     match = Choice(*MATCHES, load_default="word")
     callback = Row(Name())  # the number's
+    reply = Wording(LONGEST_TEXT, load_default="")
     title = Text()  # the number's
     group = Text()  # the number's

@@ -30,11 +30,23 @@ def gateway(config: Config) -> list[Row]:
         ("country", f"{config.country or NONE}, prefix {config.prefix or NONE}"),
         ("trusted_proxies", _listed(config.trusted_proxies)),
         ("egress_proxy", _without_user(config.egress_proxy) or NONE),
+        *_replies(config),
         ("carrierx.base_url", carrierx.base_url),
         ("carrierx login", login),
         ("carrierx.partner_sid", carrierx.partner_sid or NONE),
+        ("carrierx requests", f"{carrierx.timeout:g} s each, {carrierx.concurrency} side by side"),
+        ("carrierx.doubt", f"{carrierx.doubt:g} s"),
+        ("carrierx.missing_after", f"{carrierx.missing_after:g} s"),
         ("legacy credentials, checked", _trio(config.legacy)),
+        ("legacy.tickets", config.tickets),
     ]
+
+
+def _replies(config: Config) -> Iterator[Row]:
+    """What answers STOP, START and HELP, if there is a number that answers."""
+    if any(number.opt_out == "reply" for number in config.numbers):
+        for field in fields(config.opt_out_replies):
+            yield f"{field.name}_reply", getattr(config.opt_out_replies, field.name)
 
 
 def endpoint(each: Endpoint) -> list[Row]:

@@ -1,0 +1,89 @@
+"""What the console's configuration page says of sending: templates, replies, opt-out."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+
+from tests.visitor import BASE, Visitor, console
+
+CONFIG = (
+    BASE
+    + """
+help_reply = "Help for {title}"
+
+[carrierx]
+login = "canary"
+password = "canary"
+timeout = 7
+concurrency = 3
+doubt = 4
+missing_after = 90
+
+[legacy]
+api_key = "canary"
+tickets = "decimal"
+
+[template.welcome]
+text = "Welcome <b>{name}</b>"
+
+[endpoint.page]
+url = "http://127.0.0.1:9999/page.php"
+
+[[number]]
+number = "15162065919"
+callback = ["page"]
+opt_out = "reply"
+
+  [[number.keyword]]
+  word = "JOIN"
+  reply = "You are <in>."
+
+  [[number.keyword]]
+  word = "ASK"
+  reply = "response"
+
+[[number]]
+number = "15162065920"
+callback = ["page"]
+opt_out = "off"
+
+  [[number.keyword]]
+  word = "OTHER"
+"""
+)
+
+
+def test_what_is_sent(tmp_path: Path) -> None:
+    with console(tmp_path, CONFIG) as app:
+        visitor = Visitor(app)
+        visitor.log_in()
+        page = visitor.get("/configuration").text
+    said = " ".join(unescape(re.sub(r"<[^>]*>", " ", page)).split())
+    for each in (
+        "help_reply Help for {title}",
+        "start_reply {title}: you are subscribed again.",
+        "carrierx login a login and its password",
+        "carrierx requests 7 s each, 3 side by side",
+        "carrierx.doubt 4 s",
+        "carrierx.missing_after 90 s",
+        "legacy credentials, checked api_key",
+        "legacy.tickets decimal",
+        "Templates welcome Welcome <b>{name}</b>",
+        "STOP, START, HELP recorded and answered",
+        "STOP, START, HELP texts like any other",
+        "JOIN word page You are <in>.",
+        "ASK word page what the first endpoint answers",
+        "OTHER word page –",
+    ):
+        assert each in said, each
+    assert "canary" not in page and "<b>{" not in page
+
+
+def test_nothing_is_sent(tmp_path: Path) -> None:
+    with console(tmp_path, BASE + '[[number]]\nnumber = "15162065919"') as app:
+        visitor = Visitor(app)
+        visitor.log_in()
+        said = visitor.get("/configuration").text
+    assert "recorded<" in said and "_reply" not in said and "<p>None.</p>" in said
