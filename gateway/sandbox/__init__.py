@@ -1,4 +1,4 @@
-"""The gateway without any account: sample data, a stand-in for the applications that are called, and a handset."""
+"""The gateway without any account: sample data, stand-ins for the applications and for CarrierX, and a handset."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from importlib import resources
 from gateway.config import Config, loads
 
 PAGE = "http://127.0.0.1:8081"
-"""Where the stand-in is, unless `gateway serve` found that port taken and says otherwise."""
+CARRIERX = "http://127.0.0.1:8082"
+"""Where the stand-ins are, unless `gateway serve` found these ports taken and says otherwise."""
 
 
-def sample_config(page: str = PAGE) -> Config:
-    """The sample configuration, with ``data/`` in the current folder. `page`: address of the stand-in."""
+def sample_config(page: str = PAGE, carrierx: str = CARRIERX) -> Config:
+    """The sample configuration, with ``data/`` in the current folder. `page`, `carrierx`: where the stand-ins are."""
     text = resources.files(__name__).joinpath("sample.toml").read_text(encoding="utf-8")
-    return replace(loads(text, environ={"GATEWAY_SANDBOX_PAGE": page}), sandbox=True)
+    return replace(
+        loads(text, environ={"GATEWAY_SANDBOX_PAGE": page, "GATEWAY_SANDBOX_CARRIERX": carrierx}), sandbox=True
+    )

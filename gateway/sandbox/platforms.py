@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -27,11 +27,12 @@ SHOWN = 2048
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One callback: where to, without the key, and what."""
+    """One callback: where to, without the key, and what. Or one call of the keyword platform's web service."""
 
     path: str
     content_type: str
     body: bytes
+    accept: str = "*/*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +100,27 @@ def keyword(text: Text, shortcode: str, word: str) -> Call:
     return Call("/legacy/callback", FORM, urlencode(fields).encode())
 
 
-def post(call: Call, address: str, key: str) -> Reply:
-    """A real request to the gateway at `address`, by no proxy."""
+def send_message(text: Text, code: str, credentials: Mapping[str, str]) -> Call:
+    """What a legacy application calls to send that text from `code`; its `custom_ticket` is the text's id."""
+    fields = {
+        **credentials,
+        "code": code,
+        "message": text.text,
+        "sendTo": text.handset,
+        "custom_ticket": text.id,
+    }
+    return Call("/legacy/sendMessage", FORM, urlencode(fields).encode(), JSON)
+
+
+def post(call: Call, address: str, key: str = "") -> Reply:
+    """A real request to the gateway at `address`, by no proxy. The key goes behind the path of a callback."""
     with requests.Session() as session:
         session.trust_env = False
         try:
             answer = session.post(
-                f"{address}{call.path}/{key}",
+                f"{address}{call.path}{'/' if key else ''}{key}",
                 data=call.body,
-                headers={"Content-Type": call.content_type},
+                headers={"Content-Type": call.content_type, "Accept": call.accept},
                 timeout=TIMEOUT,
                 allow_redirects=False,
             )

@@ -1,0 +1,93 @@
+"""`gateway sandbox`: the stand-in of CarrierX as a process of its own."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import requests
+from click.testing import CliRunner
+
+from gateway.commands import main
+from gateway.sandbox.carrierx import MAGIC
+from gateway.sandbox.carrierx.misbehaviour import NAMES, PROBABILITIES
+from gateway.sandbox_commands import HELP
+from tests.running import HOST, ROOT, Process, free_port, until
+from tests.servers import Server, ok, replying
+from tests.standins import BEARER, HANDSET, NUMBER
+from tests.test_sandbox import taken_port
+
+
+@pytest.fixture
+def taker() -> Iterator[Server]:
+    with Server(replying(ok())) as server:
+        yield server
+
+
+def command(folder: Path, *options: str) -> Process:
+    port = free_port()
+    return Process([sys.executable, "-m", "gateway", "sandbox", "--port", str(port), *options], folder / "log", port)
+
+
+def test_it_runs_until_it_is_stopped(tmp_path: Path, taker: Server) -> None:
+    process = command(
+        tmp_path, "--callback", taker.url("/hear"), "--token", "mine", "--pace", "0.01", "--duplicate", "1"
+    )
+    try:
+        process.start()
+        said = until(lambda: found if "…0023" in (found := process.log.read_text()) else "", "the welcome")
+        address = re.search(r'base_url = "(\S+)"', said)
+        assert address and 'token = "mine"' in said and taker.url("/hear") not in said
+        body = {"from": NUMBER, "to": HANDSET, "message": "Welcome!"}
+        url = f"{address[1]}/sms/messages"
+        assert requests.post(url, json=body, headers=BEARER, timeout=30).status_code == 401
+        assert requests.post(url, json=body, headers={"Authorization": "Bearer mine"}, timeout=30).status_code == 200
+        taker.wait_for(6)
+        assert process.stop() == 0
+    finally:
+        process.kill()
+
+
+def test_without_a_callback_it_says_so(tmp_path: Path) -> None:
+    process = command(tmp_path, "--number", NUMBER, "--number", HANDSET)
+    try:
+        process.start()
+        until(lambda: "It posts no callbacks yet" in process.log.read_text(), "what to do about it")
+        listed = requests.get(
+            f"http://{HOST}:{process.port}/core/v2/phonenumber/dids", headers=BEARER, timeout=30
+        ).json()
+        assert [one["phonenumber"] for one in listed["items"]] == [NUMBER, HANDSET]
+    finally:
+        process.kill()
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["sandbox", *arguments])
+    return result.exit_code, result.output
+
+
+def test_a_port_that_is_taken() -> None:
+    with closing(taken_port()) as taken:
+        code, said = run("--port", str(taken.getsockname()[1]))
+    assert code == 1 and "is taken" in said
+
+
+def test_chances_that_are_too_many() -> None:
+    code, said = run("--conflict", "0.6", "--lost-after", "0.6")
+    assert code == 2 and "together at most 1" in said
+
+
+def test_every_chance_has_its_option() -> None:
+    assert set(HELP) == set(PROBABILITIES)
+    code, said = run("--help")
+    assert code == 0 and all(f"--{name.replace('_', '-')}" in said for name in PROBABILITIES)
+
+
+def test_the_documentation_has_every_number_and_setting() -> None:
+    page = (ROOT / "docs" / "sandbox.md").read_text("utf-8")
+    assert re.findall(r"^\| (\d{4}) \| (.*) \|$", page, re.MULTILINE) == [(one.ending, one.says) for one in MAGIC]
+    assert all(f"`{name}`" in page or f'"{name}"' in page for name in NAMES)
