@@ -29,6 +29,9 @@ class Page:
 
     def __init__(self) -> None:
         self.got: list[tuple[dict[str, str], dict[str, str]]] = []
+        self.paths: list[str] = []
+        self.headers: dict[str, str] = {}
+        """Of every answer, besides its length."""
         self.answer: Callable[[int, dict[str, str]], Answer] = lambda nth, form: (200, b"ok")
         self._lock = threading.Lock()
         page = self
@@ -41,9 +44,12 @@ class Page:
                 form = {name: values[0] for name, values in parse_qs(body.decode(), keep_blank_values=True).items()}
                 with page._lock:
                     page.got.append((dict(self.headers), form))
+                    page.paths.append(self.path)
                     nth = len(page.got)
                 status, said = page.answer(nth, form)
                 self.send_response(status)
+                for name, value in page.headers.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(said)))
                 self.end_headers()
                 self.wfile.write(said)

@@ -53,71 +53,71 @@ def end(dispatch: Dispatch, attempt: Attempt, answer: Answer = OK, now: float = 
 def test_who_rang_is_looked_at_once() -> None:
     dispatch, crm = Dispatch(), endpoints("crm")
     dispatch.agenda.look("crm")
-    rooms = dispatch.plan(crm, NOW)
-    assert rooms == {"crm": Room(8, 2)} and dispatch.plan(crm, NOW) == {}
+    rooms = dispatch.plan(crm.get, NOW)
+    assert rooms == {"crm": Room(8, 2)} and dispatch.plan(crm.get, NOW) == {}
     dispatch.claimed(rooms, [])
-    assert dispatch.plan(crm, NOW) == {}, "there was nothing"
+    assert dispatch.plan(crm.get, NOW) == {}, "there was nothing"
 
 
 def test_a_ring_while_the_store_has_the_round_is_heard() -> None:
     dispatch, crm = Dispatch(), endpoints("crm")
     dispatch.agenda.look("crm")
-    rooms = dispatch.plan(crm, NOW)
+    rooms = dispatch.plan(crm.get, NOW)
     dispatch.agenda.look("crm")
     dispatch.claimed(rooms, [])
-    assert dispatch.plan(crm, NOW)
+    assert dispatch.plan(crm.get, NOW)
 
 
 def test_a_round_that_came_to_nothing_is_repeated() -> None:
     dispatch, crm = Dispatch(), endpoints("crm")
     dispatch.agenda.look("crm")
-    dispatch.not_claimed(dispatch.plan(crm, NOW))
-    assert dispatch.plan(crm, NOW)
+    dispatch.not_claimed(dispatch.plan(crm.get, NOW))
+    assert dispatch.plan(crm.get, NOW)
 
 
 def test_who_took_all_is_looked_at_again_when_there_is_room() -> None:
     dispatch, crm = Dispatch(), endpoints("crm")
     dispatch.agenda.look("crm")
-    rooms = dispatch.plan(crm, NOW)
+    rooms = dispatch.plan(crm.get, NOW)
     ones = claimed("crm", 8)
     dispatch.claimed(rooms, ones)
     attempts = begin(dispatch, crm, ones)
-    assert dispatch.plan(crm, NOW) == {} and dispatch.agenda.next(NOW) is None
+    assert dispatch.plan(crm.get, NOW) == {} and dispatch.agenda.next(NOW) is None
     end(dispatch, attempts[0])
-    assert dispatch.plan(crm, NOW) == {"crm": Room(1, 0)}
+    assert dispatch.plan(crm.get, NOW) == {"crm": Room(1, 0)}
 
 
 def test_repetitions_that_fill_their_places_are_no_reason_to_look_all_the_time() -> None:
     dispatch, crm = Dispatch(), endpoints("crm", concurrency=2)
     dispatch.agenda.look("crm")
-    rooms = dispatch.plan(crm, NOW)
+    rooms = dispatch.plan(crm.get, NOW)
     assert rooms == {"crm": Room(2, 1)}
     ones = claimed("crm", 1, tries=2)
     dispatch.claimed(rooms, ones)
     (attempt,) = begin(dispatch, crm, ones)
-    assert dispatch.plan(crm, NOW) == {} and dispatch.agenda.next(NOW) is None
+    assert dispatch.plan(crm.get, NOW) == {} and dispatch.agenda.next(NOW) is None
     dispatch.agenda.look("crm")
-    rooms = dispatch.plan(crm, NOW)
+    rooms = dispatch.plan(crm.get, NOW)
     assert rooms == {"crm": Room(1, 1)}
     dispatch.claimed(rooms, [])
-    assert dispatch.plan(crm, NOW) == {} and dispatch.agenda.next(NOW) is None
+    assert dispatch.plan(crm.get, NOW) == {} and dispatch.agenda.next(NOW) is None
     end(dispatch, attempt)
-    assert dispatch.plan(crm, NOW) == {"crm": Room(2, 1)}
+    assert dispatch.plan(crm.get, NOW) == {"crm": Room(2, 1)}
 
 
 def test_one_that_is_not_configured_is_passed_over() -> None:
     dispatch = Dispatch()
     dispatch.agenda.look("gone")
-    assert dispatch.plan({}, NOW) == {} and dispatch.agenda.next(NOW) is None
+    assert dispatch.plan({}.get, NOW) == {} and dispatch.agenda.next(NOW) is None
 
 
 def test_a_failed_delivery_is_looked_for_when_it_is_due() -> None:
     dispatch, crm = Dispatch(), endpoints("crm")
     (attempt,) = begin(dispatch, crm, claimed("crm"))
     end(dispatch, attempt, FAILED)
-    dispatch.claimed(dispatch.plan(crm, NOW), [])
-    assert dispatch.plan(crm, NOW + 4.9) == {} and dispatch.agenda.next(NOW) == 5.0
-    assert dispatch.plan(crm, NOW + 5)
+    dispatch.claimed(dispatch.plan(crm.get, NOW), [])
+    assert dispatch.plan(crm.get, NOW + 4.9) == {} and dispatch.agenda.next(NOW) == 5.0
+    assert dispatch.plan(crm.get, NOW + 5)
 
 
 def test_an_open_breaker_is_looked_at_when_it_lets_one_through() -> None:
@@ -125,8 +125,8 @@ def test_an_open_breaker_is_looked_at_when_it_lets_one_through() -> None:
     for attempt in begin(dispatch, crm, claimed("crm", IN_A_ROW)):
         end(dispatch, attempt, FAILED)
     dispatch.agenda.look("crm")
-    assert dispatch.plan(crm, NOW) == {} and dispatch.agenda.next(NOW) == WAITS[0]
-    assert dispatch.plan(crm, NOW + WAITS[0]) == {"crm": Room(1, 0)}
+    assert dispatch.plan(crm.get, NOW) == {} and dispatch.agenda.next(NOW) == WAITS[0]
+    assert dispatch.plan(crm.get, NOW + WAITS[0]) == {"crm": Room(1, 0)}
     ((name, breaker),) = dispatch.breakers.changes()
     assert shown(name, breaker).state == "half_open" and "500" in shown(name, breaker).reason
 
@@ -136,8 +136,8 @@ def test_a_pause_that_one_asks_for_is_everybodys_at_that_endpoint() -> None:
     (attempt,) = begin(dispatch, crm, claimed("crm"))
     end(dispatch, attempt, Answer(status=503, headers=(("Retry-After", "120"),)))
     dispatch.agenda.look("crm")
-    assert dispatch.plan(crm, NOW + 119) == {}
-    assert dispatch.plan(crm, NOW + 150) == {"crm": Room(1, 0)}
+    assert dispatch.plan(crm.get, NOW + 119) == {}
+    assert dispatch.plan(crm.get, NOW + 150) == {"crm": Room(1, 0)}
 
 
 def test_a_transaction_is_bounded() -> None:
@@ -145,7 +145,7 @@ def test_a_transaction_is_bounded() -> None:
     for name in many:
         dispatch.agenda.look(name)
     seen: list[str] = []
-    while rooms := dispatch.plan(many, NOW):
+    while rooms := dispatch.plan(many.get, NOW):
         assert len(rooms) <= MOST_LOOKS and sum(room.all for room in rooms.values()) <= MOST_CLAIMS + 8
         seen += rooms
     assert seen == list(many)
@@ -156,14 +156,14 @@ def test_there_is_an_end_to_all_together() -> None:
     for name in many:
         dispatch.agenda.look(name)
     flying: list[Attempt] = []
-    while rooms := dispatch.plan(many, NOW):
+    while rooms := dispatch.plan(many.get, NOW):
         ones = [one for name, room in rooms.items() for one in claimed(name, room.all)]
         dispatch.claimed(rooms, ones)
         flying += begin(dispatch, many, ones)
     assert len(flying) == 8, "half of it, for none of them has shown to be quick"
     assert dispatch.agenda.next(NOW) is None, "nothing to do before one ends"
     end(dispatch, flying.pop())
-    rooms = dispatch.plan(many, NOW)
+    rooms = dispatch.plan(many.get, NOW)
     assert rooms and sum(room.all for room in rooms.values()) <= 16 - len(flying)
 
 

@@ -6,6 +6,8 @@
 
 An endpoint that is unknown has nothing due as far as we know: the bell, what we settled ourselves, or the next scan
 says otherwise.
+
+URLs of one origin have their room together: one of them that waits for its own waits for any of these.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ import heapq
 from collections.abc import Mapping
 from itertools import islice
 
+from gateway.delivery.origins import origin
+
 WOKEN = 8
-"""Of those that wait for anybody's room, so many look again when one attempt ends: some have no use for its kind."""
+"""Of those that wait for the room of others, so many look again when one attempt ends: some have no use for it."""
 
 
 class Agenda:
@@ -26,7 +30,8 @@ class Agenda:
         self._later: list[tuple[float, str]] = []
         self._times: dict[str, float] = {}
         """The earliest time of each endpoint in `_later`; other entries of it are out of date."""
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, dict[str, None]] = {}
+        """By origin, in the order in which they began to wait."""
         self._crowded: dict[str, None] = {}
 
     def look(self, endpoint: str) -> None:
@@ -56,28 +61,37 @@ class Agenda:
     def looked(self, endpoint: str) -> None:
         """There is no more for now."""
         self._now.pop(endpoint, None)
-        self._waiting.discard(endpoint)
         self._crowded.pop(endpoint, None)
+        if waiting := self._waiting.get(origin(endpoint)):
+            waiting.pop(endpoint, None)
+            if not waiting:
+                del self._waiting[origin(endpoint)]
 
     def wait_for_own(self, endpoint: str) -> None:
         """It has all the room that it may have: no sooner than when one of its own attempts ends."""
         self.looked(endpoint)
-        self._waiting.add(endpoint)
+        self.more_when_own_ends(endpoint)
 
     def more_when_own_ends(self, endpoint: str) -> None:
         """Of one kind it has all that it may have. Whatever else is known of it stays."""
-        self._waiting.add(endpoint)
+        self._waiting.setdefault(origin(endpoint), {}).setdefault(endpoint)
 
     def wait_for_any(self, endpoint: str) -> None:
         """There is no room for it, whoever has it: no sooner than when somebody's attempt ends."""
         self.looked(endpoint)
         self._crowded[endpoint] = None
 
-    def ended(self, endpoint: str) -> None:
-        """An attempt of this endpoint came back: there is room again, for it or for one that waits for anybody's."""
-        if endpoint in self._waiting:
-            self._waiting.remove(endpoint)
-            self.look(endpoint)
+    def ended(self, endpoint: str, *, last: bool = False) -> None:
+        """An attempt of this endpoint came back: there is room again, for it or for one that waits for anybody's.
+
+        `last`: no other attempt of its origin is in flight, so nobody must go on waiting for one.
+        """
+        if waiting := self._waiting.get(origin(endpoint)):
+            for first in list(waiting if last else islice(waiting, WOKEN)):
+                del waiting[first]
+                self.look(first)
+            if not waiting:
+                del self._waiting[origin(endpoint)]
         for first in list(islice(self._crowded, WOKEN)):
             del self._crowded[first]
             self.look(first)

@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.delivery.exchange import Answer
+from gateway.delivery.origins import is_free_form
 
 IN_A_ROW = 5
 LIGHT, HEAVY = 1, 5
@@ -151,18 +152,26 @@ class Breaker:
         self.state, self.since = state, now
 
 
+STRANGERS = 256
+"""Origins of URLs that came with requests whose breakers are remembered: those that failed last."""
+
+
 class Breakers:
-    """Of all endpoints; those that never failed have none. None is dropped: a turn must never be counted anew."""
+    """Of all endpoints; those that never failed have none. None of the configuration is dropped: a turn must never be
+    counted anew. Of strangers there may be any number."""
 
     def __init__(self) -> None:
         self._of: dict[str, Breaker] = {}
+        self._strangers: dict[str, None] = {}
+        self._first = 0
+        """The turn of an endpoint without a breaker: beyond those of all that were dropped."""
         self._said: dict[str, str] = {}
         self._touched: set[str] = set()
 
     def turn(self, endpoint: str) -> int:
         """To be kept with an attempt that begins now."""
         breaker = self._of.get(endpoint)
-        return breaker.turn if breaker else 0
+        return breaker.turn if breaker else self._first
 
     def allows(self, endpoint: str, now: float, concurrency: int) -> int:
         """Attempts that may be in flight."""
@@ -186,9 +195,20 @@ class Breakers:
         """The endpoint's own, to be told of a failure."""
         breaker = self._of.get(endpoint)
         if breaker is None:
-            breaker = self._of[endpoint] = Breaker(since=now)
+            breaker = self._of[endpoint] = Breaker(since=now, turn=self._first)
         self._touched.add(endpoint)
+        if is_free_form(endpoint):
+            self._strangers.pop(endpoint, None)
+            self._strangers[endpoint] = None
+            if len(self._strangers) > STRANGERS:
+                self._drop(next(iter(self._strangers)))
         return breaker
+
+    def _drop(self, endpoint: str) -> None:
+        del self._strangers[endpoint]
+        self._first = max(self._first, self._of.pop(endpoint).turn + 1)
+        self._said.pop(endpoint, None)
+        self._touched.discard(endpoint)
 
     def shift(self, seconds: float) -> None:
         """The clock was set by so much."""

@@ -42,7 +42,10 @@ def request_for(
     free_form: bool = False,
     capture: bool = False,
 ) -> Request:
-    """The request of one attempt. `own`: where we listen ourselves, never to be called."""
+    """The request of one attempt. `own`: where we listen ourselves, never to be called.
+
+    `free_form`: the URL came with a request, as that of an endpoint does which nobody configured.
+    """
     fixed = _fixed(endpoint)
     data = post.data if post.kind == "carrierx" or not fixed.trio else b"&".join(filter(None, (post.data, fixed.trio)))
     signature = sign(endpoint.secret, post.delivery_id, int(now.timestamp()), data) if endpoint.secret else ()
@@ -62,7 +65,7 @@ def request_for(
         endpoint.connect_timeout,
         endpoint.verify_tls,
         endpoint.tls_min,
-        free_form,
+        free_form or endpoint.free_form,
         config.allow_networks,
         config.egress_proxy,
         own,
@@ -88,7 +91,9 @@ _MANY = 10_000
 
 
 def _fixed(endpoint: Endpoint) -> _Fixed:
-    """Made once for each endpoint as it is configured now."""
+    """Made once for each endpoint as it is configured now; a stranger's has nothing of ours."""
+    if endpoint.free_form:
+        return _Fixed(endpoint, b"", ())
     known = _known.get(endpoint.name)
     # By identity: a changed configuration has new objects, and so has a test post with credentials of its own.
     if known is None or known.endpoint is not endpoint:

@@ -1,18 +1,22 @@
 """Who is looked at next, and for how many: the agenda, the breakers and the room in flight, taken together.
 
+Of URLs that came with requests the agenda knows each by itself; breakers and room they have by origin, together.
+
 All of it is in memory alone. What the store has comes in by `Agenda.scanned`, and again after a restart.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gateway.config import Endpoint
 from gateway.delivery.agenda import Agenda
 from gateway.delivery.breaker import Breaker, Breakers
+from gateway.delivery.origins import origin
 from gateway.delivery.outcomes import Attempt, Judged
 from gateway.delivery.rooms import MOST_IN_FLIGHT, SLOW, Rooms
+from gateway.delivery.shares import Shares
 from gateway.store.breakers import State
 from gateway.store.outbox import Claimed, Room
 
@@ -28,19 +32,24 @@ class Dispatch:
     def __init__(self, most: int = MOST_IN_FLIGHT) -> None:
         self.agenda, self.breakers, self.rooms = Agenda(), Breakers(), Rooms(most)
 
-    def plan(self, endpoints: Mapping[str, Endpoint], now: float) -> dict[str, Room]:
-        """Whom to claim for, and how much; they are off the agenda until `claimed` or `not_claimed` is told."""
+    def plan(self, find: Callable[[str], Endpoint | None], now: float) -> dict[str, Room]:
+        """Whom to claim for, and how much; they are off the agenda until `claimed` or `not_claimed` is told.
+
+        `find`: `Config.endpoint`.
+        """
         plan, rooms, places = self.rooms.plan(), dict[str, Room](), 0
-        for name in self.agenda.due(now, MOST_LOOKS):
-            allowed = self._allowed(name, endpoints.get(name), now)
+        due = self.agenda.due(now, MOST_LOOKS)
+        shares = Shares(due)
+        for name in due:
+            allowed = self._allowed(name, find(name), now)
             if not allowed:
                 continue
-            crowd = self.rooms.of(name)
+            crowd = self.rooms.of(origin(name))
             if crowd.all >= allowed:
                 self.agenda.wait_for_own(name)
             elif self.rooms.is_full(crowd):
                 self.agenda.wait_for_any(name)
-            elif (room := plan.take(crowd, allowed)).all > 0:
+            elif (room := shares.take(plan, name, crowd, allowed)).all > 0:
                 rooms[name] = room
                 self.agenda.looked(name)
                 places += room.all
@@ -53,11 +62,11 @@ class Dispatch:
 
         Deliveries to an endpoint that is no longer configured wait for its return: a new configuration is a scan.
         """
-        allowed = self.breakers.allows(name, now, endpoint.concurrency) if endpoint else 0
+        allowed = self.breakers.allows(origin(name), now, endpoint.concurrency) if endpoint else 0
         if not allowed:
             self.agenda.looked(name)
             if endpoint:
-                self.agenda.look_at(name, self.breakers.opens_at(name))
+                self.agenda.look_at(name, self.breakers.opens_at(origin(name)))
         return allowed
 
     def claimed(self, rooms: Mapping[str, Room], claimed: Sequence[Claimed]) -> None:
@@ -69,7 +78,15 @@ class Dispatch:
             if every[name] >= room.all:
                 self.agenda.look(name)
             elif tried[name] >= room.all - room.first:
-                self.agenda.more_when_own_ends(name)
+                self._again(name, claimed)
+
+    def _again(self, name: str, claimed: Sequence[Claimed]) -> None:
+        """There may be repetitions: when one of the origin comes back, or at once where none is under way."""
+        where = origin(name)
+        if self.rooms.of(where).all or any(origin(one.endpoint) == where for one in claimed):
+            self.agenda.more_when_own_ends(name)
+        else:
+            self.agenda.look(name)
 
     def not_claimed(self, rooms: Iterable[str]) -> None:
         """The store was not there."""
@@ -78,35 +95,36 @@ class Dispatch:
 
     def begins(self, claimed: Claimed) -> int:
         """An attempt leaves; the turn of its endpoint's breaker."""
-        self.rooms.begins(claimed.endpoint, claimed.tries > 1)
-        return self.breakers.turn(claimed.endpoint)
+        where = origin(claimed.endpoint)
+        self.rooms.begins(where, claimed.tries > 1)
+        return self.breakers.turn(where)
 
     def put_off(self, attempt: Attempt, due: float) -> None:
         """It never left, for reasons of our own."""
         name = attempt.endpoint.name
-        self.rooms.leaves(name, attempt.tried)
-        self.agenda.ended(name)
+        self.rooms.leaves(origin(name), attempt.tried)
+        self.agenda.ended(name, last=not self.rooms.of(origin(name)).all)
         self.agenda.look(name)
         self.agenda.look_at(name, due)
 
     def ended(self, attempt: Attempt, judged: Judged, now: float, dice: float) -> None:
         """An attempt came back: there is room, and perhaps the next of its lane; the breaker learns of it."""
         name = attempt.endpoint.name
-        self.rooms.ends(name, attempt.tried, attempt.seconds, judged.settled.status is not None)
-        self.agenda.ended(name)
+        self.rooms.ends(origin(name), attempt.tried, attempt.seconds, judged.settled.status is not None)
+        self.agenda.ended(name, last=not self.rooms.of(origin(name)).all)
         self.agenda.look(name)
         if judged.settled.due is not None:
             self.agenda.look_at(name, judged.settled.due)
         self._learn(attempt, judged, now, dice)
 
     def _learn(self, attempt: Attempt, judged: Judged, now: float, dice: float) -> None:
-        endpoint, sentence = attempt.endpoint, judged.settled.sentence
+        endpoint, where, sentence = attempt.endpoint, origin(attempt.endpoint.name), judged.settled.sentence
         if judged.weight is None:
             return
         if not judged.weight:
-            self.breakers.well(endpoint.name, now, attempt.turn, endpoint.concurrency)
+            self.breakers.well(where, now, attempt.turn, endpoint.concurrency)
             return
-        breaker = self.breakers.touch(endpoint.name, now)
+        breaker = self.breakers.touch(where, now)
         if judged.pause is not None:
             breaker.pause(now, judged.pause, sentence, dice)
         else:
@@ -114,7 +132,7 @@ class Dispatch:
 
     def hang(self, attempts: Iterable[Attempt], steady: float) -> None:
         """Endpoints that have not answered for long count as slow from now on, not only when they answer."""
-        self.rooms.hang({one.endpoint.name for one in attempts if steady - one.begun > SLOW})
+        self.rooms.hang({origin(one.endpoint.name) for one in attempts if steady - one.begun > SLOW})
 
     def clock_was_set(self, step: float) -> None:
         """Set forward, an endpoint is asked again early; set back, it must not be left alone for that much longer."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gateway import retry
 from gateway.config import Endpoint
+from gateway.delivery import answer_text
 from gateway.delivery.breaker import asked, weigh
 from gateway.delivery.diagnosis import diagnose
 from gateway.delivery.exchange import Answer, Request
@@ -43,6 +44,11 @@ class Judged(NamedTuple):
     """Seconds for which the endpoint wants to be left alone."""
 
 
+_NOT_TO_BE_CALLED = ("refused_address", "url")
+_MANY = 1_000
+"""Endpoints that are remembered; URLs that came with requests may be any number."""
+
+
 class Judge:
     """Remembers each endpoint's secrets, to keep them out of what is stored."""
 
@@ -52,12 +58,24 @@ class Judge:
     def judge(self, attempt: Attempt, answer: Answer, now: float, dice: float) -> Judged:
         """`dice`: 0 up to 1, spreads what is tried again."""
         endpoint = attempt.endpoint
+        if endpoint.free_form and answer.failure and answer.failure.kind in _NOT_TO_BE_CALLED:
+            # Asked again it would be a way to look around in private networks. An operator may put it back.
+            return Judged(self._failed(attempt, answer, answer.failure.sentence, now, None), None, None)
         verdict = retry.judge(answer, endpoint, now)
         if verdict.outcome == "succeeded":
-            return Judged(self._settled(attempt, answer, "succeeded", now), 0, None)
+            return Judged(self._succeeded(attempt, answer, now), 0, None)
         wait = retry.wait(attempt.claimed.tries, dice, verdict.retry_after) if verdict.outcome == "again" else None
         settled = self._failed(attempt, answer, verdict.sentence, now, wait)
         return Judged(settled, weigh(answer, False), asked(answer, verdict.retry_after))
+
+    def _succeeded(self, attempt: Attempt, answer: Answer, now: float) -> Settled:
+        if not attempt.claimed.replies:
+            return self._settled(attempt, answer, "succeeded", now)
+        text, why = answer_text.read(answer)
+        if text != self._redaction(attempt.endpoint).text(text):
+            text, why = "", "the answer holds a secret of the endpoint"
+        remark = (f"no reply was sent: {why}",) if why else ()
+        return self._settled(attempt, answer, "succeeded", now, diagnosis=remark, reply=text)
 
     def _failed(self, attempt: Attempt, answer: Answer, sentence: str, now: float, wait: float | None) -> Settled:
         why = tuple(diagnose(attempt.request, answer, attempt.endpoint))
@@ -74,6 +92,7 @@ class Judge:
         due: float | None = None,
         sentence: str = "",
         diagnosis: tuple[str, ...] = (),
+        reply: str = "",
     ) -> Settled:
         secrets = self._redaction(attempt.endpoint)
         return Settled(
@@ -87,11 +106,14 @@ class Judge:
             answer_body=secrets.body(answer.read),
             times=answer.times.as_dict(),
             diagnosis=diagnosis,
+            reply=reply,
         )
 
     def _redaction(self, endpoint: Endpoint) -> Redaction:
         """Made once for each endpoint as it is configured now."""
         known = self._redactions.get(endpoint.name)
         if known is None or known[0] is not endpoint:
+            if len(self._redactions) >= _MANY:
+                self._redactions.clear()
             known = self._redactions[endpoint.name] = (endpoint, Redaction.of(endpoint))
         return known[1]

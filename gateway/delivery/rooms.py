@@ -4,6 +4,8 @@ All together there are `MOST_IN_FLIGHT`, which is what sockets and memory are go
 that have shown to be quick: one that was slow last, or never answered yet, takes from the other half only. So however
 many endpoints hang, there is room for those that do not.
 
+URLs that came with requests are counted by origin, and forgotten when nothing is in flight there.
+
 Of an endpoint's own places a quarter is kept for first attempts, so that a mountain of repetitions never stands in the
 way of what has just come in.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gateway.delivery.origins import is_free_form
 from gateway.store.outbox import Room
 
 MOST_IN_FLIGHT = 512
@@ -49,13 +52,13 @@ class Rooms:
         return self.all >= self._most or (self._slow >= self._most // 2 and not crowd.quick)
 
     def of(self, endpoint: str) -> Crowd:
+        """As it is now; to be read."""
+        return self._crowds.get(endpoint) or Crowd()
+
+    def begins(self, endpoint: str, tried: bool) -> None:
         crowd = self._crowds.get(endpoint)
         if crowd is None:
             crowd = self._crowds[endpoint] = Crowd()
-        return crowd
-
-    def begins(self, endpoint: str, tried: bool) -> None:
-        crowd = self.of(endpoint)
         crowd.all += 1
         crowd.tried += tried
         self.all += 1
@@ -73,6 +76,8 @@ class Rooms:
         crowd.tried -= tried
         self.all -= 1
         self._slow -= not crowd.quick
+        if not crowd.all and is_free_form(endpoint):
+            del self._crowds[endpoint]
 
     def hang(self, endpoints: Iterable[str]) -> None:
         """These have had an attempt in flight for longer than `SLOW`."""
@@ -93,12 +98,14 @@ class Plan:
     slow: int
     """To endpoints that are not known to be quick."""
 
-    def take(self, crowd: Crowd, allowed: int) -> Room:
-        """Room for an endpoint that may have `allowed` in flight, those included that it has."""
+    def take(self, crowd: Crowd, allowed: int, of: int | None = None) -> Room:
+        """Room for an endpoint that may have `allowed` in flight, those included that it has. `of`: a share of so many
+        is all that it may have."""
         free = min(allowed - crowd.all, self.free if crowd.quick else min(self.free, self.slow))
         if free <= 0:
             return Room(0, 0)
         self.free -= free
         self.slow -= 0 if crowd.quick else free
-        kept = max(1, allowed // FIRST) if allowed > 1 else 0
-        return Room(free, min(free, max(0, free - (allowed - kept - crowd.tried))))
+        whole = allowed if of is None else of
+        kept = max(1, whole // FIRST) if whole > 1 else 0
+        return Room(free, min(free, max(0, free - (whole - kept - crowd.tried))))

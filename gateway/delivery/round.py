@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from gateway.config import Config
 from gateway.store import Connection, breakers, clock, forgotten, outbox
@@ -16,6 +17,19 @@ MOST = 256
 """Attempts settled in one transaction."""
 MARGIN = 30.0
 """Seconds by which a lease outlives the longest attempt: the time to settle it."""
+
+
+Replies = Callable[[Connection, Sequence[Settled], Sequence[bool], Config, float], Collection[str]]
+"""Owes the texts that answers are (`Settled.reply`), in the transaction that settles them: these, which of them were
+applied, the configuration, now. Gives back to whom something is owed, to be woken when it is committed."""
+
+
+class Written(NamedTuple):
+    """What a round came to."""
+
+    claimed: list[Claimed]
+    owing: Collection[str] = ()
+    """Endpoints that something is owed to since."""
 
 
 @dataclass(kw_only=True)
@@ -38,6 +52,7 @@ class Round:
     known: Collection[int] = ()
     """Deliveries that are known to be ours, where some are in doubt."""
     states: Sequence[State] = ()
+    replies: Replies | None = None
     note_time: bool = False
     last: bool = False
     """The worker ends: what it said of endpoints is no longer so."""
@@ -51,10 +66,9 @@ class Round:
     def lanes(self) -> tuple[str, ...]:
         return tuple([one.claimed.lane for one in self.settled])
 
-    def write(self, conn: Connection) -> list[Claimed]:
+    def write(self, conn: Connection) -> Written:
         """May be run more than once, and changes nothing here."""
-        if self.settled:
-            outbox.settle_all(conn, self.owner, self.settled, self.now)
+        owing = self._settle(conn) if self.settled else ()
         if self.unbegun:
             outbox.give_back(conn, self.owner, self.unbegun, self.now)
         for one, due in self.put_off:
@@ -64,7 +78,16 @@ class Round:
         if self.cut_off:
             outbox.let_go(conn, self.owner, self.cut_off, self.cut_off_due)
         self._tell(conn)
-        return outbox.claim(conn, self.owner, self.rooms, self.now, self._leases()) if self.rooms else []
+        claimed = outbox.claim(conn, self.owner, self.rooms, self.now, self._leases()) if self.rooms else []
+        return Written(claimed, owing)
+
+    def _settle(self, conn: Connection) -> Collection[str]:
+        applied = outbox.settle_all(conn, self.owner, self.settled, self.now)
+        # One that came too late decides nothing: whoever has the delivery now gets an answer of his own.
+        said = [one for one, ours in zip(self.settled, applied, strict=True) if ours and one.reply]
+        if not said or self.replies is None:
+            return ()
+        return self.replies(conn, said, [True] * len(said), self.config, self.now)
 
     def _tell(self, conn: Connection) -> None:
         if self.states:
@@ -75,8 +98,8 @@ class Round:
             breakers.forget(conn, self.owner, self.now)
 
     def _leases(self) -> dict[str, float]:
-        endpoints = self.config.endpoints
-        return {name: endpoints[name].timeout + MARGIN for name in self.rooms}
+        found = {name: self.config.endpoint(name) for name in self.rooms}
+        return {name: one.timeout + MARGIN for name, one in found.items() if one}
 
 
 @dataclass(slots=True)
@@ -84,6 +107,6 @@ class Pending:
     """A round that the store has in hand."""
 
     round: Round
-    future: Future[list[Claimed]]
+    future: Future[Written]
     began: float
     """Seconds of the clock that nobody sets."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.config import Config
 from gateway.delivery.dispatch import Dispatch, shown
-from gateway.delivery.round import MARGIN, MOST, Pending, Round
+from gateway.delivery.round import MARGIN, MOST, Pending, Replies, Round, Written
 from gateway.store import Store, StoreUnavailable, clock
 from gateway.store.breakers import REFRESH, State
 from gateway.store.outbox import Claimed, Settled
@@ -28,7 +28,7 @@ REST = 1.0
 
 class Rounds:
     """At most one at a time. `told` hears of each breaker that becomes something else; `in_flight` are (delivery,
-    attempt)."""
+    attempt); `ring` is called with endpoints that something is owed to since a round."""
 
     def __init__(
         self,
@@ -38,10 +38,12 @@ class Rounds:
         log: Any,
         told: Callable[[str, str], None],
         in_flight: Collection[tuple[int, int]],
+        replies: Replies | None,
+        ring: Callable[[Collection[str]], object],
     ) -> None:
         self._store, self._owner, self._dispatch = store, owner, dispatch
         self._log, self._told = log, told
-        self._in_flight = in_flight
+        self._in_flight, self._replies, self._ring = in_flight, replies, ring
         self._doubtful: set[str] = set()
         self.settled: list[Settled] = []
         """Attempts that ended, and are not known to be written down."""
@@ -74,12 +76,13 @@ class Rounds:
             config=config,
             now=now,
             settled=tuple(self.settled[:MOST]),
-            rooms=self._dispatch.plan(config.endpoints, now) if claiming else {},
+            rooms=self._dispatch.plan(config.endpoint, now) if claiming else {},
             unbegun=tuple(self.unbegun),
             put_off=tuple(self.put_off),
             doubtful=tuple(self._doubtful),
             known=self._known() if self._doubtful else (),
             states=self._states(steady),
+            replies=self._replies,
             note_time=self._away or steady >= self._note_at,
         )
         # One that was away is asked whether it writes again, though there be nothing to write.
@@ -100,7 +103,7 @@ class Rounds:
         if pending is None:
             return None
         try:
-            claimed = pending.future.result(patience)
+            written = pending.future.result(patience)
         except TooLate:
             if time.monotonic() - pending.began >= STORE_WAIT and pending.future.cancel():
                 self._failed(pending.round, StoreUnavailable(f"waited {STORE_WAIT:g} s for the writer"))
@@ -108,10 +111,13 @@ class Rounds:
         except StoreUnavailable as error:
             self._failed(pending.round, error)
             return None
-        return self._done(pending, claimed)
+        return self._done(pending, written)
 
-    def _done(self, pending: Pending, claimed: list[Claimed]) -> tuple[Config, list[Claimed]] | None:
+    def _done(self, pending: Pending, written: Written) -> tuple[Config, list[Claimed]] | None:
         self.pending, round_, steady = None, pending.round, time.monotonic()
+        claimed, owing = written
+        if owing:
+            self._ring(owing)
         del self.settled[: len(round_.settled)]
         del self.unbegun[: len(round_.unbegun)]
         del self.put_off[: len(round_.put_off)]
@@ -173,11 +179,13 @@ class Rounds:
             put_off=tuple(self.put_off),
             cut_off=cut_off,
             cut_off_due=due,
+            replies=self._replies,
             last=self._noted,
         )
         if not round_:
             return
         try:
-            self._store.writer.submit(round_.write, lanes=round_.lanes).result(patience)
+            written = self._store.writer.submit(round_.write, lanes=round_.lanes).result(patience)
+            self._ring(written.owing)
         except (StoreUnavailable, TooLate) as error:
             self._log.error("store_unavailable", reason=str(error) or "no answer", unsettled=len(round_.settled))

@@ -6,7 +6,10 @@ from typing import Protocol
 
 
 class Tally(Protocol):
-    """Called in the worker's thread, in the midst of its work: quick, and never raising."""
+    """Called in the worker's thread, in the midst of its work: quick, and never raising.
+
+    An endpoint that nobody configured is a URL, as it came with a request, or its origin: there may be any number.
+    """
 
     def attempt(self, endpoint: str, outcome: str, seconds: float, since_owed: float) -> None:
         """An attempt ended: ``succeeded``, ``again`` or ``dead``, `seconds` after it began.

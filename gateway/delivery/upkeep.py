@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from typing import Any
 
@@ -74,7 +74,7 @@ class Upkeep:
         elif step > 0:
             self._ahead += step
         if self._was is not None:
-            self._set_back(now, config.endpoints, pulse)
+            self._set_back(now, config, pulse)
         if self._ahead:
             self._set_forward(held)
         if self._catch_up_at and time.monotonic() >= self._catch_up_at[0]:
@@ -85,8 +85,9 @@ class Upkeep:
         del self._catch_up_at[0]
         self.everywhere = self.everywhere or left > 0
 
-    def _set_back(self, now: float, endpoints: Mapping[str, Endpoint], pulse: Callable[[], None]) -> None:
-        lease = max([one.timeout for one in endpoints.values()], default=0.0) + MARGIN
+    def _set_back(self, now: float, config: Config, pulse: Callable[[], None]) -> None:
+        others = (Endpoint(name="", url="").timeout, config.carrierx.timeout)  # a status_url's, and the sender's
+        lease = max(*others, *[one.timeout for one in config.endpoints.values()]) + MARGIN
         moved = 0.0
         for step in clock.set_back(self._store, self._owner, now, lease, self._was or 0.0):
             moved = step

@@ -13,19 +13,21 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, cast
 
 import structlog
 
 from gateway import retry
 from gateway.bell import Bell
-from gateway.config import Config, Settings
+from gateway.config import Config, Settings, shown_name
 from gateway.delivery import shortage
 from gateway.delivery.call import Post, request_for
 from gateway.delivery.dispatch import Dispatch
 from gateway.delivery.outcomes import Attempt, Judge
+from gateway.delivery.round import Replies
 from gateway.delivery.rounds import Rounds
 from gateway.delivery.tally import Nobody, Tally
 from gateway.delivery.transport import Answer, Failure, Transport
@@ -41,12 +43,15 @@ DRAIN = 7.0
 """Seconds that transfers in flight get when the worker is asked to stop."""
 LAST_WRITE = 1.0
 """Seconds that the store gets after that."""
+_NOBODY: Mapping[str, Callable[[], None]] = MappingProxyType({})
 
 
 class Worker:
     """The delivering half. `own` is where the gateway listens: never called, or texts would go in circles.
 
-    `pulse` is called at least once a second while all is well, `tally` hears of what happens.
+    `pulse` is called at least once a second while all is well, `tally` hears of what happens. `replies` owes the texts
+    that answers are, where those are texted back. `others`: who minds an endpoint that is none of the configuration,
+    and is woken when something is owed to it; called from any thread, quick, and never raising.
     """
 
     def __init__(
@@ -59,15 +64,18 @@ class Worker:
         dice: Callable[[], float] = random.random,
         pulse: Callable[[], None] = lambda: None,
         tally: Tally | None = None,
+        replies: Replies | None = None,
+        others: Mapping[str, Callable[[], None]] = _NOBODY,
     ) -> None:
         self._settings, self._store, self._own = settings, store, own
         self._clock, self._dice, self._pulse = clock, dice, pulse
         self._tally: Tally = tally or Nobody()
         owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._log: Any = structlog.get_logger().bind(worker=owner)
-        self._dispatch, self._judge = Dispatch(), Judge()
+        self._dispatch, self._judge, self._others = Dispatch(), Judge(), others
         self._attempts: dict[tuple[int, int], Attempt] = {}
-        self._rounds = Rounds(store, owner, self._dispatch, self._log, self._tally.breaker, self._attempts.keys())
+        told, mine = self._tally.breaker, self._attempts.keys()
+        self._rounds = Rounds(store, owner, self._dispatch, self._log, told, mine, replies, self.owed)
         self._upkeep = Upkeep(store, owner, self._dispatch, self._log, clock())
         self._transport, self._shortage = Transport(), shortage.Shortage(self._log)
         self._beat_at = 0.0
@@ -98,11 +106,20 @@ class Worker:
 
     def owed(self, endpoints: Iterable[str]) -> None:
         """From any thread: something is owed to these; an empty name: look everywhere."""
-        self._told.extend(endpoints)
-        self._transport.wake()
+        if self._hear(endpoints):
+            self._transport.wake()
 
     def _on_ring(self) -> None:
-        self._told.extend(self._bell.hush())
+        self._hear(self._bell.hush())
+
+    def _hear(self, endpoints: Iterable[str]) -> bool:
+        """Tells the others at once, whatever this worker is waiting for. True: something of it is for us."""
+        names = set(endpoints)
+        for name, wake in self._others.items():
+            if name in names or "" in names:
+                wake()
+        self._told.extend(names - self._others.keys())
+        return not names <= self._others.keys()
 
     def _turn(self) -> None:
         self._take_in(self._transport.run(self._patience()))
@@ -166,7 +183,10 @@ class Worker:
             return
         moment, steady = datetime.fromtimestamp(self._clock(), UTC), time.monotonic()
         for one in claimed:
-            endpoint = config.endpoints[one.endpoint]
+            endpoint = config.endpoint(one.endpoint)
+            if endpoint is None:  # it was claimed under this very configuration, so it is there
+                self._rounds.unbegun.append(one)
+                continue
             request = request_for(endpoint, _post(one), config, moment, self._own)
             # By attempt: where a lease ran out under a hung transfer, the next attempt flies beside it.
             self._attempts[one.attempt_id] = Attempt(one, endpoint, request, steady, self._dispatch.begins(one))
@@ -204,7 +224,7 @@ class Worker:
         self._log.info(
             "attempt",
             delivery=claimed.delivery_id,
-            endpoint=name,
+            endpoint=shown_name(name),
             attempt=claimed.number,
             outcome=outcome,
             status=answer.status,
