@@ -77,6 +77,11 @@ def is_final(word: str) -> bool:
     return word in FINAL
 
 
+def stage(word: str) -> int:
+    """How far along the flow a word is; one that is not in it comes last."""
+    return _STAGE.get(word, _LAST + 1)
+
+
 def supersedes(old: str, new: str) -> bool:
     """Whether `new` may go out after `old` did: never backwards, never a non-final word after a final one."""
     if is_final(old):

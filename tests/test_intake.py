@@ -153,8 +153,8 @@ def test_an_unrouted_text_is_routed_later(tmp_path: Path, store: Store, accept: 
     assert [form(one)["message"] for one in owed(store)] == ["hello"] and kept(store)[0].state == "accepted"
 
 
-def test_updates_that_nobody_wants_are_accepted(store: Store, accept: Accept) -> None:
-    assert accept(acme.update(**{"from": "15162065900"})).state == "accepted" and not owed(store)
+def test_updates_that_nobody_wants_are_orphans(store: Store, accept: Accept) -> None:
+    assert accept(acme.update(**{"from": "15162065900"})).state == "orphan" and not owed(store)
 
 
 @pytest.mark.parametrize(

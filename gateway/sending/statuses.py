@@ -1,0 +1,59 @@
+"""`getTransactionStatus` and `getCustomTransactionStatus`: what became of a call's messages, from the ledger."""
+
+from __future__ import annotations
+
+from gateway.carrierx import ledger
+from gateway.carrierx.ledger import Entry
+from gateway.config import Config
+from gateway.sending import checks, codes
+from gateway.sending.call import Answer, Query, Row
+from gateway.sending.checks import Refused
+from gateway.store import Connection, Store
+from schemas.fields import number as normalised
+from schemas.status import NUMERIC
+
+_UNDER_WAY = int(NUMERIC["queued"])
+_FAILED = int(NUMERIC["failed"])
+_NEVER_ARRIVED = frozenset(("undelivered", "timed_out", "sending_failed", "failed"))
+
+
+def statuses(query: Query, config: Config, store: Store) -> list[Row] | Answer:
+    """One row for each recipient; an `Answer` says why there is none. Raises `StoreUnavailable`."""
+    try:
+        checks.authenticate(query.auth, config)
+    except Refused as error:
+        return Answer(result=False, error_code=error.code, message=codes.SENTENCES[error.code], is_forbidden=True)
+    phone = normalised(query.phone, config.prefix) if query.phone.strip() else ""
+    with store.reader() as conn:
+        found = [_row(entry) for entry in _entries(conn, query) if phone in ("", entry.phone)]
+    return found or _unknown(query)
+
+
+def _entries(conn: Connection, query: Query) -> list[Entry]:
+    if query.ticket.strip():
+        return ledger.of_ticket(conn, query.ticket)
+    return ledger.of_custom_ticket(conn, query.custom_ticket) if query.custom_ticket else []
+
+
+def _unknown(query: Query) -> Answer:
+    return Answer(
+        result=False,
+        error_code=codes.UNKNOWN_TICKET,
+        message=codes.SENTENCES[codes.UNKNOWN_TICKET],
+        custom_ticket=query.custom_ticket,
+        ticket=query.ticket,
+    )
+
+
+def _row(entry: Entry) -> Row:
+    code, words = _said(entry)
+    return Row(phone=entry.phone, status_code=code, status_message=words, result=entry.status not in _NEVER_ARRIVED)
+
+
+def _said(entry: Entry) -> tuple[int, str]:
+    if entry.state == "refused":
+        out = entry.reason == codes.SENTENCES[codes.OPTED_OUT]
+        return (codes.STATUS_OPTED_OUT, "opted out") if out else (_FAILED, entry.status or "failed")
+    if entry.state == "undecided":
+        return codes.STATUS_UNKNOWN, "unknown"
+    return int(NUMERIC.get(entry.status, _UNDER_WAY)), entry.status or "queued"

@@ -1,0 +1,252 @@
+"""Legacy calls: checked, kept, answered with a ticket, and owed to CarrierX; on both databases."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.config import Config
+from gateway.sending import codes
+from gateway.sending.accept import malformed
+from gateway.sending.call import Auth, Query, Recipient, Row
+from gateway.sending.statuses import statuses
+from gateway.store import Store, StoreUnavailable, opt_outs
+from tests import acme, sends
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return sends.config(tmp_path)
+
+
+def test_one_message(store: Store, config: Config) -> None:
+    accepted = sends.accept(store, config)
+    answer = accepted.answer
+    assert (answer.result, answer.error_code, answer.message) == (True, 0, "")
+    assert answer.custom_ticket == "order-7" and str(uuid.UUID(answer.ticket)) == answer.ticket
+    assert accepted.endpoints == ("@carrierx",)
+    (event,) = sends.rows(store, "SELECT * FROM events")
+    assert (event.source, event.state, event.direction) == ("legacy-send", "accepted", "outbound")
+    assert (event.phone, event.number, event.ticket) == (sends.PHONE, sends.NUMBER, answer.ticket)
+    assert bytes(event.body) == b"as it came" and event.content_type == "text/xml" and event.remote == "192.0.2.7"
+
+
+def test_what_goes_to_carrierx(store: Store, config: Config) -> None:
+    sends.accept(store, config, media_urls=("https://media.example.com/1",))
+    (owed,) = sends.rows(store, "SELECT * FROM deliveries")
+    entry = sends.entry(store)
+    assert (owed.endpoint, owed.kind, owed.delivery_id) == ("@carrierx", "carrierx-send", entry.send_id)
+    assert owed.lane == "@carrierx/conversation/15162065515/15162065919" and owed.standing == "head"
+    assert json.loads(owed.body) == {
+        "from": "15162065919",
+        "to": "15162065515",
+        "message": "Hello é 🎉 &=+%\nthere",
+        "media_urls": ["https://media.example.com/1"],
+        "user_data": entry.send_id,
+    }
+    assert (entry.state, entry.origin, entry.code, entry.custom_ticket) == ("owed", "legacy", "12345", "order-7")
+
+
+def test_as_many_messages_as_recipients(store: Store, config: Config) -> None:
+    """The same phone in two spellings is one."""
+    accepted = sends.accept(store, config, "15162065515", "+1 (516) 206-5516", "5162065517", "15162065516")
+    assert [one.phone for one in sends.entries(store)] == ["15162065515", "15162065516", "15162065517"]
+    assert {one.ticket for one in sends.entries(store)} == {accepted.answer.ticket}
+    assert len({one.send_id for one in sends.entries(store)}) == 3
+    assert [row.phone for row in sends.rows(store, "SELECT phone FROM events")] == [""]
+
+
+def test_a_decimal_ticket(store: Store, config: Config) -> None:
+    config = replace(config, tickets="decimal")
+    accepted = sends.accept(store, config)
+    entry = sends.entry(store)
+    assert accepted.answer.ticket == entry.told == str(entry.alias) == str(accepted.event_id)
+    for ticket in (entry.told, entry.ticket, entry.ticket.upper()):
+        assert statuses(Query(auth=sends.AUTH, ticket=ticket), config, store) == [_queued(sends.PHONE)]
+
+
+def _queued(phone: str) -> Row:
+    return Row(phone=phone, status_code=99, status_message="queued")
+
+
+WRONG = "another"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"auth": replace(sends.AUTH, username=WRONG)}, codes.CREDENTIALS),
+        ({"auth": replace(sends.AUTH, password=WRONG)}, codes.CREDENTIALS),
+        ({"auth": replace(sends.AUTH, api_key=WRONG)}, codes.CREDENTIALS),
+        ({"auth": Auth(code="12345")}, codes.CREDENTIALS),
+        ({"auth": replace(sends.AUTH, code="99999")}, codes.CODE),
+        ({"auth": replace(sends.AUTH, code="")}, codes.CODE),
+        ({"recipients": ()}, codes.RECIPIENTS),
+        ({"recipients": (Recipient(phone="ACME"), Recipient(phone=" "))}, codes.RECIPIENTS),
+        ({"recipients": (Recipient(phone="12345"),)}, codes.RECIPIENTS),
+        ({"recipients": tuple(Recipient(phone=str(15162060000 + n)) for n in range(1001))}, codes.RECIPIENTS),
+        ({"text": " \n"}, codes.MESSAGE),
+        ({"text": "x" * 1601}, codes.MESSAGE),
+        ({"custom_ticket": "é" * 101}, codes.CUSTOM_TICKET),
+        ({"status_url": "ftp://example.com/"}, codes.STATUS_URL),
+        ({"status_url": "http://me:secret@example.com/"}, codes.STATUS_URL),
+        ({"status_url": "http://169.254.169.254/latest"}, codes.STATUS_URL),
+        ({"status_url": "http://10.0.0.5/status.php"}, codes.STATUS_URL),
+        ({"status_url": "http://[::1]/status.php"}, codes.STATUS_URL),
+        ({"status_url": "http://example.com:22/"}, codes.STATUS_URL),
+        ({"name": "sendTemplateMessage", "text": "unknown"}, codes.TEMPLATE),
+        ({"name": "sendTemplateMessage", "text": "welcome"}, codes.TEMPLATE),
+    ],
+)
+def test_refused_in_the_platforms_shape(
+    sqlite_store: Store, config: Config, changes: dict[str, Any], code: int
+) -> None:
+    config = replace(config, templates={"welcome": "Hello {name}"})
+    accepted = sends.accept(sqlite_store, config, **changes)
+    answer = accepted.answer
+    assert (answer.result, answer.error_code, answer.ticket) == (False, code, "") and answer.message
+    assert answer.is_forbidden == (code == codes.CREDENTIALS)
+    assert sends.entries(sqlite_store) == [] and accepted.endpoints == ()
+    (event,) = sends.rows(sqlite_store, "SELECT * FROM events")
+    assert event.state == "refused" and json.loads(event.errors)
+    for secret in ("secret of acme", "key of acme"):
+        assert secret not in str(event) and secret not in answer.message
+
+
+def test_nobody_sends_without_configured_credentials(sqlite_store: Store, config: Config) -> None:
+    assert not sends.accept(sqlite_store, replace(config, legacy=None)).answer.result
+    assert not sends.accept(sqlite_store, replace(config, legacy=None), auth=Auth(code="12345")).answer.result
+    only_name = replace(sends.LEGACY, password="", api_key="")
+    assert not sends.accept(sqlite_store, replace(config, legacy=only_name)).answer.result
+
+
+def test_the_operator_needs_none(sqlite_store: Store, config: Config) -> None:
+    accepted = sends.accept(sqlite_store, replace(config, legacy=None), source="command", auth=Auth(code="12345"))
+    assert accepted.answer.result and sends.entry(sqlite_store).origin == "command"
+
+
+def test_a_reason_for_the_operator_alone(sqlite_store: Store, config: Config) -> None:
+    answer = sends.accept(sqlite_store, config, status_url="http://10.0.0.5/status.php").answer
+    assert "10.0.0.5" not in answer.message
+    (event,) = sends.rows(sqlite_store, "SELECT errors FROM events")
+    assert "a private network" in json.loads(event.errors)["status_url"][0]
+
+
+def test_a_status_url_of_an_allowed_network(tmp_path: Path, sqlite_store: Store, config: Config) -> None:
+    from ipaddress import ip_network
+
+    config = replace(config, allow_networks=(ip_network("10.0.0.0/8"),))
+    assert sends.accept(sqlite_store, config, status_url="http://10.0.0.5/status.php?id=1").answer.result
+    assert sends.entry(sqlite_store).status_url == "http://10.0.0.5/status.php?id=1"
+
+
+def test_a_template_is_filled_for_each(sqlite_store: Store, config: Config) -> None:
+    config = replace(config, templates={"welcome": "{name}, {title}: {code} {{x y}} {{ phone }}"})
+    recipients = (
+        Recipient(phone="15162065515", values={"name": "Zoë"}),
+        Recipient(phone="15162065516", values={}),
+    )
+    sends.accept(
+        sqlite_store, config, name="sendTemplateMessage", text="welcome", recipients=recipients, values={"name": "you"}
+    )
+    bodies = [json.loads(row.body)["message"] for row in sends.rows(sqlite_store, "SELECT body FROM deliveries")]
+    assert bodies == [
+        "Zoë, Acme alerts: 12345 {x y} 15162065515",
+        "you, Acme alerts: 12345 {x y} 15162065516",
+    ]
+
+
+def test_placeholders_without_a_value_are_named(sqlite_store: Store, config: Config) -> None:
+    config = replace(config, templates={"welcome": "{name} {town}"})
+    answer = sends.accept(sqlite_store, config, name="sendTemplateMessage", text="welcome", values={"town": "x"}).answer
+    assert "name" in answer.message and "town" not in answer.message
+
+
+def test_who_has_opted_out_is_refused(store: Store, config: Config) -> None:
+    store.writer.write(lambda conn: opt_outs.note(conn, sends.NUMBER, sends.PHONE, "STOP", 1.0, out=True))
+    answer = sends.accept(store, config).answer
+    assert (answer.result, answer.error_code) == (False, codes.OPTED_OUT)
+    assert sends.entries(store) == [] and sends.rows(store, "SELECT * FROM deliveries") == []
+
+
+def test_among_others_he_is_left_out(store: Store, config: Config) -> None:
+    """The others get theirs; his status is final, and told once."""
+    store.writer.write(lambda conn: opt_outs.note(conn, sends.NUMBER, sends.PHONE, "STOP", 1.0, out=True))
+    accepted = sends.accept(store, config, sends.PHONE, "15162065516", "nobody")
+    ticket = accepted.answer.ticket
+    assert accepted.answer.result and "2 of the recipients" in accepted.answer.message
+    assert set(accepted.endpoints) == {"@carrierx", "page", "app"}
+    assert sends.posts(store) == [(sends.PHONE, "failed", ticket), ("nobody", "failed", ticket)]
+    found = statuses(Query(auth=sends.AUTH, ticket=ticket), config, store)
+    assert found == [
+        _queued("15162065516"),
+        Row(phone=sends.PHONE, status_code=110, status_message="opted out", result=False),
+        Row(phone="nobody", status_code=200, status_message="failed", result=False),
+    ]
+
+
+def test_statuses(store: Store, config: Config) -> None:
+    ticket = sends.accept(store, config, sends.PHONE, "15162065516").answer.ticket
+    one, other = sends.entries(store)
+    sends.begin(store, one)
+    sends.answered(store, config, one, "sid-1", status="sent")
+    sends.refused(store, config, other)
+    rows = [
+        Row(phone=sends.PHONE, status_code=99, status_message="queued"),
+        Row(phone="15162065516", status_code=200, status_message="failed", result=False),
+    ]
+    assert statuses(Query(auth=sends.AUTH, ticket=ticket), config, store) == rows
+    assert statuses(Query(auth=sends.AUTH, custom_ticket="order-7"), config, store) == rows
+    assert statuses(Query(auth=sends.AUTH, ticket=ticket, phone="(516) 206-5516"), config, store) == rows[1:]
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ({"ticket": "f6ac6e90-4c38-4ba1-a8ce-25a911a422db"}, codes.UNKNOWN_TICKET),
+        ({"ticket": "9" * 40}, codes.UNKNOWN_TICKET),
+        ({"custom_ticket": "order-8"}, codes.UNKNOWN_TICKET),
+        ({}, codes.UNKNOWN_TICKET),
+        ({"ticket": "1", "auth": Auth()}, codes.CREDENTIALS),
+    ],
+)
+def test_statuses_of_nothing(sqlite_store: Store, config: Config, query: dict[str, Any], code: int) -> None:
+    found = statuses(Query(**{"auth": sends.AUTH, **query}), config, sqlite_store)
+    assert not isinstance(found, list) and (found.result, found.error_code) == (False, code)
+
+
+def test_the_custom_ticket_comes_back_in_the_next_keyword_callback(store: Store, config: Config) -> None:
+    from gateway import intake
+
+    sends.accept(store, config)
+    text = intake.Callback(format="carrierx", body=acme.text(), content_type=None, remote="", now=acme.NOW)
+    assert intake.accept(text, config, store).state == "accepted"
+    (page,) = sends.rows(store, "SELECT body FROM deliveries WHERE endpoint = 'page'")
+    assert b"custom_ticket=order-7" in bytes(page.body)
+
+
+def test_what_cannot_be_read_is_kept_as_refused(sqlite_store: Store) -> None:
+    faults = {"body": ("Not XML.",)}
+    malformed("sendMessage", faults, b"<x", "text/xml", "192.0.2.7", acme.NOW, sqlite_store)
+    (event,) = sends.rows(sqlite_store, "SELECT * FROM events")
+    assert (event.source, event.state) == ("legacy-send", "refused") and json.loads(event.errors) == {
+        "body": ["Not XML."]
+    }
+
+
+def test_a_full_disk_takes_nothing(sqlite_store: Store, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_store, "has_room", lambda: False)
+    with pytest.raises(StoreUnavailable):
+        sends.accept(sqlite_store, config)
+
+
+def test_order_of_one_conversation(store: Store, config: Config) -> None:
+    for text in ("one", "two"):
+        sends.accept(store, config, text=text)
+    standing = [row.standing for row in sends.rows(store, "SELECT standing FROM deliveries ORDER BY id")]
+    assert standing == ["head", "behind"]
