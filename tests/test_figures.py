@@ -17,7 +17,7 @@ from gateway.figures import Figures, Gauge, forget, merged, text
 from gateway.figures.counting import escaped, spelled
 from gateway.figures.families import FAMILIES
 from gateway.figures.slots import FIRST, Slot
-from gateway.figures.tally import Endpoints
+from gateway.figures.tally import Endpoints, Sends
 from tests.running import ROOT, until
 
 KEPT = "gateway_callbacks_kept_total"
@@ -158,6 +158,26 @@ def test_the_workers_tally(tmp_path: Path) -> None:
     assert found["gateway_delivery_seconds_count", (page,)] == 1
     assert found["gateway_delivery_seconds_sum", (page,)] == 6
     assert found["gateway_breaker_changes_total", (page, ("state", "open"))] == 1
+
+
+def test_pages_that_calls_named_are_one(tmp_path: Path) -> None:
+    tally = Endpoints(Figures(tmp_path))
+    for turn in range(3):
+        tally.attempt(f"https://status.example.com/{turn}?key=secret", "again", 0.2, 0.3)
+        tally.breaker(f"https://status{turn}.example.com", "open")
+    found = text(merged(tmp_path))
+    assert samples(found)["gateway_attempts_total", (("endpoint", "@status_url"), ("outcome", "again"))] == 3
+    assert samples(found)["gateway_breaker_changes_total", (("endpoint", "@status_url"), ("state", "open"))] == 3
+    assert "secret" not in found and "example.com" not in found
+
+
+def test_the_senders_tally(tmp_path: Path) -> None:
+    tally = Sends(Figures(tmp_path))
+    for outcome in ("sent", "sent", "undecided"):
+        tally.send("legacy", outcome)
+    found = samples(text(merged(tmp_path)))
+    assert found["gateway_sends_total", (("origin", "legacy"), ("outcome", "sent"))] == 2
+    assert found["gateway_sends_total", (("origin", "legacy"), ("outcome", "undecided"))] == 1
 
 
 def test_names() -> None:

@@ -98,7 +98,7 @@ def test_what_was_sent_is_what_it_says(tmp_path: Path) -> None:
         states = {
             state: value(found, "gateway_callbacks_kept_total", format="carrierx", state=state) for state in STATES
         }
-        assert states == {"accepted": 5, "duplicate": 1, "unrouted": 2, "refused": 1, "stale": 0}
+        assert states == {"accepted": 4, "duplicate": 1, "unrouted": 2, "refused": 1, "stale": 0, "orphan": 1}
         assert value(found, "gateway_callbacks_turned_away_total", format="carrierx", reason="key") == 1
         assert value(found, "gateway_callback_seconds_count", format="carrierx") == 10
         assert value(found, "gateway_orphan_updates_total", reason="number") == 1
@@ -127,7 +127,32 @@ def test_what_was_sent_is_what_it_says(tmp_path: Path) -> None:
         assert not re.search(r"1?516206551\d", said), "a phone stands in the metrics or the log"
 
 
-STATES = ("accepted", "duplicate", "unrouted", "refused", "stale")
+STATES = ("accepted", "duplicate", "unrouted", "refused", "stale", "orphan")
+
+
+SENDING = """
+[carrierx]
+base_url = "{carrierx}"
+token = "canary-token"
+
+[[number]]
+number = "15162065919"
+"""
+
+
+def test_texts_that_go_out_are_counted(tmp_path: Path) -> None:
+    said = ok(b'{"message_sid": "5f4c", "status": "queued"}', "Content-Type: application/json")
+    with Server(replying(said)) as carrierx:
+        text = SENDING.format(carrierx=carrierx.url().rstrip("/"))
+        with running_gateway(tmp_path, text) as gateway:
+            config = str(tmp_path / "gateway.toml")
+            command = [sys.executable, "-m", "gateway", "send", "--config", config, "--from", "15162065919"]
+            command += ["--to", "15162065515", "--wait", "30", CANARY]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+            assert done.returncode == 0, done.stdout + done.stderr
+            until(lambda: value(scrape(gateway), "gateway_sends_total", origin="command", outcome="sent") == 1, "sent")
+            log = gateway.process.log.read_text()
+            assert CANARY not in log and "canary-token" not in log and "15162065515" not in log
 
 
 def test_every_web_process_knows_all(tmp_path: Path) -> None:

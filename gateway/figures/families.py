@@ -23,7 +23,8 @@ class Family:
 
 FAMILIES = {
     "gateway_callbacks_kept_total": Family(
-        "Callbacks that are on disk, by wire format and state: accepted, duplicate, stale, unrouted or refused."
+        "Callbacks that are on disk, by wire format and state: accepted, duplicate, stale, unrouted,"
+        " refused, waiting or orphan."
     ),
     "gateway_callbacks_turned_away_total": Family(
         "Callbacks that were answered without being kept, by wire format and reason:"
@@ -34,9 +35,17 @@ FAMILIES = {
         (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
     ),
     "gateway_orphan_updates_total": Family(
-        "Status updates that say something new and that nobody hears of, by reason. number: sent from a number that"
-        " is not configured, kept as unrouted. endpoints: the number is ours and has no status endpoints, kept as"
-        " accepted, owes nothing."
+        "Status updates that say something new of messages that this gateway did not send, by reason. number: sent from"
+        " a number that is not configured, kept as unrouted. endpoints: the number is ours and has no status endpoints,"
+        " nobody hears of it, kept as orphan. message: told to the status endpoints of the number."
+    ),
+    "gateway_sends_total": Family(
+        "Messages that the gateway was to send and that came to their end here, by origin (legacy, command, reply,"
+        " opt-out) and outcome: sent (CarrierX has it), refused, undecided (for a person)."
+    ),
+    "gateway_calls_total": Family(
+        "Legacy calls by name (unknown: it had none of ours) and outcome: accepted, answered (a query), refused,"
+        " malformed (400), encoding (415), size (413), store or fault, which is ours (503: it is to be sent again)."
     ),
     "gateway_attempts_total": Family(
         "Attempts that have ended, by endpoint and outcome: succeeded, again (it is tried again later), dead."

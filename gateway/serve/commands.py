@@ -82,6 +82,7 @@ def serve(path: Path | None, host: str, port: int, workers: int, patience: float
         port=port,
         workers=workers,
         page_port=free_port(PAGE_HOST, port + 1) if sandbox else None,
+        carrierx_port=free_port(PAGE_HOST, port + 2) if sandbox else None,
         token=secrets.token_urlsafe(24) if sandbox else "",
         keys_are_kept=settings.secrets is not None and settings.current.keys == settings.secrets.keys,
     )
@@ -143,9 +144,10 @@ def _told(settings: Settings, metrics: str | None) -> AbstractContextManager[Non
 
 @click.command(hidden=True, name="sandbox-page")
 @_port
+@click.option("--carrierx-port", type=click.IntRange(1, 65535), required=True)
 @_lifeline
-def page(port: int, lifeline: bool) -> None:
-    """The sandbox's stand-in for the applications that are called."""
+def page(port: int, carrierx_port: int, lifeline: bool) -> None:
+    """The sandbox's stand-ins for the applications that are called, and for CarrierX."""
     log.set_up("sandbox-page")
     with plainly():
-        halves.page(PAGE_HOST, port, lifeline=lifeline)
+        halves.page(PAGE_HOST, port, carrierx_port, lifeline=lifeline)

@@ -9,14 +9,19 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from gateway.bell import Ringer
 from gateway.config import Config, Settings
 from gateway.figures import Figures, folder_of
-from gateway.figures.tally import Endpoints
+from gateway.figures.tally import Endpoints, Sends
 from gateway.serve.addresses import listening
 from gateway.serve.files import files
 from gateway.serve.lifeline import Pulse, on_stop
 from gateway.store import Store, StoreUnavailable, heartbeat
+
+if TYPE_CHECKING:
+    from gateway.sandbox.carrierx import StandIn
 
 LOGIN_TOKEN = "GATEWAY_LOGIN_TOKEN"  # noqa: S105
 LISTEN = "GATEWAY_LISTEN"
@@ -24,7 +29,11 @@ LISTEN = "GATEWAY_LISTEN"
 FILES = 2048
 """That a worker may want open: one for each attempt, each idle connection, and its own."""
 SANDBOX_PAGE = "GATEWAY_SANDBOX_PAGE"
-"""Address of the stand-in; that it is set makes a process one of the sandbox."""
+"""Address of the stand-in for applications; that it is set makes a process one of the sandbox."""
+SANDBOX_CARRIERX = "GATEWAY_SANDBOX_CARRIERX"
+"""Address of the stand-in for CarrierX."""
+SANDBOX_CALLBACK = "GATEWAY_SANDBOX_CALLBACK"
+"""Where that one posts its callbacks; has a key in it."""
 
 
 def settings_for(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -40,9 +49,9 @@ def settings_for(path: Path | None, environ: Mapping[str, str] = os.environ) -> 
 
 
 def sample(environ: Mapping[str, str] = os.environ) -> Config:
-    from gateway.sandbox import PAGE, sample_config
+    from gateway.sandbox import CARRIERX, PAGE, sample_config
 
-    return sample_config(environ.get(SANDBOX_PAGE, PAGE))
+    return sample_config(environ.get(SANDBOX_PAGE, PAGE), environ.get(SANDBOX_CARRIERX, CARRIERX))
 
 
 def web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None:
@@ -65,34 +74,63 @@ def web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None:
 
 def worker(settings: Settings, *, lifeline: bool) -> None:
     """Raises `StoreUnavailable` where there is no store."""
+    from gateway.carrierx import ledger
     from gateway.delivery.worker import Worker
+    from gateway.sending import replies
+    from gateway.sending.sender import Sender
+    from gateway.serve.sending import Sending
 
     store, stop = _store(settings, lifeline=lifeline), threading.Event()
-    own = listening(os.environ.get(LISTEN, ""))
+    own, data = listening(os.environ.get(LISTEN, "")), settings.current.data
     files(FILES)
-    figures = Figures(folder_of(settings.current.data))
+    figures = Figures(folder_of(data))
     figures.series("gateway_process_starts_total", process="worker").inc()
-    pulse = Alive(store, Pulse(lifeline=lifeline))
-    half = Worker(settings, store, own, pulse=pulse, tally=Endpoints(figures))
+    sender = Sender(settings, store, ring=Ringer(data).ring, tally=Sends(figures))
 
     def ask() -> None:
         stop.set()
         half.wake()
+        sender.wake()
 
+    sending = Sending(sender, stop, ask)
+    half = Worker(
+        settings,
+        store,
+        own,
+        pulse=sending.alive(Alive(store, Pulse(lifeline=lifeline))),
+        tally=Endpoints(figures),
+        replies=replies.owe_replies,
+        others={ledger.ENDPOINT: sender.wake},
+    )
     on_stop(ask, lifeline=lifeline)
     _settle_down()
     try:
-        half.run(stop)
+        with sending:
+            half.run(stop)
     finally:
         store.close(timeout=1.0)
+    if sending.has_failed:
+        raise SystemExit(1)
 
 
-def page(host: str, port: int, *, lifeline: bool) -> None:
-    """The sandbox's stand-in for the applications that are called."""
+def page(host: str, port: int, carrierx: int, *, lifeline: bool) -> None:
+    """The sandbox's stand-ins: for the applications that are called, and, on the port `carrierx`, for CarrierX."""
+    from gateway.sandbox.carrierx import Setup, StandIn
     from gateway.sandbox.page import make_page
     from gateway.serve.server import serve
 
-    serve(make_page(), host, port, lifeline=lifeline, threads=8)
+    numbers = [number.number for number in sample().numbers]
+    setup = Setup(numbers=numbers, callback=os.environ.pop(SANDBOX_CALLBACK, ""), pace=0.5)
+    with StandIn(setup, host, carrierx):
+        serve(make_page(), host, port, lifeline=lifeline, threads=8)
+
+
+def carrierx(standin: StandIn) -> None:
+    """The stand-in for CarrierX by itself, until Ctrl-C or SIGTERM."""
+    stop = threading.Event()
+    on_stop(stop.set, lifeline=False)
+    with standin:
+        stop.wait()
 
 
 class Alive:

@@ -29,13 +29,14 @@ PAGE_HOST = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Which processes there are to be. `page_port`: of the sandbox's stand-in; None outside of the sandbox."""
+    """Which processes there are to be. `page_port`, `carrierx_port`: of the sandbox's stand-ins; None outside of it."""
 
     config: Config
     host: str
     port: int
     workers: int = 1
     page_port: int | None = None
+    carrierx_port: int | None = None
     token: str = field(default="", repr=False)
     keys_are_kept: bool = False
     """Under ``data/``, and not in the configuration."""
@@ -43,6 +44,10 @@ class Plan:
     @property
     def page(self) -> str:
         return f"http://{PAGE_HOST}:{self.page_port}"
+
+    @property
+    def carrierx(self) -> str:
+        return f"http://{PAGE_HOST}:{self.carrierx_port}"
 
     @property
     def console(self) -> str:
@@ -111,8 +116,10 @@ def children(plan: Plan) -> list[Child]:
     both = {halves.LISTEN: f"{plan.host}:{plan.port}"}
     if plan.page_port is None:
         return [*web_children(plan, both), Child("worker", ["worker", *_config(plan.config)], both)]
-    both |= {halves.SANDBOX_PAGE: plan.page}
-    page = Child("sandbox-page", ["sandbox-page", "--port", str(plan.page_port)])
+    both |= {halves.SANDBOX_PAGE: plan.page, halves.SANDBOX_CARRIERX: plan.carrierx}
+    callback = {halves.SANDBOX_CALLBACK: f"{plan.console}/carrierx/callback/{plan.config.keys[0]}"}
+    ports = ["--port", str(plan.page_port), "--carrierx-port", str(plan.carrierx_port)]
+    page = Child("sandbox-page", ["sandbox-page", *ports], callback)
     return [page, *web_children(plan, both | {halves.LOGIN_TOKEN: plan.token}), Child("worker", ["worker"], both)]
 
 
@@ -150,6 +157,7 @@ def welcome(plan: Plan) -> str:
             "",
             f"  Try it (logs you in)     {plan.console}/login?token={plan.token}",
             f"  Stand-in for your pages  {plan.page}/",
+            f"  Stand-in for CarrierX    {plan.carrierx}/",
         ]
     return "\n".join(
         [

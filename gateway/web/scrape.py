@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from gateway.figures import Gauge, text
 from gateway.store import StoreUnavailable
+from gateway.store.overview import STATUS_URLS, is_url
 from gateway.web.site import Site
 
 BREAKERS = {"closed": 0.0, "ramp": 1.0, "half_open": 2.0, "open": 3.0}
@@ -20,7 +21,7 @@ def scrape(here: Site) -> str:
     gauges.append(_plain("gateway_store_has_room", "0: the disk is nearly full; no callback is taken in.", room))
     if ready or not room:
         try:
-            gauges += [*_outbox(here), *_keywords(here)]
+            gauges += [*_outbox(here), *_sends(here), *_keywords(here)]
         except StoreUnavailable:
             here.log.warning("metrics_without_store")
     return text(here.counts.merged(), gauges)
@@ -44,12 +45,13 @@ def _outbox(here: Site) -> Iterator[Gauge]:
     now = here.clock().timestamp()
     figures = here.standing.figures(now)
     found = figures.gauges
-    names = sorted({*here.settings.current.endpoints, *found.owed, *found.dead})
-    ages = {name: max(0.0, now - at) for name, at in found.oldest.items()}
-    states = {name: BREAKERS.get(state.state, 0.0) for name, state in figures.breakers.items()}
-    yield _by_endpoint("gateway_deliveries_owed", "Deliveries not settled yet.", names, found.owed)
+    owed, dead = _together(found.owed, sum), _together(found.dead, sum)
+    names = sorted({*here.settings.current.endpoints, *owed, *dead})
+    ages = {name: max(0.0, now - at) for name, at in _together(found.oldest, min).items()}
+    states = _together({name: BREAKERS.get(one.state, 0.0) for name, one in figures.breakers.items()}, max)
+    yield _by_endpoint("gateway_deliveries_owed", "Deliveries not settled yet.", names, owed)
     yield _by_endpoint("gateway_oldest_owed_seconds", "Age of the oldest delivery owed; 0 without one.", names, ages)
-    yield _by_endpoint("gateway_deliveries_dead", "Dead deliveries that are kept.", names, found.dead)
+    yield _by_endpoint("gateway_deliveries_dead", "Dead deliveries that are kept.", names, dead)
     yield _by_endpoint("gateway_breaker_state", "0: closed, 1: ramp, 2: half open (probed), 3: open.", names, states)
     yield _age(
         "gateway_oldest_event_seconds",
@@ -63,6 +65,22 @@ def _outbox(here: Site) -> Iterator[Gauge]:
         now,
         found.worker,
     )
+
+
+def _together(values: Mapping[str, float], join: Callable[[list[float]], float]) -> dict[str, float]:
+    """Pages that calls named stand under one name: there may be any number of them, and secrets in their addresses."""
+    pages = [value for name, value in values.items() if is_url(name)]
+    named = {name: value for name, value in values.items() if not is_url(name)}
+    return named | ({STATUS_URLS: join(pages)} if pages else {})
+
+
+def _sends(here: Site) -> Iterator[Gauge]:
+    found = here.standing.figures(here.clock().timestamp()).gauges
+    said = "Messages to be sent that have not come to their end: owed, sending, undecided (for a person)."
+    states = {one: found.sends.open.get(one, 0) for one in ("owed", "sending", "undecided")}
+    yield Gauge("gateway_sends_open", said, ("state",), {(state,): count for state, count in states.items()})
+    yield _plain("gateway_updates_waiting", "Status updates whose message is not known yet.", found.sends.waiting)
+    yield _plain("gateway_opt_outs", "Phones that want no texts from a number.", found.opt_outs)
 
 
 def _keywords(here: Site) -> Iterator[Gauge]:

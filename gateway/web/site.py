@@ -16,6 +16,7 @@ from gateway.config import Settings
 from gateway.figures import Figures, Histogram, Series, folder_of, merged
 from gateway.figures.slots import Merged
 from gateway.store import Store
+from gateway.web.limits import Limits
 from gateway.web.standing import Standing
 
 
@@ -41,8 +42,12 @@ class Counts:
         self._count("gateway_callbacks_turned_away_total", format=format_name, reason=reason)
 
     def orphan(self, reason: str) -> None:
-        """A status update that nobody hears of: ``number`` or ``endpoints``, see `gateway.figures.families`."""
+        """A status update of no message of ours: ``number``, ``endpoints`` or ``message``, see `gateway.figures`."""
         self._count("gateway_orphan_updates_total", reason=reason)
+
+    def sent_call(self, name: str, outcome: str) -> None:
+        """A legacy call: accepted, answered, refused, malformed, size, encoding, store or fault."""
+        self._count("gateway_calls_total", call=name, outcome=outcome)
 
     def started(self) -> None:
         """A web process."""
@@ -77,6 +82,8 @@ class Site:
     standing: Standing
     clock: Callable[[], datetime] = utc_now
     log: Any = field(default_factory=structlog.get_logger)
+    strangers: Limits = field(default_factory=Limits)
+    """Of those who call without a key, and have not shown who they are."""
 
 
 def install(app: Flask, here: Site) -> None:

@@ -1,0 +1,227 @@
+"""What is done about one claimed send, in a thread of its own: one request that could send it, or a look for it.
+
+    ledger says       what is done               and then
+    owed              POST                       sent, refused; owed again; or doubt: nobody knows whether it was sent
+    sending           it is looked up            sent; or owed, once it cannot turn up any more; or it stays in doubt
+    sent              nothing                    sent
+
+What is absent from CarrierX's listing only becomes owed. Its next claim writes down that it leaves, and when, before it
+does: so whoever finds it afterwards knows how long it may still turn up.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from gateway import retry
+from gateway.carrierx import ledger
+from gateway.carrierx.errors import AnswerLost, CarrierXError, Conflict, NotAuthorized, NotSent, ServerError, TooMany
+from gateway.config import Config
+from gateway.sending import ended, listing, lookup, progress
+from gateway.sending.ended import Core, Departure, Ended, Plan, Trouble, World
+from gateway.store import Connection, StoreUnavailable, opt_outs
+from gateway.store.outbox import Claimed
+
+SLACK = 10.0
+"""Seconds that a request may need to leave after its claim; what is later does not leave."""
+FLIGHT = 600.0
+"""Seconds that the longest request may take, whatever happens."""
+AGAIN = 0.2, 1.0
+"""Seconds before a page of the listing is asked for once more."""
+UNSURE = 408, 425
+"""Refusals of which nobody knows whether something was done."""
+
+OPTED_OUT = "The recipient has opted out of messages from this number."
+GONE = "The ledger has nothing of this message any more: it is not sent."
+LATE = "The request could not leave in time."
+ABSENT = "CarrierX does not have it: it is sent again."
+NEVER = "CarrierX never took it: no answer of its could be read, and it is not in its listing."
+
+
+def plan(conn: Connection, claimed: Claimed, config: Config, now: float) -> Departure:
+    """In the transaction of its claim. What is going to leave is on disk as such before it does."""
+    entry, carrierx = ledger.of_send(conn, claimed.delivery_id), config.carrierx
+    todo: Plan = "gone" if entry is None else _plan(conn, entry)
+    longest = now + SLACK + carrierx.timeout
+    if todo == "post":
+        ledger.begin(conn, claimed.delivery_id, now, longest)
+    elif entry and todo == "look up" and (entry.doubt_at is None or entry.doubt_at > longest):
+        # The clock was set back meanwhile.
+        ledger.doubt(conn, claimed.delivery_id, now, longest)
+        entry = ledger.of_send(conn, claimed.delivery_id)
+    return Departure(claimed=claimed, entry=entry, plan=todo, carrierx=carrierx)
+
+
+def _plan(conn: Connection, entry: ledger.Entry) -> Plan:
+    if entry.message_sid or entry.state == "sent":  # a person may know that it was, and not under which name
+        return "known"
+    if entry.state in ("sending", "undecided"):
+        return "look up"
+    is_out = entry.origin != "opt-out" and opt_outs.is_out(conn, entry.number, entry.phone)
+    return "opted out" if is_out else "post"
+
+
+def depart(departure: Departure, core: Core, world: World) -> Ended:
+    """Does it. Never raises: what nobody thought of leaves a doubt."""
+    try:
+        return _STEPS[departure.plan](departure, core, world)
+    except StoreUnavailable:  # only asked where it is looked up
+        return ended.not_yet(departure, world)
+    except Exception as error:
+        reason = f"Something unexpected happened: {type(error).__name__}."
+        return (ended.doubted if departure.plan == "post" else ended.unread)(departure, world, reason)
+
+
+def unbegun(departure: Departure, world: World) -> Ended:
+    """It was claimed, and nothing is done about it now."""
+    if departure.plan == "look up":
+        return ended.not_yet(departure, world)
+    return ended.owed(departure, world, LATE)
+
+
+def _known(departure: Departure, core: Core, world: World) -> Ended:
+    return Ended(departure=departure, at=world.clock(), outcome="succeeded", word="same")
+
+
+def _gone(departure: Departure, core: Core, world: World) -> Ended:
+    return Ended(departure=departure, at=world.clock(), outcome="dead", word="same", sentence=GONE)
+
+
+def _opted_out(departure: Departure, core: Core, world: World) -> Ended:
+    return ended.refused(departure, world, OPTED_OUT)
+
+
+def _post(departure: Departure, core: Core, world: World) -> Ended:
+    if world.is_late():
+        return unbegun(departure, world)
+    try:
+        # Asked once more when there is a connection: a process may hang anywhere, and another one has its work by then.
+        answer = core.send_raw(departure.claimed.body, may_leave=lambda: not world.is_late())
+    except CarrierXError as error:
+        return _not_accepted(departure, world, error)
+    return _accepted(departure, world, answer)
+
+
+def _accepted(departure: Departure, world: World, answer: bytes) -> Ended:
+    entry = _entry(departure)
+    message = progress.read(answer, entry)
+    if message is None:
+        return ended.doubted(departure, world, "CarrierX took it, and its answer names no message.", 200)
+    fits = listing.same(message.to, entry.phone) and listing.same(message.from_, entry.number)
+    return ended.sent(departure, world, answer, "" if fits else "CarrierX's answer speaks of other numbers.")
+
+
+def _not_accepted(departure: Departure, world: World, error: CarrierXError) -> Ended:
+    status, reason = getattr(error, "status", None), str(error)
+    if isinstance(error, (NotSent, NotAuthorized)):
+        return ended.owed(departure, world, reason, trouble=Trouble(reason))
+    if isinstance(error, (Conflict, TooMany)):
+        return ended.later(departure, world, error)
+    if isinstance(error, (AnswerLost, ServerError)) or status is None or status < 400 or status in UNSURE:
+        return ended.doubted(departure, world, reason, status)
+    return ended.refused(departure, world, reason, status)
+
+
+def _look_up(departure: Departure, core: Core, world: World) -> Ended:
+    # What the listing shows counts from here.
+    may_decide = world.clock() >= departure.until and not world.remaining()
+    try:
+        verdict = _search(lookup.search(_sought(departure)), core, world)
+    except CarrierXError as error:
+        return _not_shown(departure, world, error)
+    if isinstance(verdict, lookup.Undecidable) and verdict.sids and all(map(world.is_known, verdict.sids)):
+        verdict = lookup.Absent()
+    return _judged(departure, world, verdict, may_decide)
+
+
+def _search(steps: lookup.Steps, core: Core, world: World) -> lookup.Verdict:
+    try:
+        ask = next(steps)
+        while not world.is_over():
+            ask = steps.send(_page(ask, core, world))
+    except StopIteration as end:
+        verdict: lookup.Verdict = end.value
+        return verdict
+    return lookup.Unreadable("CarrierX's listing could not be read to its end in time.")
+
+
+def _page(ask: listing.Ask, core: Core, world: World) -> listing.Page:
+    """Asked for again at once where it may help: the schedule is long, and somebody waits for what is in doubt."""
+    for wait in AGAIN:
+        try:
+            return core.messages(limit=ask.limit, offset=ask.offset)
+        except (AnswerLost, Conflict, ServerError):
+            if world.is_over():
+                raise
+        time.sleep(wait)
+    return core.messages(limit=ask.limit, offset=ask.offset)
+
+
+def _judged(departure: Departure, world: World, verdict: lookup.Verdict, may_decide: bool) -> Ended:
+    if isinstance(verdict, lookup.Found):
+        return _found(departure, world, verdict)
+    if isinstance(verdict, lookup.Unreadable):
+        return ended.unread(departure, world, verdict.reason)
+    if not may_decide:
+        return ended.not_yet(departure, world)
+    if isinstance(verdict, lookup.Undecidable):
+        return ended.undecided(departure, world, verdict.reason)
+    return _absent(departure, world)
+
+
+def _found(departure: Departure, world: World, found: lookup.Found) -> Ended:
+    answer = json.dumps(found.item, default=str).encode()  # prices are no floats
+    if progress.read(answer, _entry(departure)) is None:
+        return ended.undecided(departure, world, lookup.NAMELESS)
+    return ended.sent(departure, world, answer)
+
+
+def _absent(departure: Departure, world: World) -> Ended:
+    """It goes on by the schedule: what failed was the attempt before this one, and that has counted."""
+    failed = departure.claimed.tries - 1
+    wait = retry.wait(failed, world.dice()) if failed > 0 else 0.0
+    if wait is None:
+        return ended.refused(departure, world, NEVER)
+    return ended.owed(departure, world, ABSENT, departure.doubt_at + wait)
+
+
+def _not_shown(departure: Departure, world: World, error: CarrierXError) -> Ended:
+    if isinstance(error, (NotSent, NotAuthorized)):
+        return ended.not_yet(departure, world, Trouble(str(error)))
+    if isinstance(error, TooMany):
+        return ended.not_yet(departure, world, ended.throttled(error))
+    return ended.unread(departure, world, str(error), error)
+
+
+def _sought(departure: Departure) -> lookup.Sought:
+    entry, request = _entry(departure), json.loads(departure.claimed.body)
+    return lookup.Sought(
+        send_id=entry.send_id,
+        number=entry.number,
+        phone=entry.phone,
+        text=_text(request),
+        since=max(entry.created_at, departure.doubt_at - FLIGHT),
+    )
+
+
+def _text(request: Any) -> str:
+    text = request.get("message")
+    return text if isinstance(text, str) else ""
+
+
+def _entry(departure: Departure) -> ledger.Entry:
+    if departure.entry is None:
+        raise ValueError("the ledger has nothing of it")
+    return departure.entry
+
+
+_STEPS: dict[Plan, Callable[[Departure, Core, World], Ended]] = {
+    "post": _post,
+    "look up": _look_up,
+    "known": _known,
+    "opted out": _opted_out,
+    "gone": _gone,
+}

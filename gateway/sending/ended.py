@@ -1,0 +1,186 @@
+"""What a claimed send came to: what is settled, what the ledger is to say, and what everybody else has to wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+from gateway import retry
+from gateway.carrierx import ledger
+from gateway.carrierx.errors import AnswerLost, CarrierXError, CoreError, ServerError, TooMany
+from gateway.config import CarrierX
+from gateway.sending.listing import Page
+from gateway.store.outbox import Claimed
+
+SOON = 0.5
+"""Seconds after which something in doubt is looked up first: most often it is there."""
+
+Plan = Literal["post", "look up", "known", "opted out", "gone"]
+Word = Literal["sent", "refused", "undecided", "doubt", "owed", "same", "noted"]
+
+
+class Core(Protocol):
+    """What of CarrierX's Core API is needed here; `gateway.carrierx.CoreAPI` without repetitions of its own."""
+
+    def send_raw(self, body: bytes, /, may_leave: Callable[[], bool] = ...) -> bytes: ...
+
+    def read_raw(self, message_sid: str, /) -> bytes: ...
+
+    def messages(self, limit: int = ..., offset: int = ...) -> Page: ...
+
+
+class Trouble(NamedTuple):
+    """What keeps everything from being sent."""
+
+    reason: str
+    kind: Literal["unreachable", "throttled", "failing"] = "unreachable"
+    seconds: float | None = None
+    """That CarrierX asks to wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    """One claimed send, and what is to be done about it."""
+
+    claimed: Claimed
+    entry: ledger.Entry | None
+    plan: Plan
+    carrierx: CarrierX = field(repr=False)
+
+    @property
+    def doubt_at(self) -> float:
+        """The last moment at which a request may have reached CarrierX whose answer we do not have."""
+        return (self.entry and self.entry.doubt_at) or self.claimed.started_at
+
+    @property
+    def until(self) -> float:
+        """By then it has turned up at CarrierX, or never does."""
+        return self.doubt_at + self.carrierx.doubt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What came of it."""
+
+    departure: Departure
+    at: float
+    outcome: Literal["succeeded", "again", "dead", "uncounted"]
+    """``uncounted``: it was no attempt, and comes again at `due`."""
+    word: Word
+    """What the ledger is to say. ``noted``: its message_sid, where it has one, and nobody is told."""
+    due: float | None = None
+    sentence: str = ""
+    status: int | None = None
+    answer: bytes = field(default=b"", repr=False)
+    """CarrierX's object, of what was sent."""
+    trouble: Trouble | None = None
+    warning: str = ""
+    seconds: float = 0.0
+    """That it took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What a thread that does it may know of the world."""
+
+    clock: Callable[[], float]
+    dice: Callable[[], float]
+    is_late: Callable[[], bool]
+    """It is too late for the request to leave."""
+    is_over: Callable[[], bool]
+    """It has been looked for long enough."""
+    remaining: Callable[[], float]
+    """Seconds by the clock that nobody sets in which what is in doubt may still turn up."""
+    is_known: Callable[[str], bool]
+    """Whether a `message_sid` is that of another send of ours."""
+
+
+def sent(departure: Departure, world: World, answer: bytes, warning: str = "") -> Ended:
+    at = world.clock()
+    return Ended(departure=departure, at=at, outcome="succeeded", word="sent", answer=answer, warning=warning)
+
+
+def refused(departure: Departure, world: World, reason: str, status: int | None = None) -> Ended:
+    at = world.clock()
+    return Ended(departure=departure, at=at, outcome="dead", word="refused", sentence=reason, status=status)
+
+
+def undecided(departure: Departure, world: World, reason: str, status: int | None = None) -> Ended:
+    at = world.clock()
+    return Ended(departure=departure, at=at, outcome="dead", word="undecided", sentence=reason, status=status)
+
+
+def doubted(departure: Departure, world: World, reason: str, status: int | None = None) -> Ended:
+    """A request went out, and nobody knows what became of it."""
+    at = world.clock()
+    return Ended(
+        departure=departure,
+        at=at,
+        outcome="again",
+        word="doubt",
+        due=at + SOON,
+        sentence=reason,
+        status=status,
+        trouble=Trouble(reason, "failing"),
+    )
+
+
+def later(departure: Departure, world: World, error: CoreError) -> Ended:
+    """CarrierX did nothing, and may later."""
+    at, wait = world.clock(), retry.wait(departure.claimed.tries, world.dice(), error.retry_after)
+    if wait is None:
+        return refused(departure, world, str(error), error.status)
+    return Ended(
+        departure=departure,
+        at=at,
+        outcome="again",
+        word="owed",
+        due=at + wait,
+        sentence=str(error),
+        status=error.status,
+        trouble=throttled(error) if isinstance(error, TooMany) else None,
+    )
+
+
+def owed(departure: Departure, world: World, reason: str, due: float = 0.0, trouble: Trouble | None = None) -> Ended:
+    """For certain it was not sent, and that counts for nothing."""
+    at = world.clock()
+    return Ended(
+        departure=departure,
+        at=at,
+        outcome="uncounted",
+        word="owed",
+        due=max(at, due),
+        sentence=reason,
+        trouble=trouble,
+    )
+
+
+def unread(departure: Departure, world: World, reason: str, error: CarrierXError | None = None) -> Ended:
+    """The listing did not tell. When the schedule ends, a person has to look."""
+    at, wait, status = world.clock(), retry.wait(departure.claimed.tries, world.dice()), getattr(error, "status", None)
+    if wait is None:
+        return undecided(departure, world, reason, status)
+    return Ended(
+        departure=departure,
+        at=at,
+        outcome="again",
+        word="same",
+        due=at + wait,
+        sentence=reason,
+        status=status,
+        trouble=Trouble(reason, "failing") if isinstance(error, (AnswerLost, ServerError)) else None,
+    )
+
+
+def not_yet(departure: Departure, world: World, trouble: Trouble | None = None) -> Ended:
+    """The next look comes soon, those after it later, the last when it cannot turn up any more."""
+    at = world.clock()
+    left = max(departure.until - at, world.remaining(), 0.0)
+    due = at + min(left, 2 * max(SOON, at - departure.doubt_at))
+    return Ended(departure=departure, at=at, outcome="uncounted", word="same", due=due, trouble=trouble)
+
+
+def throttled(error: CoreError) -> Trouble:
+    return Trouble(str(error), "throttled", error.retry_after)

@@ -1,0 +1,61 @@
+"""When nothing is sent: CarrierX cannot be reached, does not know us, wants fewer requests, answers errors only.
+
+    unreachable, 401    1 s, 2 s, 4 s … 60 s
+    429                 as long as CarrierX asks for, five minutes at most; else the same
+    errors              after five in a row, the same
+
+After each pause one send goes first; when it gets an answer, the others follow.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.sending.ended import Trouble
+
+FIRST, LONGEST = 1.0, 60.0
+LONGEST_ASKED = 300.0
+PATIENCE = 5
+"""Errors in a row that may be about these messages alone."""
+
+
+class Pausing:
+    """`steady`: seconds of the clock that nobody sets."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._until = self._wait = 0.0
+        self._errors = 0
+        self._reason = ""
+
+    @property
+    def is_wary(self) -> bool:
+        """Only one may leave: nobody knows yet whether it is over."""
+        return bool(self._reason)
+
+    def left(self, steady: float) -> float:
+        """Seconds that it lasts."""
+        return max(0.0, self._until - steady)
+
+    def met(self, trouble: Trouble, steady: float) -> None:
+        if trouble.kind == "failing":
+            self._errors += 1
+            if self._errors < PATIENCE:
+                return
+        if steady >= self._until:  # else it is one of those that left before it began
+            self._wait = min(LONGEST, max(FIRST, 2 * self._wait))
+        asked = min(trouble.seconds or 0.0, LONGEST_ASKED)
+        self._until = max(self._until, steady + (asked if trouble.kind == "throttled" and asked else self._wait))
+        self._say(trouble)
+
+    def _say(self, trouble: Trouble) -> None:
+        if trouble.reason != self._reason:
+            self._reason = trouble.reason
+            self._log.warning("sending_paused", why=trouble.kind, reason=trouble.reason)
+
+    def answered(self) -> None:
+        """CarrierX does its work."""
+        if self._reason:
+            self._log.info("sending_resumed")
+        self._until = self._wait = 0.0
+        self._errors, self._reason = 0, ""

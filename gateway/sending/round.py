@@ -1,0 +1,162 @@
+"""What one transaction of the Sender carries: what came back is settled, what is due is claimed, both or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from gateway import routing
+from gateway.carrierx import ledger
+from gateway.config import Config
+from gateway.delivery.round import MARGIN
+from gateway.sending import departing, posting, progress
+from gateway.sending.ended import Departure, Ended
+from gateway.store import Connection, forgotten, leases, outbox
+from gateway.store.outbox import Claimed, Room, Settled
+from schemas import Message
+
+FIRST = 4
+"""One place of so many is kept for what is sent for the first time."""
+
+
+class Written(NamedTuple):
+    """What a round came to."""
+
+    departures: list[Departure]
+    woken: frozenset[str]
+    """Endpoints that something is owed to by now."""
+
+
+@dataclass(kw_only=True)
+class Round:
+    """`now`: epoch seconds. `room`: how many more may leave."""
+
+    owner: str
+    config: Config
+    now: float
+    ended: Sequence[Ended] = ()
+    room: int = 0
+    held: Sequence[Departure] = ()
+    """In flight, for so long, or after such a step of the clock, that their leases are to be taken anew."""
+    is_doubtful: bool = False
+    """Nobody knows whether the claims of the round before were committed."""
+    known: Collection[int] = ()
+    """Deliveries that are known to be ours, where some are in doubt."""
+    tidies: bool = False
+    """Updates that wait for nothing any more are let go."""
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.ended or self.room or self.held or self.is_doubtful or self.tidies)
+
+    @cached_property
+    def lanes(self) -> tuple[str, ...]:
+        return tuple(lane for one in self.ended for lane in _lanes(one, self.config))
+
+    def write(self, conn: Connection) -> Written:
+        """May be run more than once, and changes nothing here."""
+        self._hold(conn)
+        woken = self._settle(conn)
+        if self.is_doubtful:
+            forgotten.give_back(conn, self.owner, [ledger.ENDPOINT], self.known, self.now)
+        if self.tidies:
+            woken |= progress.release_stale(conn, self.config, self.now)
+        claimed = self._claim(conn) if self.room else []
+        return Written([departing.plan(conn, one, self.config, self.now) for one in claimed], woken)
+
+    def _claim(self, conn: Connection) -> list[Claimed]:
+        rooms = {ledger.ENDPOINT: Room(self.room, self.room // FIRST)}
+        return outbox.claim(conn, self.owner, rooms, self.now, {ledger.ENDPOINT: lease(self.config)})
+
+    def _hold(self, conn: Connection) -> None:
+        until = self.now + departing.SLACK + self.config.carrierx.timeout
+        for one in self.held:
+            ours = leases.renew(conn, self.owner, one.claimed, self.now + lease(self.config))
+            if ours and one.plan == "post":
+                ledger.doubt(conn, one.claimed.delivery_id, self.now, until)
+
+    def _settle(self, conn: Connection) -> frozenset[str]:
+        # What CarrierX said meanwhile, in a callback, is knowledge; what we could not find out is none.
+        ended = [self._corrected(conn, one) for one in self.ended]
+        applied = self._apply(conn, ended)
+        woken: frozenset[str] = frozenset()
+        for one, ours in zip(ended, applied, strict=True):
+            # That it was sent is never forgotten, though somebody else has it by now.
+            if ours or one.word in ("sent", "noted"):
+                woken |= self._tell(conn, one)
+        return woken
+
+    def _corrected(self, conn: Connection, one: Ended) -> Ended:
+        entry = ledger.of_send(conn, one.departure.claimed.delivery_id)
+        if entry is None:
+            return replace(one, word="same")
+        one = replace(one, departure=replace(one.departure, entry=entry))
+        if entry.message_sid and one.word not in ("sent", "noted"):
+            return replace(one, outcome="succeeded", word="same", due=None, sentence="")
+        return one
+
+    def _apply(self, conn: Connection, ended: Sequence[Ended]) -> list[bool]:
+        settled = {at: said for at, one in enumerate(ended) if (said := _settled(one))}
+        applied = dict(zip(settled, outbox.settle_all(conn, self.owner, [*settled.values()], self.now), strict=True))
+        for at, one in enumerate(ended):
+            if at not in settled:
+                due = self.now if one.due is None else one.due
+                applied[at] = outbox.give_back(conn, self.owner, [one.departure.claimed], due) == 1
+        return [applied[at] for at in range(len(ended))]
+
+    def _tell(self, conn: Connection, one: Ended) -> frozenset[str]:
+        entry, word, config, now = one.departure.entry, one.word, self.config, self.now
+        if entry is None or word == "same":
+            return frozenset()
+        if word == "sent":
+            return progress.sent(conn, entry, one.answer, config, now)
+        if word in _PROGRESS:
+            return _PROGRESS[word](conn, entry, one.sentence, config, now)
+        if word == "doubt":
+            ledger.doubt(conn, entry.send_id, now, one.at)
+        elif one.answer:
+            _note(conn, entry, one.answer, config, now)
+        return frozenset()
+
+
+def _note(conn: Connection, entry: ledger.Entry, answer: bytes, config: Config, now: float) -> None:
+    message = progress.read(answer, entry)
+    if message is not None:
+        ledger.sent(conn, entry.send_id, message.message_sid, now, now + config.carrierx.missing_after)
+
+
+_PROGRESS = {"refused": progress.refused, "undecided": progress.undecided, "owed": progress.put_back}
+
+
+def lease(config: Config) -> float:
+    """Seconds for which a send is claimed."""
+    return config.carrierx.timeout + MARGIN
+
+
+def _settled(one: Ended) -> Settled | None:
+    outcome: Literal["succeeded", "again", "dead", "uncounted"] = one.outcome
+    if outcome == "uncounted":
+        return None
+    return Settled(
+        claimed=one.departure.claimed,
+        outcome=outcome,
+        finished_at=one.at,
+        due=one.due,
+        sentence=one.sentence,
+        status=one.status,
+        answer_body=one.answer,
+        times={"total": round(one.seconds * 1000, 1)},
+    )
+
+
+def _lanes(one: Ended, config: Config) -> Iterator[str]:
+    """The conversation's, and those of the posts that may be owed for what is settled."""
+    yield one.departure.claimed.lane
+    entry = one.departure.entry
+    if entry is not None and one.word in ("sent", "refused"):
+        message = progress.read(one.answer, entry) if one.answer else None
+        blank = Message(direction="outbound", from_=entry.number, to=entry.phone, status="", message_sid=entry.send_id)
+        for endpoint in posting.endpoints(entry, config):
+            yield routing.lane(endpoint, message or blank)

@@ -1,0 +1,283 @@
+"""The Sender against a stand-in of CarrierX, over real sockets: each send gets there exactly once."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.carrierx import CoreAPI, Forbidden
+from gateway.config import Settings
+from gateway.sandbox.carrierx import Setup, StandIn
+from gateway.sending import lookup
+from gateway.store import Connection, Store, opt_outs
+from tests.delivering import Clock, rows
+from tests.running import free_port, until
+from tests.senders import (
+    NUMBER,
+    PHONE,
+    arrived,
+    becomes,
+    carrierx,
+    change,
+    claimed_and_dead,
+    clock,
+    entry,
+    owe,
+    sending,
+    settings,
+)
+
+__all__ = ["carrierx", "clock", "settings"]
+
+
+def test_it_is_sent(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+    rung: list[str] = []
+    send_id = owe(store, settings)
+    with sending(settings, store, clock, ring=rung.extend):
+        sent = becomes(store, send_id, "sent")
+        another = owe(store, settings, "Another")
+        becomes(store, another, "sent")
+    (message, _) = carrierx.exchange.messages.all()
+    assert (message.text.sid, message.text.to, message.text.message) == (sent.message_sid, PHONE, "Hi")
+    assert arrived(carrierx) == [send_id, another]
+    assert sent.status == "queued"
+    assert set(rung) == {"page", "app"}
+    posts = rows(store, "SELECT endpoint FROM deliveries WHERE endpoint <> '@carrierx' ORDER BY id")
+    assert [post.endpoint for post in posts] == ["page", "app"] * 2
+
+
+def test_one_after_the_other_to_one_phone(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+    sends = [owe(store, settings, str(at)) for at in range(12)]
+    others = [owe(store, settings, str(at), phone=f"1516206{at + 100:04}") for at in range(30)]
+    with sending(settings, store, clock):
+        for send_id in (*sends, *others):
+            becomes(store, send_id, "sent")
+    assert [one for one in arrived(carrierx) if one in sends] == sends
+    assert sorted(arrived(carrierx)) == sorted([*sends, *others])
+
+
+@pytest.mark.parametrize("answer", ["lost_after", "error_after", "broken_json"])
+def test_a_lost_answer_is_found(store: Store, settings: Settings, clock: Clock, carrierx: StandIn, answer: str) -> None:
+    carrierx.exchange.force([answer])
+    send_id = owe(store, settings)
+    with sending(settings, store, clock):
+        sent = becomes(store, send_id, "sent")
+    assert arrived(carrierx) == [send_id]
+    assert sent.message_sid == carrierx.exchange.messages.all()[0].text.sid
+    attempts = rows(store, "SELECT outcome FROM attempts WHERE endpoint = '@carrierx' ORDER BY number")
+    assert [attempt.outcome for attempt in attempts] == ["again", "succeeded"]
+
+
+@pytest.mark.parametrize("answer", ["lost_before", "error_before"])
+def test_what_never_got_there_is_sent_again(
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn, answer: str
+) -> None:
+    carrierx.exchange.force([answer])
+    send_id = owe(sqlite_store, settings)
+    with sending(settings, sqlite_store, clock):
+        until(lambda: entry(sqlite_store, send_id).reason.startswith("CarrierX does not have it"), "looked up", 20)
+        assert arrived(carrierx) == []
+        clock.ahead += 8
+        becomes(sqlite_store, send_id, "sent")
+    assert arrived(carrierx) == [send_id]
+
+
+def test_it_may_turn_up_late(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+    """As long as it may, it is not sent again."""
+    change(settings, doubt=600.0)
+    carrierx.exchange.force(["lost_before"])
+    send_id = owe(sqlite_store, settings)
+    with capture_logs() as logs, sending(settings, sqlite_store, clock):
+        until(lambda: len([one for one in logs if one.get("did") == "look up"]) >= 1, "looked up", 20)
+        body = {"from": NUMBER, "to": PHONE, "message": "Hi", "user_data": send_id}
+        CoreAPI(carrierx.url, token="sandbox").send_raw(json.dumps(body).encode())
+        becomes(sqlite_store, send_id, "sent")
+    assert arrived(carrierx) == [send_id]
+
+
+@pytest.mark.parametrize("answer", ["conflict", "too_many"])
+def test_not_now(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn, answer: str) -> None:
+    carrierx.exchange.force([answer])
+    send_id = owe(sqlite_store, settings)
+    with sending(settings, sqlite_store, clock):
+        until(lambda: entry(sqlite_store, send_id).reason.startswith("CarrierX answered 4"), "put back", 20)
+        assert entry(sqlite_store, send_id).state == "owed"
+        clock.ahead += 8
+        becomes(sqlite_store, send_id, "sent")
+    assert arrived(carrierx) == [send_id]
+
+
+def test_too_many_stops_the_others(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+    carrierx.exchange.force(["too_many"])
+    with capture_logs() as logs, sending(settings, sqlite_store, clock):
+        owe(sqlite_store, settings)
+        until(lambda: [one for one in logs if one["event"] == "sending_paused"], "paused", 20)
+        other = owe(sqlite_store, settings, phone="15162065516")
+        becomes(sqlite_store, other, "sent")
+        assert [one["event"] for one in logs if one["event"].startswith("sending_")] == [
+            "sending_paused",
+            "sending_resumed",
+        ]
+
+
+def test_refused(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+    carrierx.exchange.force(["refused"])
+    send_id = owe(store, settings)
+    with sending(settings, store, clock):
+        refused = becomes(store, send_id, "refused")
+    assert refused.status == "failed"
+    assert refused.reason.startswith("CarrierX answered 400")
+    assert arrived(carrierx) == []
+    posts = rows(store, "SELECT body FROM deliveries WHERE endpoint = 'page'")
+    assert [b"status=failed" in bytes(post.body) for post in posts] == [True]
+
+
+def test_not_authorized(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+    """It waits until somebody corrects it, and counts for nothing."""
+    change(settings, token="wrong")
+    with capture_logs() as logs, sending(settings, sqlite_store, clock):
+        sends = [owe(sqlite_store, settings, phone=f"1516206551{at}") for at in range(3)]
+        until(lambda: [one for one in logs if one["event"] == "sending_paused"], "paused", 20)
+        change(settings, token="sandbox")
+        for send_id in sends:
+            becomes(sqlite_store, send_id, "sent")
+    assert sorted(arrived(carrierx)) == sorted(sends)
+    assert {
+        row.attempts for row in rows(sqlite_store, "SELECT attempts FROM deliveries WHERE endpoint = '@carrierx'")
+    } == {1}
+    said = json.dumps(logs, default=str)
+    assert "wrong" not in said and "sandbox" not in said and PHONE not in said
+
+
+def test_nobody_is_there(store: Store, settings: Settings, clock: Clock) -> None:
+    port = free_port()
+    change(settings, base_url=f"http://127.0.0.1:{port}/core/v2")
+    send_id = owe(store, settings)
+    with capture_logs() as logs, sending(settings, store, clock):
+        until(lambda: [one for one in logs if one["event"] == "sending_paused"], "paused", 20)
+        with StandIn(Setup(numbers=[NUMBER]), port=port) as carrierx:
+            becomes(store, send_id, "sent")
+            assert arrived(carrierx) == [send_id]
+    assert len([one for one in logs if one["event"] == "sending_paused"]) == 1
+
+
+def test_no_account(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+    change(settings, token="")
+    send_id = owe(sqlite_store, settings)
+    with capture_logs() as logs, sending(settings, sqlite_store, clock) as sender:
+        until(lambda: [one for one in logs if one["event"] == "carrierx_not_configured"], "said", 20)
+        sender.wake()
+        assert entry(sqlite_store, send_id).state == "owed"
+        change(settings, token="sandbox")
+        becomes(sqlite_store, send_id, "sent")
+    assert len([one for one in logs if one["event"] == "carrierx_not_configured"]) == 1
+
+
+def note(store: Store, *, out: bool) -> None:
+    def work(conn: Connection) -> None:
+        opt_outs.note(conn, NUMBER, PHONE, "STOP", time.time(), out=out)
+
+    store.writer.write(work)
+
+
+def test_opted_out_meanwhile(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+    send_id = owe(store, settings)
+    note(store, out=True)
+    with sending(settings, store, clock):
+        refused = becomes(store, send_id, "refused")
+    assert "opted out" in refused.reason
+    assert arrived(carrierx) == []
+
+
+def test_killed_before_it_left(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+    send_id = owe(store, settings)
+    claimed_and_dead(store, settings, clock, send_id)
+    clock.ahead += 60
+    with sending(settings, store, clock):
+        becomes(store, send_id, "sent")
+    assert arrived(carrierx) == [send_id]
+
+
+def test_killed_after_it_left(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+    send_id = owe(store, settings)
+    claimed_and_dead(store, settings, clock, send_id)
+    (row,) = rows(store, "SELECT body FROM deliveries WHERE endpoint = '@carrierx'")
+    CoreAPI(carrierx.url, token="sandbox").send_raw(bytes(row.body))
+    clock.ahead += 60
+    with sending(settings, store, clock):
+        becomes(store, send_id, "sent")
+    assert arrived(carrierx) == [send_id]
+
+
+ALIKE = json.dumps({"from": NUMBER, "to": PHONE, "message": "Hi"}).encode()
+
+
+def test_what_nobody_can_tell(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+    """Somebody else has sent the same, and CarrierX does not say whose it is."""
+    CoreAPI(carrierx.url, token="sandbox").send_raw(ALIKE)
+    carrierx.exchange.force(["lost_before"])
+    send_id = owe(store, settings)
+    with sending(settings, store, clock):
+        undecided = becomes(store, send_id, "undecided")
+    assert undecided.reason == lookup.ALIKE
+    assert len(arrived(carrierx)) == 1
+
+
+def test_one_of_ours_is_no_riddle(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+    """CarrierX does not say whose the first one is, but we know."""
+    first = owe(sqlite_store, settings)
+    with sending(settings, sqlite_store, clock):
+        becomes(sqlite_store, first, "sent")
+        forget_user_data(carrierx)
+        carrierx.exchange.force(["lost_before"])
+        second = owe(sqlite_store, settings)
+        until(lambda: entry(sqlite_store, second).reason.startswith("CarrierX does not have it"), "looked up", 20)
+        clock.ahead += 8
+        becomes(sqlite_store, second, "sent")
+    assert len(arrived(carrierx)) == 2
+
+
+def test_nobody_takes_it_for_a_day(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+    send_id = owe(sqlite_store, settings)
+    with sending(settings, sqlite_store, clock) as sender:
+        for _ in range(10):
+            carrierx.exchange.force(["conflict"])
+            until(lambda: not carrierx.exchange._forced, "asked", 20)
+            until(lambda: entry(sqlite_store, send_id).state != "sending", "settled", 20)
+            clock.ahead += 60_000
+            sender.wake()
+        refused = becomes(sqlite_store, send_id, "refused")
+    assert refused.status == "failed"
+    assert arrived(carrierx) == []
+
+
+def test_a_listing_that_is_closed_to_us(
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the end a person has to look."""
+
+    def closed(api: CoreAPI, limit: int = 0, offset: int = 0) -> Any:
+        raise Forbidden(403, "Not for you.")
+
+    monkeypatch.setattr(CoreAPI, "messages", closed)
+    carrierx.exchange.force(["lost_after"])
+    send_id = owe(sqlite_store, settings)
+    with capture_logs() as logs, sending(settings, sqlite_store, clock) as sender:
+        for looks in range(1, 10):
+            until(lambda looks=looks: len([one for one in logs if one.get("did") == "look up"]) >= looks, "looked", 20)  # type: ignore[misc]
+            clock.ahead += 60_000
+            sender.wake()
+        undecided = becomes(sqlite_store, send_id, "undecided")
+    assert undecided.reason.startswith("CarrierX answered 403")
+    assert arrived(carrierx) == [send_id]
+
+
+def forget_user_data(carrierx: StandIn) -> None:
+    for message in carrierx.exchange.messages.all():
+        message.text = replace(message.text, user_data=None)
+        message._json = (-1, "")
