@@ -7,13 +7,16 @@ documented fields.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from schemas import wire
 from schemas.message import BadCallback, Manners
 
 CREDENTIALS = ("user_name", "password", "api_key")
+SECRETS = ("username", *CREDENTIALS)
+"""As calls to send have them: in any case of their letters, by themselves or in ``auth[…]``."""
 
 
 def read(body: bytes, content_type: str | None) -> dict[str, str]:
@@ -36,10 +39,19 @@ def append(body: bytes, values: Mapping[str, str], manners: Manners) -> bytes:
 
 def scrub(body: bytes, content_type: str | None) -> bytes:
     """A form post as it may be kept: every byte, but for the values of the trio."""
+    return _scrub(body, content_type, _TRIO)
+
+
+def scrub_call(body: bytes, content_type: str | None) -> bytes:
+    """The same for a call to send, as people write these by hand."""
+    return _scrub(body, content_type, _ANY)
+
+
+def _scrub(body: bytes, content_type: str | None, these: _Names) -> bytes:
     if not wire.is_multipart(content_type):
-        return _scrub_pairs(body) if _may_have(body) else body
+        return _scrub_pairs(body, these) if _may_have(body) else body
     boundary = wire.boundary_of(content_type or "").encode("latin-1", "replace")
-    return _scrub_parts(body, re.compile(rb"(\r?\n--" + re.escape(boundary) + rb")"))
+    return _scrub_parts(body, re.compile(rb"(\r?\n--" + re.escape(boundary) + rb")"), these)
 
 
 def scrub_object(body: bytes) -> bytes:
@@ -50,51 +62,72 @@ def scrub_object(body: bytes) -> bytes:
 
 def scrub_refused(body: bytes) -> bytes:
     """The same for a body that could not be read: whatever it is, pairs, parts or JSON in the wrong place."""
-    return _scrub_pairs(_scrub_parts(scrub_object(body), _ANY_BOUNDARY))
+    return _scrub_pairs(_scrub_parts(scrub_object(body), _ANY_BOUNDARY, _ANY), _ANY)
 
 
 def _may_have(body: bytes) -> bool:
     """Whether any of these pairs can be one of the trio: a name of it stands there, or a name with escapes."""
-    return _has_word(body) or _ESCAPED_NAME.search(b"&" + body) is not None
+    return _has_word(body.lower()) or _ESCAPED_NAME.search(b"&" + body) is not None
 
 
 def _has_word(body: bytes) -> bool:
     return any(map(body.__contains__, _WORDS))
 
 
-def _scrub_pairs(body: bytes) -> bytes:
-    return b"&".join(_blank_pair(pair) for pair in body.split(b"&"))
+def _scrub_pairs(body: bytes, these: _Names) -> bytes:
+    return b"&".join(_blank_pair(pair, these) for pair in body.split(b"&"))
 
 
-def _blank_pair(pair: bytes) -> bytes:
+def _blank_pair(pair: bytes, these: _Names) -> bytes:
     name, separator, _ = pair.partition(b"=")
     plain = unquote_to_bytes(name.replace(b"+", b" ")).replace(b"\0", b"").decode("latin-1")
-    return name + separator if plain.strip() in CREDENTIALS else pair
+    return name + separator if these.has(plain) else pair
 
 
-def _scrub_parts(body: bytes, boundary: re.Pattern[bytes]) -> bytes:
+def _inner(name: str) -> str:
+    """``password`` of ``auth[password]``, as PHP writes structures into forms."""
+    return name.strip().rpartition("[")[2].removesuffix("]").strip()
+
+
+def _scrub_parts(body: bytes, boundary: re.Pattern[bytes], these: _Names) -> bytes:
     # Each piece is looked at once: hostile bodies cost no more than others.
-    return b"".join(_blank_part(piece) for piece in boundary.split(body))
+    return b"".join(_blank_part(piece, these) for piece in boundary.split(body))
 
 
-def _blank_part(piece: bytes) -> bytes:
+def _blank_part(piece: bytes, these: _Names) -> bytes:
     end = _END_OF_HEAD.search(piece)
-    if end is None or not _NAMED.search(piece, 0, end.start()):
+    if end is None or not these.in_head.search(piece, 0, end.start()):
         return piece
     return piece[: end.end()]
 
 
-_WORDS = tuple(name.encode() for name in CREDENTIALS)
+@dataclass(frozen=True)
+class _Names:
+    """Which names are those of secrets, in pairs and in the heads of parts."""
+
+    has: Callable[[str], bool]
+    in_head: re.Pattern[bytes]
+
+
+def _in_head(names: tuple[str, ...], before: bytes = b"", behind: bytes = b"") -> re.Pattern[bytes]:
+    words = "|".join(names).encode()
+    return re.compile(rb"(?i)\bname=\"?\s*" + before + rb"(?:" + words + rb")\s*" + behind + rb"(?:[\";\r\n]|\Z)")
+
+
+_TRIO = _Names(lambda name: name.strip() in CREDENTIALS, _in_head(CREDENTIALS))
+_ANY = _Names(
+    lambda name: _inner(name).lower() in SECRETS, _in_head(SECRETS, rb"(?:[^\";\r\n]{0,64}\[)?\s*", rb"\]?\s*")
+)
+_WORDS = tuple(name.encode() for name in SECRETS)
 # Escapes and NUL are what a name can be hidden behind.
 _ESCAPED_NAME = re.compile(rb"&[^=&%\0]*[%\0]")
-_TRIO = b"|".join(_WORDS)
 # Where the boundary is not known, one may begin at any such line.
 _ANY_BOUNDARY = re.compile(rb"(\r?\n--)")
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
-_NAMED = re.compile(rb"(?i)\bname=\"?\s*(?:" + _TRIO + rb")\s*(?:[\";\r\n]|\Z)")
 # Any letter of a JSON name may be written as its number.
 _ESCAPED_TRIO = b"|".join(
-    b"".join(rb"(?:%c|\\u00%02x|\\u00%02x)" % (letter, letter, letter & ~0x20) for letter in word) for word in _WORDS
+    b"".join(rb"(?:%c|\\u00%02x|\\u00%02x)" % (letter, letter, letter & ~0x20) for letter in word)
+    for word in map(str.encode, CREDENTIALS)
 )
 _IN_JSON = re.compile(
     rb'(?i)("\s*(?:' + _ESCAPED_TRIO + rb')\s*"\s*+:\s*+)(?:"(?:[^"\\]|\\.)*+"?|[^\s,{}\[\]"]++)', re.DOTALL

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 import pytest
 
-from schemas.credentials import CREDENTIALS, scrub_object
+from schemas.credentials import CREDENTIALS, SECRETS, scrub, scrub_call, scrub_object, scrub_refused
 
 
 def escaped(name: str, at: int) -> str:
@@ -25,3 +26,40 @@ def test_a_name_in_json_with_any_letter_as_its_number(name: str) -> None:
 def test_a_text_that_speaks_of_one_is_a_text() -> None:
     body = rb'{"message": "my \"password\": \"x\" \u0041", "to": "12345"}'
     assert scrub_object(body) == body
+
+
+SPELLINGS = ("{}", "auth[{}]", "call[auth][{}]", " {} ", "AUTH[{}]")
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("name", [*SECRETS, *map(str.title, SECRETS)])
+def test_a_name_in_a_form_with_structure_and_in_any_case(name: str, spelling: str) -> None:
+    spelled = spelling.format(name)
+    for written in (spelled.replace(" ", "+"), quote(spelled), f"%{ord(spelled[0]):02x}{quote(spelled[1:])}"):
+        kept = scrub_call(f"a=b&{written}=canary&message=my+password".encode(), None)
+        assert kept == f"a=b&{written}=&message=my+password".encode()
+    part = f'--b\r\nContent-Disposition: form-data; name="{spelled}"\r\n\r\n%s\r\n--b--\r\n'
+    for how in (lambda body: scrub_call(body, "multipart/form-data; boundary=b"), scrub_refused):
+        assert how((part % "canary").encode()) == (part % "").encode()
+
+
+@pytest.mark.parametrize("name", ["usernames", "my_password", "[password", "auth[password][x]", "auth.password"])
+def test_other_names_keep_their_values(name: str) -> None:
+    body = f"{quote(name)}=x".encode()
+    assert scrub_call(body, None) == (b"%5Bpassword=" if name == "[password" else body)
+
+
+def test_many_names_in_one_head_take_no_long_time() -> None:
+    """Each of them might be the beginning of one of the trio, and has nothing but brackets behind it."""
+    part = b"--b\r\nContent-Disposition: form-data; " + b"name=" * 50_000 + b"[" * 200_000 + b"\r\n\r\nx\r\n--b--\r\n"
+    assert scrub_call(part, "multipart/form-data; boundary=b") == part
+
+
+@pytest.mark.parametrize("name", ["username", "Password", "auth[password]"])
+def test_a_callback_has_the_trio_by_its_exact_names(name: str) -> None:
+    """Whatever else it has is kept, byte for byte."""
+    part = f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\nx\r\n--b--\r\n'.encode()
+    assert scrub(f"a=b&{name}=x".encode(), None) == f"a=b&{name}=x".encode()
+    # Names in heads of parts are taken in any case, as ever: servers differ.
+    blanked = scrub(part, "multipart/form-data; boundary=b") != part
+    assert blanked == (name == "Password")

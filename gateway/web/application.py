@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 from gateway.bell import Ringer
 from gateway.config import Config, Settings
 from gateway.store import Store
-from gateway.web import callbacks, console, errors, health, login, security, try_out
+from gateway.web import callbacks, console, errors, health, login, security, sending, try_out
 from gateway.web.proxies import TrustedProxies
 from gateway.web.site import Counts, Site, install
 from gateway.web.standing import Standing
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class _Doors:
-    """Callbacks to the application that takes them, everything else to the pages."""
+    """What programs call to the application that takes it, everything else to the pages."""
 
     def __init__(self, taking: WSGIApplication, pages: WSGIApplication) -> None:
         self._taking, self._pages = taking, pages
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return (self._taking if callbacks.are_quick(environ) else self._pages)(environ, start_response)
+        return (self._taking if callbacks.are_calls(environ) else self._pages)(environ, start_response)
 
 
 def application(settings: Settings | None, store: Store | None, login_token: str | None) -> Flask:
@@ -55,7 +55,8 @@ def application(settings: Settings | None, store: Store | None, login_token: str
 
         handset.register(app)
     app.register_error_handler(HTTPException, errors.say)
-    app.wsgi_app = TrustedProxies(_Doors(callbacks.application(here), app.wsgi_app), settings)  # type: ignore[method-assign]
+    taking = callbacks.application(here, sending.blueprint)
+    app.wsgi_app = TrustedProxies(_Doors(taking, app.wsgi_app), settings)  # type: ignore[method-assign]
     return app
 
 

@@ -33,12 +33,20 @@ _PLACES = {
     "/legacy/callback": "legacy-callback",
     "/legacy/status": "legacy-status",
 }
-_PREFIXES = tuple(_PLACES)  # asked twice for each request
+_PREFIXES = tuple(f"{place}/" for place in _PLACES)  # asked twice for each request
+_OURS = (*_PREFIXES, "/legacy/")
 
 
 def are_quick(environ: WSGIEnvironment) -> bool:
     """Whether a request is a callback: these wait for nothing but the store's writer, which knows errands."""
-    return str(environ["PATH_INFO"]).startswith(_PREFIXES)
+    path = str(environ["PATH_INFO"])
+    return path.startswith(_PREFIXES) or path in _PLACES
+
+
+def are_calls(environ: WSGIEnvironment) -> bool:
+    """Whether a request is a platform's or an application's, and no person's: these are asked for no session."""
+    path = str(environ["PATH_INFO"])
+    return path.startswith(_OURS) or path in _PLACES
 
 
 class _NoSessions(SessionInterface):
@@ -71,11 +79,12 @@ class _Application(Flask):
         return func
 
 
-def application(here: Site) -> Flask:
-    """Takes callbacks, and nothing else."""
+def application(here: Site, *more: Blueprint) -> Flask:
+    """Takes callbacks, and what else programs call."""
     app = _Application(__name__, static_folder=None)
     install(app, here)
-    app.register_blueprint(blueprint)
+    for part in (blueprint, *more):
+        app.register_blueprint(part)
     app.register_error_handler(HTTPException, _plainly)
     return app
 
@@ -116,19 +125,27 @@ def _receive(here: Site, format_name: str, key: str) -> Response:
     if not _is_ours(_candidates(key), here.settings.current.keys):
         here.counts.refused(format_name, "key")
         return _say(format_name, 403, {"key": ("Not one of the configured keys.",)})
-    if request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in ("", "identity"):
+    if is_coded():
         here.counts.refused(format_name, "encoding")
         return _say(format_name, 415, {"body": ("Content-Encoding other than identity is not taken.",)})
     try:
-        body = _body()
+        body = whole_body()
     except RequestEntityTooLarge:
         here.counts.refused(format_name, "size")
         return _say(format_name, 413, {"body": (f"Larger than {MAX_BODY} bytes.",)})
     return _keep(here, format_name, body)
 
 
-def _body() -> bytes:
-    """Before any parser of forms: it would drop the raw bytes, doubled names and bad charsets."""
+def is_coded() -> bool:
+    """Packed bodies are not taken: nobody knows how large they are."""
+    return request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in ("", "identity")
+
+
+def whole_body() -> bytes:
+    """Before any parser of forms: it would drop the raw bytes, doubled names and bad charsets.
+
+    Raises `RequestEntityTooLarge`.
+    """
     whole = request.environ["wsgi.input"]
     if isinstance(whole, BytesIO):  # our own server has read it all
         body = whole.getvalue()

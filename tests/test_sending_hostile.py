@@ -1,0 +1,124 @@
+"""Hostile envelopes: references that do not end, secrets in odd places, and bytes in every charset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import limits
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from gateway.web import sending as web
+from gateway.web.soap import SOAP_11
+from tests.sending import AUTH, TEXT, TOML, events, leaked, owed, rows, send, soap, values
+from tests.visitor import console
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Flask]:
+    with console(tmp_path, TOML) as made:
+        yield made
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+def referring(inner: str, parts: str) -> str:
+    call = f"<sendMessage><auth href='#auth'/><message>x</message>{inner}</sendMessage>"
+    return f"<s:Envelope xmlns:s='{SOAP_11}'><s:Body>{call}{parts}</s:Body></s:Envelope>"
+
+
+def attributes(count: int, name: str = "a") -> str:
+    return " ".join(f'{name}{n}="urn:{n}"' for n in range(count))
+
+
+def tenfold(level: int) -> str:
+    return f"<r id='r{level}'>" + f"<r href='#r{level + 1}'/>" * 10 + "</r>"
+
+
+BOMBS = {
+    "itself": "<a id='a'><x href='#a'/><x href='#a'/></a>",
+    "round": "<a id='a' href='#b'/><b id='b' href='#a'/>",
+    "laughs": "<a id='a' href='#r0'/>" + "".join(map(tenfold, range(20))),
+    "wide": "<a id='a'>" + "<item href='#b'/>" * 15_000 + "</a><b id='b'>" + "<c/>" * 15_000 + "</b>",
+    "long": "<a id='a'>" + "<x href='#b'/>" * 9_000 + "</a><b id='b'>" + "x" * 700_000 + "</b>",
+    "attributes": "<a id='a'>" + "<x href='#b'/>" * 15_000 + f"</a><b id='b' {attributes(98)}/>",
+    "many attributes": f"<a id='a' {attributes(40_000)}/>",
+    "namespaces": f"<a id='a' {attributes(20_000, 'xmlns:a')}/>",
+    "chain": "<password href='#p0'/>" * 9_000 + "".join(f"<p id='p{n}' href='#p{n + 1}'/>" for n in range(9_000)),
+    "nowhere": "",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_references_that_do_not_end(client: FlaskClient, name: str) -> None:
+    """Each of these would cost hours, or all memory, if it were followed blindly."""
+    answer = soap(client, referring("<recipientList href='#a'/>", BOMBS[name] + "<auth id='auth'/>"))
+    assert answer.status_code in (200, 400)
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        "<auth><username>acme-user</username><password href='#p'/></auth><p id='p' href='#q'/><q id='q'>canary</q>",
+        "<auth><item><key href='#k'/><value href='#p'/></item></auth><k id='k'>password</k><p id='p'>canary</p>",
+        "<auth><PassWord>canary<b>canary</b>canary</PassWord></auth>",
+        "<auth password='canary' x:api_key='canary' xmlns:x='urn:x'/>",
+        "<auth><x:user_name xmlns:x='urn:x'>canary</x:user_name></auth>",
+        "<auth><password><![CDATA[canary]]></password></auth>",
+        "<auth><password>can<!-- x -->ary</password></auth>",
+    ],
+)
+def test_credentials_are_kept_nowhere(app: Flask, client: FlaskClient, auth: str) -> None:
+    for name in ("sendMessage", "noSuchCall"):
+        body = f"<s:Envelope xmlns:s='{SOAP_11}'><s:Body><{name}>{auth}</{name}></s:Body></s:Envelope>"
+        assert soap(client, body).status_code == (200 if name == "sendMessage" else 400)
+    assert len(events(app)) == 2 and not leaked(app)
+
+
+@pytest.mark.parametrize(
+    ("charset", "declared", "content_type"),
+    [
+        ("utf-8", None, "text/xml"),
+        ("utf-8", None, None),
+        ("utf-8", "utf-8", "text/xml; charset=UTF-8"),
+        ("utf-8-sig", "utf-8", "text/xml"),
+        ("utf-16", "utf-16", "text/xml; charset=utf-16"),
+        ("utf-16-le", "utf-16", "text/xml"),
+        ("utf-16-be", "utf-16", "text/xml; charset=utf-16"),
+        ("iso-8859-1", "ISO-8859-1", "text/xml"),
+        ("iso-8859-1", None, "text/xml; charset=iso-8859-1"),
+        ("windows-1252", "windows-1252", 'text/xml; charset="windows-1252"'),
+        ("windows-1252", "utf-8", "text/xml; charset=utf-8"),
+        ("windows-1252", None, "text/xml; charset=utf-16"),
+        ("utf-8", "no-such-charset", "text/xml; charset=nor-this"),
+    ],
+)
+def test_charsets(
+    app: Flask, client: FlaskClient, charset: str, declared: str | None, content_type: str | None
+) -> None:
+    text = "é ü" if charset == "iso-8859-1" else "é €" if charset == "windows-1252" else TEXT
+    head = f'<?xml version="1.0" encoding="{declared}"?>' if declared else ""
+    body = (head + send(message=text)).encode(charset)
+    assert values(soap(client, body, content_type))["result"] == "true"
+    assert owed(app)[0]["message"] == text and text.encode()[:2] in events(app)[0].body
+
+
+def test_strangers_do_not_fill_the_disk(app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of wrong guesses no body is kept, of what cannot be read the beginning; and of both no more than so many."""
+    monkeypatch.setattr(web, "STRANGERS", limits.parse("3/minute"))
+    wrong = send(auth=AUTH | {"password": "guess"})
+    for _ in range(2):
+        assert values(soap(client, wrong))["error_code"] == "101"
+    long = b"a=%ff&" * 5_000
+    for _ in range(4):
+        assert client.post("/legacy/sendMessage", data=long, content_type="text/plain; charset=utf-8").status_code
+        assert values(soap(client, "<no envelope"))
+    kept = rows(app, "SELECT state, length(body) AS size FROM events ORDER BY id")
+    assert {row.state for row in kept} == {"refused"} and len(kept) == 3
+    assert [row.size for row in kept[:2]] == [0, 0] and all(row.size <= web.KEPT for row in kept)
+    assert values(soap(client, send()))["result"] == "true", "who may is let in all the same"
