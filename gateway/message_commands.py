@@ -16,7 +16,7 @@ from gateway.bell import Ringer
 from gateway.commands import config_option, read
 from gateway.config import Config
 from gateway.rerouting import reroute_all
-from gateway.store import Store, StoreUnavailable, outbox
+from gateway.store import Store, StoreUnavailable, outbox, sends
 from schemas import FORMATS, BadCallback, CannotSay, Manners, Receipt
 
 _AGO = re.compile(r"(\d{1,6})\s*([smhd])")
@@ -81,9 +81,12 @@ class _Since(click.ParamType[float]):
 )
 @config_option
 def replay(endpoint: str | None, since: float | None, state: str, path: Path) -> None:
-    """Put deliveries back into the outbox, paced. They keep their ids and their bytes."""
+    """Put deliveries back into the outbox, paced. They keep their ids and their bytes.
+
+    Texts to phones only with --endpoint @carrierx, and of these only those that were refused: nothing is sent twice.
+    """
     config = read(path)
-    if endpoint is not None and endpoint not in config.endpoints:
+    if endpoint not in (None, sends.ENDPOINT) and config.endpoint(endpoint or "") is None:
         raise click.ClickException(f"{endpoint} is no endpoint of {path}. Known: {', '.join(config.endpoints)}")
     if endpoint is not None and state == "unrouted":
         raise click.ClickException("Unrouted texts have no endpoint yet: leave --endpoint out.")

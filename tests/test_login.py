@@ -19,8 +19,18 @@ from gateway.web.security import HEADERS
 from tests.visitor import BASE, KEY, PASSWORD, Visitor, console
 
 TOKEN = "one-click-token-of-this-start"
-VALUES: dict[str, object] = {"kind": "status", "event_id": 1, "delivery_id": UUID(int=1), "key": "x", "filename": "x"}
-PAGES = ("/", "/events", "/deliveries", "/configuration", "/explain", "/test/callback", "/test/status", "/test/paste")
+VALUES: dict[str, object] = {
+    "kind": "status",
+    "event_id": 1,
+    "delivery_id": UUID(int=1),
+    "send_id": UUID(int=1),
+    "key": "x",
+    "filename": "x",
+}
+PAGES = (
+    *("/", "/events", "/sends", "/deliveries", "/opt-outs", "/configuration", "/explain"),
+    *("/test/callback", "/test/status", "/test/paste"),
+)
 
 
 @pytest.fixture

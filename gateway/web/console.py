@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from urllib.parse import urlencode
 
 from flask import Blueprint, Flask, Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from gateway.carrierx import ledger
 from gateway.config import ConfigError
 from gateway.delivery.redaction import Redaction
 from gateway.explanation import explain
 from gateway.paste import facts
-from gateway.store import records
+from gateway.store import records, sends
 from gateway.store.events import Event
 from gateway.translation import read
-from gateway.web import configuration, layout, putting_back, words
+from gateway.web import configuration, layout, opt_outs, putting_back, sent, words
+from gateway.web.paging import PAGE, offset_asked, other_page
 from gateway.web.searching import NAMES, SOURCES, STATES, asked
 from gateway.web.security import config, now
 from gateway.web.site import site
-from schemas import BadCallback, Message, Receipt
+from schemas import FORMATS, BadCallback, Message, Receipt
 
 DAY = 86_400
-PAGE = 50
-"""Events, or deliveries, on a page."""
 
 blueprint = Blueprint("console", __name__)
 
@@ -32,7 +32,8 @@ blueprint = Blueprint("console", __name__)
 def register(app: Flask) -> None:
     layout.install(app)
     app.register_blueprint(blueprint)
-    app.register_blueprint(putting_back.blueprint)
+    for part in (putting_back, sent, opt_outs):
+        app.register_blueprint(part.blueprint)
 
 
 @blueprint.get("/")
@@ -40,10 +41,13 @@ def overview() -> ResponseReturnValue:
     current, here, at = config(), site().standing, now()
     with site().store.reader() as connection:
         state = records.overview(connection, at - DAY, current.endpoints)
+        sending = sends.standing(connection)
     figures = here.figures(at)
     return render_template(
         "overview.html",
         state=state,
+        sending=sending,
+        has_account=current.carrierx.is_set,
         now=at,
         configured=current.endpoints,
         paused={name: words.breaker(each, at) for name, each in figures.breakers.items()},
@@ -70,7 +74,7 @@ def refused() -> ResponseReturnValue:
 
 
 def _events(title: str, arguments: dict[str, str]) -> ResponseReturnValue:
-    question, offset = asked(arguments, config()), _offset()
+    question, offset = asked(arguments, config()), offset_asked()
     with site().store.reader() as connection:
         page = records.search(connection, question.search, limit=PAGE, offset=offset)
     return render_template(
@@ -82,19 +86,10 @@ def _events(title: str, arguments: dict[str, str]) -> ResponseReturnValue:
         errors=question.errors,
         states=STATES,
         sources=SOURCES,
-        older=_other_page(offset + PAGE) if page.more else None,
-        newer=_other_page(max(offset - PAGE, 0)) if offset else None,
+        words=words,
+        older=other_page(NAMES, offset + PAGE) if page.more else None,
+        newer=other_page(NAMES, max(offset - PAGE, 0)) if offset else None,
     ), 400 if question.errors else 200
-
-
-def _offset() -> int:
-    return max(request.args.get("offset", 0, type=int), 0)
-
-
-def _other_page(offset: int) -> str:
-    """The address of this page further back. Only names of ours: `url_for` has some of its own, such as `_scheme`."""
-    kept = {name: request.args[name] for name in (*NAMES, "to") if request.args.get(name)}
-    return f"{request.script_root}{request.path}?{urlencode(kept | {'offset': str(offset)})}"
 
 
 def _text(event: Event) -> str | None:
@@ -104,7 +99,9 @@ def _text(event: Event) -> str | None:
 
 
 def _message(event: Event) -> Message | None:
-    """The event's body, read again by today's configuration."""
+    """The event's body, read again by today's configuration; None also for what is no message, such as a call."""
+    if event.source not in FORMATS:
+        return None
     receipt = Receipt(now=datetime.fromtimestamp(event.received_at, UTC), sid=event.message_sid, prefix=config().prefix)
     try:
         return read(event.body, event.content_type or None, event.source, receipt, config())[0]
@@ -117,15 +114,26 @@ def event(event_id: int) -> ResponseReturnValue:
     """One event whole: what came in, byte for byte, what it became, every attempt."""
     whole = _whole(event_id)
     message = _message(whole.event)
+    with site().store.reader() as connection:
+        entries = ledger.of_event(connection, event_id)
     return render_template(
         "event.html",
         event=whole.event,
+        entries=entries,
+        refused={entry.send_id for entry in entries if entry.state == "refused"},
+        words=words,
         deliveries=whole.deliveries,
         facts=facts(message) if message else [],
-        secrets={name: Redaction.of(each) for name, each in config().endpoints.items()},
+        secrets=_secrets(whole.deliveries),
         no_secrets=Redaction.none(),
         now=now(),
     )
+
+
+def _secrets(deliveries: Iterable[records.Delivery]) -> dict[str, Redaction]:
+    """What may not be shown of their answers; also of pages that a call named."""
+    known = {one.endpoint: config().endpoint(one.endpoint) for one in deliveries}
+    return {name: Redaction.of(endpoint) for name, endpoint in known.items() if endpoint}
 
 
 @blueprint.get("/events/<int:event_id>/body")
@@ -145,7 +153,7 @@ def _whole(event_id: int) -> records.Whole:
 def deliveries() -> ResponseReturnValue:
     """Settled deliveries; those of one endpoint or all."""
     state = "succeeded" if request.args.get("state") == "succeeded" else "dead"
-    endpoint, offset = request.args.get("to") or None, _offset()
+    endpoint, offset = request.args.get("to") or None, offset_asked()
     with site().store.reader() as connection:
         found = records.deliveries(connection, state, endpoint, limit=PAGE + 1, offset=offset)
     return render_template(
@@ -153,9 +161,9 @@ def deliveries() -> ResponseReturnValue:
         found=found[:PAGE],
         state=state,
         endpoint=endpoint,
-        endpoints=sorted({*config().endpoints, *([endpoint] if endpoint else [])}),
-        older=_other_page(offset + PAGE) if len(found) > PAGE else None,
-        newer=_other_page(max(offset - PAGE, 0)) if offset else None,
+        endpoints=sorted({*config().endpoints, *([endpoint] if endpoint else []), sends.ENDPOINT}),
+        older=other_page(("state", "to"), offset + PAGE) if len(found) > PAGE else None,
+        newer=other_page(("state", "to"), max(offset - PAGE, 0)) if offset else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -10,14 +11,19 @@ from typing import Any
 from flask import Flask
 from markupsafe import Markup
 
+from gateway.config import Endpoint
+from gateway.store import sends
+from gateway.store.overview import STATUS_URLS
 from gateway.trial_result import readable
 from schemas import BadCallback, wire
 
+NAMES = {sends.ENDPOINT: "CarrierX (sending)", STATUS_URLS: "status_url of calls"}
+"""Endpoints that no configuration has."""
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def install(app: Flask) -> None:
-    app.jinja_env.filters.update(when=when, ago=ago, fields=fields, readable=readable, hexdump=hexdump)
+    app.jinja_env.filters.update(when=when, ago=ago, fields=fields, readable=readable, hexdump=hexdump, named=named)
 
 
 def when(seconds: float | None) -> str:
@@ -34,6 +40,18 @@ def ago(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds // length:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
+
+
+def named(endpoint: str) -> str:
+    """An endpoint for people. One that a caller named is a URL: what it has before its host, or behind its path, is
+    perhaps a secret."""
+    if endpoint in NAMES:
+        return NAMES[endpoint]
+    if "://" not in endpoint:
+        return endpoint
+    with suppress(ValueError):  # no URL at all, for all that it looks like one
+        return Endpoint(name=endpoint, url=endpoint).shown_url
+    return "a URL"
 
 
 def fields(body: bytes, content_type: str) -> list[tuple[str, str]]:

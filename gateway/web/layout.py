@@ -17,9 +17,11 @@ from gateway.web.site import site
 NAVIGATION = (
     ("/", "Overview"),
     ("/events", "Events"),
+    ("/sends", "Sends"),
     ("/deliveries", "Deliveries"),
     ("/unrouted", "Unrouted"),
     ("/refused", "Refused"),
+    ("/opt-outs", "Opt-outs"),
     ("/test/callback", "Test"),
     ("/explain", "Explain"),
     ("/configuration", "Configuration"),

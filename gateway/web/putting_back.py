@@ -8,8 +8,9 @@ from typing import Literal
 from flask import Blueprint, abort, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
+from gateway.carrierx import ledger
 from gateway.rerouting import reroute, reroute_all
-from gateway.store import outbox, records
+from gateway.store import outbox, records, sends
 from gateway.web.searching import moment
 from gateway.web.security import config, now
 from gateway.web.site import site
@@ -23,11 +24,19 @@ def replay_one(delivery_id: uuid.UUID) -> ResponseReturnValue:
         found = records.delivery(connection, str(delivery_id))
     if found is None:
         abort(404, "There is no such delivery, or not any more.")
-    if found.state != "pending":
+    if found.endpoint == sends.ENDPOINT and not _was_refused(found.delivery_id):
+        flash("Nothing is texted twice: what is to become of this text is decided on its own page.", "wait")
+    elif found.state != "pending":
         _replay(outbox.Replay(state=_state(found.state), delivery_ids=[found.delivery_id]))
     else:
         flash("It is on its way already.", "wait")
     return redirect(url_for("console.event", event_id=found.event_id, _anchor=f"delivery-{found.delivery_id}"), 303)
+
+
+def _was_refused(send_id: str) -> bool:
+    with site().store.reader() as connection:
+        entry = ledger.of_send(connection, send_id)
+    return entry is not None and entry.state == "refused"
 
 
 @blueprint.post("/deliveries/replay")

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from gateway.carrierx import ledger
 from gateway.config import Config
+from gateway.store import sends
 from gateway.store.records import Search
 from schemas.fields import number as normalised
 
-STATES = ("accepted", "duplicate", "stale", "unrouted", "refused")
-SOURCES = ("carrierx", "legacy-callback", "legacy-status")
+STATES = ("accepted", "duplicate", "stale", "unrouted", "refused", "waiting", "orphan")
+SOURCES = ("carrierx", "legacy-callback", "legacy-status", "legacy-send", "command")
 NAMES = ("phone", "number", "keyword", "ticket", "message_sid", "state", "source", "since", "until")
+SENDS = ("ticket", "custom_ticket", "phone", "number", "message_sid", "state", "status", "since", "until")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +27,22 @@ class Asked:
     errors: Mapping[str, list[str]]
 
 
+@dataclass(frozen=True, slots=True)
+class AskedSends:
+    """The same for what is sent."""
+
+    typed: Mapping[str, str]
+    search: sends.Search
+    errors: Mapping[str, list[str]]
+
+
 def asked(arguments: Mapping[str, str], config: Config) -> Asked:
     """`arguments`: the query's names and values; unknown names do not matter."""
     typed = {name: arguments.get(name, "").strip() for name in NAMES}
-    times, errors = {}, {}
-    for name in ("since", "until"):
-        try:
-            times[name] = moment(typed[name])
-        except ValueError:
-            errors[name] = ["Write a time like 2026-11-20T08:00."]
-    number = config.number_for(typed["number"]) if typed["number"] else None
+    times, errors = _times(typed)
     search = Search(
         phone=normalised(typed["phone"], config.prefix),
-        number=number.number if number else normalised(typed["number"], config.prefix),
+        number=number_of(typed["number"], config),
         keyword=_keyword(typed["keyword"], config),
         ticket=typed["ticket"],
         message_sid=typed["message_sid"],
@@ -45,6 +51,40 @@ def asked(arguments: Mapping[str, str], config: Config) -> Asked:
         **times,
     )
     return Asked(typed, search, errors)
+
+
+def asked_sends(arguments: Mapping[str, str], config: Config) -> AskedSends:
+    """The same for the ledger."""
+    typed = {name: arguments.get(name, "").strip() for name in SENDS}
+    times, errors = _times(typed)
+    search = sends.Search(
+        ticket=typed["ticket"],
+        custom_ticket=typed["custom_ticket"],
+        phone=normalised(typed["phone"], config.prefix),
+        number=number_of(typed["number"], config),
+        message_sid=typed["message_sid"],
+        state=typed["state"] if typed["state"] in ledger.STATES else "",
+        status=typed["status"],
+        **times,
+    )
+    return AskedSends(typed, search, errors)
+
+
+def _times(typed: Mapping[str, str]) -> tuple[dict[str, float | None], dict[str, list[str]]]:
+    times: dict[str, float | None] = {}
+    errors: dict[str, list[str]] = {}
+    for name in ("since", "until"):
+        try:
+            times[name] = moment(typed[name])
+        except ValueError:
+            errors[name] = ["Write a time like 2026-11-20T08:00."]
+    return times, errors
+
+
+def number_of(typed: str, config: Config) -> str:
+    """A number of ours as it is stored: people may write its short code, or one that is not configured any more."""
+    number = config.number_for(typed) if typed else None
+    return number.number if number else normalised(typed, config.prefix)
 
 
 def moment(text: str) -> float | None:

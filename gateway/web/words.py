@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from gateway.config import Config
 from gateway.silence import Pair
@@ -17,6 +18,40 @@ ABSENT = 6 * heartbeat.EVERY
 SILENT = 86_400.0
 """Seconds after which a keyword's silence is worth a line."""
 MOST = 50
+SENDS: Mapping[str, str] = MappingProxyType(
+    {
+        "owed": "It waits for its turn, or for CarrierX.",
+        "sending": "A request has left; its answer is not known yet. Before it is sent again, CarrierX is asked.",
+        "sent": "CarrierX has it.",
+        "refused": "It was not sent, and will not be by itself.",
+        "undecided": "It may have been sent, and the gateway cannot tell. It waits for you.",
+    }
+)
+"""State in the ledger → what that means."""
+SOURCES: Mapping[str, str] = MappingProxyType(
+    {
+        "carrierx": "CarrierX's callback",
+        "legacy-callback": "keyword callback",
+        "legacy-status": "status post",
+        "legacy-send": "a call to send",
+        "command": "a command to send",
+    }
+)
+EVENTS: Mapping[str, str] = MappingProxyType(
+    {
+        "waiting": "Something is on its way to this phone. This waits until it is known of which message it speaks.",
+        "orphan": "An update of a message that this gateway did not send, or knows no more. Nobody hears of it.",
+    }
+)
+"""States of events that do not explain themselves."""
+ORIGINS: Mapping[str, str] = MappingProxyType(
+    {
+        "legacy": "a call of the legacy platform's web service",
+        "command": "the command gateway send",
+        "reply": "a keyword's reply",
+        "opt-out": "the answer to STOP, START or HELP",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
