@@ -18,7 +18,16 @@ from typing import Any
 
 from gateway import retry
 from gateway.carrierx import ledger
-from gateway.carrierx.errors import AnswerLost, CarrierXError, Conflict, NotAuthorized, NotSent, ServerError, TooMany
+from gateway.carrierx.errors import (
+    AnswerLost,
+    CarrierXError,
+    Conflict,
+    CoreError,
+    NotAuthorized,
+    NotSent,
+    ServerError,
+    TooMany,
+)
 from gateway.config import Config
 from gateway.sending import ended, listing, lookup, progress
 from gateway.sending.ended import Core, Departure, Ended, Plan, Trouble, World
@@ -31,6 +40,8 @@ FLIGHT = 600.0
 """Seconds that the longest request may take, whatever happens."""
 AGAIN = 0.2, 1.0
 """Seconds before a page of the listing is asked for once more."""
+CLOSED = 403, 404, 405, 501
+"""Answers of a listing that this account has not, and that waiting does not open."""
 UNSURE = 408, 425
 """Refusals of which nobody knows whether something was done."""
 
@@ -131,7 +142,7 @@ def _look_up(departure: Departure, core: Core, world: World) -> Ended:
     try:
         verdict = _search(lookup.search(_sought(departure)), core, world)
     except CarrierXError as error:
-        return _not_shown(departure, world, error)
+        return _not_shown(departure, world, error, may_decide)
     if isinstance(verdict, lookup.Undecidable) and verdict.sids and all(map(world.is_known, verdict.sids)):
         verdict = lookup.Absent()
     return _judged(departure, world, verdict, may_decide)
@@ -188,11 +199,14 @@ def _absent(departure: Departure, world: World) -> Ended:
     return ended.owed(departure, world, ABSENT, departure.doubt_at + wait)
 
 
-def _not_shown(departure: Departure, world: World, error: CarrierXError) -> Ended:
+def _not_shown(departure: Departure, world: World, error: CarrierXError, may_decide: bool) -> Ended:
     if isinstance(error, (NotSent, NotAuthorized)):
         return ended.not_yet(departure, world, Trouble(str(error)))
     if isinstance(error, TooMany):
         return ended.not_yet(departure, world, ended.throttled(error))
+    if isinstance(error, CoreError) and error.status in CLOSED:
+        reason = str(error)
+        return ended.undecided(departure, world, reason) if may_decide else ended.not_yet(departure, world)
     return ended.unread(departure, world, str(error), error)
 
 
