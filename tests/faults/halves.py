@@ -42,6 +42,8 @@ class Halves:
         for process in self.all:
             process.kill()
 
+    close = kill
+
     @property
     def all(self) -> list[Process]:
         return [*self.webs, *self.workers]

@@ -44,7 +44,7 @@ def platform(world: World) -> Iterator[Platform]:
         made.close()
 
 
-def tell(world: World, kind: str, name: str, number: int) -> Path:
+def tell(world: World, kind: str, name: str, number: int | str) -> Path:
     """Whole at once: the process may look at any moment."""
     file = world.folder / "points" / f"{kind}.kill"
     draft = file.with_suffix(".draft")

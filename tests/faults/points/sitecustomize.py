@@ -2,7 +2,8 @@
 otherwise. It counts the steps in which a process touches the disk or the wire, and kills it at the one it was told.
 
     GATEWAY_FAULTS        a folder: ``web.kill`` in it holds ``name<TAB>n``; the web process appends each step that it
-                          comes by to ``web.steps``, and at the n-th of that name it removes the file and kills itself
+                          comes by to ``web.steps``, and at the n-th of that name it removes the file and kills itself;
+                          ``name<TAB>n<TAB>SIGSTOP``: it stops instead, until somebody wakes it
     GATEWAY_FAULTS_SET    JSON: {"worker": {"gateway.retry.WAITS": […]}}, for one kind of process each
     GATEWAY_FAULTS_CLOCK  set: the clock goes wrong by as many seconds as the file ``clock`` says
 
@@ -37,7 +38,7 @@ class Steps:
         self._told, self._steps = told, told.with_suffix(".steps")
         self._lock = threading.Lock()
         self._seen: tuple[int, int] | None = None
-        self._name, self._number = "", 0
+        self._name, self._number, self._signal = "", 0, signal.SIGKILL
         self._count: Counter[str] = Counter()
 
     def step(self, name: str) -> None:
@@ -54,13 +55,13 @@ class Steps:
                 steps.write(f"{name}\n")
             if (name, self._count[name]) == (self._name, self._number):
                 self._told.unlink()
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), self._signal)
 
     def _read(self, seen: tuple[int, int]) -> None:
         if seen != self._seen:
             self._seen = seen
-            self._name, number = self._told.read_text().split("\t")
-            self._number = int(number)
+            self._name, number, *how = self._told.read_text().split("\t")
+            self._number, self._signal = int(number), signal.Signals[how[0] if how else "SIGKILL"]
             self._count.clear()
 
 
@@ -122,6 +123,9 @@ def watch_steps() -> None:
         transport = found("gateway.delivery.transport.Transport")
         transport.start = wrapped(transport.start, before="start", after="started")
         transport.run = wrapped(transport.run, after="answers")
+        core, connection = found("gateway.carrierx.core.CoreAPI"), found("urllib3.connection.HTTPConnection")
+        core.send_raw = wrapped(core.send_raw, before="posts", after="posted")
+        connection.getresponse = wrapped(connection.getresponse, before="asked")
 
 
 def found(name: str) -> Any:
