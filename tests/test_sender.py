@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 from gateway.carrierx import CoreAPI, Forbidden
 from gateway.config import Settings
 from gateway.sandbox.carrierx import Setup, StandIn
-from gateway.sending import lookup
+from gateway.sending import ended, lookup
+from gateway.sending.round import Round
 from gateway.store import Connection, Store, opt_outs
 from tests.delivering import Clock, rows
 from tests.running import free_port, until
@@ -211,6 +212,22 @@ def test_killed_after_it_left(store: Store, settings: Settings, clock: Clock, ca
     clock.ahead += 60
     with sending(settings, store, clock):
         becomes(store, send_id, "sent")
+    assert arrived(carrierx) == [send_id]
+
+
+def test_killed_over_and_over(
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More often than there are tries; CarrierX had no part in that, and nobody is told that it failed."""
+    monkeypatch.setattr(ended, "CUT_OFF", 1.0)
+    send_id = owe(sqlite_store, settings)
+    claimed_and_dead(sqlite_store, settings, clock, send_id)
+    for _ in range(12):
+        clock.ahead += 60
+        sqlite_store.writer.write(Round(owner="dead", config=settings.current, now=clock(), room=1).write)
+    clock.ahead += 60
+    with sending(settings, sqlite_store, clock):
+        becomes(sqlite_store, send_id, "sent")
     assert arrived(carrierx) == [send_id]
 
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gateway import retry
 from gateway.carrierx import ledger
 from gateway.carrierx.errors import (
     AnswerLost,
@@ -193,7 +192,7 @@ def _found(departure: Departure, world: World, found: lookup.Found) -> Ended:
 def _absent(departure: Departure, world: World) -> Ended:
     """It goes on by the schedule: what failed was the attempt before this one, and that has counted."""
     failed = departure.claimed.tries - 1
-    wait = retry.wait(failed, world.dice()) if failed > 0 else 0.0
+    wait = ended.wait(departure, world, failed) if failed > 0 else 0.0
     if wait is None:
         return ended.refused(departure, world, NEVER)
     return ended.owed(departure, world, ABSENT, departure.doubt_at + wait)

@@ -13,6 +13,8 @@ from gateway.config import CarrierX
 from gateway.sending.listing import Page
 from gateway.store.outbox import Claimed
 
+CUT_OFF = 60.0
+"""Seconds until the next try of one that had all its tries, and none of them said anything."""
 SOON = 0.5
 """Seconds after which something in doubt is looked up first: most often it is there."""
 
@@ -96,6 +98,18 @@ class World:
     """Whether a `message_sid` is that of another send of ours."""
 
 
+def wait(departure: Departure, world: World, tries: int, retry_after: float | None = None) -> float | None:
+    """Seconds until the next try after so many that failed; None: there is none.
+
+    Tries that a crash of ours cut off say nothing of CarrierX: as long as the schedule is not over by the clock, there
+    is another.
+    """
+    planned = retry.wait(tries, world.dice(), retry_after)
+    if planned is None and departure.entry and world.clock() - departure.entry.created_at < sum(retry.WAITS):
+        return CUT_OFF
+    return planned
+
+
 def sent(departure: Departure, world: World, answer: bytes, warning: str = "") -> Ended:
     at = world.clock()
     return Ended(departure=departure, at=at, outcome="succeeded", word="sent", answer=answer, warning=warning)
@@ -128,15 +142,15 @@ def doubted(departure: Departure, world: World, reason: str, status: int | None 
 
 def later(departure: Departure, world: World, error: CoreError) -> Ended:
     """CarrierX did nothing, and may later."""
-    at, wait = world.clock(), retry.wait(departure.claimed.tries, world.dice(), error.retry_after)
-    if wait is None:
+    at, left = world.clock(), wait(departure, world, departure.claimed.tries, error.retry_after)
+    if left is None:
         return refused(departure, world, str(error), error.status)
     return Ended(
         departure=departure,
         at=at,
         outcome="again",
         word="owed",
-        due=at + wait,
+        due=at + left,
         sentence=str(error),
         status=error.status,
         trouble=throttled(error) if isinstance(error, TooMany) else None,
@@ -159,15 +173,16 @@ def owed(departure: Departure, world: World, reason: str, due: float = 0.0, trou
 
 def unread(departure: Departure, world: World, reason: str, error: CarrierXError | None = None) -> Ended:
     """The listing did not tell. When the schedule ends, a person has to look."""
-    at, wait, status = world.clock(), retry.wait(departure.claimed.tries, world.dice()), getattr(error, "status", None)
-    if wait is None:
+    at, status = world.clock(), getattr(error, "status", None)
+    left = wait(departure, world, departure.claimed.tries)
+    if left is None:
         return undecided(departure, world, reason, status)
     return Ended(
         departure=departure,
         at=at,
         outcome="again",
         word="same",
-        due=at + wait,
+        due=at + left,
         sentence=reason,
         status=status,
         trouble=Trouble(reason, "failing") if isinstance(error, (AnswerLost, ServerError)) else None,
