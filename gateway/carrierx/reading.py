@@ -7,7 +7,7 @@ stands twice, or with a space behind it as in a sample of the vendor's (``"from 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -147,7 +147,9 @@ def _identity(item: Object, sid: str) -> str:
 
 def renamed(read: Mapping[str, Any]) -> Object:
     """By the newer of two generations of names: ``from``, ``to``."""
-    return _firsts((_RENAMED.get(name, name), value) for name, value in read.items())
+    if _RENAMED.keys().isdisjoint(read):
+        return dict(read)
+    return _firsts([(_RENAMED.get(name, name), value) for name, value in read.items()])
 
 
 def read_object(body: bytes) -> Object:
@@ -164,8 +166,12 @@ def read_object(body: bytes) -> Object:
     return read
 
 
-def _firsts(pairs: Any) -> Object:
-    read: Object = {}
+def _firsts(pairs: Sequence[tuple[str, Any]]) -> Object:
+    # A listing has 18,000 of them: what is as it should be is taken as it is.
+    read: Object = dict(pairs)
+    if len(read) == len(pairs) and not any(name != name.strip() for name in read):
+        return read
+    read = {}
     for name, value in pairs:
         if read.get(name.strip()) is None:
             read[name.strip()] = value
