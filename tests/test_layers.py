@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -131,9 +132,14 @@ def of_os(tree: ast.AST) -> Iterator[str]:
             yield f"os.{node.attr}"
 
 
+@cache
+def known(tree: ast.AST) -> frozenset[str]:
+    named = {*imports(tree), *of_os(tree)}
+    return frozenset("os.environ" if name in ("os.getenv", "os.environb") else name for name in named)
+
+
 def outside(tree: ast.AST, worlds: set[str]) -> set[str]:
-    known = {*imports(tree), *of_os(tree)}
-    found = {"os.environ" if name in ("os.getenv", "os.environb") else name for name in known}
+    found = known(tree)
     return {world for world in worlds if any(within(name, world) for name in found)}
 
 
@@ -143,6 +149,7 @@ def called(tree: ast.AST) -> set[str]:
     return {getattr(function, "attr", getattr(function, "id", "")) for function in functions}
 
 
+@cache
 def parsed(path: Path) -> ast.AST:
     return ast.parse(path.read_text("utf-8"))
 

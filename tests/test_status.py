@@ -63,3 +63,9 @@ def test_numbers_that_are_written_are_read_as_they_were_meant() -> None:
     assert {word: status.read(number)[0] for word, number in status.NUMERIC.items()} == {
         word: lost.get(word, word) for word in status.NUMERIC
     }
+
+
+def test_how_far_along_a_word_is() -> None:
+    """What is not in the flow comes behind all that is."""
+    words = ["delivered", "brand_new", "sent", "queued", "internal_error"]
+    assert sorted(words, key=status.stage) == ["queued", "sent", "internal_error", "delivered", "brand_new"]

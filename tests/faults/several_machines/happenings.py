@@ -131,7 +131,7 @@ def _restarted(machines: Machines, *halves: Half) -> None:
 def _cut_off(machines: Machines, end_leases: Callable[[str], None]) -> None:
     cut_off = partial(machines.network.unplug, "worker2", "back")
     owner = _with_attempts_in_flight(machines, machines.worker2, cut_off)
-    until(lambda: _leases(machines, owner), "there are leases that only it can end")
+    # On a busy machine some may have run out already; that there were any is seen by what it says too late.
     end_leases(owner)
     until(lambda: not _leases(machines, owner), "others have its deliveries", LEASE)
     machines.flow()
