@@ -17,6 +17,9 @@ ARGS   ?=
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
 	$(BIN)/python -m pip install --quiet --prefer-binary -c constraints.txt
 
+# The tests start some two hundred processes: each would compile the whole gateway anew, where this is set.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test faults lint bench clean
 .DELETE_ON_ERROR:
 
