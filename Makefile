@@ -34,9 +34,9 @@ PYTEST := $(BIN)/python -m pytest --dist worksteal
 test: $(VENV)/test.stamp
 ifeq ($(strip $(ARGS)),)
 	$(PYTEST) -n 2 $(CORE) --cov=schemas --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
-	$(PYTEST) -n 3 $(CORE:%=--ignore=%)
+	$(PYTEST) -n 4 $(CORE:%=--ignore=%)
 else
-	$(PYTEST) -n 3 $(ARGS)
+	$(PYTEST) -n 4 $(ARGS)
 endif
 
 faults: $(VENV)/test.stamp
