@@ -15,7 +15,7 @@ from gateway.config import Settings
 from gateway.sandbox.carrierx import Setup, StandIn
 from gateway.sending import ended, lookup
 from gateway.sending.round import Round
-from gateway.store import Connection, Store, opt_outs
+from gateway.store import Connection, Store, breakers, opt_outs
 from tests.delivering import Clock, rows
 from tests.running import free_port, until
 from tests.senders import (
@@ -138,15 +138,23 @@ def test_refused(store: Store, settings: Settings, clock: Clock, carrierx: Stand
     assert [b"status=failed" in bytes(post.body) for post in posts] == [True]
 
 
+def paused(store: Store, clock: Clock) -> list[breakers.State]:
+    with store.reader() as conn:
+        return [one for name, one in breakers.current(conn, clock()).items() if name == "@carrierx"]
+
+
 def test_not_authorized(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
     """It waits until somebody corrects it, and counts for nothing."""
     change(settings, token="wrong")
     with capture_logs() as logs, sending(settings, sqlite_store, clock):
         sends = [owe(sqlite_store, settings, phone=f"1516206551{at}") for at in range(3)]
         until(lambda: [one for one in logs if one["event"] == "sending_paused"], "paused", 20)
+        seen = until(lambda: paused(sqlite_store, clock), "people can see it", 20)
         change(settings, token="sandbox")
         for send_id in sends:
             becomes(sqlite_store, send_id, "sent")
+        until(lambda: not paused(sqlite_store, clock), "and that it is over", 20)
+    assert "401" in seen[0].reason and seen[0].state in ("open", "half_open")
     assert sorted(arrived(carrierx)) == sorted(sends)
     assert {
         row.attempts for row in rows(sqlite_store, "SELECT attempts FROM deliveries WHERE endpoint = '@carrierx'")

@@ -9,9 +9,12 @@ After each pause one send goes first; when it gets an answer, the others follow.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from gateway.carrierx import ledger
 from gateway.sending.ended import Trouble
+from gateway.store.breakers import REFRESH, State
 
 FIRST, LONGEST = 1.0, 60.0
 LONGEST_ASKED = 300.0
@@ -27,6 +30,8 @@ class Pausing:
         self._until = self._wait = 0.0
         self._errors = 0
         self._reason = ""
+        self._began = self._refresh_at = 0.0
+        self._noted = "closed"
 
     @property
     def is_wary(self) -> bool:
@@ -37,6 +42,28 @@ class Pausing:
         """Seconds that it lasts."""
         return max(0.0, self._until - steady)
 
+    def news(self, now: float, steady: float) -> tuple[State, ...]:
+        """For people, as the breaker of an endpoint: what has changed since `noted`; now and then what has not."""
+        state = "open" if self.left(steady) else "half_open" if self.is_wary else "closed"
+        if state == self._noted and (state == "closed" or steady < self._refresh_at):
+            return ()
+        since, until = now - (steady - self._began), now + self.left(steady)
+        return (
+            State(
+                endpoint=ledger.ENDPOINT,
+                state=state,
+                since=since,
+                until=until,
+                reason=self._reason,
+                failures=self._errors,
+            ),
+        )
+
+    def noted(self, states: Sequence[State], steady: float) -> None:
+        """These are written down."""
+        for one in states:
+            self._noted, self._refresh_at = one.state, steady + REFRESH
+
     def met(self, trouble: Trouble, steady: float) -> None:
         if trouble.kind == "failing":
             self._errors += 1
@@ -46,10 +73,11 @@ class Pausing:
             self._wait = min(LONGEST, max(FIRST, 2 * self._wait))
         asked = min(trouble.seconds or 0.0, LONGEST_ASKED)
         self._until = max(self._until, steady + (asked if trouble.kind == "throttled" and asked else self._wait))
-        self._say(trouble)
+        self._say(trouble, steady)
 
-    def _say(self, trouble: Trouble) -> None:
+    def _say(self, trouble: Trouble, steady: float) -> None:
         if trouble.reason != self._reason:
+            self._began = self._began if self._reason else steady
             self._reason = trouble.reason
             self._log.warning("sending_paused", why=trouble.kind, reason=trouble.reason)
 

@@ -13,7 +13,8 @@ from gateway.config import Config
 from gateway.delivery.round import MARGIN
 from gateway.sending import departing, posting, progress
 from gateway.sending.ended import Departure, Ended
-from gateway.store import Connection, forgotten, leases, outbox
+from gateway.store import Connection, breakers, forgotten, leases, outbox
+from gateway.store.breakers import State
 from gateway.store.outbox import Claimed, Room, Settled
 from schemas import Message
 
@@ -46,10 +47,12 @@ class Round:
     """Deliveries that are known to be ours, where some are in doubt."""
     tidies: bool = False
     """Updates that wait for nothing any more are let go."""
+    states: Sequence[State] = ()
+    """Whether everything is sent, for people."""
 
     def __bool__(self) -> bool:
         """Whether there is anything to write."""
-        return bool(self.ended or self.room or self.held or self.is_doubtful or self.tidies)
+        return bool(self.ended or self.room or self.held or self.is_doubtful or self.tidies or self.states)
 
     @cached_property
     def lanes(self) -> tuple[str, ...]:
@@ -63,6 +66,8 @@ class Round:
             forgotten.give_back(conn, self.owner, [ledger.ENDPOINT], self.known, self.now)
         if self.tidies:
             woken |= progress.release_stale(conn, self.config, self.now)
+        if self.states:
+            breakers.note(conn, self.owner, self.states, self.now)
         claimed = self._claim(conn) if self.room else []
         return Written([departing.plan(conn, one, self.config, self.now) for one in claimed], woken)
 

@@ -12,6 +12,7 @@ from gateway.config import Config
 from gateway.sending.ended import Departure, Ended
 from gateway.sending.round import Round, Written
 from gateway.store import Store, StoreUnavailable
+from gateway.store.breakers import State
 
 STORE_WAIT = 10.0
 """Seconds after which a round that the store has not begun is taken back."""
@@ -40,7 +41,14 @@ class Rounds:
         return max(0.0, self._rest_until - steady)
 
     def run(
-        self, config: Config, now: float, room: int, held: Sequence[Departure], known: set[int], tidies: bool
+        self,
+        config: Config,
+        now: float,
+        room: int,
+        held: Sequence[Departure],
+        known: set[int],
+        tidies: bool,
+        states: Sequence[State],
     ) -> tuple[Round, Written] | None:
         """Writes what there is to write. None: there was nothing, or it came to nothing."""
         round_ = Round(
@@ -53,6 +61,7 @@ class Rounds:
             is_doubtful=self._is_doubtful,
             known=known | {one.departure.claimed.id for one in self.ended} if self._is_doubtful else (),
             tidies=tidies,
+            states=states,
         )
         written = self._write(round_) if round_ else None
         return None if written is None else (round_, written)

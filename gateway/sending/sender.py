@@ -186,12 +186,15 @@ class Sender:
 
     def _round(self, room: int, steady: float, core: Core | None, tidies: bool) -> None:
         held = self._flights.to_hold(steady, self._step)
-        done = self._rounds.run(self._settings.current, self._clock(), room, held, self._flights.known, tidies)
+        now, known = self._clock(), self._flights.known
+        states = self._pausing.news(now, steady)
+        done = self._rounds.run(self._settings.current, now, room, held, known, tidies, states)
         if done is not None:
             self._done(*done, steady, core)
 
     def _done(self, round_: Round, written: Written, steady: float, core: Core | None) -> None:
         self._flights.were_held(round_.held, steady)
+        self._pausing.noted(round_.states, steady)
         self._step = 0.0
         if core is not None:
             for departure in written.departures:
