@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 from gateway.sending import codes
 from gateway.store import StoreUnavailable
 from gateway.web.calls import OPERATIONS
-from tests.sending import AUTH, PHONES, SECRETS, TEXT, TOML, events, leaked, owed, store_of
+from tests.legacy_calls import AUTH, PHONES, SECRETS, TEXT, TOML, events, leaked, owed, store_of
 from tests.visitor import console
 
 FORM = "application/x-www-form-urlencoded"

@@ -16,7 +16,7 @@ from lxml import etree
 
 from gateway.web.calls import OPERATIONS
 from tests import drawn, examples
-from tests.sending import AUTH, ENVELOPES, PHONES, SOAP_11, TOML, soap, values
+from tests.legacy_calls import AUTH, ENVELOPES, PHONES, SOAP_11, TOML, soap, values
 from tests.visitor import console
 
 NAMES = (

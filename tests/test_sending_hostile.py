@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from gateway.web import sending as web
 from gateway.web.soap import SOAP_11
-from tests.sending import AUTH, TEXT, TOML, events, leaked, owed, rows, send, soap, values
+from tests.legacy_calls import AUTH, TEXT, TOML, events, leaked, owed, rows, send, soap, values
 from tests.visitor import console
 
 

@@ -16,7 +16,7 @@ from gateway.sending import Row, codes
 from gateway.store import StoreUnavailable
 from gateway.web import soap_answers
 from gateway.web.soap import SOAP_11, SOAP_12, Envelope
-from tests.sending import (
+from tests.legacy_calls import (
     AUTH,
     ENVELOPES,
     PHONES,

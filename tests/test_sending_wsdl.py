@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from lxml import etree
 
-from tests.sending import TOML, XML
+from tests.legacy_calls import TOML, XML
 from tests.visitor import console
 
 WSDL = "/legacy/webservices/?version=2.0.0&wsdl"
