@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from enum import Enum
 
-import psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -59,7 +59,8 @@ def judge(error: BaseException) -> Trouble:
         return Trouble.STORE if error.connection_invalidated else judge(error.orig or Exception())
     if isinstance(error, sqlite3.Error):
         return _sqlite(error)
-    return _postgresql(error) if isinstance(error, psycopg.Error) else Trouble.WORK
+    # Who never met this driver has none of its errors.
+    return _postgresql(error) if "psycopg" in sys.modules else Trouble.WORK
 
 
 def _sqlite(error: sqlite3.Error) -> Trouble:
@@ -68,7 +69,11 @@ def _sqlite(error: sqlite3.Error) -> Trouble:
     return Trouble.STORE if code & 0xFF in SQLITE_STORE or str(error).startswith("no such table") else Trouble.WORK
 
 
-def _postgresql(error: psycopg.Error) -> Trouble:
+def _postgresql(error: BaseException) -> Trouble:
+    import psycopg
+
+    if not isinstance(error, psycopg.Error):
+        return Trouble.WORK
     if error.sqlstate is None:  # the connection's own: lost, closed
         return Trouble.STORE if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) else Trouble.WORK
     if error.sqlstate in POSTGRESQL_CONFLICT:
