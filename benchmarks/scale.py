@@ -101,7 +101,7 @@ def _measured(urls: Mapping[str, str], given: argparse.Namespace) -> Figures:
                 with store.reader() as conn, _timed(figures, f"{name} agenda"):
                     outbox.agenda(conn)
     for name, url in urls.items():
-        for _ in range(3):
+        for _ in range(min(3, given.rounds)):
             for what, value in _begun(url).items():
                 figures[f"{name} {what}"].append(value)
     return figures

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_a_small_backlog_is_measured(tmp_path: Path) -> None:
-    small = ["--owed", "1000", "--endpoints", "40", "--rounds", "2", "--postgresql"]
+    small = ["--owed", "200", "--endpoints", "40", "--rounds", "1", "--postgresql"]
     command = [sys.executable, "-m", "benchmarks.scale", *small, "--results", str(tmp_path / "scale.md")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr

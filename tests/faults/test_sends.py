@@ -70,7 +70,7 @@ def test_killed_under_load(
 ) -> None:
     """Web, worker, both, and all of it, while CarrierX behaves badly, too. At length the clock goes wrong as well, and
     PostgreSQL crashes."""
-    kinds = [("worker",), ("web", "worker")] * (16 if full else 1)
+    kinds = [("worker",), ("web", "worker")] * 16 if full else [("web", "worker")]
     with sending(tmp_path, database=database, clock=full) as here:
         here.standin.misbehave(**EVERYTHING)
         with here.callers(pause=0.05, magic=0.1) as callers:
