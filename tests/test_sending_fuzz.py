@@ -51,22 +51,39 @@ trees = st.recursive(
 )
 right = st.just("".join(f"<{name}>{value}</{name}>" for name, value in AUTH.items()))
 one_phone = st.just(f"<item><sendTo>{PHONES[0]}</sendTo></item>")
-arguments = st.tuples(
-    st.one_of(right, right, right, trees),
-    texts.map("x{}".format),
-    st.one_of(one_phone, one_phone, st.tuples(one_phone, trees).map("".join), trees),
-    st.just("") | trees,
-)
-calls = st.builds(
-    "<{0}><auth>{1[0]}</auth><message>{1[1]}</message><recipientList>{1[2]}</recipientList>{1[3]}</{0}>".format,
-    st.sampled_from(("sendMessage", *OPERATIONS, "nonsense")),
-    arguments,
-)
+words = texts.map("x{}".format)
+
+
+def called(name: str, auth: str, message: str, recipients: str, more: str) -> str:
+    return (
+        f"<{name}><auth>{auth}</auth><message>{message}</message>"
+        f"<recipientList>{recipients}</recipientList>{more}</{name}>"
+    )
+
+
+def enveloped(namespace: str, call: str, more: str) -> bytes:
+    return f"<s:Envelope xmlns:s='{namespace}' xmlns:xsi='urn:i'><s:Body>{call}{more}</s:Body></s:Envelope>".encode()
+
+
 envelopes = st.builds(
-    "<s:Envelope xmlns:s='{}' xmlns:xsi='urn:i'><s:Body>{}{}</s:Body></s:Envelope>".format,
-    st.sampled_from((*[SOAP_11] * 6, "http://www.w3.org/2003/05/soap-envelope", "urn:x")),
-    calls,
+    enveloped,
+    st.sampled_from((SOAP_11, SOAP_11, SOAP_11, "http://www.w3.org/2003/05/soap-envelope", "urn:x")),
+    st.builds(
+        called,
+        st.sampled_from(("sendMessage", *OPERATIONS, "nonsense")),
+        st.one_of(right, right, right, trees),
+        words,
+        st.one_of(one_phone, one_phone, st.tuples(one_phone, trees).map("".join), trees),
+        st.just("") | trees,
+    ),
     st.just("") | trees,
+)
+# Too few of the others get through to the end to rely on.
+fitting = st.builds(
+    enveloped,
+    st.just(SOAP_11),
+    st.builds(called, st.just("sendMessage"), right, words, one_phone, st.just("")),
+    st.just(""),
 )
 content_types = st.sampled_from(
     (None, "text/xml", "text/xml; charset=utf-16", "text/xml; charset=iso-8859-1", "x;charset=x")
@@ -95,7 +112,7 @@ def test_any_envelope_is_answered(client: FlaskClient) -> None:
     seen: Counter[Any] = Counter()
 
     @settings(max_examples=examples(250, 3000))
-    @given(envelopes.map(str.encode) | damaged() | st.binary(max_size=200), content_types)
+    @given(envelopes | fitting | damaged() | st.binary(max_size=200), content_types)
     def one(body: bytes, content_type: str | None) -> None:
         answer = soap(client, body, content_type)
         assert answer.status_code in (200, 400)
@@ -103,7 +120,7 @@ def test_any_envelope_is_answered(client: FlaskClient) -> None:
         seen[answer.status_code, values(answer).get("result")] += 1
 
     one()
-    assert min(seen[200, "true"], seen[200, "false"], seen[400, None]) > 0, "all ways were walked"
+    assert min(seen[200, "true"], seen[200, "false"], seen[400, None]) > 5, "all ways were walked"
 
 
 pairs = st.tuples(
@@ -134,4 +151,4 @@ def test_any_form_is_answered(client: FlaskClient) -> None:
         seen[answer.status_code] += 1
 
     one()
-    assert seen[200] > 0
+    assert seen[200] > 5
