@@ -115,10 +115,10 @@ class Platform:
 
 
 class Load:
-    """Platforms side by side from `__enter__` to `__exit__`, forty texts a second at most."""
+    """Platforms side by side from `__enter__` to `__exit__`, a hundred texts a second at most."""
 
     def __init__(
-        self, ledger: Ledger, ports: Sequence[int], through: Sequence[Lane], platforms: int = 4, pause: float = 0.1
+        self, ledger: Ledger, ports: Sequence[int], through: Sequence[Lane], platforms: int = 4, pause: float = 0.03
     ) -> None:
         self._ledger, self._pause = ledger, pause
         self._stopped = threading.Event()

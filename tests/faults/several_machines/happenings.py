@@ -173,7 +173,7 @@ def _end_leases(machines: Machines, owner: str) -> None:
     machines.primary.one(f"UPDATE deliveries SET due = 0 WHERE owner = '{owner}' RETURNING id")
 
 
-SHORT = (worker_killed, worker_cut_off, primary_killed, others_restarted)
+SHORT = (worker_killed, worker_cut_off, web_killed, primary_killed, others_restarted)
 """One after the other, on the same machines, within half a minute."""
 FULL = (
     worker_killed_for_long,

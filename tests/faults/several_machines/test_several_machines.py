@@ -27,7 +27,7 @@ def test_nothing_is_lost_doubled_or_out_of_order(
     with several_machines() as machines:
         machines.make()
         for happening in happenings:
-            machines.text(handsets=40, rate=60)
+            machines.text(handsets=40, rate=100)
             machines.flow()
             happening(machines)
             balance = machines.settle()
