@@ -120,6 +120,15 @@ def test_a_failed_delivery_is_looked_for_when_it_is_due() -> None:
     assert dispatch.plan(crm.get, NOW + 5)
 
 
+def test_one_that_was_put_off_is_looked_for_when_it_is_due() -> None:
+    dispatch, crm = Dispatch(), endpoints("crm")
+    (attempt,) = begin(dispatch, crm, claimed("crm"))
+    dispatch.put_off(attempt, NOW + 5)
+    dispatch.claimed(dispatch.plan(crm.get, NOW), [])
+    assert dispatch.plan(crm.get, NOW + 4.9) == {} and dispatch.agenda.next(NOW) == 5.0
+    assert dispatch.plan(crm.get, NOW + 5)
+
+
 def test_an_open_breaker_is_looked_at_when_it_lets_one_through() -> None:
     dispatch, crm = Dispatch(), endpoints("crm")
     for attempt in begin(dispatch, crm, claimed("crm", IN_A_ROW)):

@@ -14,7 +14,7 @@ from gateway.delivery.dispatch import Dispatch
 from gateway.delivery.exchange import Answer, Request
 from gateway.delivery.origins import NOWHERE, origin
 from gateway.delivery.outcomes import Attempt, Judge
-from gateway.store.outbox import Claimed
+from gateway.store.outbox import Claimed, Room
 
 NOW = 1_800_000_000.0
 
@@ -93,6 +93,32 @@ def test_repetitions_of_all_urls_of_an_origin_leave_room_for_first_attempts() ->
         dispatch.agenda.look(url)
     rooms = dispatch.plan(find, NOW)
     assert [room.first for room in rooms.values()] == [0, 0, 0, 0, 0, 0, 1, 1], "a quarter is kept"
+
+
+def test_repetitions_of_one_url_are_looked_for_when_another_of_its_origin_comes_back() -> None:
+    dispatch, (first, second) = Dispatch(), ("http://a.test/?1", "http://a.test/?2")
+    dispatch.agenda.look(first)
+    rooms = dispatch.plan(find, NOW)
+    ones = claimed(first, 6, tries=2)
+    attempts = begin(dispatch, ones)
+    dispatch.claimed(rooms, ones)
+    dispatch.agenda.look(second)
+    rooms = dispatch.plan(find, NOW)
+    assert rooms == {second: Room(2, 2)}, "the rest is for first attempts"
+    dispatch.claimed(rooms, [])
+    assert dispatch.plan(find, NOW) == {} and dispatch.agenda.next(NOW) is None
+    end(dispatch, Judge(), attempts[0], 200)
+    assert set(dispatch.plan(find, NOW)) == {first, second}
+
+
+def test_repetitions_are_looked_for_at_once_where_nothing_comes_back() -> None:
+    """The first six had the places for repetitions, and no use for them."""
+    dispatch = Dispatch()
+    urls = [f"http://a.test/?{nth}" for nth in range(8)]
+    for url in urls:
+        dispatch.agenda.look(url)
+    dispatch.claimed(dispatch.plan(find, NOW), [])
+    assert list(dispatch.plan(find, NOW)) == urls[6:]
 
 
 def test_all_that_fails_of_an_origin_counts_together() -> None:
