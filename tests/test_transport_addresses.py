@@ -240,6 +240,16 @@ def test_a_wildcard_is_asked_afresh_for_every_address(monkeypatch: pytest.Monkey
     assert gate.judge("10.0.0.6", 8080) and gate.judge("10.0.0.9", 9090)
 
 
+def test_a_gate_forgets() -> None:
+    """Endpoints whose addresses change, and URLs that come with requests, are without end."""
+    gate = Gate(False, (), frozenset())
+    for number in range(3000):
+        there = f"{number // 256}.{number % 256}"
+        assert gate.judge(f"10.0.{there}", 80) is None and gate.judge(f"169.254.{there}", 80)
+        assert len(gate.passed) + len(gate._refused) <= 1024
+    assert gate.judge("10.0.0.0", 80) is None and gate.judge("169.254.0.0", 80), "judged anew"
+
+
 def test_another_port_is_not_ourselves() -> None:
     with Server(replying(ok())) as server:
         assert send(server.url(), own_addresses=frozenset({("0.0.0.0", server.port ^ 1)})).status == 200
