@@ -116,6 +116,26 @@ def test_some_are_closed_to_everybody(network: str) -> None:
                 assert operator(form % address) and free(form % address, allow_networks=EVERYWHERE)
 
 
+def carrying(address: str) -> tuple[str, ...]:
+    """Each IPv6 form of an IPv4 address that somebody on the way would dial."""
+    number = int(IPv4Address(address))
+    tails = ("::ffff:%s", "::%s", "64:ff9b::%s", "::ffff:0:%s", "2600::5efe:%s", "2600::200:5efe:%s")
+    teredo = f"2001:0:4136:e378:8000:63bf:{~number >> 16 & 0xFFFF:x}:{~number & 0xFFFF:x}"
+    return (*(form % address for form in tails), f"2002:{number >> 16:x}:{number & 0xFFFF:x}::1", teredo)
+
+
+@pytest.mark.parametrize("form", range(8))
+def test_what_an_ipv6_address_carries_is_judged_whatever_is_open(form: int) -> None:
+    """To open a tunnel's network opens nothing behind it, and what is closed to everybody is closed there too."""
+    for address in ("169.254.169.254", "168.63.129.16", "0.0.0.0", "224.0.0.1"):
+        there = carrying(address)[form]
+        assert free(there, allow_networks=EVERYWHERE) and operator(there), there
+    tunnels = (ip_network("::/0"),)
+    assert free(carrying("10.1.2.3")[form], allow_networks=tunnels)
+    assert free(carrying("10.1.2.3")[form], allow_networks=EVERYWHERE) is None
+    assert free(carrying("8.8.8.8")[form], allow_networks=tunnels) is None
+
+
 def test_a_translators_network_can_be_opened_and_what_it_carries_is_judged_too() -> None:
     """In networks without IPv4 every old server is behind 64:ff9b::/96."""
     opened = (ip_network("64:ff9b::/96"),)

@@ -81,6 +81,8 @@ def trap() -> Any:
         "[64:ff9b:1::7f00:1]",
         "[2002:7f00:1::]",
         "[fe80::5efe:127.0.0.1]",
+        "[2600::5efe:127.0.0.1]",
+        "[2600::200:5efe:127.0.0.1]",
         "[fec0::1]",
         "[fc00::1]",
         "169.254.169.254",
@@ -96,7 +98,12 @@ def test_every_spelling_of_what_is_not_public(trap: Server, host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["169.254.169.254", "[fe80::1]", "168.63.129.16", "[fd00:ec2::254]", "0.0.0.0", "[::]"]
+    "host",
+    [
+        *("169.254.169.254", "[fe80::1]", "168.63.129.16", "[fd00:ec2::254]", "0.0.0.0", "[::]"),
+        # ISATAP with the bit of a global address, and Teredo: both carry 169.254.169.254.
+        *("[2600::200:5efe:169.254.169.254]", "[2001:0:4136:e378:8000:63bf:5601:5601]"),
+    ],
 )
 def test_what_is_closed_to_the_operator_too(trap: Server, host: str) -> None:
     everywhere = (ip_network("0.0.0.0/0"), ip_network("::/0"))
