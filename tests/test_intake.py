@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text as sql
 
 from gateway import intake
-from gateway.config import Config
+from gateway.config import Config, loads
 from gateway.store import Store, StoreUnavailable, records
 from tests import acme
 
@@ -78,6 +78,15 @@ def test_the_event_has_the_bytes_and_what_they_said(store: Store, accept: Accept
     (event,) = kept(store)
     assert bytes(event.body) == acme.text() and event.source == "carrierx" and event.remote == "192.0.2.7"
     assert (event.phone, event.number, event.keyword) == ("15162065515", "15162065919", "JOIN")
+
+
+@pytest.mark.parametrize("body", [acme.text(message="hello"), acme.text(message="join"), acme.update()])
+def test_an_endpoint_that_is_named_twice_is_owed_once(tmp_path: Path, sqlite_store: Store, body: bytes) -> None:
+    twice = acme.TOML.replace('["app"]', '["app", "page", "app"]').replace('["page", "app"]', '["page", "app", "page"]')
+    config = loads(twice.format(database="sqlite:///x.db"), path=tmp_path / "gateway.toml", environ={})
+    callback = intake.Callback(format="carrierx", body=body, content_type=None, remote="", now=acme.NOW)
+    assert intake.accept(callback, config, sqlite_store).state == "accepted"
+    assert sorted(one.endpoint for one in owed(sqlite_store)) == ["app", "page"]
 
 
 def test_a_keyword_callback_is_owed_as_json(store: Store, accept: Accept) -> None:
@@ -216,3 +225,13 @@ def test_order_is_that_of_the_acceptance(store: Store, accept: Accept) -> None:
         accept(acme.text(message_sid=f"sid-{second}"), now=acme.NOW + timedelta(seconds=second))
     lanes = rows(store, "SELECT standing FROM deliveries WHERE endpoint = 'page' ORDER BY id")
     assert [row.standing for row in lanes] == ["head", "behind", "behind"]
+
+
+def test_one_conversation_does_not_hold_up_another(tmp_path: Path, store: Store, accept: Accept) -> None:
+    config = acme.config(tmp_path, more='\n[[number]]\nnumber = "15550001111"\ncallback = ["page"]\n')
+    one, ours = "15162065515", "15162065919"
+    conversations = ((one, ours), (one, "15550001111"), ("15162065516", ours), (one, ours))
+    for nth, (phone, number) in enumerate(conversations):
+        accept(acme.text(message_sid=f"sid-{nth}", from_did=phone, to_did=number), config=config)
+    lanes = rows(store, "SELECT standing FROM deliveries WHERE endpoint = 'page' ORDER BY id")
+    assert [row.standing for row in lanes] == ["head", "head", "head", "behind"]

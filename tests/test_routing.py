@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,16 @@ def test_a_text_without_keyword_goes_to_the_number(tmp_path: Path) -> None:
     assert names(found) == ["app"] and found.facts(config).title == "Acme alerts" and not found.facts(config).keyword
 
 
+@pytest.mark.parametrize("body", [acme.text(message="hello"), acme.text(message="join"), acme.update()])
+def test_an_endpoint_that_is_named_twice_is_called_once(tmp_path: Path, body: bytes) -> None:
+    config = acme.config(tmp_path)
+    twice = ("page", "app", "page")
+    (keyword,) = config.numbers[0].keywords
+    keyword = replace(keyword, callback=twice)
+    number = replace(config.numbers[0], callback=twice, status=twice, keywords=(keyword,))
+    assert names(route(read(body), replace(config, numbers=(number,)))) == ["page", "app"]
+
+
 def test_what_the_platform_says_matched_goes_before_the_text(tmp_path: Path) -> None:
     assert names(routed(tmp_path, acme.keyword_callback(message="hello", keyword="join"), "legacy-callback")) == [
         "page",
@@ -78,4 +89,6 @@ def test_kinds_and_lanes(tmp_path: Path) -> None:
     assert [kind(endpoints[name], went) for name in ("page", "app")] == ["legacy-status", "carrierx"]
     assert lane(endpoints["page"], came) == lane(endpoints["page"], read(acme.text(message_sid="another")))
     assert lane(endpoints["page"], came) != lane(endpoints["app"], came)
+    for another in (acme.text(from_did="15162065516"), acme.text(to_did="15162065900")):
+        assert lane(endpoints["page"], came) != lane(endpoints["page"], read(another)), "another conversation"
     assert lane(endpoints["page"], went) != lane(endpoints["page"], read(acme.update(message_sid="another")))
