@@ -116,6 +116,14 @@ def test_never_backwards(store: Store, accept: Accept) -> None:
     assert states == [*expected, "stale"]
 
 
+def test_words_of_one_stage_follow_each_other(store: Store, accept: Accept) -> None:
+    """Nothing in the words says which of the two was first."""
+    said = ["queued", "sent", "internal_error", "sending_timed_out", "sending_failed"]
+    assert [accept(acme.update(status=word)).state for word in said] == ["accepted"] * 5
+    told = [json.loads(one.body)["status"] for one in owed(store) if one.endpoint == "app"]
+    assert told == said
+
+
 def test_a_late_non_final_word_is_stale(store: Store, accept: Accept) -> None:
     said = [accept(acme.update(status=word)).state for word in ("delivered", "sent", "queued")]
     assert said == ["accepted", "stale", "stale"] and len(owed(store)) == 2

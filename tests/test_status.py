@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +32,11 @@ def test_the_flow_goes_forwards_only(flow: tuple[str, ...]) -> None:
     for at, old in enumerate(flow):
         assert all(status.supersedes(old, new) for new in flow[at + 1 :])
         assert not any(status.supersedes(new, old) for new in flow[at + 1 :])
+
+
+@pytest.mark.parametrize(("old", "new"), list(permutations(("sent", "sending_timed_out", "internal_error"), 2)))
+def test_words_of_one_stage_follow_each_other(old: str, new: str) -> None:
+    assert status.supersedes(old, new)
 
 
 @given(st.sampled_from(FINAL), st.text(max_size=20))
