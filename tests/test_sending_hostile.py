@@ -92,6 +92,8 @@ def test_credentials_are_kept_nowhere(app: Flask, client: FlaskClient, auth: str
         ("utf-16-be", "utf-16", "text/xml; charset=utf-16"),
         ("iso-8859-1", "ISO-8859-1", "text/xml"),
         ("iso-8859-1", None, "text/xml; charset=iso-8859-1"),
+        ("iso-8859-15", "ISO-8859-15", "text/xml"),
+        ("iso-8859-15", None, "text/xml; charset=iso-8859-15"),
         ("windows-1252", "windows-1252", 'text/xml; charset="windows-1252"'),
         ("windows-1252", "utf-8", "text/xml; charset=utf-8"),
         ("windows-1252", None, "text/xml; charset=utf-16"),
@@ -101,7 +103,7 @@ def test_credentials_are_kept_nowhere(app: Flask, client: FlaskClient, auth: str
 def test_charsets(
     app: Flask, client: FlaskClient, charset: str, declared: str | None, content_type: str | None
 ) -> None:
-    text = "é ü" if charset == "iso-8859-1" else "é €" if charset == "windows-1252" else TEXT
+    text = "é ü" if charset == "iso-8859-1" else "é €" if charset in ("windows-1252", "iso-8859-15") else TEXT
     head = f'<?xml version="1.0" encoding="{declared}"?>' if declared else ""
     body = (head + send(message=text)).encode(charset)
     assert values(soap(client, body, content_type))["result"] == "true"
