@@ -13,10 +13,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from gateway.carrierx import ledger
 from gateway.sending import codes
 from gateway.store import StoreUnavailable
 from gateway.web.calls import OPERATIONS
-from tests.legacy_calls import AUTH, PHONES, SECRETS, TEXT, TOML, events, leaked, owed, store_of
+from tests.legacy_calls import AUTH, PHONES, SECRETS, TEXT, TOML, events, leaked, owed, rows, store_of
 from tests.visitor import console
 
 FORM = "application/x-www-form-urlencoded"
@@ -168,6 +169,17 @@ def test_what_became_of_it(client: FlaskClient) -> None:
     assert read(post(client, "getTransactionStatus", SECRETS | {"ticket": ticket}))["result"] == "1"
     none = post(client, "getTransactionStatus", SECRETS | {"ticket": "x"}, Accept="application/json").get_json()
     assert (none["result"], none["error_code"], none["recipients"]) == (False, codes.UNKNOWN_TICKET, [])
+
+
+def test_nobody_can_tell(app: Flask, client: FlaskClient) -> None:
+    """102 is no failure: who reads it as one would send a second time what may have been sent."""
+    ticket = read(post(client, "sendMessage", SENDING))["ticket"]
+    ((send_id,),) = rows(app, "SELECT send_id FROM ledger")
+    store_of(app).writer.write(lambda conn: ledger.undecided(conn, send_id, "The answer was lost.", 1.0))
+    told = post(client, "getTransactionStatus", SECRETS | {"transaction_ticket_id": ticket}, Accept="application/json")
+    assert told.get_json()["recipients"] == [
+        {"sendTo": PHONES[0], "status_code": 102, "status_message": "unknown", "result": True}
+    ]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
