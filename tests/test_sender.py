@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from gateway import intake
+from gateway.callback import Callback
 from gateway.carrierx import CoreAPI, Forbidden
 from gateway.config import Settings
 from gateway.sandbox.carrierx import Setup, StandIn
 from gateway.sending import ended, lookup
 from gateway.sending.round import Round
 from gateway.store import Connection, Store, breakers, opt_outs
+from tests import acme
 from tests.delivering import Clock, rows
 from tests.running import free_port, until
 from tests.senders import (
@@ -203,6 +207,18 @@ def test_opted_out_meanwhile(store: Store, settings: Settings, clock: Clock, car
     assert arrived(carrierx) == []
 
 
+def test_who_says_stop_is_told_so(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+    """The confirmation leaves though its recipient has opted out by then."""
+    first, *others = settings.current.numbers
+    settings._current = replace(settings.current, numbers=(replace(first, opt_out="reply"), *others))
+    now = datetime.now(UTC)
+    callback = Callback(format="carrierx", body=acme.text(message="STOP"), content_type=None, remote="", now=now)
+    intake.accept(callback, settings.current, store)
+    with sending(settings, store, clock):
+        (message,) = until(carrierx.exchange.messages.all, "sent", 20)
+    assert (message.text.to, "unsubscribed" in message.text.message) == (PHONE, True)
+
+
 def test_killed_before_it_left(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
     send_id = owe(store, settings)
     claimed_and_dead(store, settings, clock, send_id)
@@ -264,6 +280,22 @@ def test_one_of_ours_is_no_riddle(sqlite_store: Store, settings: Settings, clock
         until(lambda: entry(sqlite_store, second).reason.startswith("CarrierX does not have it"), "looked up", 20)
         clock.ahead += 8
         becomes(sqlite_store, second, "sent")
+    assert len(arrived(carrierx)) == 2
+
+
+def test_one_of_ours_does_not_explain_the_other(
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn
+) -> None:
+    """We know one of two messages that are alike: the other may be the one whose answer was lost."""
+    first = owe(sqlite_store, settings)
+    with sending(settings, sqlite_store, clock):
+        becomes(sqlite_store, first, "sent")
+        CoreAPI(carrierx.url, token="sandbox").send_raw(ALIKE)
+        forget_user_data(carrierx)
+        carrierx.exchange.force(["lost_before"])
+        second = owe(sqlite_store, settings)
+        undecided = becomes(sqlite_store, second, "undecided")
+    assert undecided.reason == lookup.ALIKE
     assert len(arrived(carrierx)) == 2
 
 
