@@ -13,6 +13,7 @@ import pytest
 
 from gateway import intake, opt_out
 from gateway.config import Config, Number
+from gateway.rerouting import reroute
 from gateway.sending import replies
 from gateway.store import Store, opt_outs, outbox
 from gateway.store.outbox import Room, Settled
@@ -185,20 +186,21 @@ def test_an_unknown_number_has_no_opt_outs(store: Store, text: Text) -> None:
 
 
 def test_rerouted_texts_are_not_answered(store: Store, config: Config, text: Text) -> None:
-    from gateway.rerouting import reroute
-
     kept = text("join", with_number(config, keywords=(), callback=()))
     assert kept.state == "unrouted"
     assert reroute(kept.event_id, with_reply(config, "Welcome!"), store)
     assert texted_back(store) == []
 
 
-def answer(store: Store, config: Config, reply: str) -> frozenset[str]:
-    """As the worker settles: the endpoint has answered with this."""
+def answer(store: Store, config: Config, reply: str, *, too_late: bool = False) -> frozenset[str]:
+    """As the worker settles: the endpoint has answered with this. `too_late`: another worker has the deliveries."""
 
     def settle(conn: Any) -> frozenset[str]:
-        now = sends.AT + 60
-        claimed = outbox.claim(conn, "me", {"page": Room(9), "app": Room(9)}, now, {"page": 45.0, "app": 45.0})
+        now, rooms, leases = sends.AT + 60, {"page": Room(9), "app": Room(9)}, {"page": 45.0, "app": 45.0}
+        claimed = outbox.claim(conn, "me", rooms, now, leases)
+        if too_late:
+            now += 45
+            outbox.claim(conn, "another", rooms, now, leases)
         said = [
             Settled(claimed=one, outcome="succeeded", finished_at=now, reply=reply if one.replies else "")
             for one in claimed
@@ -224,6 +226,13 @@ def test_no_answer_no_reply(store: Store, config: Config, text: Text) -> None:
     assert answer(store, config, "") == frozenset() and texted_back(store) == []
 
 
+def test_an_answer_of_a_lease_that_was_lost(store: Store, config: Config, text: Text) -> None:
+    """The worker that has the delivery by now gets an answer of its own, and that one is texted."""
+    config = with_reply(config, "response")
+    text("join", config)
+    assert answer(store, config, "Too late", too_late=True) == frozenset() and texted_back(store) == []
+
+
 def test_an_answer_is_texted_once_whatever_is_replayed(store: Store, config: Config, text: Text) -> None:
     config = with_reply(config, "response")
     text("join", config)
@@ -238,6 +247,13 @@ def test_an_answer_to_whom_is_out(store: Store, config: Config, text: Text) -> N
     text("join", config)
     text("STOP", config)
     assert answer(store, config, "You are in") == frozenset()
+
+
+def test_what_endpoints_answer_to_a_rerouted_text_is_not_texted(store: Store, config: Config, text: Text) -> None:
+    kept = text("join", with_number(config, keywords=(), callback=()))
+    config = with_reply(config, "response")
+    assert reroute(kept.event_id, config, store)
+    assert answer(store, config, "You are in") == frozenset() and texted_back(store) == []
 
 
 def test_an_answer_from_a_number_that_is_no_more(store: Store, config: Config, text: Text) -> None:
