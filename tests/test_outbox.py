@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from gateway.store import Store, outbox, records
+from gateway.store import Store, leases, outbox, records
 from schemas.message import Body, CannotSay
 from tests.store_samples import BODY, LEASE, NOW, add, claim, ended, ids, letter, owe, settle
 
@@ -214,6 +214,17 @@ def test_nobody_gives_back_what_is_not_his(store: Store) -> None:
     assert store.writer.write(partial(outbox.give_back, owner="worker", unbegun=lost, due=NOW)) == 0
     assert store.writer.write(partial(outbox.let_go, owner="worker", begun=lost, due=NOW)) == 0
     assert one(store, delivery_id).owner == "another"
+
+
+def test_a_lease_that_was_lost_ends_and_extends_none_that_its_owner_got_again(store: Store) -> None:
+    [delivery_id] = owe(store, letter())
+    lost = claim(store)
+    claim(store, now=NOW + LEASE)
+    held = one(store, delivery_id)
+    assert not store.writer.write(partial(leases.renew, owner="worker", held=lost[0], until=NOW + 9 * LEASE))
+    assert store.writer.write(partial(outbox.give_back, owner="worker", unbegun=lost, due=NOW)) == 0
+    assert store.writer.write(partial(outbox.let_go, owner="worker", begun=lost, due=NOW)) == 0
+    assert one(store, delivery_id) == held
 
 
 def test_slots_are_kept_and_the_longest_due_go_first(store: Store) -> None:
