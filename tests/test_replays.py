@@ -55,6 +55,23 @@ def test_within_a_lane_the_order_is_the_old_one(store: Store) -> None:
         settle(store, claimed)
 
 
+@pytest.mark.parametrize("page", [1, 200])
+def test_the_order_is_that_of_owing_not_of_dying(store: Store, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
+    """The first failed twice and was released: its lane went on without it, and it died after the second did."""
+    monkeypatch.setattr(replays, "PAGE", page)
+    [first], [second] = owe(store, letter()), owe(store, letter())
+    for now in (NOW, NOW + 1):
+        settle(store, claim(store, now=now)[0], "again", now=now, due=now + 1)
+    released, follower = claim(store, now=NOW + 2)
+    settle(store, follower, "dead", now=NOW + 2)
+    settle(store, released, "dead", now=NOW + 3)
+    assert outbox.replay_all(store, outbox.Replay(), NOW + 9, 0.0) == 2
+    for expected in (first, second):
+        [claimed] = claim(store, now=NOW + 9)
+        assert claimed.delivery_id == expected
+        settle(store, claimed)
+
+
 def test_who_leads_a_lane_keeps_leading_it_and_the_old_come_next(store: Store) -> None:
     dead = bury(store, "crm|1")
     [head] = owe(store, letter())
@@ -87,6 +104,14 @@ def test_what_succeeded_can_be_sent_once_more(store: Store) -> None:
     assert outbox.replay_all(store, outbox.Replay(), NOW, 0.0) == 0
     assert outbox.replay_all(store, outbox.Replay(state="succeeded", delivery_ids=[delivery_id]), NOW, 0.0) == 1
     assert ids(claim(store)) == [delivery_id]
+
+
+def test_those_of_a_page_go_back_in_order_however_they_were_read(store: Store) -> None:
+    dead = [bury(store, "crm|1") for _ in range(2)]
+    with store.reader() as conn:
+        found = sorted(replays.lanes_of(conn, replays.find(conn, outbox.Replay())), key=lambda one: -one.id)
+    store.writer.write(partial(outbox.replay, found=found, state="dead", now=NOW, pace=1.0), lanes=["crm|1"])
+    assert standings(store, dead) == [("head", NOW), ("behind", None)]
 
 
 def test_what_somebody_else_put_back_meanwhile_is_left_alone(store: Store) -> None:
