@@ -119,13 +119,16 @@ def test_what_is_missing_is_asked_for_less_and_less_and_then_no_more(store: Stor
     send(store, send_id="one")
     sent(store, "one")
     assert missing(store, NOW + 2 + WAIT - 1) == []
-    at, gaps = NOW + 2 + WAIT, []
-    while found := missing(store, at):
-        store.writer.write(partial(ledger.fetched, entry=found[0], now=at, missing_after=WAIT))
-        again = entry_of(store, "one").fetch_at
-        gaps.append(None if again is None else (again - at) / WAIT)
-        at = again or at
-    assert gaps == [2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, None]
+    assert asking(store, NOW + 2 + WAIT) == [2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, None]
+
+
+def test_word_of_a_message_begins_the_asking_anew(store: Store) -> None:
+    send(store, send_id="one")
+    sent(store, "one")
+    asking(store, NOW + 2 + WAIT)
+    work = partial(ledger.said, entry=entry_of(store, "one"), status="sent", now=NOW + 9, missing_after=WAIT)
+    store.writer.write(work)
+    assert asking(store, NOW + 9 + WAIT) == [2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, None]
 
 
 def test_the_outbox_and_the_store_have_one_name_for_carrierx() -> None:
@@ -148,6 +151,17 @@ def in_flight(store: Store) -> bool:
 def missing(store: Store, now: float) -> list[Entry]:
     with store.reader() as conn:
         return ledger.missing(conn, now, 10)
+
+
+def asking(store: Store, at: float) -> list[float | None]:
+    """CarrierX is asked from then on, and has no news; how long until each next time, in multiples of `WAIT`."""
+    gaps: list[float | None] = []
+    while found := missing(store, at):
+        store.writer.write(partial(ledger.fetched, entry=found[0], now=at, missing_after=WAIT))
+        again = entry_of(store, "one").fetch_at
+        gaps.append(None if again is None else (again - at) / WAIT)
+        at = again or at
+    return gaps
 
 
 def sent(store: Store, send_id: str, sid: str = SID) -> bool:
