@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import pytest
 from psycopg import sql
 from sqlalchemy import Connection, make_url, text
 
 import gateway.store.postgresql
-from gateway.store import Store, StoreUnavailable, WrongDatabase, events, group, outbox, states
+from gateway import intake
+from gateway.sending.ended import Ended
+from gateway.sending.round import Round
+from gateway.store import Store, StoreUnavailable, WrongDatabase, events, group, outbox, replays, retention, states
 from schemas.status import supersedes
+from tests import acme, sends
 from tests.postgresql_server import PostgresqlServer
 from tests.store_samples import EVENT, NOW, add, claim, count, letter, owe, settle, until
 
@@ -231,6 +237,61 @@ def test_what_two_machines_are_told_of_one_message_at_once_does_not_go_backwards
     until(lambda: sent.done() or waiting(postgresql, store) == 1)
     go_on.set()
     assert (delivered.result(20), sent.result(20)) == ("new", "stale")
+
+
+def test_an_update_waits_for_who_is_learning_of_its_message(
+    store: Store, postgresql: PostgresqlServer, another: Callable[[], Store], tmp_path: Path
+) -> None:
+    """Otherwise it would find its message still in flight, and wait for a release that has just been made."""
+    config, url = sends.config(tmp_path), "https://legacy.example.com/status.php?id=7"
+    sends.accept(store, config, status_url=url)
+    (departure,) = store.writer.write(Round(owner="one", config=config, now=sends.AT, room=1).write).departures
+    answer = acme.update(message_sid="sid-1", status="queued", user_data=departure.claimed.delivery_id)
+    ended = Ended(departure=departure, at=sends.AT + 1, outcome="succeeded", word="sent", answer=answer)
+    round_ = Round(owner="one", config=config, now=sends.AT + 1, ended=[ended])
+    learnt, go_on = threading.Event(), threading.Event()
+
+    def slowly(conn: Connection) -> None:
+        round_.write(conn)
+        learnt.set()
+        assert go_on.wait(20)
+
+    settling = store.writer.submit(slowly, lanes=round_.lanes)
+    assert learnt.wait(20)
+    body = acme.update(message_sid="sid-1", status="sent", user_data=None)
+    callback = intake.Callback(format="carrierx", body=body, content_type=None, remote="", now=acme.NOW)
+    with ThreadPoolExecutor(1) as pool:
+        update = pool.submit(intake.accept, callback, config, another())
+        until(lambda: update.done() or waiting(postgresql, store) == 1)
+        go_on.set()
+        assert update.result(20).state == "accepted"
+    settling.result(20)
+    assert [status for _, status, _ in sends.posts(store, url)] == ["queued", "sent"]
+
+
+def test_the_sweep_leaves_what_is_being_replayed(
+    store: Store, postgresql: PostgresqlServer, another: Callable[[], Store]
+) -> None:
+    """It looked before the replay was committed, and deletes after."""
+    delivery_ids = owe(store, letter("crm|1"), now=NOW - 100)
+    settle(store, claim(store)[0], "dead", now=NOW - 90)
+    with store.reader() as conn:
+        found = replays.lanes_of(conn, replays.find(conn, outbox.Replay()))
+    replayed, go_on = threading.Event(), threading.Event()
+
+    def slowly(conn: Connection) -> int:
+        count = outbox.replay(conn, found, state="dead", now=NOW, pace=0.0)
+        replayed.set()
+        assert go_on.wait(20)
+        return count
+
+    replaying = store.writer.submit(slowly, lanes=["crm|1"])
+    assert replayed.wait(20)
+    sweeping = another().writer.submit(partial(retention.sweep, before=NOW))
+    until(lambda: sweeping.done() or waiting(postgresql, store) == 1)
+    go_on.set()
+    assert (replaying.result(20), sweeping.result(20).events) == (1, 0)
+    assert [one.delivery_id for one in claim(store)] == delivery_ids
 
 
 def test_all_take_their_lanes_in_one_order(
