@@ -270,3 +270,11 @@ def test_a_status_post_of_the_keyword_platform_never_waits(store: Store, config:
     when = acme.NOW + timedelta(seconds=1)
     callback = intake.Callback(format="legacy-status", body=acme.status_post(), content_type=None, remote="", now=when)
     assert intake.accept(callback, config, store).state == "accepted"
+
+
+def test_of_a_group_only_those_are_told_to_whom_it_is_news(store: Store, update: Update) -> None:
+    group = [sends.PHONE, "15162065516"]
+    update("sid-1", "sent", type="mms", group_recipients=group)
+    kept = update("sid-1", "sent", type="mms", group_recipients=[*group, "15162065517"])
+    assert kept.state == "accepted"
+    assert [phone for phone, _, _ in sends.posts(store)] == [*group, "15162065517"]
