@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import limits
 import pytest
@@ -40,25 +43,73 @@ def tenfold(level: int) -> str:
     return f"<r id='r{level}'>" + f"<r href='#r{level + 1}'/>" * 10 + "</r>"
 
 
+ENDLESS = "Too many elements, or references among them that do not end."
+LONG = "Too much text, by references to the same."
 BOMBS = {
-    "itself": "<a id='a'><x href='#a'/><x href='#a'/></a>",
-    "round": "<a id='a' href='#b'/><b id='b' href='#a'/>",
-    "laughs": "<a id='a' href='#r0'/>" + "".join(map(tenfold, range(20))),
-    "wide": "<a id='a'>" + "<item href='#b'/>" * 15_000 + "</a><b id='b'>" + "<c/>" * 15_000 + "</b>",
-    "long": "<a id='a'>" + "<x href='#b'/>" * 9_000 + "</a><b id='b'>" + "x" * 700_000 + "</b>",
-    "attributes": "<a id='a'>" + "<x href='#b'/>" * 15_000 + f"</a><b id='b' {attributes(98)}/>",
-    "many attributes": f"<a id='a' {attributes(40_000)}/>",
-    "namespaces": f"<a id='a' {attributes(20_000, 'xmlns:a')}/>",
-    "chain": "<password href='#p0'/>" * 9_000 + "".join(f"<p id='p{n}' href='#p{n + 1}'/>" for n in range(9_000)),
-    "nowhere": "",
+    "itself": ("<a id='a'><x href='#a'/><x href='#a'/></a>", ENDLESS),
+    "round": ("<a id='a' href='#b'/><b id='b' href='#a'/>", ""),
+    "laughs": ("<a id='a' href='#r0'/>" + "".join(map(tenfold, range(20))), ENDLESS),
+    "wide": ("<a id='a'>" + "<item href='#b'/>" * 15_000 + "</a><b id='b'>" + "<c/>" * 15_000 + "</b>", ENDLESS),
+    "long": ("<a id='a'>" + "<x href='#b'/>" * 4 + "</a><b id='b'>" + "x" * 700_000 + "</b>", LONG),
+    "attributes": ("<a id='a'>" + "<x href='#b'/>" * 15_000 + f"</a><b id='b' {attributes(98)}/>", ""),
+    "many attributes": (f"<a id='a' {attributes(40_000)}/>", "An element with more than 100 attributes."),
+    "namespaces": (f"<a id='a' {attributes(20_000, 'xmlns:a')}/>", ""),
+    "chain": (
+        "<password href='#p0'/>" * 9_000 + "".join(f"<p id='p{n}' href='#p{n + 1}'/>" for n in range(9_000)),
+        "",
+    ),
+    "nowhere": ("", ""),
 }
+"""Parts of an envelope, and the sentence of the fault that answers them; empty: the envelope is read."""
+MOST_CALLS = 3_000_000
+"""Calls of functions for one envelope; the most expensive of these needs a third of it."""
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Ends what would go on for hours, after so many calls: a number of seconds would depend on the machine."""
+    calls = 0
+
+    def count(_frame: FrameType, _event: str, _arg: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > MOST_CALLS:
+            raise AssertionError("It does not end.")
+
+    sys.setprofile(count)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
 
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_references_that_do_not_end(client: FlaskClient, name: str) -> None:
-    """Each of these would cost hours, or all memory, if it were followed blindly."""
-    answer = soap(client, referring("<recipientList href='#a'/>", BOMBS[name] + "<auth id='auth'/>"))
-    assert answer.status_code in (200, 400)
+    """Most of these would cost hours, or all memory, if they were followed blindly."""
+    parts, fault = BOMBS[name]
+    with bounded():
+        answer = soap(client, referring("<recipientList href='#a'/>", parts + "<auth id='auth'/>"))
+    assert (answer.status_code, values(answer).get("faultstring", "")) == (400 if fault else 200, fault)
+
+
+def headed(header: str) -> str:
+    """An envelope that is accepted, but for what its header may bring."""
+    return send().replace("<s:Body>", f"<s:Header>{header}</s:Header><s:Body>")
+
+
+@pytest.mark.parametrize(
+    ("header", "most", "fault"),
+    [
+        (lambda tags: "<h/>" * (tags - headed("").count("<")), 60_000, "More than 60000 tags."),
+        (lambda depth: "<h>" * (depth - 2) + "</h>" * (depth - 2), 64, "Nested deeper than 64."),
+        (lambda count: f"<h {attributes(count)}/>", 100, "An element with more than 100 attributes."),
+    ],
+    ids=["tags", "depth", "attributes"],
+)
+def test_how_much_an_envelope_may_be(client: FlaskClient, header: Callable[[int], str], most: int, fault: str) -> None:
+    assert values(soap(client, headed(header(most))))["result"] == "true"
+    answer = soap(client, headed(header(most + 1)))
+    assert (answer.status_code, values(answer)["faultstring"]) == (400, fault)
 
 
 @pytest.mark.parametrize(
