@@ -118,6 +118,15 @@ def test_guesses_are_limited_by_address(app: Flask) -> None:
     assert there.log_in().status_code == 303
 
 
+def test_the_limit_holds_for_a_password_that_is_known_already(app: Flask) -> None:
+    """The process remembers a password once it was right: the check of the limit must come before that memory."""
+    assert Visitor(app, REMOTE_ADDR="192.0.2.2").log_in().status_code == 303
+    guesser = Visitor(app, REMOTE_ADDR="192.0.2.1")
+    assert [guesser.log_in(f"guess {number}").status_code for number in range(11)] == [403] * 10 + [429]
+    assert guesser.log_in().status_code == 429
+    assert guesser.get("/configuration", headers={**JSON, **basic(PASSWORD)}).status_code == 429
+
+
 @pytest.mark.parametrize(
     ("address", "caller"),
     [
@@ -189,6 +198,15 @@ def test_a_changed_password_ends_every_session(app: Flask, visitor: Visitor, tmp
     assert visitor.get("/").status_code == 303
     assert visitor.log_in().status_code == 403
     assert visitor.log_in("another one").status_code == 303
+
+
+@pytest.mark.parametrize("keys", ['"another-key-of-the-tests"', f'"{KEY}", "another-key-of-the-tests"'])
+def test_changed_keys_end_every_session(app: Flask, visitor: Visitor, tmp_path: Path, keys: str) -> None:
+    visitor.log_in()
+    change(app, tmp_path, BASE.replace(f'"{KEY}"', keys))
+    assert visitor.get("/").status_code == 303
+    visitor.log_in()
+    assert visitor.get("/").status_code == 200
 
 
 def change(app: Flask, folder: Path, text: str) -> None:
@@ -353,6 +371,14 @@ def test_where_a_post_comes_from(tmp_path: Path, headers: dict[str, str], status
         visitor.log_in()
         data = {"csrf_token": visitor.token("/")}
         assert visitor.raw_post("/logout", data, **headers).status_code == status
+
+
+@pytest.mark.parametrize("origin", ["null", "file://", "http://[evil"])
+def test_an_origin_without_a_host_is_foreign_also_without_public_url(visitor: Visitor, origin: str) -> None:
+    """`null` is what a sandboxed frame or a redirect from another site sends."""
+    visitor.log_in()
+    assert visitor.raw_post("/logout", {"csrf_token": visitor.token("/")}, Origin=origin).status_code == 403
+    assert visitor.get("/").status_code == 200
 
 
 def test_a_browser_that_remembers_http_basic_is_no_way_in_for_other_pages(app: Flask) -> None:
