@@ -161,6 +161,49 @@ def test_forwarded_addresses_of_strangers_are_no_addresses(app: Flask) -> None:
     assert client.get("/", headers={**JSON, **basic("guess"), "X-Forwarded-For": "192.0.2.99"}).status_code == 429
 
 
+PROXY, BEHIND = "10.0.0.7", BASE + 'trusted_proxies = ["10.0.0.0/28"]\n'
+
+
+def test_the_address_that_a_trusted_proxy_forwards_is_the_callers(tmp_path: Path) -> None:
+    """The last entry of `X-Forwarded-For` is the proxy's own; those before it came with the request."""
+
+    with console(tmp_path, BEHIND) as app:
+
+        def guess(forwarded: str, peer: str = PROXY) -> int:
+            headers = {**JSON, **basic("guess"), "X-Forwarded-For": forwarded}
+            return app.test_client().get("/", headers=headers, environ_overrides={"REMOTE_ADDR": peer}).status_code
+
+        answers = [guess(f"198.51.100.{number}, 192.0.2.1") for number in range(11)]
+        assert answers == [401] * 10 + [429]
+        assert guess("192.0.2.1, 192.0.2.2") == 401
+        assert guess("192.0.2.1", peer="10.0.0.16") == 401
+
+
+def test_the_address_that_a_trusted_proxy_forwards_is_kept_with_a_callback(tmp_path: Path) -> None:
+    with console(tmp_path, BEHIND) as app:
+        for phone, peer in (("15162065515", PROXY), ("15162065516", "10.0.0.16")):
+            app.test_client().post(
+                f"/legacy/callback/{KEY}",
+                data={"phone": phone, "shortcode": "12345"},
+                headers={"X-Forwarded-For": "192.0.2.1"},
+                environ_overrides={"REMOTE_ADDR": peer},
+            )
+        visitor = Visitor(app)
+        visitor.log_in()
+        shown = [visitor.get(f"/events/{event_id}").text for event_id in (1, 2)]
+    assert "from 192.0.2.1</dd>" in shown[0] and "from 10.0.0.16</dd>" in shown[1]
+
+
+@pytest.mark.parametrize(("peer", "status"), [(PROXY, 303), ("10.0.0.16", 403)])
+def test_the_host_that_a_trusted_proxy_forwards_is_ours(tmp_path: Path, peer: str, status: int) -> None:
+    """A proxy that rewrites `Host` says in `X-Forwarded-Host` what the browser called: the origin of our own pages."""
+    with console(tmp_path, BEHIND) as app:
+        visitor = Visitor(app, REMOTE_ADDR=peer)
+        visitor.log_in()
+        headers = {"Origin": "https://sms.example.com", "X-Forwarded-Host": "sms.example.com"}
+        assert visitor.raw_post("/logout", {"csrf_token": visitor.token("/")}, **headers).status_code == status
+
+
 def test_the_session_is_a_new_one_after_the_login(visitor: Visitor) -> None:
     visitor.get("/login")
     before = visitor.cookie

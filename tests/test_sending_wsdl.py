@@ -52,3 +52,14 @@ def test_without_it_it_is_the_servers_own(client: FlaskClient, host: str, shown:
     of_server = {"SERVER_NAME": host, "SERVER_PORT": "8081", "HTTP_HOST": "evil.example"}
     said = client.get(WSDL, environ_overrides=of_server).text
     assert f'location="http://{shown}:8081/legacy/webservices/"' in said
+
+
+@pytest.mark.parametrize(
+    ("peer", "location"), [("10.0.0.7", "https://sms.example.com:8443"), ("10.0.0.16", "http://192.0.2.7:8081")]
+)
+def test_behind_a_trusted_proxy_it_is_what_the_proxy_forwards(tmp_path: Path, peer: str, location: str) -> None:
+    with console(tmp_path, TOML.replace("[gateway]", '[gateway]\ntrusted_proxies = ["10.0.0.0/28"]')) as app:
+        of_server = {"SERVER_NAME": "192.0.2.7", "SERVER_PORT": "8081", "REMOTE_ADDR": peer}
+        headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "sms.example.com:8443"}
+        said = app.test_client().get(WSDL, environ_overrides=of_server, headers=headers).text
+    assert f'location="{location}/legacy/webservices/"' in said
