@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from gateway.config import Settings
 from gateway.delivery import transport
+from gateway.delivery.redaction import HIDDEN
 from gateway.delivery.round import Round
 from gateway.store import Store, StoreUnavailable
 from tests import acme
@@ -279,10 +280,29 @@ def test_secrets_that_a_page_echoes_are_not_stored(store: Store, tmp_path: Path,
     trio = 'credentials = { user_name = "acme", password = "canary-password", api_key = "canary-key" }'
     settings = Settings.fixed(config(tmp_path, page, trio))
     page.answer = lambda nth, form: (200, f"got {form['password']} and {form['api_key']}".encode())
+    page.headers = {"X-Echo": "you sent canary-key", "Set-Cookie": "session=canary-session"}
     text(store, settings, "hello")
     with working(settings, store, clock):
         until(lambda: states(store) == ["succeeded"], "delivered")
     assert page.got[0][1]["password"] == "canary-password"
-    (attempt,) = rows(store, "SELECT answer_body FROM attempts")
+    (attempt,) = rows(store, "SELECT answer_headers, answer_body FROM attempts")
     assert b"got" in bytes(attempt.answer_body) and b"canary" not in bytes(attempt.answer_body)
+    assert f"you sent {HIDDEN}" in attempt.answer_headers and "Set-Cookie" in attempt.answer_headers
+    assert "canary" not in attempt.answer_headers
     assert b"canary" not in bytes(rows(store, "SELECT body FROM deliveries")[0].body)
+
+
+def test_secrets_that_were_changed_while_it_runs_are_not_stored(
+    store: Store, tmp_path: Path, page: Page, clock: Clock
+) -> None:
+    trio = 'credentials = { user_name = "acme", password = "canary-%s", api_key = "canary-key" }'
+    settings = Settings.fixed(config(tmp_path, page, trio % "before"))
+    page.answer = lambda nth, form: (200, f"got {form['password']}".encode())
+    with working(settings, store, clock):
+        for nth, password in enumerate(("before", "after"), start=1):
+            settings._current = config(tmp_path, page, trio % password)
+            text(store, settings, password)
+            until(lambda nth=nth: states(store) == ["succeeded"] * nth, "delivered")  # type: ignore[misc]
+    assert [form["password"] for _, form in page.got] == ["canary-before", "canary-after"]
+    kept = [bytes(attempt.answer_body).decode() for attempt in rows(store, "SELECT answer_body FROM attempts")]
+    assert kept == [f"got {HIDDEN}"] * 2
