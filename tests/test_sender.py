@@ -36,6 +36,7 @@ from tests.senders import (
     sending,
     settings,
 )
+from tests.servers import Server, ok, replying
 
 __all__ = ["carrierx", "clock", "settings"]
 
@@ -328,6 +329,31 @@ def test_a_listing_that_is_closed_to_us(
         undecided = becomes(sqlite_store, send_id, "undecided")
     assert undecided.reason.startswith("CarrierX answered 403")
     assert arrived(carrierx) == [send_id]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "warned"),
+    [
+        ({"from": NUMBER, "to": PHONE}, 0),
+        ({"from_did": f"+{NUMBER}", "to_did": f"+{PHONE}"}, 0),
+        ({"from": NUMBER, "to": "15550007777"}, 1),
+        ({"from": "15550007777", "to": PHONE}, 1),
+    ],
+)
+def test_an_answer_that_speaks_of_other_numbers(
+    sqlite_store: Store, settings: Settings, clock: Clock, numbers: dict[str, str], warned: int
+) -> None:
+    """It was sent all the same: CarrierX took it. The log says so, without the numbers."""
+    said = {"message_sid": "5f4c", "direction": "outbound", "status": "queued", **numbers}
+    with Server(replying(ok(json.dumps(said).encode(), "Content-Type: application/json"))) as carrierx:
+        change(settings, base_url=carrierx.url().rstrip("/"))
+        send_id = owe(sqlite_store, settings)
+        with capture_logs() as logs, sending(settings, sqlite_store, clock):
+            sent = becomes(sqlite_store, send_id, "sent")
+    assert sent.message_sid == "5f4c" and len(carrierx.requests) == 1
+    warnings = [one for one in logs if one["event"] == "send_answer_strange"]
+    assert [(one["log_level"], one["send"]) for one in warnings] == [("warning", send_id)] * warned
+    assert PHONE not in str(logs) and "15550007777" not in str(logs)
 
 
 def forget_user_data(carrierx: StandIn) -> None:
