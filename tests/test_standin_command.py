@@ -20,6 +20,12 @@ from tests.running import HOST, ROOT, Process, free_port, until
 from tests.servers import Server, ok, replying
 from tests.standins import BEARER, HANDSET, NUMBER
 from tests.test_sandbox import taken_port
+from tests.test_serve import logging_again
+
+__all__ = ["logging_again"]
+
+# The command sets up the log for its whole process, which is that of the tests where it is run in here.
+pytestmark = pytest.mark.usefixtures("logging_again")
 
 
 @pytest.fixture
