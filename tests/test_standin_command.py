@@ -13,9 +13,10 @@ import requests
 from click.testing import CliRunner
 
 from gateway.commands import main
-from gateway.sandbox.carrierx import MAGIC
+from gateway.sandbox.carrierx import MAGIC, StandIn
 from gateway.sandbox.carrierx.misbehaviour import NAMES, PROBABILITIES
 from gateway.sandbox_commands import HELP
+from gateway.serve import halves
 from tests.running import HOST, ROOT, Process, free_port, until
 from tests.servers import Server, ok, replying
 from tests.standins import BEARER, HANDSET, NUMBER
@@ -85,6 +86,22 @@ def test_a_port_that_is_taken() -> None:
 def test_chances_that_are_too_many() -> None:
     code, said = run("--conflict", "0.6", "--lost-after", "0.6")
     assert code == 2 and "together at most 1" in said
+
+
+@pytest.mark.parametrize(("options", "order"), [((), ["second", "first"]), (("--oldest-first",), ["first", "second"])])
+def test_the_order_of_its_lists(monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], order: list[str]) -> None:
+    listed: list[str] = []
+
+    def ask(standin: StandIn) -> None:
+        url = f"{standin.url}/sms/messages"
+        with standin:
+            for message in ("first", "second"):
+                requests.post(url, json={"from": NUMBER, "to": HANDSET, "message": message}, headers=BEARER, timeout=30)
+            listed.extend(one["message"] for one in requests.get(url, headers=BEARER, timeout=30).json()["items"])
+
+    monkeypatch.setattr(halves, "carrierx", ask)
+    code, said = run("--port", str(free_port()), *options)
+    assert code == 0 and listed == order, said
 
 
 def test_every_chance_has_its_option() -> None:
