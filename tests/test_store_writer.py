@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, text
@@ -145,20 +145,49 @@ def test_who_gives_up_before_it_began_is_never_served(store: Store) -> None:
     assert count(store) == 0
 
 
-def test_who_gives_up_after_it_began_is_told_how_it_ended(store: Store) -> None:
+@pytest.fixture
+def begun(store: Store, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """To be set by the work; the time of whoever waits for it does not run before."""
+    started, submit = threading.Event(), store.writer.submit
+
+    def submit_and_begin(work: Callable[[Connection], Any], lanes: Collection[str] = ()) -> Future[Any]:
+        future = submit(work, lanes)
+        assert started.wait(30)
+        return future
+
+    monkeypatch.setattr(store.writer, "submit", submit_and_begin)
+    return started
+
+
+def test_who_gives_up_after_it_began_is_told_how_it_ended(
+    store: Store, begun: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_up, cancel = threading.Event(), Future.cancel
+
+    def give_up(future: Future[int]) -> bool:
+        given_up.set()
+        return cancel(future)
+
     def slow(conn: Connection) -> int:
-        time.sleep(0.2)
+        begun.set()
+        assert given_up.wait(30)
         return keep(conn)
 
+    monkeypatch.setattr(Future, "cancel", give_up)
     assert store.writer.write(slow, timeout=0.01) > 0
     assert count(store) == 1
 
 
-def test_not_even_grace_lasts_for_ever(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_even_grace_lasts_for_ever(store: Store, begun: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "GRACE", 0.01)
     go_on = threading.Event()
+
+    def hang(conn: Connection) -> None:
+        begun.set()
+        go_on.wait(30)
+
     with pytest.raises(StoreUnavailable, match="not committed"):
-        store.writer.write(lambda conn: go_on.wait(30), timeout=0.1)
+        store.writer.write(hang, timeout=0.01)
     go_on.set()
     store.writer.write(lambda conn: None)
 
