@@ -205,24 +205,43 @@ def test_the_dashboard_names_what_there_is(tmp_path: Path) -> None:
     assert dashboard["templating"]["list"][0]["type"] == "datasource"
 
 
-def test_a_worker_alone(tmp_path: Path) -> None:
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Process]:
+    """One that tells its metrics itself; not started yet."""
     (tmp_path / "gateway.toml").write_text(BASE)
     port = free_port()
     command = [sys.executable, "-m", "gateway", "worker", "--config", str(tmp_path / "gateway.toml")]
     process = Process([*command, "--metrics", f"{HOST}:{port}"], tmp_path / "log", port)
-    try:
-        process.start()
-        url = f"http://{HOST}:{port}/metrics"
-        starts = until(lambda: value(samples(read(url)), "gateway_process_starts_total", process="worker"), "it counts")
-        assert starts == 1
-        with pytest.raises(urllib.error.HTTPError, match="404") as gone:
-            read(f"http://{HOST}:{port}/")
-        gone.value.close()
-        assert process.stop() == 0
-    finally:
-        process.kill()
-    ended = subprocess.run([*command, "--metrics", "here"], capture_output=True, text=True, check=False, cwd=ROOT)
+    yield process
+    process.kill()
+
+
+def test_a_worker_alone(worker: Process) -> None:
+    worker.start()
+    starts = until(lambda: value(samples(told(worker)), "gateway_process_starts_total", process="worker"), "it counts")
+    assert starts == 1
+    with pytest.raises(urllib.error.HTTPError, match="404") as gone:
+        read(f"http://{HOST}:{worker.port}/")
+    gone.value.close()
+    assert worker.stop() == 0
+    command = [*worker.command[:-1], "here"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert ended.returncode == 2 and "here is no HOST:PORT" in ended.stderr
+
+
+def test_a_worker_alone_can_be_stopped_from_its_first_answer_on(worker: Process) -> None:
+    worker.start()
+    until(lambda: told(worker), "it answers")
+    assert worker.stop() == 0
+
+
+def told(worker: Process) -> str:
+    """Its metrics; nothing while it does not answer yet."""
+    try:
+        return read(f"http://{HOST}:{worker.port}/metrics")
+    except OSError:
+        # What listened was the command, which looks for a moment whether the port is free.
+        return ""
 
 
 def read(url: str) -> str:

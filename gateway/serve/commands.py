@@ -130,8 +130,8 @@ def worker(path: Path | None, metrics: str | None, lifeline: bool) -> None:
     settings = settings_for(path)
     if not lifeline:
         say_secrets(settings)
-    with plainly(), _told(settings, metrics):
-        halves.worker(settings, lifeline=lifeline)
+    with plainly():
+        halves.worker(settings, lifeline=lifeline, metrics=_told(settings, metrics))
 
 
 def _told(settings: Settings, metrics: str | None) -> AbstractContextManager[None]:

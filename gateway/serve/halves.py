@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,8 +72,12 @@ def web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None:
         store.close(timeout=1.0)
 
 
-def worker(settings: Settings, *, lifeline: bool) -> None:
-    """Raises `StoreUnavailable` where there is no store."""
+def worker(settings: Settings, *, lifeline: bool, metrics: AbstractContextManager[None]) -> None:
+    """Raises `StoreUnavailable` where there is no store.
+
+    `metrics` is entered once SIGTERM ends the process in order, and may raise OSError: whoever gets an answer there
+    takes the worker for one that is up, and may stop it at once.
+    """
     from gateway.carrierx import ledger
     from gateway.delivery.worker import Worker
     from gateway.sending import replies
@@ -105,7 +109,7 @@ def worker(settings: Settings, *, lifeline: bool) -> None:
     on_stop(ask, lifeline=lifeline)
     _settle_down()
     try:
-        with sending:
+        with metrics, sending:
             half.run(stop)
     finally:
         store.close(timeout=1.0)
