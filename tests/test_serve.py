@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -236,20 +238,70 @@ def test_the_halves_alone(tmp_path: Path) -> None:
         web.kill()
 
 
-def test_under_another_server(tmp_path: Path) -> None:
+def waitress(folder: Path, port: int) -> list[str]:
+    return [sys.executable, "-m", "waitress", f"--listen={HOST}:{port}", "wsgi:app"]
+
+
+def gunicorn(folder: Path, port: int) -> list[str]:
+    options = ["--threads=64", f"--bind={HOST}:{port}", "--no-control-socket"]
+    return [sys.executable, "-m", "gunicorn", *options, "wsgi:app"]
+
+
+def mod_wsgi(folder: Path, port: int) -> list[str]:
+    """Apache with the packages of the virtual environment, but its own module's Python: Debian's knows no other.
+
+    It never runs as root: there, `nobody` runs it, with root's right to read the repository wherever that lies.
+    """
+    packages = f"{ROOT}:{sysconfig.get_path('purelib')}"
+    (folder / "apache.conf").write_text(
+        APACHE.format(host=HOST, port=port, folder=folder, packages=packages, root=ROOT)
+    )
+    # The last one: without it access(2) tells `nobody` that there is nothing, whatever `nobody` may open.
+    rights = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--securebits=+no_setuid_fixup"]
+    as_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *rights] if os.geteuid() == 0 else []
+    return [*as_nobody, "/usr/sbin/apache2", "-f", str(folder / "apache.conf"), "-DFOREGROUND"]
+
+
+APACHE = """
+ServerName {host}
+Listen {host}:{port}
+DefaultRuntimeDir {folder}
+PidFile {folder}/apache.pid
+ErrorLog /dev/stderr
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+LoadModule wsgi_module /usr/lib/apache2/modules/mod_wsgi.so
+WSGISocketPrefix {folder}/wsgi
+WSGIDaemonProcess gateway threads=64 home={folder} python-path={packages}
+WSGIProcessGroup gateway
+WSGIApplicationGroup %{{GLOBAL}}
+WSGIPassAuthorization On
+WSGIChunkedRequest On
+WSGIScriptAlias / {root}/wsgi.py
+"""
+
+
+@pytest.mark.parametrize("server", [waitress, gunicorn, mod_wsgi])
+def test_under_another_server(tmp_path: Path, server: Callable[[Path, int], list[str]]) -> None:
     """`wsgi.py`, as any WSGI server takes it."""
-    (tmp_path / "gateway.toml").write_text(BASE + NOWHERE)
-    port = some_port()
-    server = [sys.executable, "-m", "waitress", f"--listen={HOST}:{port}", "wsgi:app"]
-    environ = {"GATEWAY_CONFIG": str(tmp_path / "gateway.toml")}
-    gateway = Gateway(tmp_path / "unused", BASE)
-    gateway.process = Process(server, tmp_path / "log", port, environ)
+    # Nobody's Python is not to leave compiled files in the repository.
+    environ = {"GATEWAY_CONFIG": str(tmp_path / "gateway.toml"), "PYTHONDONTWRITEBYTECODE": "1"}
+    gateway = Gateway(tmp_path, BASE + NOWHERE, environ)
+    gateway.process.command = server(tmp_path, gateway.process.port)
     try:
         gateway.process.start()
+        assert gateway.call("GET", "/healthz").status == 200, gateway.process.log.read_text()[-4000:]
+        assert gateway.call("GET", "/readyz").status == 200
         assert gateway.post("/carrierx/callback", UNROUTED).status == 200
+        assert [row["body"] for row in gateway.rows("SELECT body FROM events")] == [UNROUTED]
         assert gateway.call("POST", "/carrierx/callback/wrong", UNROUTED).status == 403
-        chunked = _chunked(port, f"/carrierx/callback/{KEY}", UNROUTED.replace(b'"1"', b'"2"'))
+        basic = {"Authorization": "Basic " + base64.b64encode(f":{KEY}".encode()).decode()}
+        by_password = gateway.call("POST", "/carrierx/callback", UNROUTED.replace(b'"1"', b'"2"'), basic)
+        assert by_password.status == 200
+        path = f"/carrierx/callback/{KEY}"
+        chunked = _chunked(gateway.process.port, path, UNROUTED.replace(b'"1"', b'"3"'))
         assert chunked.startswith(b"HTTP/1.1 200")
+        assert len(gateway.rows("SELECT id FROM events")) == 3
     finally:
         gateway.kill()
 
