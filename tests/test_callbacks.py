@@ -12,7 +12,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import text as sql
+from structlog.testing import capture_logs
 
+from gateway.serve import log
 from gateway.store import Store, StoreUnavailable
 from gateway.web.site import Site
 from tests import acme
@@ -48,10 +50,14 @@ def kept(app: Flask) -> list[Any]:
 
 @pytest.mark.parametrize("path", BODIES)
 def test_200_is_on_disk(app: Flask, client: FlaskClient, path: str) -> None:
-    answer = client.post(path + acme.KEY, data=BODIES[path])
+    with capture_logs() as logs:
+        answer = client.post(path + acme.KEY, data=BODIES[path])
     body, kind = (b"{}", "application/json") if path == CARRIERX else (b"", "text/plain")
     assert (answer.status_code, answer.data, answer.mimetype) == (200, body, kind)
-    assert [bytes(event.body) for event in kept(app)] == [BODIES[path]]
+    (event,) = kept(app)
+    assert bytes(event.body) == BODIES[path]
+    said = {"format": event.source, "state": event.state, "event_id": event.id}
+    assert logs == [{"event": "callback_kept", "log_level": "info", **said}], "and nothing of the body"
 
 
 @pytest.mark.parametrize("path", BODIES)
@@ -124,10 +130,15 @@ def test_a_store_that_cannot_keep_is_503(monkeypatch: pytest.MonkeyPatch, app: F
 
 def test_a_fault_of_ours_is_503_too(monkeypatch: pytest.MonkeyPatch, client: FlaskClient) -> None:
     def broken(*given: Any) -> None:
-        raise RuntimeError("a bug")
+        raise RuntimeError("a bug, with canary")
 
     monkeypatch.setattr("gateway.translation.route", broken)
-    assert client.post(CARRIERX + acme.KEY, data=acme.text()).status_code == 503
+    with capture_logs([log.accident]) as logs:
+        answer = client.post(CARRIERX + acme.KEY, data=acme.text())
+    assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
+    (line,) = logs
+    assert (line["event"], line["log_level"], line["exception"]) == ("callback_failed", "error", "RuntimeError")
+    assert line["frames"][-1].endswith(" broken") and "canary" not in str(line) and acme.KEY not in str(line)
 
 
 @pytest.mark.parametrize(("hops", "status"), [("", 200), ("4", 200), ("5", 400), ("x", 200), ("9" * 40, 200)])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
 from gateway.delivery.redaction import HIDDEN
@@ -315,7 +316,9 @@ def test_unrouted(app: Flask, visitor: Visitor, tmp_path: Path) -> None:
     event = newest(app).event
     assert "join late" in words(visitor.get("/unrouted"))
     path = f"/events/{event.id}"
-    answer = visitor.post(f"{path}/route", page=path)
+    with capture_logs() as logs:
+        answer = visitor.post(f"{path}/route", page=path)
+    assert logs == [{"event": "routed_later", "log_level": "info", "routed": 0, "left": 1}]
     assert (answer.status_code, answer.headers["Location"]) == (303, path)
     assert "Routed 0; 1 still go nowhere." in words(visitor.get(path))
 
@@ -323,7 +326,9 @@ def test_unrouted(app: Flask, visitor: Visitor, tmp_path: Path) -> None:
     visitor.post(f"{path}/route", page=path)
     said = words(visitor.get(path))
     assert "Routed 1; 0 still go nowhere." in said and "accepted" in said and "page pending" in said
-    visitor.post("/unrouted/route", page="/unrouted")
+    with capture_logs() as logs:
+        visitor.post("/unrouted/route", page="/unrouted")
+    assert logs == [{"event": "routed_later", "log_level": "info", "routed": 2, "left": 0}]
     said = words(visitor.get("/unrouted"))
     assert "Routed 2; 0 still go nowhere." in said and "None found." in said
     visitor.post(f"{path}/route", page="/")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from structlog.testing import capture_logs
 
 from gateway.store import opt_outs
 from tests.test_console import CONFIG, HOSTILE, store_of, words
@@ -36,13 +37,17 @@ def out(app: Flask, phone: str, number: str = "15162065919") -> opt_outs.OptOut 
 
 def test_opt_outs_are_recorded_and_lifted_by_hand(app: Flask, visitor: Visitor) -> None:
     assert "None found." in words(visitor.get("/opt-outs"))
-    answer = visitor.post("/opt-outs", phone="+1 (516) 206-5515", number="12345", what="record")
+    with capture_logs() as logs:
+        answer = visitor.post("/opt-outs", phone="+1 (516) 206-5515", number="12345", what="record")
+    assert logs == [{"event": "opt_out_noted", "log_level": "info", "out": True}], "and no phone"
     assert (answer.status_code, answer.headers["Location"]) == (303, "/opt-outs?phone=15162065515")
     said = words(visitor.get("/opt-outs?phone=15162065515"))
     assert "15162065515 15162065919 out by hand" in said and "Noted: 15162065515 gets no texts" in said
     found = out(app, "15162065515")
     assert found and found.out
-    visitor.post("/opt-outs", phone="15162065515", number="15162065919", what="lift")
+    with capture_logs() as logs:
+        visitor.post("/opt-outs", phone="15162065515", number="15162065919", what="lift")
+    assert logs == [{"event": "opt_out_noted", "log_level": "info", "out": False}]
     assert "Lifted: 15162065515 gets texts from 15162065919 again." in words(visitor.get("/opt-outs"))
     found = out(app, "15162065515")
     assert found and not found.out

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from structlog.testing import capture_logs
 
 from gateway.carrierx import ledger
 from gateway.carrierx.ledger import Entry
@@ -209,24 +210,29 @@ def test_an_undecided_one_is_explained(app: Flask, visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "said", "state"),
+    ("what", "said", "state", "decision"),
     [
-        ("sent", "It is not sent again.", "sent"),
-        ("again", "It is owed again.", "owed"),
-        ("given-up", "Given up: its sender is told", "refused"),
+        ("sent", "It is not sent again.", "sent", "sent"),
+        ("again", "It is owed again.", "owed", "again"),
+        ("given-up", "Given up: its sender is told", "refused", "given up"),
     ],
 )
-def test_a_decision_is_confirmed_and_made_once(app: Flask, visitor: Visitor, what: str, said: str, state: str) -> None:
+def test_a_decision_is_confirmed_and_made_once(
+    app: Flask, visitor: Visitor, what: str, said: str, state: str, decision: str
+) -> None:
     entry = undecided(app)
     path = page_of(entry)
-    visitor.post(f"{path}/{what}", page=path)
-    assert "Nothing was done" in words(visitor.get(path)) and entry_of(app, entry).state == "undecided"
-    answer = visitor.post(f"{path}/{what}", page=path, confirmed="yes")
-    assert (answer.status_code, answer.headers["Location"]) == (303, path)
-    assert said in words(visitor.get(path)) and entry_of(app, entry).state == state
-    for again in ("sent", "again", "given-up"):
-        visitor.post(f"{path}/{again}", page="/opt-outs", confirmed="yes")
-        assert f"it is {state}" in words(visitor.get(path)) and entry_of(app, entry).state == state
+    with capture_logs() as logs:
+        visitor.post(f"{path}/{what}", page=path)
+        assert "Nothing was done" in words(visitor.get(path)) and entry_of(app, entry).state == "undecided"
+        answer = visitor.post(f"{path}/{what}", page=path, confirmed="yes")
+        assert (answer.status_code, answer.headers["Location"]) == (303, path)
+        assert said in words(visitor.get(path)) and entry_of(app, entry).state == state
+        for again in ("sent", "again", "given-up"):
+            visitor.post(f"{path}/{again}", page="/opt-outs", confirmed="yes")
+            assert f"it is {state}" in words(visitor.get(path)) and entry_of(app, entry).state == state
+    line = {"event": "send_decided", "log_level": "info", "send": entry.send_id, "decision": decision}
+    assert [one for one in logs if one["event"] == "send_decided"] == [line]
 
 
 def test_with_its_message_sid_it_is_known_from_then_on(app: Flask, visitor: Visitor) -> None:

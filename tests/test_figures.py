@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from gateway.figures import Figures, Gauge, forget, merged, text
 from gateway.figures.counting import escaped, spelled
@@ -107,8 +109,11 @@ def test_those_of_processes_that_are_gone_are_forgotten(tmp_path: Path) -> None:
 def test_without_a_place_it_counts_into_the_void(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     figures = Figures(tmp_path / "file")
-    figures.series(KEPT, format="carrierx", state="accepted").inc()
-    figures.histogram(TOOK, format="carrierx").observe(3.0)
+    with capture_logs() as logs:
+        figures.series(KEPT, format="carrierx", state="accepted").inc()
+        figures.histogram(TOOK, format="carrierx").observe(3.0)
+    reason = os.strerror(errno.EEXIST)
+    assert logs == [{"event": "figures_not_kept", "log_level": "warning", "reason": reason}], "once"
     assert merged(tmp_path / "file") == {}
 
 

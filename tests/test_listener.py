@@ -31,9 +31,9 @@ LONG = 20.0
 class Wire:
     """The application of `wire_application` in a process of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: str) -> None:
         self.folder, self.port = folder, free_port()
-        command = [sys.executable, "-m", "tests.wire_application", str(self.port), str(folder)]
+        command = [sys.executable, "-m", "tests.wire_application", str(self.port), str(folder), *more]
         environ = {**os.environ, "PYTHONPATH": str(ROOT), "HTTP_CANARY": "canary", "CANARY": "canary"}
         self.errors = (folder / "errors").open("w+b")
         self.process = subprocess.Popen(command, stderr=self.errors, env=environ)
@@ -58,6 +58,9 @@ class Wire:
 
     def said(self) -> str:
         return Path(self.errors.name).read_text()
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.said().splitlines() if f'"event": "{event}"' in line]
 
     def end(self) -> None:
         self.process.kill()
@@ -301,7 +304,10 @@ def test_refused_before_the_body_is_read(wire: Wire, expect: str, framing: str) 
     ("framing", "start"), [("Content-Length: 1000", b"half"), ("Transfer-Encoding: chunked", b"4\r\nhalf\r\n")]
 )
 def test_a_body_that_never_comes(wire: Wire, framing: str, start: bytes) -> None:
+    before = len(wire.logged("body_never_came"))
     assert _status(wire.send(f"POST /a\n{framing}", start, close=False)) == 408
+    (line,) = wire.logged("body_never_came")[before:]
+    assert (line["level"], line["seconds"]) == ("info", PATIENCE)
     assert "half" not in "".join(wire.kept())
 
 
@@ -390,6 +396,21 @@ def test_what_is_in_flight_is_finished(own_wire: Wire) -> None:
         (own_wire.folder / "release").touch()
         assert b'"body": "abc"' in _all(connection)
     assert own_wire.process.wait(LONG) == 0
+
+
+def test_what_does_not_end_in_time_is_cut_off_and_told(tmp_path: Path) -> None:
+    wire = Wire(tmp_path, "0.5")
+    try:
+        with closing(wire.connect()) as connection:
+            connection.sendall(_head("POST /hold\nContent-Length: 3") + b"abc")
+            until((tmp_path / "held").exists, "the request is in flight")
+            wire.process.terminate()
+            assert _all(connection) == b""
+        assert wire.process.wait(LONG) == 0
+        (line,) = wire.logged("requests_cut_off")
+        assert (line["level"], line["seconds"]) == ("warning", 0.5)
+    finally:
+        wire.end()
 
 
 @pytest.mark.parametrize("size", [LIMIT + 1, 8 * LIMIT])

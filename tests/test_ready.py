@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from structlog.testing import capture_logs
 
 from gateway.store import Connection, Store, sqlite
 from tests.postgresql_server import PostgresqlServer
@@ -39,8 +40,12 @@ def status(app: Flask, path: str = "/readyz") -> int:
     return answer.status_code
 
 
-def red(app: Flask) -> None:
-    assert (status(app), status(app, "/healthz")) == (503, 200)
+def red(app: Flask, reason: str = "") -> None:
+    """Not ready, and the log says why."""
+    with capture_logs() as logs:
+        assert (status(app), status(app, "/healthz")) == (503, 200)
+    (line,) = [one for one in logs if one["event"] == "store_not_ready"]
+    assert line["log_level"] == "warning" and line["reason"] and reason in line["reason"]
     said = app.test_client().get("/metrics")
     assert said.status_code == 200 and "gateway_store_ready 0.0" in said.text
 
@@ -78,7 +83,7 @@ def test_a_full_disk(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     full = shutil._ntuple_diskusage(10**9, 10**9, 0)
     monkeypatch.setattr(sqlite, "LOOK_EVERY", 0.0)
     monkeypatch.setattr(sqlite.shutil, "disk_usage", lambda _path: full)
-    red(app)
+    red(app, "the disk is nearly full")
     assert "gateway_deliveries_owed" in app.test_client().get("/metrics").text, "what is owed can still be read"
 
 
@@ -90,8 +95,8 @@ def test_a_writer_that_hangs(app: Flask) -> None:
         go_on.wait(60)
 
     store_of(app).writer.submit(hang)
-    red(app)
-    red(app)
+    red(app, "nothing was committed within 2 s")
+    red(app, "nothing was committed within 2 s")
     go_on.set()
     until(lambda: status(app) == 200, "green again by itself")
 

@@ -46,8 +46,9 @@ def test_it_is_over_when_all_is_answered(
     """Asked to stop, it waits for what is in flight, and claims nothing more."""
     carrierx.exchange.misbehaviour = replace(carrierx.exchange.misbehaviour, slow=1.0, slow_for=1.0)
     sends = [owe(sqlite_store, settings, str(at)) for at in range(3)]
-    with sending(settings, sqlite_store, clock):
+    with capture_logs() as logs, sending(settings, sqlite_store, clock):
         until(lambda: arrived(carrierx), "one is in flight", 20)
+    assert [one["event"] for one in logs] == ["sender_started", "send", "sender_stopped"]
     assert [entry(sqlite_store, one).state for one in sends] == ["sent", "owed", "owed"]
 
 
@@ -143,9 +144,13 @@ def test_one_that_cannot_be_settled_stops_nobody(
 
     monkeypatch.setattr(progress, "sent", strange)
     bad, good = owe(sqlite_store, settings), owe(sqlite_store, settings, phone="15162065516")
-    with sending(settings, sqlite_store, clock):
+    with capture_logs() as logs, sending(settings, sqlite_store, clock):
         becomes(sqlite_store, bad, "sent")
         becomes(sqlite_store, good, "sent")
+    said = [one for one in logs if one["event"] == "send_not_settled"]
+    # Perhaps with the other one first; by itself in the end.
+    assert said and {(one["log_level"], one["error"]) for one in said} == {("error", "ValueError")}
+    assert said[-1]["sends"] == 1
     assert sorted(arrived(carrierx)) == sorted([bad, good])
 
 

@@ -15,11 +15,13 @@ import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from gateway.serve import log
 from gateway.serve.addresses import PortTaken, check_free, free_port, listening, url_of
@@ -128,10 +130,28 @@ def _half_a_body() -> bytes:
 
 
 def test_it_starts_again_at_once_on_the_same_port(gateway: Gateway) -> None:
+    until(lambda: _is_up(gateway), "both halves are up")
     assert gateway.post("/carrierx/callback", UNROUTED).status == 200
     assert gateway.stop() == 0
+    _has_told_all(gateway)
     gateway.start()
     assert gateway.rows("SELECT state FROM events") == [{"state": "unrouted"}]
+
+
+def _has_told_all(gateway: Gateway) -> None:
+    """One line for each thing that happened from the start to the end, each from the process that it happened in."""
+    said = {line["event"]: line for line in lines(gateway.process.log)}
+    for process, events in {
+        "serve": ["process_started", "stopped"],
+        "web": ["callback_kept"],
+        "worker": ["worker_started", "sender_started", "sender_stopped", "worker_stopped"],
+    }.items():
+        assert [(event, said[event]["process"], said[event]["level"]) for event in events] == [
+            (event, process, "info") for event in events
+        ]
+    kept = said["callback_kept"]
+    assert (kept["format"], kept["state"], kept["event_id"]) == ("carrierx", "unrouted", 1)
+    assert all(datetime.fromisoformat(line["timestamp"]).tzinfo == UTC for line in said.values())
 
 
 def test_a_port_that_is_taken_is_said_plainly(gateway: Gateway) -> None:
@@ -381,11 +401,14 @@ def test_what_was_up_once_is_never_given_up(monkeypatch: pytest.MonkeyPatch) -> 
 def test_stragglers_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     child = Script("x", [ENDS_NEVER])
     supervisor = Supervisor([child], grace=0.5)
-    with in_thread(supervisor, monkeypatch) as code:
+    with capture_logs() as logs, in_thread(supervisor, monkeypatch) as code:
         until(lambda: child.process, "it runs")
         supervisor.stop()
         assert code() == 0
     assert child.process is not None and child.process.returncode == -signal.SIGKILL
+    killed, stopped = logs[-2:]
+    assert killed == {"event": "process_killed", "log_level": "error", "pid": child.process.pid}
+    assert stopped["event"] == "stopped"
 
 
 def test_a_program_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:

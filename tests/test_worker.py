@@ -150,9 +150,11 @@ def test_stopping_finishes_what_is_in_flight(store: Store, settings: Settings, p
     page.answer = answer
     text(store, settings, "in flight")
     text(store, settings, "behind it")
-    with working(settings, store, clock):
+    with capture_logs() as logs, working(settings, store, clock):
         assert begun.wait(10)
         threading.Timer(0.2, go_on.set).start()
+    ours = ("worker_started", "attempt", "worker_stopped")
+    assert tuple(line["event"] for line in logs if line["event"] in ours) == ours
     assert states(store) == ["succeeded", "pending"] and len(page.got) == 1
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import make_url
+from structlog.testing import capture_logs
 
 from gateway.config import Settings
 from gateway.delivery import worker as module
@@ -179,7 +180,7 @@ def test_the_clock_is_set_back(store: Store, settings: Settings, page: Page, clo
     """What failed a moment ago is due in five seconds, not in an hour and five seconds; what comes in is due now."""
     page.answer = lambda nth, form: (500, b"") if nth == 1 else (200, b"ok")
     text(store, settings, "again")
-    with working(settings, store, clock) as worker:
+    with capture_logs() as logs, working(settings, store, clock) as worker:
         until(lambda: outcomes(store) == ["again"], "an attempt")
         clock.ahead += hours * 3600
         worker.wake()
@@ -190,6 +191,10 @@ def test_the_clock_is_set_back(store: Store, settings: Settings, page: Page, clo
         clock.ahead += 6
         until(lambda: states(store) == ["succeeded"] * 2, "and so is the other")
     assert page.messages.count("again") == 2
+    stepped, *_ = [one for one in logs if one["event"] == "clock_stepped"]
+    (moved,) = [one for one in logs if one["event"] == "deliveries_moved"]
+    for line, seconds in ((stepped, hours * 3600), (moved, -hours * 3600)):
+        assert line["log_level"] == "warning" and line["seconds"] == pytest.approx(seconds, abs=60)
 
 
 def test_the_clock_is_set_back_while_no_worker_runs(store: Store, settings: Settings, page: Page, clock: Clock) -> None:

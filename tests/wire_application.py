@@ -1,4 +1,4 @@
-"""Tells what reached it, served as the web half is: `python -m tests.wire_application PORT FOLDER`."""
+"""Tells what reached it, served as the web half is: `python -m tests.wire_application PORT FOLDER [DRAIN]`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typing import Any
 from wsgiref.types import WSGIEnvironment
 
 from gateway.errand import Errand
-from gateway.serve import log
-from gateway.serve.server import serve
+from gateway.serve import log, server
 
 PATIENCE = 1.5
 QUICK = "/errands"
@@ -70,7 +69,8 @@ def _is_quick(environ: WSGIEnvironment) -> bool:
 
 if __name__ == "__main__":
     log.set_up("test")
-    serve(
+    server.DRAIN = float(sys.argv[3]) if len(sys.argv) > 3 else server.DRAIN
+    server.serve(
         Application(Path(sys.argv[2])),
         "127.0.0.1",
         int(sys.argv[1]),
