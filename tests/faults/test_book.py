@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.faults.ledger import Ledger
+from tests.faults.sending import Sending
 from tests.faults.sends import Book, Called, Post
 
 SID, PHONE, TICKET, PAGE = f"sid-{'0' * 32}", "15162001000", "ticket", "/page"
@@ -103,3 +107,44 @@ def _all(entries: Sequence[Row], sent: Sequence[Row]) -> str:
     book = Book()
     book.call(Called(SID, (PHONE,), PAGE, TICKET))
     return "\n".join(book.balance("", entries, sent)[1])
+
+
+@pytest.mark.parametrize(
+    ("entries", "stray", "under_way", "is_even"),
+    [
+        ([ENTRY], [], "", True),
+        ([], [], "", False),
+        ([ENTRY], [{"state": "orphan"}], "", False),
+        ([ENTRY], [], "1 posts", False),
+    ],
+    ids=["even", "not in the ledger", "an update of nothing", "under way"],
+)
+def test_a_fault_is_survived_only_where_the_books_agree(
+    entries: list[Row], stray: list[Row], under_way: str, is_even: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sending, "entries", lambda self: entries)
+    monkeypatch.setattr(Sending, "rows", lambda self, query: stray)
+    monkeypatch.setattr(Sending, "under_way", lambda self: under_way)
+    book = Book()
+    book.call(Called(SID, (PHONE,), PAGE, TICKET))
+    book.posts = posts(*FLOW)
+    assert survives(book, [SENT]) == is_even
+
+
+def test_a_fault_that_nothing_was_accepted_in_is_not_survived(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("entries", "rows", "under_way"):
+        monkeypatch.setattr(Sending, name, lambda *_: [])
+    assert not survives(Book(), [])
+
+
+def survives(book: Book, sent: list[Row]) -> bool:
+    nobody: Any = None
+    standin: Any = SimpleNamespace(sent=lambda: sent)
+    rows: list[object] = []
+    try:
+        Sending(Path(), nobody, Ledger(), nobody, nobody, standin=standin, book=book).weigh("", rows.append)
+    except AssertionError:
+        return False
+    finally:
+        assert len(rows) == 1, "the table has a line for it, whatever came of it"
+    return True

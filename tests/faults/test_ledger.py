@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from tests.faults.ledger import Arrival, Ledger
+from tests.faults.ledger import Arrival, Ledger, Row
+from tests.faults.world import World
 
 ONE, TWO = "sid-1", "sid-2"
 
@@ -87,3 +91,47 @@ def test_503_names_a_time(retry_after: str | None, complaints: list[str]) -> Non
     made = ledger(arrival(ONE, 10), arrival(TWO, 11))
     made.put_off(retry_after)
     assert wrong(made) == complaints
+
+
+AGAIN = (arrival(ONE, 10), arrival(ONE, 10.5, attempt=2), arrival(TWO, 11))
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "standing", "doubles", "is_even"),
+    [
+        ([arrival(ONE, 10), arrival(TWO, 11)], {}, False, True),
+        (AGAIN, {}, True, True),
+        (AGAIN, {}, False, False),
+        ([arrival(ONE, 10)], {}, True, False),
+        ([arrival(ONE, 10)], {"pending": {TWO}}, True, False),
+        ([arrival(ONE, 10)], {"dead": {TWO}}, True, False),
+        ([arrival(TWO, 10), arrival(ONE, 11)], {}, True, False),
+    ],
+    ids=["even", "cut off", "never to come again", "lost", "owed", "dead", "out of order"],
+)
+def test_a_fault_is_survived_only_where_the_balance_is_even(
+    arrivals: list[Arrival],
+    standing: dict[str, set[str]],
+    doubles: bool,
+    is_even: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(World, "standing", lambda self, state: standing.get(state, set()))
+    assert survives(ledger(*arrivals, faults=((10.1, 10.2),)), doubles) == is_even
+
+
+def test_a_fault_that_nothing_was_accepted_in_is_not_survived(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "standing", lambda self, state: set())
+    assert not survives(Ledger())
+
+
+def survives(made: Ledger, doubles: bool = True) -> bool:
+    nobody: Any = None
+    rows: list[Row] = []
+    try:
+        World(Path(), nobody, made, nobody, nobody).balance("", rows.append, doubles)
+    except AssertionError:
+        return False
+    finally:
+        assert len(rows) == 1, "the table has a line for it, whatever came of it"
+    return True
