@@ -14,7 +14,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from gateway.delivery.diagnosis import USUAL, Expected, headline
-from gateway.delivery.exchange import Answer
+from gateway.safe_http.models import Answer
 
 WAITS = (5, 30, 120, 600, 1800, 3600, 10800, 21600, 43200)
 """Seconds after the first, second, … attempt."""

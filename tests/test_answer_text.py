@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.delivery.answer_text import LONGEST, read, text_of
-from gateway.delivery.exchange import Answer, Failure
+from gateway.safe_http.models import Answer, Failure
 
 PLAIN = "text/plain; charset=utf-8"
 

@@ -24,7 +24,7 @@ from gateway.delivery.breaker import (
     asked,
     weigh,
 )
-from gateway.delivery.exchange import Answer, Failure
+from gateway.safe_http.models import Answer, Failure
 from tests import examples
 
 NOW = 1_700_000_000.0

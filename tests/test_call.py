@@ -11,8 +11,8 @@ import pytest
 
 from gateway.config import Config, Credentials, Endpoint, loads
 from gateway.delivery.call import Post, request_for
-from gateway.delivery.exchange import Request
 from gateway.delivery.signing import sign
+from gateway.safe_http.models import Request
 
 NOW = datetime(2026, 5, 12, 10, 11, 12, tzinfo=UTC)
 TRIO = Credentials(user_name="acme user", password="p&ss", api_key="k=y")

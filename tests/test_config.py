@@ -23,7 +23,7 @@ from gateway.config.tables import (
     Table,
     TemplateTable,
 )
-from gateway.delivery.pages import FAILURE_BODY
+from gateway.safe_http.error_pages import FAILURE_BODY
 from schemas import status
 from tests.config_cases import endpoint
 

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.delivery.diagnosis import FAILURE_BODY, diagnose, headline
-from gateway.delivery.exchange import Answer, Failure, Request
-from gateway.delivery.faults import Trouble, explain
-from gateway.delivery.pages import PAGES as ROWS
-from gateway.delivery.pages import SHORTEST, find, name_of
 from gateway.patterns import may_hang
+from gateway.safe_http.error_pages import PAGES as ROWS
+from gateway.safe_http.error_pages import SHORTEST, find, name_of
+from gateway.safe_http.errors import Trouble, explain
+from gateway.safe_http.models import Answer, Failure, Request
 
 PAGES = Path(__file__).parent / "pages"
 NAMES = {

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from gateway.config import Endpoint
 from gateway.delivery.breaker import IN_A_ROW, WAITS
 from gateway.delivery.dispatch import MOST_CLAIMS, MOST_LOOKS, Dispatch, shown
-from gateway.delivery.exchange import Answer, Request
 from gateway.delivery.outcomes import Attempt, Judge
+from gateway.safe_http.models import Answer, Request
 from gateway.store.outbox import Claimed, Room
 
 NOW = 1_800_000_000.0

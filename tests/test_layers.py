@@ -38,15 +38,15 @@ PURE = (
     "gateway.carrierx.patience",
     "gateway.carrierx.reading",
     "gateway.carrierx.spelling",
-    "gateway.delivery.addresses",
+    "gateway.safe_http.ssrf",
     "gateway.delivery.agenda",
     "gateway.delivery.answer_text",
     "gateway.delivery.breaker",
     "gateway.delivery.diagnosis",
     "gateway.delivery.drift",
-    "gateway.delivery.exchange",
-    "gateway.delivery.origins",
-    "gateway.delivery.pages",
+    "gateway.safe_http.models",
+    "gateway.safe_http.origins",
+    "gateway.safe_http.error_pages",
     "gateway.sandbox.carrierx.flows",
     "gateway.sandbox.carrierx.misbehaviour",
     "gateway.sending.listing",
@@ -58,6 +58,7 @@ LEVELS = (
     ("schemas",),
     (*PURE[1:], "gateway.config"),
     ("gateway.store", "gateway.bell", "gateway.errand", "gateway.figures"),
+    ("gateway.safe_http",),
     ("gateway.delivery", "gateway.carrierx"),
     ("gateway",),  # what is not named here: intake, test forms, translation ...
     ("gateway.web", "gateway.sandbox"),
@@ -97,7 +98,7 @@ DOORS = {
     "alembic": ("gateway/store/",),
     "psycopg": ("gateway/store/",),
     "sqlite3": ("gateway/store/",),
-    "pycurl": ("gateway/delivery/transport.py",),
+    "pycurl": ("gateway/safe_http/client.py",),
     "requests": ("gateway/carrierx/client.py", "gateway/sandbox/"),
     "urllib3": (),
     "urllib.request": (),
@@ -162,7 +163,7 @@ def inner(tree: ast.AST) -> set[str]:
 
 
 def level(module: str) -> int:
-    """By the longest name that fits: ``gateway.delivery.addresses`` lies below ``gateway.delivery``."""
+    """By the longest name that fits: ``gateway.safe_http.ssrf`` lies below ``gateway.delivery``."""
     places = [(len(name), at) for at, names in enumerate(LEVELS) for name in names if within(module, name)]
     return max(places)[1]
 
@@ -226,6 +227,6 @@ def test_nothing_else_is_taken_for_one(source: str) -> None:
 
 
 def test_levels() -> None:
-    names = ("schemas.wire", "gateway.delivery.addresses", "gateway.store.tables", "gateway.delivery.worker")
+    names = ("schemas.wire", "gateway.safe_http.ssrf", "gateway.store.tables", "gateway.delivery.worker")
     up = [level(name) for name in (*names, "gateway.intake", "gateway.web.callbacks", TOP)]
     assert up == sorted(set(up))

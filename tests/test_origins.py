@@ -11,9 +11,9 @@ from gateway.config import Endpoint
 from gateway.config.model import free_form
 from gateway.delivery.breaker import IN_A_ROW, STRANGERS
 from gateway.delivery.dispatch import Dispatch
-from gateway.delivery.exchange import Answer, Request
-from gateway.delivery.origins import NOWHERE, origin
 from gateway.delivery.outcomes import Attempt, Judge
+from gateway.safe_http.models import Answer, Request
+from gateway.safe_http.origins import NOWHERE, origin
 from gateway.store.outbox import Claimed, Room
 
 NOW = 1_800_000_000.0

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Credentials, Endpoint
-from gateway.delivery.exchange import KEPT
 from gateway.delivery.redaction import HIDDEN, Redaction
+from gateway.safe_http.models import KEPT
 
 SECRETS = ("s3cr&t p<ss", "api/key+é", "basic:pass", "whsec_c2VjcmV0", "tenant-12345", "query=t0ken")
 ENDPOINT = Endpoint(

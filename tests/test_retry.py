@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gateway.config import Endpoint
 from gateway.delivery.diagnosis import FAILURE_BODY
-from gateway.delivery.exchange import Answer, Failure
 from gateway.retry import LONGEST_ASKED, SPREAD, WAITS, dead, judge, wait
+from gateway.safe_http.models import Answer, Failure
 
 NOW = 1_700_000_000.0
 DICE = st.floats(0, 1, exclude_max=True)

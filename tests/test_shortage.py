@@ -12,9 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.config import Settings
-from gateway.delivery import resolver, shortage
-from gateway.delivery.shortage import RESERVE, Shortage
-from gateway.delivery.transport import Transport, post
+from gateway.safe_http import dns, shortage
+from gateway.safe_http.client import Transport, post
+from gateway.safe_http.shortage import RESERVE, Shortage
 from gateway.store import Store
 from tests.delivering import Clock, Page, clock, outcomes, page, rows, settings, states, text, working
 from tests.running import until
@@ -25,7 +25,7 @@ __all__ = ["clock", "page", "settings"]
 
 STARVED = """
 import os, resource, sys
-from gateway.delivery.transport import Transport
+from gateway.safe_http.client import Transport
 from tests.test_transport_loop import one
 url, name, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -75,7 +75,7 @@ def test_no_thread_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
         def start(self) -> None:
             raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(resolver, "Thread", NoThread)
+    monkeypatch.setattr(dns, "Thread", NoThread)
     found = post(request("http://page.test/")).failure
     assert found is not None and found.kind == shortage.KIND
 

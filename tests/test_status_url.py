@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from gateway.bell import Ringer
 from gateway.config import Settings
-from gateway.delivery.addresses import MAX_URL
+from gateway.safe_http.ssrf import MAX_URL
 from gateway.store import Store, breakers, outbox
 from schemas.message import Body
 from tests.delivering import Answer, Clock, Page, clock, config, outcomes, page, rows, states, working

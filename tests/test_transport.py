@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.transport import Answer, Failure, Request, Transport, post
+from gateway.safe_http.client import Answer, Failure, Request, Transport, post
 from tests.servers import Caller, Script, Server, answer, closing, ok, replying, silent
 
 FORM = "application/x-www-form-urlencoded; charset=UTF-8"

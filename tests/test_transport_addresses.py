@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from gateway.delivery.gate import Gate, is_here
-from gateway.delivery.resolver import Resolver
-from gateway.delivery.transport import Answer, Request, Transport
+from gateway.safe_http.client import Answer, Request, Transport
+from gateway.safe_http.dns import Resolver
+from gateway.safe_http.gate import Gate, is_here
 from tests.servers import Server, ok, replying
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -239,7 +239,7 @@ def test_a_wildcard_is_every_address_of_this_machine() -> None:
 def test_a_wildcard_is_asked_afresh_for_every_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """Addresses of a machine come and go."""
     ours = {"10.0.0.5"}
-    monkeypatch.setattr("gateway.delivery.gate.is_here", ours.__contains__)
+    monkeypatch.setattr("gateway.safe_http.gate.is_here", ours.__contains__)
     gate = Gate(False, (), frozenset({("0.0.0.0", 8080), ("10.0.0.9", 9090)}))
     assert "itself" in str(gate.judge("10.0.0.5", 8080)) and gate.judge("10.0.0.5", 9090) is None
     assert gate.judge("10.0.0.6", 8080) is None and gate.judge_all(("10.0.0.6", "10.0.0.5"), 8080)

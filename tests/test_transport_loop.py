@@ -13,8 +13,8 @@ from collections.abc import Callable
 import pytest
 import trustme
 
-from gateway.delivery.pollers import Selector, best
-from gateway.delivery.transport import SPARE, Answer, Request, Transport
+from gateway.safe_http.client import SPARE, Answer, Request, Transport
+from gateway.safe_http.pollers import Selector, best
 from tests.servers import Caller, Server, answer, ok, replying, silent
 
 
@@ -47,7 +47,7 @@ class Told(Selector):
 @pytest.fixture(params=[best, Selector, Told])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way to watch sockets: that of Linux, that of the standard library, that of the least of systems."""
-    monkeypatch.setattr("gateway.delivery.loop.best", request.param)
+    monkeypatch.setattr("gateway.safe_http.loop.best", request.param)
 
 
 def test_many_at_once() -> None:

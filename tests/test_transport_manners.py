@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from gateway import retry
-from gateway.delivery.transport import Answer, Request, Transport
+from gateway.safe_http.client import Answer, Request, Transport
 from tests.servers import Caller, Script, Server, answer, closing, ok, replying, silent
 
 NOW = datetime.now(UTC)

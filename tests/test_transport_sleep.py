@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.delivery import transport as module
-from gateway.delivery.transport import Transport
+from gateway.safe_http import client as module
+from gateway.safe_http.client import Transport
 from tests.running import until
 from tests.servers import Caller, Server, ok
 from tests.test_transport_loop import finish, request

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from gateway.delivery.exchange import Answer, Request
-from gateway.delivery.transport import Transport, post
+from gateway.safe_http.client import Transport, post
+from gateway.safe_http.models import Answer, Request
 from tests.servers import Caller, Server, closing, ok, replying
 
 NOW = datetime.now(UTC)

@@ -11,9 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.config import Settings
-from gateway.delivery import transport
 from gateway.delivery.redaction import HIDDEN
 from gateway.delivery.round import Round
+from gateway.safe_http import client
 from gateway.store import Store, StoreUnavailable
 from tests import acme
 from tests.delivering import Answer, Clock, Page, clock, config, outcomes, page, rows, settings, states, text, working
@@ -236,7 +236,7 @@ def test_a_timeout_over_a_sleep_is_an_attempt_and_nothing_against_the_endpoint(
     store: Store, tmp_path: Path, page: Page, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker is held up in the midst of its loop, as one that is stopped."""
-    monkeypatch.setattr(transport, "ASLEEP", 0.5)
+    monkeypatch.setattr(client, "ASLEEP", 0.5)
     settings = Settings.fixed(config(tmp_path, page, "timeout = 2\nconcurrency = 8"))
     begun, go_on, held = threading.Semaphore(0), threading.Event(), threading.Event()
 

@@ -10,7 +10,7 @@ from typing import Any
 from phonenumbers import country_code_for_region
 
 from gateway.config.model import CarrierX, Config, Credentials, Endpoint, Keyword, Number, OptOutReplies
-from gateway.delivery.pages import FAILURE_BODY
+from gateway.safe_http.error_pages import FAILURE_BODY
 from schemas.credentials import CREDENTIALS
 from schemas.fields import number as normalised
 from schemas.message import Manners

@@ -17,7 +17,7 @@ from gateway import patterns
 from gateway.config.findings import Findings
 from gateway.config.places import Place
 from gateway.config.tables import FORM_FIELDS, NAME
-from gateway.delivery.addresses import judge, place
+from gateway.safe_http.ssrf import judge, place
 
 Table = Mapping[str, Any]
 

@@ -13,7 +13,7 @@ from marshmallow import ValidationError
 from gateway.config.fields import Secret, Setting, Text, wrong_kind
 from gateway.config.model import Network, statuses
 from gateway.config.spelling import Filled, kind_of, shown, unknown
-from gateway.delivery.addresses import check_url
+from gateway.safe_http.ssrf import check_url
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VISIBLE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")

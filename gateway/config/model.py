@@ -10,8 +10,8 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import MappingProxyType
 
-from gateway.delivery.origins import is_free_form, shown
-from gateway.delivery.pages import FAILURE_BODY
+from gateway.safe_http.error_pages import FAILURE_BODY
+from gateway.safe_http.origins import is_free_form, shown
 from schemas.fields import number as normalised
 from schemas.message import Manners
 

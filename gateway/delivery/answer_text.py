@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from gateway.delivery.exchange import Answer
-from gateway.delivery.pages import FAILURE_BODY, WARNING, decode, find, name_of
+from gateway.safe_http.error_pages import FAILURE_BODY, WARNING, decode, find, name_of
+from gateway.safe_http.models import Answer
 from schemas import charsets
 
 LONGEST = 1_600

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.delivery.exchange import Answer
-from gateway.delivery.origins import is_free_form
+from gateway.safe_http.models import Answer
+from gateway.safe_http.origins import is_free_form
 
 IN_A_ROW = 5
 LIGHT, HEAVY = 1, 5

@@ -12,8 +12,8 @@ from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
-from gateway.delivery.exchange import Answer, Request
-from gateway.delivery.pages import FAILURE_BODY, WARNING, decode, find, name_of
+from gateway.safe_http.error_pages import FAILURE_BODY, WARNING, decode, find, name_of
+from gateway.safe_http.models import Answer, Request
 
 __all__ = ["FAILURE_BODY", "Expected", "diagnose", "headline"]
 

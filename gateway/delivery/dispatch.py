@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from gateway.config import Endpoint
 from gateway.delivery.agenda import Agenda
 from gateway.delivery.breaker import Breaker, Breakers
-from gateway.delivery.origins import origin
 from gateway.delivery.outcomes import Attempt, Judged
 from gateway.delivery.rooms import MOST_IN_FLIGHT, SLOW, Rooms
 from gateway.delivery.shares import Shares
+from gateway.safe_http.origins import origin
 from gateway.store.breakers import State
 from gateway.store.outbox import Claimed, Room
 

@@ -10,8 +10,8 @@ from gateway.config import Endpoint
 from gateway.delivery import answer_text
 from gateway.delivery.breaker import asked, weigh
 from gateway.delivery.diagnosis import diagnose
-from gateway.delivery.exchange import Answer, Request
 from gateway.delivery.redaction import Redaction
+from gateway.safe_http.models import Answer, Request
 from gateway.store.outbox import Claimed, Outcome, Settled
 
 

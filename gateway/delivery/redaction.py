@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, quote_plus, unquote_plus, urlsplit, urlunsplit
 
 from gateway.config import Endpoint
-from gateway.delivery.exchange import KEPT
+from gateway.safe_http.models import KEPT
 from schemas.credentials import CREDENTIALS
 
 HIDDEN = "[hidden]"

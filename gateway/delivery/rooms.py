@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gateway.delivery.origins import is_free_form
+from gateway.safe_http.origins import is_free_form
 from gateway.store.outbox import Room
 
 MOST_IN_FLIGHT = 512

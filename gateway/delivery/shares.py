@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from gateway.delivery.origins import is_free_form, origin
 from gateway.delivery.rooms import Crowd, Plan
+from gateway.safe_http.origins import is_free_form, origin
 from gateway.store.outbox import Room
 
 

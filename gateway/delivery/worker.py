@@ -23,15 +23,15 @@ import structlog
 from gateway import retry
 from gateway.bell import Bell
 from gateway.config import Config, Settings, shown_name
-from gateway.delivery import shortage
 from gateway.delivery.call import Post, request_for
 from gateway.delivery.dispatch import Dispatch
 from gateway.delivery.outcomes import Attempt, Judge
 from gateway.delivery.round import Replies
 from gateway.delivery.rounds import Rounds
 from gateway.delivery.tally import Nobody, Tally
-from gateway.delivery.transport import Answer, Failure, Transport
 from gateway.delivery.upkeep import Upkeep
+from gateway.safe_http import shortage
+from gateway.safe_http.client import Answer, Failure, Transport
 from gateway.store import Store, StoreUnavailable, notices
 from gateway.store.outbox import Claimed
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from gateway import templates
 from gateway.config import Config, Number
-from gateway.delivery.addresses import check_url, judge, place
+from gateway.safe_http.ssrf import check_url, judge, place
 from gateway.sending import codes
 from gateway.sending.call import Auth, Call, Recipient
 from schemas.fields import number as normalised

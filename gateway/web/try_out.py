@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import TooManyRequests
 
 from gateway import paste
-from gateway.delivery.addresses import NOBODY
+from gateway.safe_http.ssrf import NOBODY
 from gateway.trial import FIELDS, BadTrial, Trial, samples, try_out
 from gateway.trial_result import Result
 from gateway.web.limits import TRIALS

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from gateway.delivery.exchange import Headers
+from gateway.safe_http.models import Headers
 
 MAX_BODY = 64 * 1024
 MAX_HEAD = 16 * 1024

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
-from gateway.delivery.addresses import check_url, place
-from gateway.delivery.exchange import Headers
+from gateway.safe_http.models import Headers
+from gateway.safe_http.ssrf import check_url, place
 
 AGENT = "sms-gateway/1"
 OURS = frozenset("host content-length transfer-encoding connection expect te upgrade".split())

@@ -19,14 +19,14 @@ from typing import Any
 
 import pycurl
 
-from gateway.delivery.departures import Departures, Start
-from gateway.delivery.exchange import Answer, Failure, Request, Times
-from gateway.delivery.flight import Flight
-from gateway.delivery.gate import Gate
-from gateway.delivery.loop import Loop
-from gateway.delivery.outgoing import lines, options, tls_options
-from gateway.delivery.resolver import TTL, Found, Lookup, Resolver
-from gateway.delivery.spares import Spares
+from gateway.safe_http.departures import Departures, Start
+from gateway.safe_http.dns import TTL, Found, Lookup, Resolver
+from gateway.safe_http.gate import Gate
+from gateway.safe_http.loop import Loop
+from gateway.safe_http.models import Answer, Failure, Request, Times
+from gateway.safe_http.options import lines, options, tls_options
+from gateway.safe_http.spares import Spares
+from gateway.safe_http.transfer import Flight
 
 __all__ = ["Answer", "Failure", "Request", "Times", "Transport", "post"]
 

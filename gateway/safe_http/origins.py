@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from gateway.delivery.addresses import check_url, place
+from gateway.safe_http.ssrf import check_url, place
 
 NOWHERE = "://"
 """The origin of what cannot be called at all."""

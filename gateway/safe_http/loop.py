@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from gateway.delivery.pollers import Ready, best
+from gateway.safe_http.pollers import Ready, best
 
 
 class Loop:

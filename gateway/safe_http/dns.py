@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import Any
 
-from gateway.delivery import shortage
+from gateway.safe_http import shortage
 
 TTL = 60.0
 """Seconds that answers are good for. The system's resolver tells no time to live; libcurl takes a minute too."""

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TypeVar, dataclass_transform
 
-from gateway.delivery.addresses import NOBODY, Network, Own
+from gateway.safe_http.ssrf import NOBODY, Network, Own
 
 KEPT = 2048
 """Bytes of an answer's body that are kept; the tests of the endpoint see all that was read."""

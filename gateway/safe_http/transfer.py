@@ -9,12 +9,12 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from gateway.delivery import shortage
-from gateway.delivery.departures import Start
-from gateway.delivery.exchange import Answer, Failure, Times
-from gateway.delivery.faults import Trouble, explain
-from gateway.delivery.gate import Gate
-from gateway.delivery.incoming import MAX_BODY, Head, Incoming
+from gateway.safe_http import shortage
+from gateway.safe_http.departures import Start
+from gateway.safe_http.errors import Trouble, explain
+from gateway.safe_http.gate import Gate
+from gateway.safe_http.incoming import MAX_BODY, Head, Incoming
+from gateway.safe_http.models import Answer, Failure, Times
 
 SOCKET_BAD = -1
 GO_ON, ABORT = 0, 1

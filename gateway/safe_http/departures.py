@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.delivery import shortage
-from gateway.delivery.exchange import Request
-from gateway.delivery.gate import Gate
-from gateway.delivery.outgoing import Target, target_of
-from gateway.delivery.resolver import Found, Resolver
+from gateway.safe_http import shortage
+from gateway.safe_http.dns import Found, Resolver
+from gateway.safe_http.gate import Gate
+from gateway.safe_http.models import Request
+from gateway.safe_http.options import Target, target_of
 
 
 @dataclass(slots=True)

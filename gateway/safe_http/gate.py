@@ -10,7 +10,7 @@ import socket
 from collections.abc import Collection, Iterable
 from ipaddress import ip_address
 
-from gateway.delivery.addresses import Network, Own, judge
+from gateway.safe_http.ssrf import Network, Own, judge
 
 _MANY = 1024
 

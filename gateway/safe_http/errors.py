@@ -9,7 +9,7 @@ import errno
 import re
 from dataclasses import dataclass
 
-from gateway.delivery.exchange import Failure, Times
+from gateway.safe_http.models import Failure, Times
 
 _NOT_HTTP = (1, 8)
 _NAME = (5, 6)
