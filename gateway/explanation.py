@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway import keywords
 from gateway.config import Config, Endpoint, Number
+from gateway.matching import keywords
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.delivery.diagnosis import FAILURE_BODY, diagnose, headline
-from gateway.patterns import may_hang
+from gateway.matching.regex_checks import may_hang
 from gateway.safe_http.error_pages import PAGES as ROWS
 from gateway.safe_http.error_pages import SHORTEST, find, name_of
 from gateway.safe_http.errors import Trouble, explain

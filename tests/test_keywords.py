@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from gateway import folding, keywords, patterns
 from gateway.config import Keyword
+from gateway.matching import keywords, normalize, regex_checks
 
 JOIN = Keyword(word="JOIN", aliases=("SIGNUP",), callback=("signup",))
 JOIN_EXACT = Keyword(word="JOIN", match="exact")
@@ -165,8 +165,8 @@ def test_a_regex_is_searched_for_in_the_cleaned_text(pattern: str, text: str, ma
 
 def test_a_regex_sees_no_more_than_the_limit() -> None:
     tail = Keyword(word="END", match="regex")
-    assert word_of("x" * (folding.LIMIT - 3) + "END", tail) == "END"
-    assert word_of("x" * folding.LIMIT + "END", tail) is None
+    assert word_of("x" * (normalize.LIMIT - 3) + "END", tail) == "END"
+    assert word_of("x" * normalize.LIMIT + "END", tail) is None
 
 
 def test_the_most_exact_wins_then_the_longer() -> None:
@@ -287,7 +287,7 @@ def test_words_that_can_never_match(how: str, word: str, said: str) -> None:
     ],
 )
 def test_patterns_that_may_hang(pattern: str, hangs: bool) -> None:
-    assert patterns.may_hang(pattern) is hangs
+    assert regex_checks.may_hang(pattern) is hangs
 
 
 def test_near_misses() -> None:
@@ -309,7 +309,7 @@ AROUND = st.text(st.sampled_from(list(" \t\n\u00a0\u200b\ufeff\u2060\"'“”‘
 def test_nothing_around_a_word_counts(word: str, before: str, after: str, spelling: type[str]) -> None:
     # Upper and lower case of some letters fold differently by Unicode itself; those are not the matter here.
     written = spelling(word)
-    assume(folding.fold(written) == folding.fold(word))
+    assume(normalize.fold(written) == normalize.fold(word))
     for how in ("exact", "word", "prefix"):
         assert word_of(f"{before}{written}{after}", Keyword(word=word, match=how)) == word
 
@@ -369,8 +369,8 @@ def test_keywords_of_many_numbers_are_kept_apart(monkeypatch: pytest.MonkeyPatch
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=200))
 def test_folding_is_done_after_once(text: str) -> None:
-    once = folding.fold(text)
-    assert folding.fold(once) == once
+    once = normalize.fold(text)
+    assert normalize.fold(once) == once
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -26,12 +26,12 @@ MODULES = {module_of(path): path for path in SOURCES}
 
 PURE = (
     "schemas",
-    "gateway.folding",
-    "gateway.keywords",
-    "gateway.patterns",
+    "gateway.matching.normalize",
+    "gateway.matching.keywords",
+    "gateway.matching.regex_checks",
     "gateway.retry",
     "gateway.routing",
-    "gateway.templates",
+    "gateway.matching.templates",
     "gateway.carrierx.composing",
     "gateway.carrierx.discretion",
     "gateway.carrierx.errors",

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from gateway import intake, opt_out
+from gateway import intake
 from gateway.config import Config, Number
+from gateway.matching import opt_out_words
 from gateway.rerouting import reroute
 from gateway.sending import replies
 from gateway.store import Store, opt_outs, outbox
@@ -128,7 +129,7 @@ def test_words_that_ask(store: Store, text: Text, word: str) -> None:
 
 
 def test_every_word_is_known() -> None:
-    kinds = {word: opt_out.said(word.lower()) for word in ("STOP", "STOPALL", "STOP ALL", "UNSUBSCRIBE", "INFO")}
+    kinds = {word: opt_out_words.said(word.lower()) for word in ("STOP", "STOPALL", "STOP ALL", "UNSUBSCRIBE", "INFO")}
     assert kinds == {
         "STOP": ("stop", "STOP"),
         "STOPALL": ("stop", "STOPALL"),
@@ -136,7 +137,7 @@ def test_every_word_is_known() -> None:
         "UNSUBSCRIBE": ("stop", "UNSUBSCRIBE"),
         "INFO": ("help", "INFO"),
     }
-    assert opt_out.said(None) is None
+    assert opt_out_words.said(None) is None
 
 
 def test_each_number_has_its_own(store: Store, text: Text) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.templates import Unresolved, fault, fill, placeholders
+from gateway.matching.templates import Unresolved, fault, fill, placeholders
 
 
 @pytest.mark.parametrize(

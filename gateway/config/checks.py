@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
-from gateway import patterns
 from gateway.config.findings import Findings
 from gateway.config.places import Place
 from gateway.config.tables import FORM_FIELDS, NAME
+from gateway.matching import regex_checks
 from gateway.safe_http.ssrf import judge, place
 
 Table = Mapping[str, Any]
@@ -79,7 +79,7 @@ def check_endpoint(name: str, endpoint: Table, raw: Table, findings: Findings, f
     for setting in ("success_body", "failure_body"):
         found = endpoint.get(setting) or ()
         for pattern in [found] if isinstance(found, re.Pattern) else found:
-            if pattern and patterns.may_hang(pattern.pattern):
+            if pattern and regex_checks.may_hang(pattern.pattern):
                 findings.warn((*here, setting), SLOW)
 
 

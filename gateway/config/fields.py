@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from marshmallow import ValidationError, fields
 from phonenumbers import SUPPORTED_REGIONS, country_code_for_region
 
-from gateway import templates
 from gateway.config.spelling import Filled, kind_of, nearest, unknown
+from gateway.matching import templates
 
 T = TypeVar("T")
 

@@ -8,12 +8,12 @@ from typing import Any
 import phonenumbers
 from marshmallow import ValidationError
 
-from gateway import keywords, patterns
 from gateway.config.checks import SLOW, Table
 from gateway.config.fields import compiled
 from gateway.config.findings import Findings
 from gateway.config.places import Place, spelled
 from gateway.config.spelling import shown, unknown
+from gateway.matching import keywords, regex_checks
 from schemas.fields import number as normalised
 
 _SHORT_CODE = range(3, 7)
@@ -120,7 +120,7 @@ def _is_pattern(here: Place, form: str, findings: Findings) -> bool:
     except ValidationError as error:
         findings.faults(here, error.messages)
         return False
-    if patterns.may_hang(form):
+    if regex_checks.may_hang(form):
         findings.warn(here, SLOW)
     return True
 

@@ -10,8 +10,8 @@ from flask import Blueprint, Flask, current_app, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from gateway import keywords
 from gateway.config import Number
+from gateway.matching import keywords
 from gateway.sandbox import legacy_sending
 from gateway.sandbox.platforms import Call, Text, inbound, keyword, post, updates
 from gateway.sandbox.stories import (

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from gateway import templates
 from gateway.config import Config, Number
+from gateway.matching import templates
 from gateway.safe_http.ssrf import check_url, judge, place
 from gateway.sending import codes
 from gateway.sending.call import Auth, Call, Recipient

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway import opt_out, templates
 from gateway.carrierx import ledger
 from gateway.config import Config, Number
+from gateway.matching import opt_out_words, templates
 from gateway.routing import Route
 from gateway.sending import owing
 from gateway.sending.owing import Outgoing
@@ -51,9 +51,9 @@ class Replies:
         if number is None or not (self.word or self.text):
             return False
         was_out = opt_outs.is_out(conn, number.number, self.phone)
-        if self.word and self.word[0] != opt_out.HELP:
+        if self.word and self.word[0] != opt_out_words.HELP:
             kind, said = self.word
-            opt_outs.note(conn, number.number, self.phone, said, now, out=kind == opt_out.STOP)
+            opt_outs.note(conn, number.number, self.phone, said, now, out=kind == opt_out_words.STOP)
         text = self._answer(number, was_out)
         if text:
             # What answers these words goes out to those who have opted out, too.
@@ -64,9 +64,9 @@ class Replies:
     def _answer(self, number: Number, was_out: bool) -> str:
         """A keyword's own reply comes first. Who says STOP a second time is not answered: two machines never end."""
         kind = self.word[0] if self.word else ""
-        if was_out and kind not in (opt_out.START, opt_out.HELP):
+        if was_out and kind not in (opt_out_words.START, opt_out_words.HELP):
             return ""
-        if self.text or not kind or number.opt_out != "reply" or (kind == opt_out.START and not was_out):
+        if self.text or not kind or number.opt_out != "reply" or (kind == opt_out_words.START and not was_out):
             return self.text
         wording = getattr(self.config.opt_out_replies, kind)
         return templates.fill(wording, {"title": number.title or number.shortcode})
@@ -83,7 +83,7 @@ def to_text(message: Message, way: Route, config: Config) -> Replies:
         phone=message.phone,
         text="" if reply == RESPONSE else reply,
         wants_answer=reply == RESPONSE,
-        word=None if way.number.opt_out == "off" else opt_out.said(message.message),
+        word=None if way.number.opt_out == "off" else opt_out_words.said(message.message),
     )
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from gateway import folding
+from gateway.matching import normalize
 
 STOP, START, HELP = "stop", "start", "help"
 
 # Our choice of kinds; the words are those that carriers ask for.
 _WORDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        folding.fold(word): (kind, word.replace(" ", ""))
+        normalize.fold(word): (kind, word.replace(" ", ""))
         for kind, words in (
             (STOP, ("STOP", "STOPALL", "STOP ALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT")),
             (START, ("START", "UNSTOP")),
@@ -33,4 +33,4 @@ def said(text: str | None) -> tuple[str, str] | None:
     """(kind, word) where the text is one of the words: ``("stop", "UNSUBSCRIBE")``."""
     if not text or len(text) > _LONGEST:
         return None
-    return _WORDS.get(folding.fold(text))
+    return _WORDS.get(normalize.fold(text))

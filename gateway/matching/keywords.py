@@ -17,7 +17,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from gateway import folding, patterns
+from gateway.matching import normalize, regex_checks
 
 if TYPE_CHECKING:  # only the type: the configuration itself asks this module about its keywords
     from gateway.config.model import Keyword
@@ -59,7 +59,7 @@ def candidates(text: str, keywords: Sequence[Keyword]) -> tuple[Match, ...]:
 def named(word: str, keywords: Sequence[Keyword]) -> Keyword | None:
     """The keyword that a platform means by `word`: its word or an alias, spelled just so, else folded."""
     table = _table(keywords)
-    return table.spelled.get(word) or table.named.get(folding.fold(word))
+    return table.spelled.get(word) or table.named.get(normalize.fold(word))
 
 
 @lru_cache(maxsize=1_024)
@@ -84,7 +84,7 @@ class _Table:
         self.lengths = sorted({len(word) for word in self.words})
 
     def _add(self, keyword: Keyword, form: str) -> None:
-        word = folding.word_of(form)
+        word = normalize.word_of(form)
         if form:
             self.spelled.setdefault(form, keyword)
         if word:
@@ -112,8 +112,8 @@ def _table(keywords: Sequence[Keyword]) -> _Table:
 
 
 def _matches(text: str, keywords: Sequence[Keyword]) -> Iterator[Match]:
-    table, plain = _table(keywords), folding.plain(text)
-    for keyword, form in chain(_by_word(folding.folded(plain), table), _by_pattern(plain, table)):
+    table, plain = _table(keywords), normalize.plain(text)
+    for keyword, form in chain(_by_word(normalize.folded(plain), table), _by_pattern(plain, table)):
         yield Match(keyword=keyword, matched=keyword.word, form=form, why=_why(keyword, form))
 
 
@@ -128,7 +128,7 @@ def _by_word(folded: str, table: _Table) -> Iterator[tuple[Keyword, str]]:
 
 def _by_pattern(plain: str, table: _Table) -> Iterator[tuple[Keyword, str]]:
     # Both with and without what stands around: a pattern may ask for a question mark, or for the end.
-    spellings = (plain, folding.stripped(plain)) if table.patterns else ()
+    spellings = (plain, normalize.stripped(plain)) if table.patterns else ()
     for keyword, form in table.patterns:
         if any(map(_pattern(form).search, spellings)):
             yield keyword, form
@@ -150,7 +150,7 @@ def _ends_word(text: str, end: int) -> bool:
         return False
     if text[end] in _INSIDE_NUMBERS and text[end - 1].isdigit() and after.isdigit():
         return False
-    return folding.is_around(text[end]) or unicodedata.category(text[end]) == "So"
+    return normalize.is_around(text[end]) or unicodedata.category(text[end]) == "So"
 
 
 _WHYS = {
@@ -190,14 +190,14 @@ def lost(loser: Match, winner: Match) -> str:
 
 def compared(how: str, form: str) -> str:
     """What of a configured word counts: two words with the same are one keyword. Empty if nothing does."""
-    return form if how == "regex" else folding.word_of(form)
+    return form if how == "regex" else normalize.word_of(form)
 
 
 def never(how: str, form: str) -> str:
     """Why a word, compared in that way, can match no text at all; empty if it can."""
     if how == "regex":
-        return patterns.never(form, _can_occur, folding.LIMIT)
-    word = folding.word_of(form)
+        return regex_checks.never(form, _can_occur, normalize.LIMIT)
+    word = normalize.word_of(form)
     if not word:
         return "has nothing that counts: quotes, punctuation and invisible characters do not"
     if how == "word" and " " in word:
@@ -207,15 +207,15 @@ def never(how: str, form: str) -> str:
 
 def _can_occur(letter: str) -> bool:
     # An accent may melt into the letter before it or not: nothing is sure about it.
-    return unicodedata.category(letter)[0] == "M" or folding.plain(f"x{letter}x") == f"x{letter}x"
+    return unicodedata.category(letter)[0] == "M" or normalize.plain(f"x{letter}x") == f"x{letter}x"
 
 
 def near(text: str, keywords: Sequence[Keyword]) -> tuple[str, ...]:
     """What a text that matches no keyword may have meant, one sentence each."""
-    folded = folding.fold(text)
+    folded = normalize.fold(text)
     plain = [keyword for keyword in keywords if keyword.match != "regex"]
     said = [sentence for keyword in plain for sentence in _near_misses(folded, keyword)]
-    words = {folding.word_of(form): form for keyword in plain for form in (keyword.word, *keyword.aliases)}
+    words = {normalize.word_of(form): form for keyword in plain for form in (keyword.word, *keyword.aliases)}
     first = folded.split(" ", 1)[0]
     close = [words[word] for word in get_close_matches(first, words, 3, 0.7) if word != first]
     said += [f'"{first}" is much like "{form}"' for form in close]
@@ -224,7 +224,7 @@ def near(text: str, keywords: Sequence[Keyword]) -> tuple[str, ...]:
 
 def _near_misses(folded: str, keyword: Keyword) -> Iterator[str]:
     for form in (keyword.word, *keyword.aliases):
-        word = folding.word_of(form)
+        word = normalize.word_of(form)
         if word and keyword.match == "exact" and folded.startswith(word):
             yield f'"{form}" is how the text begins, but match = "exact" wants it to be the whole text'
         elif word and keyword.match == "word" and folded.startswith(word):

@@ -1,0 +1,1 @@
+"""Matches texts to keywords, opt-out words and templates. Pure."""
