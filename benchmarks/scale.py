@@ -23,7 +23,7 @@ from pathlib import Path
 
 from benchmarks import machine
 from benchmarks.scale_fill import DEAD, fill
-from gateway.store import Connection, Store, events, outbox, states
+from gateway.store import Connection, Store, events, message_status, outbox
 from schemas.message import Body
 
 RESULTS = Path(__file__).resolve().parent / "results" / "scale.md"
@@ -128,7 +128,7 @@ def _round(store: Store, name: str, turn: int, now: float, endpoints: int, figur
 def _accept(conn: Connection, endpoint: str, now: float) -> None:
     sid = str(uuid.uuid4())
     phone = f"1555{uuid.UUID(sid).int % 10**7:07}"
-    states.note(conn, sid, phone, "received", now)
+    message_status.note(conn, sid, phone, "received", now)
     new = events.New(
         source="carrierx", state="accepted", received_at=now, direction="inbound", phone=phone, number="15160000000",
         keyword="JOIN", message_sid=sid, status="received", content_type="application/json",

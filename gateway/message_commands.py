@@ -12,11 +12,11 @@ from pathlib import Path
 import click
 
 from gateway import translation
-from gateway.bell import Ringer
 from gateway.commands import config_option, read
 from gateway.config import Config
 from gateway.rerouting import reroute_all
 from gateway.store import Store, StoreUnavailable, outbox, sends
+from gateway.store.wakeup import Ringer
 from schemas import FORMATS, BadCallback, CannotSay, Manners, Receipt
 
 _AGO = re.compile(r"(\d{1,6})\s*([smhd])")

@@ -13,15 +13,14 @@ from pathlib import Path
 
 import click
 
-from gateway.bell import Ringer
-from gateway.carrierx import ledger
-from gateway.carrierx.ledger import Entry
 from gateway.commands import config_option, read
 from gateway.config import Config
 from gateway.delivery.redaction import shown_url
 from gateway.sending.accept import OPERATOR, Accepted, accept
 from gateway.sending.call import Auth, Call, Recipient
-from gateway.store import Store, StoreUnavailable
+from gateway.store import Store, StoreUnavailable, ledger
+from gateway.store.ledger import Entry
+from gateway.store.wakeup import Ringer
 
 LOOK = 0.1
 """Seconds between two looks at what becomes of a text that somebody waits for."""

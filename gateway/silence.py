@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from gateway.config import Config, Keyword
 from gateway.store import Connection
-from gateway.store.gauges import newest
+from gateway.store.stats import newest
 
 Pair = tuple[str, str]
 """Number, word: both as configured."""

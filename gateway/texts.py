@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from gateway.callback import Callback, Kept
-from gateway.carrierx import ledger
 from gateway.config import Config
 from gateway.letters import Letter, letters
 from gateway.routing import Route
 from gateway.sending import replies
-from gateway.store import Connection, events, outbox, states, tickets
+from gateway.store import Connection, events, ledger, message_status, outbox, tickets
 from schemas import Message
 
 
@@ -53,7 +52,7 @@ class Text:
         message, at = self._message, self._callback.at
         if self._callback.format != "carrierx":
             return True
-        return states.note(conn, message.message_sid, message.to, message.status, at) == "new"
+        return message_status.note(conn, message.message_sid, message.to, message.status, at) == "new"
 
     def _with_ticket(self, conn: Connection) -> tuple[Message, tuple[Letter, ...]]:
         """With the `custom_ticket` of the last message sent to that phone from that number. Most texts answer none."""

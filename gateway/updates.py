@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.callback import Callback, Kept
-from gateway.carrierx import ledger
-from gateway.carrierx.ledger import Entry
 from gateway.config import Config, Endpoint
 from gateway.letters import Letter, letters
 from gateway.routing import Route
 from gateway.sending import owing, posting
-from gateway.store import Connection, events, outbox, states, tickets
+from gateway.store import Connection, events, ledger, message_status, outbox, tickets
+from gateway.store.ledger import Entry
 from schemas import Message
 from schemas.status import stage
 
@@ -152,7 +151,9 @@ class Update:
     def _news(self, conn: Connection) -> tuple[frozenset[str], str]:
         """The recipients for whom this says something new, and the event's state."""
         message, at = self._message, self._callback.at
-        said = {one: states.note(conn, message.message_sid, one, message.status, at) for one in message.recipients}
+        said = {
+            one: message_status.note(conn, message.message_sid, one, message.status, at) for one in message.recipients
+        }
         fresh = frozenset(one for one, news in said.items() if news == "new")
         if fresh:
             return fresh, "accepted"

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from gateway.carrierx import ledger
 from gateway.config import CarrierX, Config, Settings
 from gateway.sandbox.carrierx import Setup, StandIn
 from gateway.sending import Call, Recipient
@@ -20,7 +19,7 @@ from gateway.sending.accept import accept
 from gateway.sending.call import Auth
 from gateway.sending.round import Round
 from gateway.sending.sender import Sender
-from gateway.store import Store
+from gateway.store import Store, ledger
 from tests import acme
 from tests.delivering import Clock, rows
 from tests.running import until

@@ -9,14 +9,13 @@ from typing import Any
 
 from sqlalchemy import text as sql
 
-from gateway.carrierx import ledger
-from gateway.carrierx.ledger import Entry
 from gateway.config import Config, Credentials
 from gateway.sending import accept as accepting
 from gateway.sending import progress
 from gateway.sending.accept import Accepted
 from gateway.sending.call import Auth, Call, Recipient
-from gateway.store import Store
+from gateway.store import Store, ledger
+from gateway.store.ledger import Entry
 from tests import acme
 
 PHONE = "15162065515"

@@ -9,8 +9,7 @@ from functools import partial
 
 from sqlalchemy import text
 
-from gateway.carrierx import ledger
-from gateway.store import Store, events, outbox
+from gateway.store import Store, events, ledger, outbox
 from schemas.message import Body, CannotSay
 
 NOW = 1_800_000_000.0

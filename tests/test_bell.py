@@ -7,7 +7,7 @@ import select
 import time
 from pathlib import Path
 
-from gateway.bell import FOLDER, GONE, TOUCH, Bell, Ringer
+from gateway.store.wakeup import FOLDER, GONE, TOUCH, Bell, Ringer
 
 
 def rung(bell: Bell, seconds: float = 2.0) -> bool:

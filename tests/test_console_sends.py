@@ -14,12 +14,11 @@ import pytest
 from flask import Flask
 from structlog.testing import capture_logs
 
-from gateway.carrierx import ledger
-from gateway.carrierx.ledger import Entry
 from gateway.sending import progress
 from gateway.sending.accept import accept
 from gateway.sending.call import Auth, Call, Recipient
-from gateway.store import opt_outs, outbox
+from gateway.store import ledger, opt_outs, outbox
+from gateway.store.ledger import Entry
 from tests.acme import text, update
 from tests.test_console import CONFIG, HOSTILE, call, store_of, words
 from tests.visitor import Visitor, console

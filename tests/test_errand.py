@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.errand import SPARE, Errand, Errands, current
+from gateway.store.greenlets import SPARE, Errand, Errands, current
 
 
 @pytest.fixture

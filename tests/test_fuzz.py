@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from gateway import create_app
 from gateway.config import Settings
-from gateway.store import Store, tables
+from gateway.store import Store, schema
 from tests import drawn, examples
 from tests.prepared import migrate
 
@@ -72,7 +72,7 @@ class Fuzzed:
     def events(self) -> Counter[str]:
         with self._store.reader() as connection:
             states = connection.execute(
-                select(tables.events.c.state, func.count().label("count")).group_by(tables.events.c.state)
+                select(schema.events.c.state, func.count().label("count")).group_by(schema.events.c.state)
             )
             return Counter({row.state: row.count for row in states})
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errand import Errands
 from gateway.store import Connection, Store, StoreUnavailable
 from gateway.store.filelock import FileLock
-from gateway.store.gathering import MOST
-from gateway.store.group import Group, Work
+from gateway.store.greenlets import Errands
+from gateway.store.group_commit import Group, Work
+from gateway.store.loop_commit import MOST
 
 Outcome = int | BaseException
 
@@ -143,7 +143,7 @@ def test_a_commit_that_fails_is_not_tried_twice(store: Store, path: Path, monkey
         tried.append(connection)
         raise group_module.Undecided("commit: disk I/O error")
 
-    from gateway.store import group as group_module
+    from gateway.store import group_commit as group_module
 
     monkeypatch.setattr(Group, "_finish", finish)
     assert [type(one) for one in written(store, [1])] == [group_module.Undecided]

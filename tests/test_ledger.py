@@ -7,9 +7,8 @@ from functools import partial
 
 import pytest
 
-from gateway.carrierx import ledger
-from gateway.carrierx.ledger import Entry
-from gateway.store import Store, sends
+from gateway.store import Store, ledger, sends
+from gateway.store.ledger import Entry
 from tests.store_samples import NOW, SEND, entry_of, send
 
 SID = "5f4c0b36-0a2c-4b39-8f0e-9e8f6b1c1f11"

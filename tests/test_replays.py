@@ -6,8 +6,7 @@ from functools import partial
 
 import pytest
 
-from gateway.carrierx import ledger
-from gateway.store import Store, outbox, records, replays
+from gateway.store import Store, ledger, outbox, records, replay
 from tests.store_samples import NOW, claim, entry_of, ids, letter, owe, owe_text, settle
 
 
@@ -39,7 +38,7 @@ def test_they_are_paced_each_lane_on_its_own(store: Store) -> None:
 
 
 def test_pacing_goes_on_over_many_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replays, "PAGE", 2)
+    monkeypatch.setattr(replay, "PAGE", 2)
     dead = [bury(store, f"crm|{turn}") for turn in range(5)]
     assert outbox.replay_all(store, outbox.Replay(), NOW, 1.0) == 5
     assert standings(store, dead) == [("head", NOW + turn) for turn in range(5)]
@@ -58,7 +57,7 @@ def test_within_a_lane_the_order_is_the_old_one(store: Store) -> None:
 @pytest.mark.parametrize("page", [1, 200])
 def test_the_order_is_that_of_owing_not_of_dying(store: Store, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
     """The first failed twice and was released: its lane went on without it, and it died after the second did."""
-    monkeypatch.setattr(replays, "PAGE", page)
+    monkeypatch.setattr(replay, "PAGE", page)
     [first], [second] = owe(store, letter()), owe(store, letter())
     for now in (NOW, NOW + 1):
         settle(store, claim(store, now=now)[0], "again", now=now, due=now + 1)
@@ -89,13 +88,13 @@ def test_only_those_asked_for(store: Store) -> None:
     later = bury(store, "crm|2", "crm", NOW + 20)
     with store.reader() as conn:
         event_id = records.delivery(conn, later).event_id  # type: ignore[union-attr]
-        first, second, third = replays.find(conn, outbox.Replay())
-        assert replays.find(conn, outbox.Replay(endpoint="signup")) == [second]
-        assert replays.find(conn, outbox.Replay(since=NOW + 10)) == [second, third]
-        assert replays.find(conn, outbox.Replay(until=NOW + 10)) == [first]
-        assert replays.find(conn, outbox.Replay(event_id=event_id)) == [third]
-        assert replays.find(conn, outbox.Replay(delivery_ids=[crm, signup, "no\0ne"])) == [first, second]
-        assert replays.find(conn, outbox.Replay(state="succeeded")) == []
+        first, second, third = replay.find(conn, outbox.Replay())
+        assert replay.find(conn, outbox.Replay(endpoint="signup")) == [second]
+        assert replay.find(conn, outbox.Replay(since=NOW + 10)) == [second, third]
+        assert replay.find(conn, outbox.Replay(until=NOW + 10)) == [first]
+        assert replay.find(conn, outbox.Replay(event_id=event_id)) == [third]
+        assert replay.find(conn, outbox.Replay(delivery_ids=[crm, signup, "no\0ne"])) == [first, second]
+        assert replay.find(conn, outbox.Replay(state="succeeded")) == []
 
 
 def test_what_succeeded_can_be_sent_once_more(store: Store) -> None:
@@ -109,7 +108,7 @@ def test_what_succeeded_can_be_sent_once_more(store: Store) -> None:
 def test_those_of_a_page_go_back_in_order_however_they_were_read(store: Store) -> None:
     dead = [bury(store, "crm|1") for _ in range(2)]
     with store.reader() as conn:
-        found = sorted(replays.lanes_of(conn, replays.find(conn, outbox.Replay())), key=lambda one: -one.id)
+        found = sorted(replay.lanes_of(conn, replay.find(conn, outbox.Replay())), key=lambda one: -one.id)
     store.writer.write(partial(outbox.replay, found=found, state="dead", now=NOW, pace=1.0), lanes=["crm|1"])
     assert standings(store, dead) == [("head", NOW), ("behind", None)]
 
@@ -117,7 +116,7 @@ def test_those_of_a_page_go_back_in_order_however_they_were_read(store: Store) -
 def test_what_somebody_else_put_back_meanwhile_is_left_alone(store: Store) -> None:
     dead = bury(store, "crm|1")
     with store.reader() as conn:
-        found = replays.lanes_of(conn, replays.find(conn, outbox.Replay()))
+        found = replay.lanes_of(conn, replay.find(conn, outbox.Replay()))
     outbox.replay_all(store, outbox.Replay(), NOW, 0.0)
     [claimed] = claim(store)
     work = partial(outbox.replay, found=found, state="dead", now=NOW, pace=0.0)
@@ -167,7 +166,7 @@ def test_a_refused_text_that_is_replayed_by_two_goes_once(store: Store) -> None:
     refused = text(store, "refused", "1")
     assert outbox.replay_all(store, outbox.Replay(), NOW, 0.0) == 0, "whoever replays what is dead does not mean texts"
     with store.reader() as conn:
-        found = replays.lanes_of(conn, replays.find(conn, OF_CARRIERX))
+        found = replay.lanes_of(conn, replay.find(conn, OF_CARRIERX))
     assert outbox.replay_all(store, OF_CARRIERX, NOW, 0.0) == 1
     [claimed] = claim(store, ledger.ENDPOINT)
     settle(store, claimed)

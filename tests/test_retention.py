@@ -10,8 +10,7 @@ from functools import partial
 import pytest
 from sqlalchemy import text
 
-from gateway.carrierx import ledger
-from gateway.store import Store, opt_outs, outbox, retention, states, tickets
+from gateway.store import Store, ledger, message_status, opt_outs, outbox, retention, tickets
 from tests.store_samples import NOW, SEND, add, claim, count, entry_of, letter, owe, owe_text, settle
 
 
@@ -21,7 +20,7 @@ def test_the_sweep_takes_what_is_old_and_settled_a_little_at_a_time(store: Store
     young = add(store, received_at=NOW)
     for each in claim(store, now=NOW - 100):
         settle(store, each, now=NOW - 100)
-    store.writer.write(lambda conn: states.note(conn, "sid", "15551234567", "sent", NOW - 100))
+    store.writer.write(lambda conn: message_status.note(conn, "sid", "15551234567", "sent", NOW - 100))
     store.writer.write(partial(tickets.note, number="1", phone="2", custom_ticket="x", sent_at=NOW - 100))
     sweep = partial(retention.sweep, before=NOW - 50, limit=2)
     assert store.writer.write(sweep) == retention.Swept(events=2, states=1, tickets=1)

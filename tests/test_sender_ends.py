@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.carrierx import CoreAPI, ledger
+from gateway.carrierx import CoreAPI
 from gateway.config import Settings
 from gateway.sandbox.carrierx import StandIn
 from gateway.sending import departing, flights, missing, progress
@@ -20,7 +20,7 @@ from gateway.sending.ended import Ended
 from gateway.sending.round import Round
 from gateway.sending.sender import Sender
 from gateway.serve.sending import Sending
-from gateway.store import Connection, Store, StoreUnavailable
+from gateway.store import Connection, Store, StoreUnavailable, ledger
 from gateway.store.statement import Statement
 from tests.delivering import Clock, rows
 from tests.running import until

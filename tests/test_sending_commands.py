@@ -12,11 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.__main__ import main
-from gateway.bell import Bell
-from gateway.carrierx import ledger
 from gateway.config import Config, load
 from gateway.sending import progress
-from gateway.store import Store, opt_outs, records
+from gateway.store import Store, ledger, opt_outs, records
+from gateway.store.wakeup import Bell
 from tests import acme
 
 SID = "5f4c0b36-0a2c-4b39-8f0e-9e8f6b1c1f11"

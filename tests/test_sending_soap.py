@@ -11,9 +11,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from lxml import etree
 
-from gateway.carrierx import ledger
 from gateway.sending import Row, codes
-from gateway.store import StoreUnavailable
+from gateway.store import StoreUnavailable, ledger
 from gateway.web import soap_answers
 from gateway.web.soap import SOAP_11, SOAP_12, Envelope
 from tests.legacy_calls import (

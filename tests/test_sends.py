@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.carrierx import ledger
 from gateway.config import Config
 from gateway.sending import deciding
 from gateway.sending.deciding import Impossible
-from gateway.store import Store, records, sends
+from gateway.store import Store, ledger, records, sends
 from gateway.store.sends import Search
 from tests import acme
 from tests.store_samples import NOW, add, claim, count, entry_of, ids, owe_text, send, settle

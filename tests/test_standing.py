@@ -12,8 +12,8 @@ from flask import Flask
 
 from gateway.config import Config, Keyword, Number
 from gateway.silence import Silence
-from gateway.store import Connection, Store, breakers, events, heartbeat
-from gateway.store.gauges import MANY, gauges, newest
+from gateway.store import Connection, Store, breakers, events, health
+from gateway.store.stats import MANY, gauges, newest
 from gateway.web import words
 from gateway.web.standing import FRESH, RARELY, Kept
 from tests.test_console import CONFIG, call, store_of
@@ -108,7 +108,7 @@ def test_signs_of_life_are_apart(store: Store) -> None:
     assert store.ready()
     with store.reader() as conn:
         assert gauges(conn).worker is None
-    store.writer.write(lambda conn: heartbeat.beat(conn, heartbeat.WORKER))
+    store.writer.write(lambda conn: health.beat(conn, health.WORKER))
     with store.reader() as conn:
         assert abs(time.time() - (gauges(conn).worker or 0)) < 60
 
@@ -154,7 +154,7 @@ def test_the_overview_says_all_of_it(app: Flask, visitor: Visitor) -> None:
     state = replace(STATE, since=now, until=now + 20)
 
     def work(conn: Connection) -> None:
-        heartbeat.beat(conn, heartbeat.WORKER)
+        health.beat(conn, health.WORKER)
         breakers.note(conn, "worker-1", [state], now)
 
     store_of(app).writer.write(work)

@@ -7,12 +7,12 @@ from functools import partial
 
 from sqlalchemy import text
 
-from gateway.store import Connection, Store, states, tickets
+from gateway.store import Connection, Store, message_status, tickets
 from tests.store_samples import NOW
 
 
 def note(store: Store, status: str, sid: str = "sid-1", recipient: str = "15551234567", now: float = NOW) -> str:
-    return store.writer.write(lambda conn: states.note(conn, sid, recipient, status, now))
+    return store.writer.write(lambda conn: message_status.note(conn, sid, recipient, status, now))
 
 
 def test_each_status_goes_out_once(store: Store) -> None:
@@ -41,7 +41,7 @@ def test_statuses_without_end_do_not_grow_a_row_without_end(store: Store) -> Non
 
     def many(conn: Connection) -> None:
         for turn in range(200):
-            states.note(conn, "sid-1", "15551234567", f"word {turn}", NOW)
+            message_status.note(conn, "sid-1", "15551234567", f"word {turn}", NOW)
 
     store.writer.write(many)
     with store.reader() as conn:
@@ -58,7 +58,7 @@ def test_told_on_several_machines_at_once_it_is_new_on_one(store: Store, another
 
 
 def said(conn: Connection, sid: str) -> str:
-    return states.note(conn, sid, "15551234567", "delivered", NOW)
+    return message_status.note(conn, sid, "15551234567", "delivered", NOW)
 
 
 def test_the_last_ticket_is_the_one_sent_last_whoever_tells_first(store: Store) -> None:

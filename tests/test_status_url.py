@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.bell import Ringer
 from gateway.config import Settings
 from gateway.safe_http.ssrf import MAX_URL
 from gateway.store import Store, breakers, outbox
+from gateway.store.wakeup import Ringer
 from schemas.message import Body
 from tests.delivering import Answer, Clock, Page, clock, config, outcomes, page, rows, states, working
 from tests.running import until

@@ -10,8 +10,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 
 import gateway.store.migrations
-from gateway.carrierx import ledger
-from gateway.store import Store, opt_outs, outbox, records, sends
+from gateway.store import Store, ledger, opt_outs, outbox, records, sends
 from tests.store_samples import NOW, claim, send, settle
 
 EVENT = """

@@ -7,20 +7,20 @@ import re
 
 import pytest
 
-from gateway.carrierx import ledger
 from gateway.store import (
     Connection,
     Store,
     events,
-    lanes,
     leases,
+    ledger,
+    message_status,
     opt_outs,
+    ordering,
     outbox,
-    replays,
+    replay,
     retention,
     sends,
     settling,
-    states,
     tickets,
 )
 from gateway.store.statement import Statement
@@ -33,11 +33,11 @@ BY = {
     "SETTLE": (settling.SETTLE, "deliveries USING INTEGER PRIMARY KEY"),
     "AGAIN": (settling.AGAIN, "deliveries USING INTEGER PRIMARY KEY"),
     "LATE": (settling.LATE, "(delivery_id=? AND number=?)"),
-    "PROMOTE": (lanes.PROMOTE, "ix_deliveries_behind (endpoint=? AND lane=?)"),
+    "PROMOTE": (ordering.PROMOTE, "ix_deliveries_behind (endpoint=? AND lane=?)"),
     "OWE": (outbox.OWE, "ix_deliveries_head (lane=?)"),
     "AGENDA first": (outbox.AGENDA[0], "ix_deliveries_first (endpoint>?)"),
     "AGENDA tried": (outbox.AGENDA[1], "ix_deliveries_tried (endpoint>?)"),
-    "KNOWN": (states.KNOWN, "PRIMARY KEY (message_sid=? AND recipient=?)"),
+    "KNOWN": (message_status.KNOWN, "PRIMARY KEY (message_sid=? AND recipient=?)"),
     "LAST": (tickets.LAST, "PRIMARY KEY (number=? AND phone=?)"),
     "OLD": (retention.OLD, "ix_events_received_at (received_at>? AND received_at<?)"),
     "SETTLED": (retention.SETTLED, "ix_deliveries_event_id (event_id=?)"),
@@ -67,8 +67,8 @@ BY = {
     "SENT by hand": (sends.SENT, "ix_ledger_send_id (send_id=?)"),
     "FETCH": (sends.FETCH, "ix_ledger_send_id (send_id=?)"),
     "ARRIVED": (sends.ARRIVED, "ix_deliveries_delivery_id (delivery_id=?)"),
-    "UNREFUSE": (replays.UNREFUSE, "ix_ledger_send_id (send_id=?)"),
-    "PUT_BACK a delivery": (replays.PUT_BACK, "deliveries USING INTEGER PRIMARY KEY"),
+    "UNREFUSE": (replay.UNREFUSE, "ix_ledger_send_id (send_id=?)"),
+    "PUT_BACK a delivery": (replay.PUT_BACK, "deliveries USING INTEGER PRIMARY KEY"),
     "WAITING": (events.WAITING, "ix_events_phone (phone=?)"),
     "KNOWN opt-out": (opt_outs.KNOWN, "PRIMARY KEY (number=? AND phone=?)"),
     "OF_NUMBER": (opt_outs.OF_NUMBER, "PRIMARY KEY (number=? AND phone>?)"),
@@ -95,7 +95,7 @@ def test_rows_are_found_by_an_index(sqlite_store: Store, name: str) -> None:
 
 
 SENDS = [name for name in BY if "ledger" in BY[name][1] or "opt_outs" in str(BY[name][0]._clause)]
-BY_HAND = {sends.TAKE, sends.OWE, sends.SENT, replays.UNREFUSE}
+BY_HAND = {sends.TAKE, sends.OWE, sends.SENT, replay.UNREFUSE}
 """Empty as the table is, the index on the few that are undecided is as good to it as the one on the send."""
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 

@@ -16,7 +16,17 @@ import gateway.store.postgresql
 from gateway import intake
 from gateway.sending.ended import Ended
 from gateway.sending.round import Round
-from gateway.store import Store, StoreUnavailable, WrongDatabase, events, group, outbox, replays, retention, states
+from gateway.store import (
+    Store,
+    StoreUnavailable,
+    WrongDatabase,
+    events,
+    group_commit,
+    message_status,
+    outbox,
+    replay,
+    retention,
+)
 from schemas.status import supersedes
 from tests import acme, sends
 from tests.postgresql_server import PostgresqlServer
@@ -122,7 +132,7 @@ def test_a_connection_that_dies_while_committing_is_not_taken_for_a_commit_and_n
 
     def work(conn: Connection) -> str:
         ran.append(1)
-        verdict = states.note(conn, "sid", "15551234567", "sent", NOW)
+        verdict = message_status.note(conn, "sid", "15551234567", "sent", NOW)
         events.add(conn, EVENT)
         return verdict
 
@@ -158,7 +168,7 @@ def test_but_not_for_ever(store: Store) -> None:
 
     with pytest.raises(StoreUnavailable, match="stood in the way"):
         store.writer.write(work)
-    assert len(ran) == 1 + group.TRIES
+    assert len(ran) == 1 + group_commit.TRIES
 
 
 @pytest.mark.parametrize("code", ["53100", "57014", "25006", "55P03", "XX000"])
@@ -220,7 +230,7 @@ def test_what_two_machines_are_told_of_one_message_at_once_does_not_go_backwards
     """The one has read what is known, and has not yet written what it makes of it, when the other comes."""
 
     def note(conn: Connection, status: str) -> str:
-        return states.note(conn, "sid", "15551234567", status, NOW)
+        return message_status.note(conn, "sid", "15551234567", status, NOW)
 
     def slowly(old: str, new: str) -> bool:
         if new == "delivered":
@@ -229,7 +239,7 @@ def test_what_two_machines_are_told_of_one_message_at_once_does_not_go_backwards
         return supersedes(old, new)
 
     read, go_on = threading.Event(), threading.Event()
-    monkeypatch.setattr(states, "supersedes", slowly)
+    monkeypatch.setattr(message_status, "supersedes", slowly)
     store.writer.write(partial(note, status="queued"))
     delivered = store.writer.submit(partial(note, status="delivered"))
     assert read.wait(20)
@@ -276,7 +286,7 @@ def test_the_sweep_leaves_what_is_being_replayed(
     delivery_ids = owe(store, letter("crm|1"), now=NOW - 100)
     settle(store, claim(store)[0], "dead", now=NOW - 90)
     with store.reader() as conn:
-        found = replays.lanes_of(conn, replays.find(conn, outbox.Replay()))
+        found = replay.lanes_of(conn, replay.find(conn, outbox.Replay()))
     replayed, go_on = threading.Event(), threading.Event()
 
     def slowly(conn: Connection) -> int:
@@ -303,10 +313,10 @@ def test_all_take_their_lanes_in_one_order(
         sitting.set()
         assert go_on.wait(20)
 
-    def in_a_knot(self: group.Group, works: Sequence[group.Work]) -> list[group.Done]:
-        return [group.Done(error=AssertionError("PostgreSQL had to undo a knot")) for _ in works]
+    def in_a_knot(self: group_commit.Group, works: Sequence[group_commit.Work]) -> list[group_commit.Done]:
+        return [group_commit.Done(error=AssertionError("PostgreSQL had to undo a knot")) for _ in works]
 
-    monkeypatch.setattr(group.Group, "_one_by_one", in_a_knot)
+    monkeypatch.setattr(group_commit.Group, "_one_by_one", in_a_knot)
     lanes = [f"crm|{number}" for number in range(40)]
     sitting, go_on = threading.Event(), threading.Event()
     held = another().writer.submit(sit, lanes=lanes[20:21])

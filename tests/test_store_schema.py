@@ -1,4 +1,4 @@
-"""The migrations make what `gateway.store.tables` says, on both databases, to the letter."""
+"""The migrations make what `gateway.store.schema` says, on both databases, to the letter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from gateway.store import Store
-from gateway.store.tables import metadata
+from gateway.store.schema import metadata
 
 SQLITE = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' AND tbl_name <> 'alembic_version'"
 POSTGRESQL = """

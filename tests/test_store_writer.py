@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Connection, event, text
 
 from gateway.store import Store, StoreUnavailable, events, outbox, writer
-from gateway.store.lanes import MOST
+from gateway.store.ordering import MOST
 from tests.store_samples import EVENT, NOW, claim, count, letter, owe, settle
 
 

@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 
 from gateway import intake
-from gateway.carrierx import ledger
 from gateway.config import Config, Settings
 from gateway.delivery.round import Round
 from gateway.sending import replies
-from gateway.store import Connection, Store, StoreUnavailable, events, outbox
+from gateway.store import Connection, Store, StoreUnavailable, events, ledger, outbox
 from gateway.store.outbox import Settled
 from schemas.message import Body
 from tests import acme

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from wsgiref.types import WSGIEnvironment
 
-from gateway.errand import Errand
 from gateway.serve import log, server
+from gateway.store.greenlets import Errand
 
 PATIENCE = 1.5
 QUICK = "/errands"

@@ -21,7 +21,6 @@ from typing import Any, cast
 import structlog
 
 from gateway import retry
-from gateway.bell import Bell
 from gateway.config import Config, Settings, shown_name
 from gateway.delivery.call import Post, request_for
 from gateway.delivery.dispatch import Dispatch
@@ -34,6 +33,7 @@ from gateway.safe_http import shortage
 from gateway.safe_http.client import Answer, Failure, Transport
 from gateway.store import Store, StoreUnavailable, notices
 from gateway.store.outbox import Claimed
+from gateway.store.wakeup import Bell
 
 TICK = 0.5
 """Seconds after which the loop turns by itself: twice within the second in which it must show that it lives."""

@@ -9,12 +9,12 @@ from flask import Blueprint, current_app, redirect, render_template, request, ur
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from gateway.carrierx import ledger
-from gateway.carrierx.ledger import Entry
 from gateway.config import Config
 from gateway.sandbox.platforms import Text, post, send_message
 from gateway.sandbox.stories import AGAIN, Step, number_of, own_address, remember, replies, steps, under_way
+from gateway.store import ledger
 from gateway.store import records as kept
+from gateway.store.ledger import Entry
 from gateway.web.security import config
 from gateway.web.site import site
 

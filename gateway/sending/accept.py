@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.carrierx import ledger
 from gateway.config import Config, Number
 from gateway.sending import checks, codes, owing, posting
 from gateway.sending.call import Answer, Call
 from gateway.sending.checks import Checked, Refused
-from gateway.store import Connection, Store, StoreUnavailable, events, opt_outs, tickets
+from gateway.store import Connection, Store, StoreUnavailable, events, ledger, opt_outs, tickets
 
 PATIENCE = 10.0
 _GENERAL = frozenset((codes.CREDENTIALS, codes.STATUS_URL))

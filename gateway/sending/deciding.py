@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from gateway.carrierx import ledger
-from gateway.carrierx.ledger import Entry
 from gateway.config import Config
 from gateway.sending import progress
 from gateway.sending.owing import lane
-from gateway.store import Connection, Store, records, replays, sends
+from gateway.store import Connection, Store, ledger, records, replay, sends
+from gateway.store.ledger import Entry
 from schemas import Message
 
 BY_HAND = "Somebody has said that it was sent."
@@ -79,7 +78,7 @@ def _send_again(conn: Connection, *, send_id: str, now: float) -> frozenset[str]
     if delivery is None:
         raise Impossible("Its delivery is not kept any more: there is nothing to send.")
     if delivery.state == "dead":
-        replays.put_back(conn, delivery.id, delivery.lane, now)
+        replay.put_back(conn, delivery.id, delivery.lane, now)
     return frozenset((ledger.ENDPOINT,))
 
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gateway.carrierx import ledger
 from gateway.carrierx.errors import (
     AnswerLost,
     CarrierXError,
@@ -30,7 +29,7 @@ from gateway.carrierx.errors import (
 from gateway.config import Config
 from gateway.sending import ended, listing, lookup, progress
 from gateway.sending.ended import Core, Departure, Ended, Plan, Trouble, World
-from gateway.store import Connection, StoreUnavailable, opt_outs
+from gateway.store import Connection, StoreUnavailable, ledger, opt_outs
 from gateway.store.outbox import Claimed
 
 SLACK = 10.0

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from gateway import retry
-from gateway.carrierx import ledger
 from gateway.carrierx.errors import AnswerLost, CarrierXError, CoreError, ServerError, TooMany
 from gateway.config import CarrierX
 from gateway.sending.listing import Page
+from gateway.store import ledger
 from gateway.store.outbox import Claimed
 
 CUT_OFF = 60.0

@@ -9,11 +9,10 @@ from typing import Any
 
 from gateway import intake
 from gateway.callback import Callback
-from gateway.carrierx import ledger
 from gateway.carrierx.errors import CarrierXError, CoreError, NotAuthorized, NotSent, TooMany
 from gateway.config import Config
 from gateway.sending.ended import Core, Trouble, throttled
-from gateway.store import Connection, Store, StoreUnavailable
+from gateway.store import Connection, Store, StoreUnavailable, ledger
 from schemas import BadCallback, wire
 
 EVERY, SOON = 5.0, 1.0

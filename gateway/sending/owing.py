@@ -5,9 +5,8 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from gateway.carrierx import ledger
 from gateway.config import Config
-from gateway.store import Connection, outbox
+from gateway.store import Connection, ledger, outbox
 from schemas import Body, wire
 
 CONTENT_TYPE = "application/json"

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.carrierx import ledger
 from gateway.sending.ended import Trouble
+from gateway.store import ledger
 from gateway.store.breakers import REFRESH, State
 
 FIRST, LONGEST = 1.0, 60.0

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from gateway.carrierx import ledger
-from gateway.carrierx.ledger import Entry
 from gateway.config import Config, Endpoint
 from gateway.letters import letters
-from gateway.store import Connection, outbox, states
+from gateway.store import Connection, ledger, message_status, outbox
+from gateway.store.ledger import Entry
 from schemas import Message
 
 ACCEPTED, FAILED = "queued", "failed"
@@ -56,7 +55,7 @@ def _made(message: Message, entry: Entry, status: str, now: float) -> Message:
 
 
 def _tell(conn: Connection, entry: Entry, message: Message, config: Config, now: float) -> frozenset[str]:
-    if states.note(conn, message.message_sid, entry.phone, message.status, now) != "new":
+    if message_status.note(conn, message.message_sid, entry.phone, message.status, now) != "new":
         return frozenset()
     ledger.said(conn, entry, message.status, now, config.carrierx.missing_after)
     to = endpoints(entry, config)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from gateway import updates
-from gateway.carrierx import ledger
-from gateway.carrierx.ledger import Entry
 from gateway.config import Config
 from gateway.sending import posting
-from gateway.store import Connection, events
+from gateway.store import Connection, events, ledger
+from gateway.store.ledger import Entry
 from schemas import FORMATS, BadCallback, Message, Receipt, wire
 
 PATIENCE = 60.0

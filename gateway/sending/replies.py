@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.carrierx import ledger
 from gateway.config import Config, Number
 from gateway.matching import opt_out_words, templates
 from gateway.routing import Route
 from gateway.sending import owing
 from gateway.sending.owing import Outgoing
-from gateway.store import Connection, events, opt_outs
+from gateway.store import Connection, events, ledger, opt_outs
 from gateway.store.outbox import Settled
 from schemas import Message
 

@@ -8,12 +8,11 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from gateway import routing
-from gateway.carrierx import ledger
 from gateway.config import Config
 from gateway.delivery.round import MARGIN
 from gateway.sending import departing, posting, progress
 from gateway.sending.ended import Departure, Ended
-from gateway.store import Connection, breakers, forgotten, leases, outbox
+from gateway.store import Connection, breakers, forgotten, leases, ledger, outbox
 from gateway.store.breakers import State
 from gateway.store.outbox import Claimed, Room, Settled
 from schemas import Message

@@ -17,7 +17,6 @@ from typing import Any
 
 import structlog
 
-from gateway.carrierx import ledger
 from gateway.config import Settings
 from gateway.delivery.drift import Drift
 from gateway.sending.accounts import Accounts
@@ -29,7 +28,7 @@ from gateway.sending.progress import PATIENCE
 from gateway.sending.round import Round, Written
 from gateway.sending.rounds import LOOK, Rounds
 from gateway.sending.tally import Nobody, Tally
-from gateway.store import Store, StoreUnavailable, events, outbox
+from gateway.store import Store, StoreUnavailable, events, ledger, outbox
 
 TICK = 1.0
 """Seconds after which the loop turns by itself."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.carrierx import ledger
-from gateway.carrierx.ledger import Entry
 from gateway.config import Config
 from gateway.sending import checks, codes
 from gateway.sending.call import Answer, Query, Row
 from gateway.sending.checks import Refused
-from gateway.store import Connection, Store
+from gateway.store import Connection, Store, ledger
+from gateway.store.ledger import Entry
 from schemas.fields import number as normalised
 from schemas.status import NUMERIC
 

@@ -11,14 +11,14 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.bell import Ringer
 from gateway.config import Config, Settings
 from gateway.figures import Figures, folder_of
 from gateway.figures.tally import Endpoints, Sends
 from gateway.serve.addresses import listening
 from gateway.serve.files import files
 from gateway.serve.lifeline import Pulse, on_stop
-from gateway.store import Store, StoreUnavailable, heartbeat
+from gateway.store import Store, StoreUnavailable, health
+from gateway.store.wakeup import Ringer
 
 if TYPE_CHECKING:
     from gateway.sandbox.carrierx import StandIn
@@ -78,11 +78,11 @@ def worker(settings: Settings, *, lifeline: bool, metrics: AbstractContextManage
     `metrics` is entered once SIGTERM ends the process in order, and may raise OSError: whoever gets an answer there
     takes the worker for one that is up, and may stop it at once.
     """
-    from gateway.carrierx import ledger
     from gateway.delivery.worker import Worker
     from gateway.sending import replies
     from gateway.sending.sender import Sender
     from gateway.serve.sending import Sending
+    from gateway.store import ledger
 
     store, stop = _store(settings, lifeline=lifeline), threading.Event()
     own, data = listening(os.environ.get(LISTEN, "")), settings.current.data
@@ -149,9 +149,9 @@ class Alive:
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + heartbeat.EVERY
+        self._next = now + health.EVERY
         with suppress(StoreUnavailable):  # nobody waits for it, and the next one comes
-            self._store.writer.submit(lambda connection: heartbeat.beat(connection, heartbeat.WORKER))
+            self._store.writer.submit(lambda connection: health.beat(connection, health.WORKER))
 
 
 def _settle_down() -> None:

@@ -21,10 +21,10 @@ from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 import structlog
 
-from gateway.errand import Errands
 from gateway.serve.connection import LINGER, Connection
 from gateway.serve.requests import LIMIT, Request
 from gateway.serve.wsgi import Answer, Unread, plain, run
+from gateway.store.greenlets import Errands
 
 SMALL = LIMIT // 16
 """Bytes of a body that is always let in: callbacks are far below."""

@@ -39,7 +39,7 @@ def serve(
     """Returns when everything in flight was answered. Raises OSError where it cannot listen.
 
     host: an IP address. patience: seconds for a request's body. quick: which requests are answered on the event
-    loop's own thread (see `gateway.errand`). To be called in the main thread.
+    loop's own thread (see `gateway.store.greenlets`). To be called in the main thread.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(lambda: _listener(application, threads, patience, quick), host, port, lifeline))

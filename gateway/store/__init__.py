@@ -21,10 +21,10 @@ import structlog
 from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from gateway.store import heartbeat, migrations, notices
+from gateway.store import health, migrations, notices
 from gateway.store.database import Database
-from gateway.store.failures import StoreUnavailable, Trouble, WrongDatabase, judge, reason
-from gateway.store.group import Group, Quick
+from gateway.store.errors import StoreUnavailable, Trouble, WrongDatabase, judge, reason
+from gateway.store.group_commit import Group, Quick
 from gateway.store.sqlite import Sqlite
 from gateway.store.writer import Writer
 
@@ -102,7 +102,7 @@ class Store:
         return True
 
     def _beat(self, timeout: float) -> None:
-        future = self.writer.submit(heartbeat.beat)
+        future = self.writer.submit(health.beat)
         try:
             future.result(timeout)
         except TooLate:

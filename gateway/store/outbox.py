@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from gateway.store import notices
-from gateway.store.lanes import hold
 from gateway.store.leases import Claimed, Room, claim, give_back, let_go
-from gateway.store.replays import PACE, Replay, replay, replay_all
+from gateway.store.ordering import hold
+from gateway.store.replay import PACE, Replay, replay, replay_all
 from gateway.store.settling import Outcome, Settled, settle, settle_all
 from gateway.store.spelling import key, packed_pairs, packed_words, plain
 from gateway.store.statement import Statement

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, literal_column, select
 
+from gateway.store.schema import events
 from gateway.store.statement import Statement
-from gateway.store.tables import events
 
 STATUS_URLS = "@status_url"
 """The name for all pages that calls named, where they are counted together."""

@@ -14,11 +14,11 @@ from sqlalchemy import ColumnElement, Connection, Row, select
 
 from gateway.store import events
 from gateway.store.overview import EndpointState, Overview, overview
+from gateway.store.schema import attempts as attempts_table
+from gateway.store.schema import deliveries as deliveries_table
+from gateway.store.schema import events as events_table
 from gateway.store.search import FARTHEST, MOST, PREVIEW, Found, Page, Search, search
 from gateway.store.spelling import pairs, plain
-from gateway.store.tables import attempts as attempts_table
-from gateway.store.tables import deliveries as deliveries_table
-from gateway.store.tables import events as events_table
 
 __all__ = [
     "PREVIEW",

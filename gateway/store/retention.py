@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, bindparam, literal_column, select
 
+from gateway.store.schema import deliveries
 from gateway.store.statement import Statement
-from gateway.store.tables import deliveries
 
 STEP = 0.001
 """Seconds of deleting in one step; committing it takes as long again."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, func, literal_column, or_, select
 
 from gateway.store import events
+from gateway.store.schema import deliveries
+from gateway.store.schema import events as table
 from gateway.store.spelling import key, plain
-from gateway.store.tables import deliveries
-from gateway.store.tables import events as table
 
 FARTHEST = 10**9
 MOST = 500

@@ -1,4 +1,4 @@
-"""What we send, as people look for it and decide about it; `gateway.carrierx.ledger` has the rest of its life."""
+"""What we send, as people look for it and decide about it; `gateway.store.ledger` has the rest of its life."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Connection, and_, literal_column, or_, select
 
+from gateway.store.schema import ledger
 from gateway.store.search import FARTHEST, MOST
 from gateway.store.spelling import key, plain
 from gateway.store.statement import Statement
-from gateway.store.tables import ledger
 
 ENDPOINT = "@carrierx"
 """What the outbox calls CarrierX, where texts are sent to."""

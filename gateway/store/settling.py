@@ -11,8 +11,8 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from gateway.store.lanes import hold, promote
 from gateway.store.leases import Claimed
+from gateway.store.ordering import hold, promote
 from gateway.store.spelling import packed, packed_pairs, packed_words, plain
 from gateway.store.statement import Statement
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from gateway.store.checkpoints import Checkpoints
-from gateway.store.failures import WrongDatabase
+from gateway.store.errors import WrongDatabase
 from gateway.store.filelock import FileLock
 
 ROOM = 64 * 2**20

@@ -2,7 +2,7 @@
 
 An execution costs 22 µs by SQLAlchemy's cache of statements, 9 by `exec_driver_sql`, 3 by the bare driver (measured
 with a row of 17 columns on SQLite): with three to five statements a callback that is half of what the store takes.
-Transactions stay SQLAlchemy's; errors are the driver's own, and `gateway.store.failures` knows them.
+Transactions stay SQLAlchemy's; errors are the driver's own, and `gateway.store.errors` knows them.
 """
 
 from __future__ import annotations

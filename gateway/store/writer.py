@@ -18,11 +18,11 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from sqlalchemy import Connection
 
-from gateway import errand
-from gateway.store.failures import StoreUnavailable
-from gateway.store.gathering import Gathering, Quick
-from gateway.store.group import Done, Group, Work
-from gateway.store.lanes import MOST as MOST_LANES
+from gateway.store import greenlets
+from gateway.store.errors import StoreUnavailable
+from gateway.store.group_commit import Done, Group, Work
+from gateway.store.loop_commit import Gathering, Quick
+from gateway.store.ordering import MOST as MOST_LANES
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class _Item(NamedTuple):
 
 
 class Writer:
-    """Work is ``work(conn) -> answer``, see `gateway.store.group`. `guard` is held around each transaction."""
+    """Work is ``work(conn) -> answer``, see `gateway.store.group_commit`. `guard` is held around each transaction."""
 
     def __init__(self, group: Group, guard: AbstractContextManager[object], quick: Quick | None = None) -> None:
         self._group = group
@@ -79,7 +79,7 @@ class Writer:
 
         Work that was begun is given `GRACE` more; after that `StoreUnavailable` may stand for work that is kept.
         """
-        here = errand.current()
+        here = greenlets.current()
         if here is not None:
             return cast(T, self._gathering(here).write(Work(work, lanes), here, timeout))
         future = self.submit(work, lanes)
@@ -93,7 +93,7 @@ class Writer:
         except TooLate:
             raise StoreUnavailable(f"not committed within {timeout + GRACE:g} s") from None
 
-    def _gathering(self, here: errand.Errand) -> Gathering:
+    def _gathering(self, here: greenlets.Errand) -> Gathering:
         found = self._gatherings.get(here.loop)
         if found is None:
             found = self._gatherings[here.loop] = Gathering(here.loop, self._quick, self, GRACE)

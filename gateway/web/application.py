@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from flask import Flask
 from werkzeug.exceptions import HTTPException
 
-from gateway.bell import Ringer
 from gateway.config import Config, Settings
 from gateway.store import Store
+from gateway.store.wakeup import Ringer
 from gateway.web import callbacks, console, errors, health, login, security, sending, try_out
 from gateway.web.proxies import TrustedProxies
 from gateway.web.site import Counts, Site, install

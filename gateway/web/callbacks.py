@@ -16,8 +16,8 @@ from werkzeug.routing import MapAdapter
 from werkzeug.sansio.response import Response as WSGIResponse
 
 from gateway import intake
-from gateway.errand import current
 from gateway.store import StoreUnavailable
+from gateway.store.greenlets import current
 from gateway.web.site import Site, install, site
 
 MAX_BODY = 1024 * 1024

@@ -9,12 +9,11 @@ from datetime import UTC, datetime
 from flask import Blueprint, Flask, Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from gateway.carrierx import ledger
 from gateway.config import ConfigError
 from gateway.delivery.redaction import Redaction
 from gateway.explanation import explain
 from gateway.paste import facts
-from gateway.store import records, sends
+from gateway.store import ledger, records, sends
 from gateway.store.events import Event
 from gateway.translation import read
 from gateway.web import configuration, layout, opt_outs, putting_back, sent, words

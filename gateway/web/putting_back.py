@@ -8,9 +8,8 @@ from typing import Literal
 from flask import Blueprint, abort, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from gateway.carrierx import ledger
 from gateway.rerouting import reroute, reroute_all
-from gateway.store import outbox, records, sends
+from gateway.store import ledger, outbox, records, sends
 from gateway.web.searching import moment
 from gateway.web.security import config, now
 from gateway.web.site import site

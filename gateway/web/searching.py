@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from gateway.carrierx import ledger
 from gateway.config import Config
-from gateway.store import sends
+from gateway.store import ledger, sends
 from gateway.store.records import Search
 from schemas.fields import number as normalised
 

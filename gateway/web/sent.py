@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from gateway.carrierx import ledger
-from gateway.carrierx.ledger import Entry
 from gateway.delivery.redaction import Redaction
 from gateway.sending import deciding
-from gateway.store import Connection, records, sends
+from gateway.store import Connection, ledger, records, sends
 from gateway.store.events import Event
+from gateway.store.ledger import Entry
 from gateway.store.records import Delivery
 from gateway.store.spelling import key
 from gateway.web import words

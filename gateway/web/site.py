@@ -11,11 +11,11 @@ from typing import Any, cast
 import structlog
 from flask import Flask, current_app
 
-from gateway.bell import Ringer
 from gateway.config import Settings
 from gateway.figures import Figures, Histogram, Series, folder_of, merged
 from gateway.figures.slots import Merged
 from gateway.store import Store
+from gateway.store.wakeup import Ringer
 from gateway.web.limits import Limits
 from gateway.web.standing import Standing
 

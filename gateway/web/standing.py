@@ -12,7 +12,7 @@ from gateway.config import Config
 from gateway.silence import Pair, Silence
 from gateway.store import Store
 from gateway.store.breakers import State, current
-from gateway.store.gauges import Gauges, gauges
+from gateway.store.stats import Gauges, gauges
 
 T = TypeVar("T")
 

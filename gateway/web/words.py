@@ -9,11 +9,11 @@ from types import MappingProxyType
 
 from gateway.config import Config
 from gateway.silence import Pair
-from gateway.store import heartbeat
+from gateway.store import health
 from gateway.store.breakers import State
 from gateway.web.filters import ago
 
-ABSENT = 6 * heartbeat.EVERY
+ABSENT = 6 * health.EVERY
 """Seconds without a sign of life after which people are told that nobody delivers."""
 SILENT = 86_400.0
 """Seconds after which a keyword's silence is worth a line."""

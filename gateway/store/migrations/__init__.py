@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from gateway.store.failures import WrongDatabase
+from gateway.store.errors import WrongDatabase
 
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory

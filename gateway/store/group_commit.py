@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
 
-from gateway.store.failures import StoreUnavailable, Trouble, judge, reason
-from gateway.store.lanes import hold_first
+from gateway.store.errors import StoreUnavailable, Trouble, judge, reason
 from gateway.store.notices import Announcer, noted
+from gateway.store.ordering import hold_first
 
 TRIES = 5
 """At work of which the database says that another transaction stood in its way."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from gateway.store import heartbeat, opt_outs, sends
+from gateway.store import health, opt_outs, sends
 from gateway.store.overview import DEAD, pending
 from gateway.store.spelling import key
 from gateway.store.statement import Statement
@@ -46,7 +46,7 @@ def gauges(conn: Connection) -> Gauges:
         oldest={name: oldest for name, (_, oldest) in found.items() if oldest is not None},
         dead={row[0]: row[1] for row in DEAD.run(conn).fetchall()},
         oldest_event=OLDEST_EVENT.run(conn).fetchone()[0],
-        worker=heartbeat.last(conn, heartbeat.WORKER),
+        worker=health.last(conn, health.WORKER),
         sends=sends.standing(conn),
         opt_outs=opt_outs.count(conn),
     )

@@ -173,7 +173,7 @@ opt_outs = Table(
 heartbeat = Table(
     "heartbeat",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),  # whose: see `gateway.store.heartbeat`
+    Column("id", Integer, primary_key=True, autoincrement=False),  # whose: see `gateway.store.health`
     Column("at", Double, nullable=False),
 )
 
@@ -195,7 +195,7 @@ breakers = Table(
 clock = Table(
     "clock",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),  # whose: see `gateway.store.heartbeat`
+    Column("id", Integer, primary_key=True, autoincrement=False),  # whose: see `gateway.store.health`
     Column("seen", Double, nullable=False),  # by the worker that wrote last
     Column("handled", Double, nullable=False),  # the clock was set back from then, and that is seen to
 )

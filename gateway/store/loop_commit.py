@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from gateway.errand import Errand
-from gateway.store.failures import StoreUnavailable
-from gateway.store.group import Done, Work
-from gateway.store.lanes import MOST as MOST_LANES
+from gateway.store.errors import StoreUnavailable
+from gateway.store.greenlets import Errand
+from gateway.store.group_commit import Done, Work
+from gateway.store.ordering import MOST as MOST_LANES
 
 MOST = 64
 """Pieces of work in one transaction: while it lasts, the loop stands still."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, bindparam, select
 
-from gateway.store import tables
+from gateway.store import schema
 from gateway.store.spelling import key, packed_words
 from gateway.store.statement import Statement
 from schemas.status import is_final, supersedes
@@ -21,7 +21,7 @@ Verdict = Literal["new", "duplicate", "stale"]
 MOST_SEEN = 64
 """Statuses remembered for one message: the flow has nine, a caller may make up any number."""
 
-_COLUMN = tables.states.c
+_COLUMN = schema.states.c
 FIRST = Statement(
     """
     INSERT INTO states (message_sid, recipient, status, final, seen, updated_at)

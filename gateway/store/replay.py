@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, literal_column, or_, select
 
-from gateway.store import tables
-from gateway.store.lanes import hold
+from gateway.store import schema
+from gateway.store.ordering import hold
 from gateway.store.sends import ENDPOINT
 from gateway.store.spelling import plain
 from gateway.store.statement import Statement
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 PAGE = 200
 PACE = 0.02
 """Seconds from one to the next, usually: 50 a second leave room for today's texts."""
-_COLUMN = tables.deliveries.c
+_COLUMN = schema.deliveries.c
 _REFUSED_TEXT = and_(
     _COLUMN.state == literal_column("'dead'"),
     exists().where(
-        tables.ledger.c.send_id == _COLUMN.delivery_id,
-        tables.ledger.c.state == literal_column("'refused'"),
-        tables.ledger.c.message_sid == literal_column("''"),
+        schema.ledger.c.send_id == _COLUMN.delivery_id,
+        schema.ledger.c.state == literal_column("'refused'"),
+        schema.ledger.c.message_sid == literal_column("''"),
     ),
 )
 
