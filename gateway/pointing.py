@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.carrierx.errors import CarrierXError
-from gateway.carrierx.reading import Object
+from gateway.carrierx.responses import Object
 from gateway.config import Config
 
 if TYPE_CHECKING:

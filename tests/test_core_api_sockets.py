@@ -125,7 +125,7 @@ def test_what_was_not_sent_is_sent_again() -> None:
 def test_what_could_not_leave_in_time_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names that are looked up slowly: meanwhile the message may have been given up, and sent by somebody else."""
     hours = iter(range(0, 36_000, 3_600))
-    monkeypatch.setattr("gateway.carrierx.client.monotonic", lambda: float(next(hours)))
+    monkeypatch.setattr("gateway.carrierx.http.monotonic", lambda: float(next(hours)))
     with Server(replying(ok(SENT))) as server, api_of(server) as api, pytest.raises(NotSent, match="took too long"):
         send(api)
     assert not server.requests

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gateway.carrierx.core import CoreAPI
+    from gateway.carrierx.api import CoreAPI
     from gateway.carrierx.errors import (
         AnswerLost,
         BadRequest,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         ServerError,
         TooMany,
     )
-    from gateway.carrierx.reading import Page
+    from gateway.carrierx.responses import Page
 
 __all__ = [
     "AnswerLost",
@@ -48,7 +48,7 @@ __all__ = [
     "TooMany",
 ]
 
-_HOMES = {"CoreAPI": "core", "Page": "reading"}
+_HOMES = {"CoreAPI": "api", "Page": "responses"}
 
 
 def __getattr__(name: str) -> Any:

@@ -123,7 +123,7 @@ def watch_steps() -> None:
         transport = found("gateway.safe_http.client.Transport")
         transport.start = wrapped(transport.start, before="start", after="started")
         transport.run = wrapped(transport.run, after="answers")
-        core, connection = found("gateway.carrierx.core.CoreAPI"), found("urllib3.connection.HTTPConnection")
+        core, connection = found("gateway.carrierx.api.CoreAPI"), found("urllib3.connection.HTTPConnection")
         core.send_raw = wrapped(core.send_raw, before="posts", after="posted")
         connection.getresponse = wrapped(connection.getresponse, before="asked")
 

@@ -22,7 +22,7 @@ from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
 
 from gateway.carrierx import failures
 from gateway.carrierx.errors import CarrierXError, NotSent
-from gateway.carrierx.reading import Answer
+from gateway.carrierx.responses import Answer
 
 Session = requests.Session
 MayLeave = Callable[[], bool]

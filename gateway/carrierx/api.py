@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import TypeVar
 from urllib.parse import quote
 
-from gateway.carrierx import composing, patience, reading
-from gateway.carrierx.client import Client, Session, always
-from gateway.carrierx.discretion import Discretion
+from gateway.carrierx import composing, patience, responses
 from gateway.carrierx.errors import CarrierXError
-from gateway.carrierx.reading import Answer, Object, Page
+from gateway.carrierx.http import Client, Session, always
+from gateway.carrierx.redaction import Discretion
+from gateway.carrierx.responses import Answer, Object, Page
 from gateway.carrierx.spelling import authorization, checked_base
 from schemas.wire import write_object
 
@@ -88,7 +88,7 @@ class CoreAPI:
         ValueError for what the vendor does not take. Made again only where nothing was sent for sure.
         """
         body = composing.message(from_, to, message, media_urls, group_recipients, user_data)
-        return self._persistently(lambda: reading.message_of(self._send(body)), repeatable=False)
+        return self._persistently(lambda: responses.message_of(self._send(body)), repeatable=False)
 
     def send_raw(self, body: bytes, may_leave: Callable[[], bool] = always) -> bytes:
         """One ``POST /sms/messages`` of these very bytes, never made again. Its answer has a `message_sid`.
@@ -96,12 +96,12 @@ class CoreAPI:
         `may_leave` is asked once more when there is a connection, right before they leave; False: `NotSent`.
         """
         answer = self._send(body, may_leave)
-        reading.message_of(answer)
+        responses.message_of(answer)
         return answer.body
 
     def read(self, message_sid: str) -> Object:
         """The Message object as it is now, by the newer names: ``from``, ``to``."""
-        return reading.message_of(self._read(message_sid))
+        return responses.message_of(self._read(message_sid))
 
     def read_raw(self, message_sid: str) -> bytes:
         """The same as the bytes that CarrierX answered."""
@@ -113,7 +113,7 @@ class CoreAPI:
 
     def every_message(self, limit: int = LONGEST_LIST) -> Iterator[Object]:
         """All of them, each once, `limit` with each request. `AnswerLost` where the list does not come to an end."""
-        return reading.every(partial(self.messages, limit), "message_sid")
+        return responses.every(partial(self.messages, limit), "message_sid")
 
     def partner(self, sid: str) -> Object:
         """The Partner object; ``callbacks.sms`` is where its messages are reported to."""
@@ -132,14 +132,14 @@ class CoreAPI:
         return self._page("/phonenumber/dids", limit, offset)
 
     def every_did(self, limit: int = LONGEST_LIST) -> Iterator[Object]:
-        return reading.every(partial(self.dids, limit), "did_sid")
+        return responses.every(partial(self.dids, limit), "did_sid")
 
     def did_groups(self, limit: int = LONGEST_LIST, offset: int = 0) -> Page:
         """A page of the groups of rented numbers."""
         return self._page("/phonenumber/did_groups", limit, offset)
 
     def every_did_group(self, limit: int = LONGEST_LIST) -> Iterator[Object]:
-        return reading.every(partial(self.did_groups, limit), "did_group_sid")
+        return responses.every(partial(self.did_groups, limit), "did_group_sid")
 
     def set_callback(
         self, url: str | None, *, partner: str | None = None, did: str | None = None, did_group: str | None = None
@@ -161,7 +161,7 @@ class CoreAPI:
     def _read(self, message_sid: str) -> Answer:
         def ask() -> Answer:
             answer = self._ask("GET", path)
-            reading.message_of(answer)
+            responses.message_of(answer)
             return answer
 
         path = f"/sms/messages/{_step(message_sid)}"
@@ -169,13 +169,13 @@ class CoreAPI:
 
     def _object(self, method: str, path: str, values: Object | None = None) -> Object:
         body = write_object(values) if values is not None else None
-        return self._persistently(lambda: reading.object_of(self._ask(method, path, body)), repeatable=True)
+        return self._persistently(lambda: responses.object_of(self._ask(method, path, body)), repeatable=True)
 
     def _page(self, path: str, limit: int, offset: int) -> Page:
         if not 1 <= limit <= LONGEST_LIST or offset < 0:
             raise ValueError(f"A page has 1 to {LONGEST_LIST} items, and begins at 0 or later.")
         path = f"{path}?limit={limit}&offset={offset}"
-        return self._persistently(lambda: reading.page_of(self._ask("GET", path, most=MOST_OF_LIST)), repeatable=True)
+        return self._persistently(lambda: responses.page_of(self._ask("GET", path, most=MOST_OF_LIST)), repeatable=True)
 
     def _persistently(self, ask: Callable[[], T], *, repeatable: bool) -> T:
         for turn in range(self._retries):
@@ -199,7 +199,7 @@ class CoreAPI:
         """One request, and its answer if that is a success. Raises every `CarrierXError`."""
         came = self._client.ask(method, self._base + path, self._headers(body), body, most, may_leave)
         if not came.is_success:
-            raise reading.error_of(came, Discretion(self._secrets, body), self._clock())
+            raise responses.error_of(came, Discretion(self._secrets, body), self._clock())
         return came
 
     def _headers(self, body: bytes | None) -> dict[str, str]:

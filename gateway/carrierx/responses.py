@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NoReturn
 
-from gateway.carrierx.discretion import Discretion
 from gateway.carrierx.errors import AnswerLost, CoreError, Detail, kind_of
 from gateway.carrierx.patience import retry_after
+from gateway.carrierx.redaction import Discretion
 
 Object = dict[str, Any]
 
