@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.config import Config
-from gateway.routing import Route
+from gateway.routing.route import Route
+from gateway.routing.translation import read
 from gateway.store import events
-from gateway.translation import read
 from schemas import Message, Receipt, credentials
 
 HOPS = "X-Gateway-Hops"

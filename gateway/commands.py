@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from gateway.config import Config, ConfigError, Number, default_path, load
-from gateway.explanation import Explanation, explain
+from gateway.routing.explain import Explanation, explain
 
 KNOWN_SHOWN = 20
 """Numbers that are listed where one is not known."""

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import click
 
-from gateway import translation
 from gateway.commands import config_option, read
 from gateway.config import Config
 from gateway.rerouting import reroute_all
+from gateway.routing import translation
 from gateway.store import Store, StoreUnavailable, outbox, sends
 from gateway.store.wakeup import Ringer
 from schemas import FORMATS, BadCallback, CannotSay, Manners, Receipt

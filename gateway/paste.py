@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.config import Config
-from gateway.routing import Route
-from gateway.routing import kind as kind_for
-from gateway.translation import read, write
+from gateway.routing.route import Route
+from gateway.routing.route import kind as kind_for
+from gateway.routing.translation import read, write
 from schemas import BadCallback, Body, CannotSay, Manners, Message, Receipt, wire
 from schemas.fields import timestamp
 

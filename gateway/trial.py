@@ -16,12 +16,12 @@ from gateway.config import Config, Credentials, Endpoint
 from gateway.delivery.call import Post, request_for
 from gateway.delivery.diagnosis import diagnose
 from gateway.delivery.redaction import Redaction, shown_url
-from gateway.routing import kind as kind_for
+from gateway.routing.route import kind as kind_for
+from gateway.routing.translation import read
 from gateway.safe_http.client import post
 from gateway.safe_http.error_pages import FAILURE_BODY
 from gateway.safe_http.models import Answer, Request
 from gateway.safe_http.ssrf import NOBODY, Own
-from gateway.translation import read
 from gateway.trial_result import Result, ShownRequest, shown_request, shown_response
 from schemas import FORMATS, BadCallback, Body, CannotSay, Manners, Message, Receipt, legacy, wire
 from schemas.credentials import CREDENTIALS

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from gateway.callback import Callback, Kept
 from gateway.config import Config, Endpoint
-from gateway.letters import Letter, letters
-from gateway.routing import Route
+from gateway.routing.deliveries import Letter, letters
+from gateway.routing.route import Route
 from gateway.sending import owing, posting
 from gateway.store import Connection, events, ledger, message_status, outbox, tickets
 from gateway.store.ledger import Entry

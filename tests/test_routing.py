@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.routing import Route, kind, lane, route
+from gateway.routing.route import Route, kind, lane, route
 from schemas import FORMATS, Message, Receipt
 from tests import acme
 

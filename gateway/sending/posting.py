@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from gateway.config import Config, Endpoint
-from gateway.letters import letters
+from gateway.routing.deliveries import letters
 from gateway.store import Connection, ledger, message_status, outbox
 from gateway.store.ledger import Entry
 from schemas import Message

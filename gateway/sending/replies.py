@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.config import Config, Number
 from gateway.matching import opt_out_words, templates
-from gateway.routing import Route
+from gateway.routing.route import Route
 from gateway.sending import owing
 from gateway.sending.owing import Outgoing
 from gateway.store import Connection, events, ledger, opt_outs

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from gateway import routing
 from gateway.config import Config
 from gateway.delivery.round import MARGIN
+from gateway.routing import route
 from gateway.sending import departing, posting, progress
 from gateway.sending.ended import Departure, Ended
 from gateway.store import Connection, breakers, forgotten, leases, ledger, outbox
@@ -163,4 +163,4 @@ def _lanes(one: Ended, config: Config) -> Iterator[str]:
         message = progress.read(one.answer, entry) if one.answer else None
         blank = Message(direction="outbound", from_=entry.number, to=entry.phone, status="", message_sid=entry.send_id)
         for endpoint in posting.endpoints(entry, config):
-            yield routing.lane(endpoint, message or blank)
+            yield route.lane(endpoint, message or blank)

@@ -11,11 +11,11 @@ from flask.typing import ResponseReturnValue
 
 from gateway.config import ConfigError
 from gateway.delivery.redaction import Redaction
-from gateway.explanation import explain
 from gateway.paste import facts
+from gateway.routing.explain import explain
+from gateway.routing.translation import read
 from gateway.store import ledger, records, sends
 from gateway.store.events import Event
-from gateway.translation import read
 from gateway.web import configuration, layout, opt_outs, putting_back, sent, words
 from gateway.web.paging import PAGE, offset_asked, other_page
 from gateway.web.searching import NAMES, SOURCES, STATES, asked

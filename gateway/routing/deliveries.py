@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway.callback import HOPS
 from gateway.config import Endpoint
-from gateway.routing import kind, lane
+from gateway.routing.route import kind, lane
 from gateway.store import outbox
 from schemas import FORMATS, Body, CannotSay, Message, for_recipient
 

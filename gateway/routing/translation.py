@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.config import Config
-from gateway.routing import Route, route
+from gateway.routing.route import Route, route
 from schemas import FORMATS, Body, Manners, Message, Receipt, complete, for_recipient
 
 

@@ -1,0 +1,1 @@
+"""Message → endpoints → the bodies that they get."""
