@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from gateway import retry
 from gateway.config import Config, Credentials, Endpoint
-from gateway.delivery.call import Post, request_for
+from gateway.delivery import retry
 from gateway.delivery.diagnosis import diagnose
 from gateway.delivery.redaction import Redaction, shown_url
+from gateway.delivery.request import Post, request_for
 from gateway.routing.route import kind as kind_for
 from gateway.routing.translation import read
 from gateway.safe_http.client import post

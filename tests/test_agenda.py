@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.agenda import WOKEN, Agenda
+from gateway.delivery.due import WOKEN, Agenda
 
 MANY = 1000
 

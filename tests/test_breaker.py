@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from gateway.delivery.breaker import (
+from gateway.delivery.circuit_breaker import (
     CLOSED,
     DOWN,
     HALF_OPEN,

@@ -10,7 +10,7 @@ from ipaddress import ip_network
 import pytest
 
 from gateway.config import Config, Credentials, Endpoint, loads
-from gateway.delivery.call import Post, request_for
+from gateway.delivery.request import Post, request_for
 from gateway.delivery.signing import sign
 from gateway.safe_http.models import Request
 
@@ -104,7 +104,7 @@ def test_nothing_stays_of_an_endpoint_as_it_was(config: Config) -> None:
 
 
 def test_what_is_remembered_has_an_end(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.delivery.call._MANY", 3)
+    monkeypatch.setattr("gateway.delivery.request._MANY", 3)
     for number in range(10):
         endpoint = replace(PLAIN, name=f"app-{number}", headers=(("X-Number", str(number)),))
         assert made(config, endpoint).headers[-1] == ("X-Number", str(number))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.config import Endpoint
-from gateway.delivery.breaker import IN_A_ROW, WAITS
-from gateway.delivery.dispatch import MOST_CLAIMS, MOST_LOOKS, Dispatch, shown
-from gateway.delivery.outcomes import Attempt, Judge
+from gateway.delivery.circuit_breaker import IN_A_ROW, WAITS
+from gateway.delivery.result import Attempt, Judge
+from gateway.delivery.scheduler import MOST_CLAIMS, MOST_LOOKS, Dispatch, shown
 from gateway.safe_http.models import Answer, Request
 from gateway.store.outbox import Claimed, Room
 

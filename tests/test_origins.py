@@ -9,9 +9,9 @@ import pytest
 
 from gateway.config import Endpoint
 from gateway.config.model import free_form
-from gateway.delivery.breaker import IN_A_ROW, STRANGERS
-from gateway.delivery.dispatch import Dispatch
-from gateway.delivery.outcomes import Attempt, Judge
+from gateway.delivery.circuit_breaker import IN_A_ROW, STRANGERS
+from gateway.delivery.result import Attempt, Judge
+from gateway.delivery.scheduler import Dispatch
 from gateway.safe_http.models import Answer, Request
 from gateway.safe_http.origins import NOWHERE, origin
 from gateway.store.outbox import Claimed, Room

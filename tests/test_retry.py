@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.config import Endpoint
 from gateway.delivery.diagnosis import FAILURE_BODY
-from gateway.retry import LONGEST_ASKED, SPREAD, WAITS, dead, judge, wait
+from gateway.delivery.retry import LONGEST_ASKED, SPREAD, WAITS, dead, judge, wait
 from gateway.safe_http.models import Answer, Failure
 
 NOW = 1_700_000_000.0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from gateway import retry
+from gateway.delivery import retry
 from gateway.safe_http.client import Answer, Request, Transport
 from tests.servers import Caller, Script, Server, answer, closing, ok, replying, silent
 

@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.config import Settings
+from gateway.delivery.batch import Round
 from gateway.delivery.redaction import HIDDEN
-from gateway.delivery.round import Round
 from gateway.safe_http import client
 from gateway.store import Store, StoreUnavailable
 from tests import acme

@@ -12,9 +12,9 @@ import pytest
 
 from gateway.config import Settings
 from gateway.delivery import worker as worker_module
-from gateway.delivery.breaker import IN_A_ROW, WAITS
+from gateway.delivery.circuit_breaker import IN_A_ROW, WAITS
+from gateway.delivery.retry import WAITS as SCHEDULE
 from gateway.delivery.worker import Worker
-from gateway.retry import WAITS as SCHEDULE
 from gateway.store import Store, breakers
 from tests import acme
 from tests.delivering import Clock, clock, outcomes, rows, states, working

@@ -12,8 +12,8 @@ from concurrent.futures import TimeoutError as TooLate
 from typing import Any
 
 from gateway.config import Config
-from gateway.delivery.dispatch import Dispatch, shown
-from gateway.delivery.round import MARGIN, MOST, Pending, Replies, Round, Written
+from gateway.delivery.batch import MARGIN, MOST, Pending, Replies, Round, Written
+from gateway.delivery.scheduler import Dispatch, shown
 from gateway.store import Store, StoreUnavailable, clock
 from gateway.store.breakers import REFRESH, State
 from gateway.store.outbox import Claimed, Settled

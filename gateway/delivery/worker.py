@@ -20,15 +20,15 @@ from typing import Any, cast
 
 import structlog
 
-from gateway import retry
 from gateway.config import Config, Settings, shown_name
-from gateway.delivery.call import Post, request_for
-from gateway.delivery.dispatch import Dispatch
-from gateway.delivery.outcomes import Attempt, Judge
-from gateway.delivery.round import Replies
+from gateway.delivery import retry
+from gateway.delivery.batch import Replies
+from gateway.delivery.maintenance import Upkeep
+from gateway.delivery.request import Post, request_for
+from gateway.delivery.result import Attempt, Judge
 from gateway.delivery.rounds import Rounds
+from gateway.delivery.scheduler import Dispatch
 from gateway.delivery.tally import Nobody, Tally
-from gateway.delivery.upkeep import Upkeep
 from gateway.safe_http import shortage
 from gateway.safe_http.client import Answer, Failure, Transport
 from gateway.store import Store, StoreUnavailable, notices

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-from gateway import retry
 from gateway.carrierx.errors import AnswerLost, CarrierXError, CoreError, ServerError, TooMany
 from gateway.config import CarrierX
+from gateway.delivery import retry
 from gateway.sending.listing import Page
 from gateway.store import ledger
 from gateway.store.outbox import Claimed

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from gateway.config import Config
-from gateway.delivery.round import MARGIN
+from gateway.delivery.batch import MARGIN
 from gateway.routing import route
 from gateway.sending import departing, posting, progress
 from gateway.sending.ended import Departure, Ended

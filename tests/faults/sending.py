@@ -25,8 +25,8 @@ NUMBER = "15162065919"
 TOKEN, WRONG = "token-of-the-tests", "token-of-somebody-else"
 SOON: dict[str, dict[str, object]] = {
     "worker": {
-        "gateway.delivery.round.MARGIN": 1.5,
-        "gateway.retry.WAITS": [0.2, 0.3, 0.5, 1, 1, 1, 1, 1, 1],
+        "gateway.delivery.batch.MARGIN": 1.5,
+        "gateway.delivery.retry.WAITS": [0.2, 0.3, 0.5, 1, 1, 1, 1, 1, 1],
         "gateway.sending.departing.SLACK": 1.0,
         "gateway.sending.flights.RENEWAL": 0.7,
         "gateway.sending.ended.SOON": 0.3,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway import retry
 from gateway.config import Endpoint
-from gateway.delivery import answer_text
-from gateway.delivery.breaker import asked, weigh
+from gateway.delivery import answer_text, retry
+from gateway.delivery.circuit_breaker import asked, weigh
 from gateway.delivery.diagnosis import diagnose
 from gateway.delivery.redaction import Redaction
 from gateway.safe_http.models import Answer, Request

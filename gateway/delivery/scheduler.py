@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gateway.config import Endpoint
-from gateway.delivery.agenda import Agenda
-from gateway.delivery.breaker import Breaker, Breakers
-from gateway.delivery.outcomes import Attempt, Judged
+from gateway.delivery.circuit_breaker import Breaker, Breakers
+from gateway.delivery.due import Agenda
+from gateway.delivery.result import Attempt, Judged
 from gateway.delivery.rooms import MOST_IN_FLIGHT, SLOW, Rooms
 from gateway.delivery.shares import Shares
 from gateway.safe_http.origins import origin

@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from gateway.config import Config, Endpoint
-from gateway.delivery.dispatch import Dispatch
+from gateway.delivery.batch import MARGIN
 from gateway.delivery.drift import Drift
-from gateway.delivery.round import MARGIN
+from gateway.delivery.scheduler import Dispatch
 from gateway.store import Store, StoreUnavailable, clock, outbox
 from gateway.store.outbox import Claimed
 from gateway.store.retention import BEGINNING, Swept, sweep
