@@ -16,8 +16,8 @@ import click
 from gateway.commands import config_option, read
 from gateway.config import Config
 from gateway.delivery.redaction import shown_url
-from gateway.sending.accept import OPERATOR, Accepted, accept
-from gateway.sending.call import Auth, Call, Recipient
+from gateway.outbound.accept import OPERATOR, Accepted, accept
+from gateway.outbound.model import Auth, Call, Recipient
 from gateway.store import Store, StoreUnavailable, ledger
 from gateway.store.ledger import Entry
 from gateway.store.wakeup import Ringer

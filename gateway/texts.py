@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from gateway.callback import Callback, Kept
 from gateway.config import Config
+from gateway.outbound import replies
 from gateway.routing.deliveries import Letter, letters
 from gateway.routing.route import Route
-from gateway.sending import replies
 from gateway.store import Connection, events, ledger, message_status, outbox, tickets
 from schemas import Message
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from gateway.callback import Callback, Kept
 from gateway.config import Config, Endpoint
+from gateway.outbound import enqueue, status_posts
 from gateway.routing.deliveries import Letter, letters
 from gateway.routing.route import Route
-from gateway.sending import owing, posting
 from gateway.store import Connection, events, ledger, message_status, outbox, tickets
 from gateway.store.ledger import Entry
 from schemas import Message
@@ -78,7 +78,7 @@ class Update:
         """Whoever learns the message_sid of something sent there holds these, so that the two never miss each other."""
         if not self._is_of_carrierx:
             return ()
-        return tuple(owing.lane(self._message.number, one) for one in self._message.recipients)
+        return tuple(enqueue.lane(self._message.number, one) for one in self._message.recipients)
 
     def _weigh(self, conn: Connection, *, may_wait: bool) -> _Said:
         message = self._message
@@ -89,7 +89,7 @@ class Update:
         if claimed is not None and claimed.message_sid:
             return self._nobodys("duplicate", TWICE)
         if claimed is not None:
-            woken = posting.learnt(conn, claimed, message, self._config, self._callback.at)
+            woken = status_posts.learnt(conn, claimed, message, self._config, self._callback.at)
             return self._ours(conn, claimed, woken)
         if may_wait and self._may_be_ours(conn):
             return self._nobodys("waiting", "It waits until it is known of which message it speaks.")
@@ -111,8 +111,8 @@ class Update:
         return _Said(message=self._message, letters=(), endpoints=(), state=state, notes=(note,))
 
     def _ours(self, conn: Connection, entry: Entry, woken: frozenset[str] = frozenset()) -> _Said:
-        message = posting.as_sent(self._message, entry)
-        endpoints = posting.endpoints(entry, self._config)
+        message = status_posts.as_sent(self._message, entry)
+        endpoints = status_posts.endpoints(entry, self._config)
         fresh, state = self._news(conn)
         return _Said(
             message=message,

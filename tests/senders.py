@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 
 from gateway.config import CarrierX, Config, Settings
+from gateway.outbound.accept import accept
+from gateway.outbound.model import Auth, Call, Recipient
 from gateway.sandbox.carrierx import Setup, StandIn
-from gateway.sending import Call, Recipient
-from gateway.sending.accept import accept
-from gateway.sending.call import Auth
-from gateway.sending.round import Round
-from gateway.sending.sender import Sender
+from gateway.sender.batch import Round
+from gateway.sender.worker import Sender
 from gateway.store import Store, ledger
 from tests import acme
 from tests.delivering import Clock, rows

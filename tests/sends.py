@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import text as sql
 
 from gateway.config import Config, Credentials
-from gateway.sending import accept as accepting
-from gateway.sending import progress
-from gateway.sending.accept import Accepted
-from gateway.sending.call import Auth, Call, Recipient
+from gateway.outbound import accept as accepting
+from gateway.outbound.accept import Accepted
+from gateway.outbound.model import Auth, Call, Recipient
+from gateway.sender import settle
 from gateway.store import Store, ledger
 from gateway.store.ledger import Entry
 from tests import acme
@@ -97,8 +97,8 @@ def answered(store: Store, config: Config, one: Entry, sid: str, **changes: Any)
         "user_data": one.send_id,
     }
     answer = json.dumps(said | changes).encode()
-    return store.writer.write(lambda conn: progress.sent(conn, one, answer, config, AT + 1))
+    return store.writer.write(lambda conn: settle.sent(conn, one, answer, config, AT + 1))
 
 
 def refused(store: Store, config: Config, one: Entry, reason: str = "CarrierX says no.") -> frozenset[str]:
-    return store.writer.write(lambda conn: progress.refused(conn, one, reason, config, AT + 1))
+    return store.writer.write(lambda conn: settle.refused(conn, one, reason, config, AT + 1))

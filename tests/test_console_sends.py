@@ -14,9 +14,9 @@ import pytest
 from flask import Flask
 from structlog.testing import capture_logs
 
-from gateway.sending import progress
-from gateway.sending.accept import accept
-from gateway.sending.call import Auth, Call, Recipient
+from gateway.outbound.accept import accept
+from gateway.outbound.model import Auth, Call, Recipient
+from gateway.sender import settle
 from gateway.store import ledger, opt_outs, outbox
 from gateway.store.ledger import Entry
 from tests.acme import text, update
@@ -84,9 +84,9 @@ def end(app: Flask, entry: Entry, outcome: str) -> None:
             b'{"message_sid": "%s", "direction": "outbound", "status": "queued", "from": "15162065919", "to": "%s"}'
         )
         answer = answer % (SID.encode(), entry.phone.encode())
-        store.writer.write(partial(progress.sent, entry=entry, answer=answer, config=config, now=now))
+        store.writer.write(partial(settle.sent, entry=entry, answer=answer, config=config, now=now))
     else:
-        work = progress.refused if outcome == "refused" else progress.undecided
+        work = settle.refused if outcome == "refused" else settle.undecided
         store.writer.write(partial(work, entry=entry, reason="The answer was lost.", config=config, now=now))
 
 
@@ -316,7 +316,7 @@ def test_the_figures(app: Flask, visitor: Visitor) -> None:
     with store_of(app).reader() as connection:
         [refused] = ledger.of_event(connection, 3)
     store, config = store_of(app), app.extensions["gateway"].settings.current
-    work = partial(progress.refused, entry=refused, reason="400", config=config, now=time.time())
+    work = partial(settle.refused, entry=refused, reason="400", config=config, now=time.time())
     store.writer.write(work)
     store.writer.write(partial(opt_outs.note, number="1", phone="2", word="STOP", at=1.0, out=True))
     said = visitor.get("/metrics").text

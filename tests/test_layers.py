@@ -49,8 +49,8 @@ PURE = (
     "gateway.safe_http.error_pages",
     "gateway.sandbox.carrierx.flows",
     "gateway.sandbox.carrierx.misbehaviour",
-    "gateway.sending.listing",
-    "gateway.sending.lookup",
+    "gateway.sender.listing",
+    "gateway.sender.reconcile",
 )
 """No clock, no dice, no log, no environment, no outside world at all."""
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.sending import listing, lookup
-from gateway.sending.lookup import Absent, Found, Sought, Undecidable, Unreadable, Verdict
+from gateway.sender import listing, reconcile
+from gateway.sender.reconcile import Absent, Found, Sought, Undecidable, Unreadable, Verdict
 
 NOW = 1_800_000_000.0
 SOUGHT = Sought(send_id="ours", number="15162065919", phone="15162065515", text="Hi  there", since=NOW - 5)
@@ -67,7 +67,7 @@ class Listing:
 
 
 def verdict(shown: Listing, sought: Sought = SOUGHT) -> Verdict:
-    steps = lookup.search(sought)
+    steps = reconcile.search(sought)
     try:
         ask = next(steps)
         while True:
@@ -171,7 +171,7 @@ def test_it_is_too_long() -> None:
             return Page([message(ask.offset + at, date_created=None) for at in range(ask.limit)], None, True)
 
     shown = Endless([])
-    assert verdict(shown) == Unreadable(lookup.TOO_LONG)
+    assert verdict(shown) == Unreadable(reconcile.TOO_LONG)
     assert len(shown.asked) < 110
 
 
@@ -210,7 +210,7 @@ def test_what_changed_last_comes_first() -> None:
 
 
 def test_two_of_its_id() -> None:
-    assert verdict(Listing([OURS, OURS | {"message_sid": "another"}])) == Undecidable(lookup.TWICE)
+    assert verdict(Listing([OURS, OURS | {"message_sid": "another"}])) == Undecidable(reconcile.TWICE)
 
 
 def test_the_same_one_twice_is_one() -> None:
@@ -219,7 +219,7 @@ def test_the_same_one_twice_is_one() -> None:
 
 @pytest.mark.parametrize("sid", [None, "", 7])
 def test_one_without_a_name(sid: object) -> None:
-    assert verdict(Listing([OURS | {"message_sid": sid}])) == Undecidable(lookup.NAMELESS)
+    assert verdict(Listing([OURS | {"message_sid": sid}])) == Undecidable(reconcile.NAMELESS)
 
 
 def nobodys(**changes: Any) -> dict[str, Any]:
@@ -243,7 +243,7 @@ def nobodys(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_it_may_be_one_that_does_not_say_whose_it_is(changes: dict[str, Any]) -> None:
-    assert verdict(Listing([nobodys(**changes)])) == Undecidable(lookup.ALIKE, frozenset({"sid-alike"}))
+    assert verdict(Listing([nobodys(**changes)])) == Undecidable(reconcile.ALIKE, frozenset({"sid-alike"}))
 
 
 def test_the_older_names_of_attributes() -> None:

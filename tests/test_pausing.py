@@ -5,8 +5,8 @@ from __future__ import annotations
 import structlog
 from structlog.testing import capture_logs
 
-from gateway.sending.ended import Trouble
-from gateway.sending.pausing import LONGEST, LONGEST_ASKED, PATIENCE, Pausing
+from gateway.sender.outcome import Trouble
+from gateway.sender.pausing import LONGEST, LONGEST_ASKED, PATIENCE, Pausing
 
 REFUSED = Trouble("connection refused")
 

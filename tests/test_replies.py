@@ -14,8 +14,8 @@ import pytest
 from gateway import intake
 from gateway.config import Config, Number
 from gateway.matching import opt_out_words
+from gateway.outbound import replies
 from gateway.rerouting import reroute
-from gateway.sending import replies
 from gateway.store import Store, opt_outs, outbox
 from gateway.store.outbox import Room, Settled
 from tests import acme, sends

@@ -16,8 +16,9 @@ from gateway.callback import Callback
 from gateway.carrierx import CoreAPI, Forbidden
 from gateway.config import Settings
 from gateway.sandbox.carrierx import Setup, StandIn
-from gateway.sending import ended, lookup
-from gateway.sending.round import Round
+from gateway.sender import outcome as ended
+from gateway.sender import reconcile
+from gateway.sender.batch import Round
 from gateway.store import Connection, Store, breakers, opt_outs
 from tests import acme
 from tests.delivering import Clock, rows
@@ -266,7 +267,7 @@ def test_what_nobody_can_tell(store: Store, settings: Settings, clock: Clock, ca
     send_id = owe(store, settings)
     with sending(settings, store, clock):
         undecided = becomes(store, send_id, "undecided")
-    assert undecided.reason == lookup.ALIKE
+    assert undecided.reason == reconcile.ALIKE
     assert len(arrived(carrierx)) == 1
 
 
@@ -296,7 +297,7 @@ def test_one_of_ours_does_not_explain_the_other(
         carrierx.exchange.force(["lost_before"])
         second = owe(sqlite_store, settings)
         undecided = becomes(sqlite_store, second, "undecided")
-    assert undecided.reason == lookup.ALIKE
+    assert undecided.reason == reconcile.ALIKE
     assert len(arrived(carrierx)) == 2
 
 

@@ -14,11 +14,12 @@ from structlog.testing import capture_logs
 from gateway.carrierx import CoreAPI
 from gateway.config import Settings
 from gateway.sandbox.carrierx import StandIn
-from gateway.sending import departing, flights, missing, progress
-from gateway.sending import sender as sender_module
-from gateway.sending.ended import Ended
-from gateway.sending.round import Round
-from gateway.sending.sender import Sender
+from gateway.sender import flights, poll_status, settle
+from gateway.sender import submit as departing
+from gateway.sender import worker as sender_module
+from gateway.sender.batch import Round
+from gateway.sender.outcome import Ended
+from gateway.sender.worker import Sender
 from gateway.serve.sending import Sending
 from gateway.store import Connection, Store, StoreUnavailable, ledger
 from gateway.store.statement import Statement
@@ -135,14 +136,14 @@ def test_somebody_else_has_it_by_now(store: Store, settings: Settings, clock: Cl
 def test_one_that_cannot_be_settled_stops_nobody(
     sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent = progress.sent
+    sent = settle.sent
 
     def strange(conn: Connection, entry: ledger.Entry, *more: Any) -> frozenset[str]:
         if entry.send_id == bad:
             raise ValueError("a fault in the program")
         return sent(conn, entry, *more)
 
-    monkeypatch.setattr(progress, "sent", strange)
+    monkeypatch.setattr(settle, "sent", strange)
     bad, good = owe(sqlite_store, settings), owe(sqlite_store, settings, phone="15162065516")
     with capture_logs() as logs, sending(settings, sqlite_store, clock):
         becomes(sqlite_store, bad, "sent")
@@ -214,7 +215,7 @@ def test_nothing_to_do_writes_nothing(sqlite_store: Store, settings: Settings, c
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(missing, "EVERY", 0.1)
+    monkeypatch.setattr(poll_status, "EVERY", 0.1)
 
 
 @pytest.mark.usefixtures("often")

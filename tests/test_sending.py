@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from gateway.config import Config
-from gateway.sending import codes
-from gateway.sending.accept import malformed
-from gateway.sending.call import Auth, Query, Recipient, Row
-from gateway.sending.statuses import statuses
+from gateway.outbound import codes
+from gateway.outbound.accept import malformed
+from gateway.outbound.model import Auth, Query, Recipient, Row
+from gateway.outbound.status_query import statuses
 from gateway.store import Store, StoreUnavailable, opt_outs
 from tests import acme, sends
 

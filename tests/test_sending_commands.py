@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from gateway.__main__ import main
 from gateway.config import Config, load
-from gateway.sending import progress
+from gateway.sender import settle
 from gateway.store import Store, ledger, opt_outs, records
 from gateway.store.wakeup import Bell
 from tests import acme
@@ -59,7 +59,7 @@ def send(path: Path, *more: str) -> str:
 
 def known_at_carrierx(store: Store, config: Config, entry: ledger.Entry) -> None:
     answer = json.dumps({"message_sid": SID, "status": "queued"}).encode()
-    store.writer.write(partial(progress.sent, entry=entry, answer=answer, config=config, now=acme.NOW.timestamp()))
+    store.writer.write(partial(settle.sent, entry=entry, answer=answer, config=config, now=acme.NOW.timestamp()))
 
 
 # send
@@ -126,7 +126,7 @@ def test_waiting_ends_when_carrierx_has_it_or_refused_it(path: Path, ends: str, 
                 known_at_carrierx(store, config, entry)
             else:
                 now = acme.NOW.timestamp()
-                store.writer.write(partial(progress.refused, entry=entry, reason="400", config=config, now=now))
+                store.writer.write(partial(settle.refused, entry=entry, reason="400", config=config, now=now))
 
     worker = threading.Thread(target=carrierx)
     worker.start()
@@ -160,9 +160,9 @@ def test_a_replay_texts_nobody_twice(path: Path) -> None:
     undecided, refused = entries(path)
     config, now = config_of(path), acme.NOW.timestamp()
     with Store(config.database) as store:
-        work = partial(progress.undecided, entry=undecided, reason="lost", config=config, now=now)
+        work = partial(settle.undecided, entry=undecided, reason="lost", config=config, now=now)
         store.writer.write(work)
-        store.writer.write(partial(progress.refused, entry=refused, reason="400", config=config, now=now))
+        store.writer.write(partial(settle.refused, entry=refused, reason="400", config=config, now=now))
         dead = "UPDATE deliveries SET state = 'dead', standing = NULL, due = NULL, settled_at = 1"
         store.writer.write(lambda conn: conn.exec_driver_sql(f"{dead} WHERE endpoint = '@carrierx'"))
     assert "Put back 0" in done(path, "replay", "--state", "succeeded")

@@ -13,7 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from gateway.sending import codes
+from gateway.outbound import codes
 from gateway.store import StoreUnavailable, ledger
 from gateway.web.calls import OPERATIONS
 from tests.legacy_calls import AUTH, PHONES, SECRETS, TEXT, TOML, events, leaked, owed, rows, store_of

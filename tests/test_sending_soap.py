@@ -11,7 +11,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from lxml import etree
 
-from gateway.sending import Row, codes
+from gateway.outbound import codes
+from gateway.outbound.model import Row
 from gateway.store import StoreUnavailable, ledger
 from gateway.web import soap_answers
 from gateway.web.soap import SOAP_11, SOAP_12, Envelope
@@ -238,7 +239,7 @@ def test_an_accident_is_asked_to_come_again(client: FlaskClient, monkeypatch: py
     def accident(*_: object) -> None:
         raise RuntimeError("canary")
 
-    monkeypatch.setattr("gateway.sending.accept.accept", accident)
+    monkeypatch.setattr("gateway.outbound.accept.accept", accident)
     answer = soap(client, send())
     assert answer.status_code == 503 and "canary" not in answer.text
 

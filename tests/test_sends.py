@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Config
-from gateway.sending import deciding
-from gateway.sending.deciding import Impossible
+from gateway.sender import deciding
+from gateway.sender.deciding import Impossible
 from gateway.store import Store, ledger, records, sends
 from gateway.store.sends import Search
 from tests import acme

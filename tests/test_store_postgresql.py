@@ -14,8 +14,8 @@ from sqlalchemy import Connection, make_url, text
 
 import gateway.store.postgresql
 from gateway import intake
-from gateway.sending.ended import Ended
-from gateway.sending.round import Round
+from gateway.sender.batch import Round
+from gateway.sender.outcome import Ended
 from gateway.store import (
     Store,
     StoreUnavailable,

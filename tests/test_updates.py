@@ -14,7 +14,7 @@ import pytest
 
 from gateway import intake, updates
 from gateway.config import Config
-from gateway.sending import progress
+from gateway.sender import settle
 from gateway.store import Store
 from tests import acme, sends
 
@@ -177,7 +177,7 @@ def test_no_end_leaves_anything_waiting(store: Store, config: Config, update: Up
     one = sends.entry(store)
     sends.begin(store, one)
     update("sid-of-others", "sent")
-    ends = {"refused": progress.refused, "undecided": progress.undecided, "put back": progress.put_back}
+    ends = {"refused": settle.refused, "undecided": settle.undecided, "put back": settle.put_back}
     store.writer.write(lambda conn: ends[end](conn, one, "why", config, sends.AT))
     assert states(store) == ["accepted"]
 
@@ -188,9 +188,9 @@ def test_a_net_below(store: Store, config: Config, update: Update) -> None:
     sends.begin(store, one)
     update("sid-1", "sent")
     store.writer.write(lambda conn: updates.ledger.put_back(conn, one.send_id, sends.AT))
-    later = sends.AT + progress.PATIENCE
-    assert store.writer.write(lambda conn: progress.release_stale(conn, config, later)) == frozenset()
-    assert store.writer.write(lambda conn: progress.release_stale(conn, config, later + 1)) == {"page", "app"}
+    later = sends.AT + settle.PATIENCE
+    assert store.writer.write(lambda conn: settle.release_stale(conn, config, later)) == frozenset()
+    assert store.writer.write(lambda conn: settle.release_stale(conn, config, later + 1)) == {"page", "app"}
     assert states(store) == ["accepted"]
 
 
@@ -244,7 +244,7 @@ def test_an_answer_that_barely_names_it(store: Store, config: Config) -> None:
     ticket = sends.accept(store, config).answer.ticket
     sends.begin(store, sends.entry(store))
     one = sends.entry(store)
-    store.writer.write(lambda conn: progress.sent(conn, one, b'{"message_sid": "sid-1"}', config, sends.AT))
+    store.writer.write(lambda conn: settle.sent(conn, one, b'{"message_sid": "sid-1"}', config, sends.AT))
     assert sends.entry(store).message_sid == "sid-1" and sends.posts(store) == [(sends.PHONE, "queued", ticket)]
 
 
@@ -252,9 +252,9 @@ def test_an_answer_that_barely_names_it(store: Store, config: Config) -> None:
 def test_an_answer_that_does_not(sqlite_store: Store, config: Config, answer: bytes) -> None:
     sends.accept(sqlite_store, config)
     one = sends.entry(sqlite_store)
-    assert progress.read(answer, one) is None
+    assert settle.read(answer, one) is None
     with pytest.raises(ValueError, match="names no message"):
-        sqlite_store.writer.write(lambda conn: progress.sent(conn, one, answer, config, sends.AT))
+        sqlite_store.writer.write(lambda conn: settle.sent(conn, one, answer, config, sends.AT))
 
 
 def test_groups_are_not_ours(store: Store, config: Config, update: Update) -> None:

@@ -15,7 +15,7 @@ import pytest
 from gateway import intake
 from gateway.config import Config, Settings
 from gateway.delivery.batch import Round
-from gateway.sending import replies
+from gateway.outbound import replies
 from gateway.store import Connection, Store, StoreUnavailable, events, ledger, outbox
 from gateway.store.outbox import Settled
 from schemas.message import Body

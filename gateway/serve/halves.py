@@ -79,8 +79,8 @@ def worker(settings: Settings, *, lifeline: bool, metrics: AbstractContextManage
     takes the worker for one that is up, and may stop it at once.
     """
     from gateway.delivery.worker import Worker
-    from gateway.sending import replies
-    from gateway.sending.sender import Sender
+    from gateway.outbound import replies
+    from gateway.sender.worker import Sender
     from gateway.serve.sending import Sending
     from gateway.store import ledger
 

@@ -8,7 +8,7 @@ from types import TracebackType
 
 import structlog
 
-from gateway.sending.sender import Sender
+from gateway.sender.worker import Sender
 
 JOIN = 8.5
 """Seconds that it may take longer than the worker to end: both have the same time, and one may have nothing to do."""

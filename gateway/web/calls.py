@@ -14,8 +14,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Union
 
-from gateway.sending import Call, Query, Recipient
-from gateway.sending.call import Auth
+from gateway.outbound.model import Auth, Call, Query, Recipient
 
 Value = Union[str, "Pairs"]
 Pairs = Sequence[tuple[str, Value]]

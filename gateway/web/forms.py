@@ -6,7 +6,7 @@ import json
 import re
 from urllib.parse import urlencode
 
-from gateway.sending import Answer, Row
+from gateway.outbound.model import Answer, Row
 from gateway.web.calls import Pairs
 from schemas import wire
 

@@ -12,7 +12,8 @@ import limits
 from flask import Blueprint, Response, render_template, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, TooManyRequests
 
-from gateway.sending import Answer, Row, accept, codes, statuses
+from gateway.outbound import accept, codes, status_query
+from gateway.outbound.model import Answer, Row
 from gateway.store import StoreUnavailable
 from gateway.web import calls, forms, soap, soap_answers
 from gateway.web.callbacks import MAX_BODY, RETRY_AFTER, is_coded, whole_body
@@ -148,7 +149,7 @@ def _do(here: Site, name: str, said: calls.Pairs, kept: bytes, content_type: str
     """The call itself; it is counted and logged. Raises `StoreUnavailable`."""
     config = here.settings.current
     if name in calls.QUERIES:
-        done = statuses.statuses(calls.query_of(name, said), config, here.store)
+        done = status_query.statuses(calls.query_of(name, said), config, here.store)
         return _told(here, name, done, rows=len(done) if isinstance(done, list) else 0)
     came = calls.Came(kept, content_type, request.environ.get("REMOTE_ADDR", ""), here.clock())
     call = calls.call_of(name, said, came)

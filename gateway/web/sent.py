@@ -10,7 +10,7 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from flask.typing import ResponseReturnValue
 
 from gateway.delivery.redaction import Redaction
-from gateway.sending import deciding
+from gateway.sender import deciding
 from gateway.store import Connection, ledger, records, sends
 from gateway.store.events import Event
 from gateway.store.ledger import Entry

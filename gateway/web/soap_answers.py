@@ -11,7 +11,7 @@ import html
 import re
 from collections.abc import Iterable
 
-from gateway.sending import Answer, Row
+from gateway.outbound.model import Answer, Row
 from gateway.web.soap import SOAP_11, SOAP_12, Envelope
 
 CONTENT_TYPES = {SOAP_11: "text/xml; charset=utf-8", SOAP_12: "application/soap+xml; charset=utf-8"}

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 
-from gateway.sending.departing import FLIGHT, SLACK, depart, unbegun
-from gateway.sending.ended import Core, Departure, Ended, World
+from gateway.sender.outcome import Core, Departure, Ended, World
+from gateway.sender.submit import FLIGHT, SLACK, depart, unbegun
 
 LOOK = 20.0
 """Seconds after which no further page of the listing is asked for."""

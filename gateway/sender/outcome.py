@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 from gateway.carrierx.errors import AnswerLost, CarrierXError, CoreError, ServerError, TooMany
 from gateway.config import CarrierX
 from gateway.delivery import retry
-from gateway.sending.listing import Page
+from gateway.sender.listing import Page
 from gateway.store import ledger
 from gateway.store.outbox import Claimed
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import partial
 
 from gateway.config import Config
-from gateway.sending import progress
-from gateway.sending.owing import lane
+from gateway.outbound.enqueue import lane
+from gateway.sender import settle
 from gateway.store import Connection, Store, ledger, records, replay, sends
 from gateway.store.ledger import Entry
 from schemas import Message
@@ -68,7 +68,7 @@ def _named(conn: Connection, send_id: str, message_sid: str, config: Config, now
         raise _decided(conn, send_id)
     entry = _entry(conn, send_id)
     found = Message(direction="outbound", from_=entry.number, to=entry.phone, status="queued", message_sid=message_sid)
-    return progress.known(conn, entry, found, config, now)
+    return settle.known(conn, entry, found, config, now)
 
 
 def _send_again(conn: Connection, *, send_id: str, now: float) -> frozenset[str]:
@@ -85,7 +85,7 @@ def _send_again(conn: Connection, *, send_id: str, now: float) -> frozenset[str]
 def _give_up(conn: Connection, *, send_id: str, config: Config, now: float) -> frozenset[str]:
     if not sends.take(conn, send_id, now):
         raise _decided(conn, send_id)
-    return frozenset(progress.refused(conn, _entry(conn, send_id), GIVEN_UP, config, now))
+    return frozenset(settle.refused(conn, _entry(conn, send_id), GIVEN_UP, config, now))
 
 
 def _entry(conn: Connection, send_id: str) -> Entry:

@@ -11,7 +11,7 @@ from gateway import intake
 from gateway.callback import Callback
 from gateway.carrierx.errors import CarrierXError, CoreError, NotAuthorized, NotSent, TooMany
 from gateway.config import Config
-from gateway.sending.ended import Core, Trouble, throttled
+from gateway.sender.outcome import Core, Trouble, throttled
 from gateway.store import Connection, Store, StoreUnavailable, ledger
 from schemas import BadCallback, wire
 

@@ -62,7 +62,7 @@ class Answer:
 
     result: bool
     error_code: int = 0
-    """0 or one of `gateway.sending.codes`."""
+    """0 or one of `gateway.outbound.codes`."""
     message: str = ""
     custom_ticket: str = ""
     ticket: str = ""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gateway.config import Config
-from gateway.sending import checks, codes
-from gateway.sending.call import Answer, Query, Row
-from gateway.sending.checks import Refused
+from gateway.outbound import codes, validate
+from gateway.outbound.model import Answer, Query, Row
+from gateway.outbound.validate import Refused
 from gateway.store import Connection, Store, ledger
 from gateway.store.ledger import Entry
 from schemas.fields import number as normalised
@@ -19,7 +19,7 @@ _NEVER_ARRIVED = frozenset(("undelivered", "timed_out", "sending_failed", "faile
 def statuses(query: Query, config: Config, store: Store) -> list[Row] | Answer:
     """One row for each recipient; an `Answer` says why there is none. Raises `StoreUnavailable`."""
     try:
-        checks.authenticate(query.auth, config)
+        validate.authenticate(query.auth, config)
     except Refused as error:
         return Answer(result=False, error_code=error.code, message=codes.SENTENCES[error.code], is_forbidden=True)
     phone = normalised(query.phone, config.prefix) if query.phone.strip() else ""

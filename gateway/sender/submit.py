@@ -27,8 +27,9 @@ from gateway.carrierx.errors import (
     TooMany,
 )
 from gateway.config import Config
-from gateway.sending import ended, listing, lookup, progress
-from gateway.sending.ended import Core, Departure, Ended, Plan, Trouble, World
+from gateway.sender import listing, reconcile, settle
+from gateway.sender import outcome as ended
+from gateway.sender.outcome import Core, Departure, Ended, Plan, Trouble, World
 from gateway.store import Connection, StoreUnavailable, ledger, opt_outs
 from gateway.store.outbox import Claimed
 
@@ -116,7 +117,7 @@ def _post(departure: Departure, core: Core, world: World) -> Ended:
 
 def _accepted(departure: Departure, world: World, answer: bytes) -> Ended:
     entry = _entry(departure)
-    message = progress.read(answer, entry)
+    message = settle.read(answer, entry)
     if message is None:
         return ended.doubted(departure, world, "CarrierX took it, and its answer names no message.", 200)
     fits = listing.same(message.to, entry.phone) and listing.same(message.from_, entry.number)
@@ -138,23 +139,23 @@ def _look_up(departure: Departure, core: Core, world: World) -> Ended:
     # What the listing shows counts from here.
     may_decide = world.clock() >= departure.until and not world.remaining()
     try:
-        verdict = _search(lookup.search(_sought(departure)), core, world)
+        verdict = _search(reconcile.search(_sought(departure)), core, world)
     except CarrierXError as error:
         return _not_shown(departure, world, error, may_decide)
-    if isinstance(verdict, lookup.Undecidable) and verdict.sids and all(map(world.is_known, verdict.sids)):
-        verdict = lookup.Absent()
+    if isinstance(verdict, reconcile.Undecidable) and verdict.sids and all(map(world.is_known, verdict.sids)):
+        verdict = reconcile.Absent()
     return _judged(departure, world, verdict, may_decide)
 
 
-def _search(steps: lookup.Steps, core: Core, world: World) -> lookup.Verdict:
+def _search(steps: reconcile.Steps, core: Core, world: World) -> reconcile.Verdict:
     try:
         ask = next(steps)
         while not world.is_over():
             ask = steps.send(_page(ask, core, world))
     except StopIteration as end:
-        verdict: lookup.Verdict = end.value
+        verdict: reconcile.Verdict = end.value
         return verdict
-    return lookup.Unreadable("CarrierX's listing could not be read to its end in time.")
+    return reconcile.Unreadable("CarrierX's listing could not be read to its end in time.")
 
 
 def _page(ask: listing.Ask, core: Core, world: World) -> listing.Page:
@@ -169,22 +170,22 @@ def _page(ask: listing.Ask, core: Core, world: World) -> listing.Page:
     return core.messages(limit=ask.limit, offset=ask.offset)
 
 
-def _judged(departure: Departure, world: World, verdict: lookup.Verdict, may_decide: bool) -> Ended:
-    if isinstance(verdict, lookup.Found):
+def _judged(departure: Departure, world: World, verdict: reconcile.Verdict, may_decide: bool) -> Ended:
+    if isinstance(verdict, reconcile.Found):
         return _found(departure, world, verdict)
-    if isinstance(verdict, lookup.Unreadable):
+    if isinstance(verdict, reconcile.Unreadable):
         return ended.unread(departure, world, verdict.reason)
     if not may_decide:
         return ended.not_yet(departure, world)
-    if isinstance(verdict, lookup.Undecidable):
+    if isinstance(verdict, reconcile.Undecidable):
         return ended.undecided(departure, world, verdict.reason)
     return _absent(departure, world)
 
 
-def _found(departure: Departure, world: World, found: lookup.Found) -> Ended:
+def _found(departure: Departure, world: World, found: reconcile.Found) -> Ended:
     answer = json.dumps(found.item, default=str).encode()  # prices are no floats
-    if progress.read(answer, _entry(departure)) is None:
-        return ended.undecided(departure, world, lookup.NAMELESS)
+    if settle.read(answer, _entry(departure)) is None:
+        return ended.undecided(departure, world, reconcile.NAMELESS)
     return ended.sent(departure, world, answer)
 
 
@@ -208,9 +209,9 @@ def _not_shown(departure: Departure, world: World, error: CarrierXError, may_dec
     return ended.unread(departure, world, str(error), error)
 
 
-def _sought(departure: Departure) -> lookup.Sought:
+def _sought(departure: Departure) -> reconcile.Sought:
     entry, request = _entry(departure), json.loads(departure.claimed.body)
-    return lookup.Sought(
+    return reconcile.Sought(
         send_id=entry.send_id,
         number=entry.number,
         phone=entry.phone,

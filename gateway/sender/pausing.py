@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.sending.ended import Trouble
+from gateway.sender.outcome import Trouble
 from gateway.store import ledger
 from gateway.store.breakers import REFRESH, State
 

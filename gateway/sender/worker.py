@@ -19,15 +19,15 @@ import structlog
 
 from gateway.config import Settings
 from gateway.delivery.drift import Drift
-from gateway.sending.accounts import Accounts
-from gateway.sending.ended import Core, Ended
-from gateway.sending.flights import Flights
-from gateway.sending.missing import Missing
-from gateway.sending.pausing import Pausing
-from gateway.sending.progress import PATIENCE
-from gateway.sending.round import Round, Written
-from gateway.sending.rounds import LOOK, Rounds
-from gateway.sending.tally import Nobody, Tally
+from gateway.sender.accounts import Accounts
+from gateway.sender.batch import Round, Written
+from gateway.sender.flights import Flights
+from gateway.sender.outcome import Core, Ended
+from gateway.sender.pausing import Pausing
+from gateway.sender.poll_status import Missing
+from gateway.sender.rounds import LOOK, Rounds
+from gateway.sender.settle import PATIENCE
+from gateway.sender.tally import Nobody, Tally
 from gateway.store import Store, StoreUnavailable, events, ledger, outbox
 
 TICK = 1.0

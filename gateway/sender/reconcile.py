@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from gateway.sending.listing import LIMIT, SKEW, Ask, Item, Order, Page, Part, created, digits, plain, sid
+from gateway.sender.listing import LIMIT, SKEW, Ask, Item, Order, Page, Part, created, digits, plain, sid
 
 MOST = 100_000
 """Messages that are looked through."""

@@ -9,9 +9,10 @@ from typing import Literal, NamedTuple
 
 from gateway.config import Config
 from gateway.delivery.batch import MARGIN
+from gateway.outbound import status_posts
 from gateway.routing import route
-from gateway.sending import departing, posting, progress
-from gateway.sending.ended import Departure, Ended
+from gateway.sender import settle, submit
+from gateway.sender.outcome import Departure, Ended
 from gateway.store import Connection, breakers, forgotten, leases, ledger, outbox
 from gateway.store.breakers import State
 from gateway.store.outbox import Claimed, Room, Settled
@@ -64,18 +65,18 @@ class Round:
         if self.is_doubtful:
             forgotten.give_back(conn, self.owner, [ledger.ENDPOINT], self.known, self.now)
         if self.tidies:
-            woken |= progress.release_stale(conn, self.config, self.now)
+            woken |= settle.release_stale(conn, self.config, self.now)
         if self.states:
             breakers.note(conn, self.owner, self.states, self.now)
         claimed = self._claim(conn) if self.room else []
-        return Written([departing.plan(conn, one, self.config, self.now) for one in claimed], woken)
+        return Written([submit.plan(conn, one, self.config, self.now) for one in claimed], woken)
 
     def _claim(self, conn: Connection) -> list[Claimed]:
         rooms = {ledger.ENDPOINT: Room(self.room, self.room // FIRST)}
         return outbox.claim(conn, self.owner, rooms, self.now, {ledger.ENDPOINT: lease(self.config)})
 
     def _hold(self, conn: Connection) -> None:
-        until = self.now + departing.SLACK + self.config.carrierx.timeout
+        until = self.now + submit.SLACK + self.config.carrierx.timeout
         for one in self.held:
             ours = leases.renew(conn, self.owner, one.claimed, self.now + lease(self.config))
             if ours and one.plan == "post":
@@ -115,7 +116,7 @@ class Round:
         if entry is None or word == "same":
             return frozenset()
         if word == "sent":
-            return progress.sent(conn, entry, one.answer, config, now)
+            return settle.sent(conn, entry, one.answer, config, now)
         if word in _PROGRESS:
             return _PROGRESS[word](conn, entry, one.sentence, config, now)
         if word == "doubt":
@@ -126,12 +127,12 @@ class Round:
 
 
 def _note(conn: Connection, entry: ledger.Entry, answer: bytes, config: Config, now: float) -> None:
-    message = progress.read(answer, entry)
+    message = settle.read(answer, entry)
     if message is not None:
         ledger.sent(conn, entry.send_id, message.message_sid, now, now + config.carrierx.missing_after)
 
 
-_PROGRESS = {"refused": progress.refused, "undecided": progress.undecided, "owed": progress.put_back}
+_PROGRESS = {"refused": settle.refused, "undecided": settle.undecided, "owed": settle.put_back}
 
 
 def lease(config: Config) -> float:
@@ -160,7 +161,7 @@ def _lanes(one: Ended, config: Config) -> Iterator[str]:
     yield one.departure.claimed.lane
     entry = one.departure.entry
     if entry is not None and one.word in ("sent", "refused"):
-        message = progress.read(one.answer, entry) if one.answer else None
+        message = settle.read(one.answer, entry) if one.answer else None
         blank = Message(direction="outbound", from_=entry.number, to=entry.phone, status="", message_sid=entry.send_id)
-        for endpoint in posting.endpoints(entry, config):
+        for endpoint in status_posts.endpoints(entry, config):
             yield route.lane(endpoint, message or blank)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from gateway.config import Config, Number
 from gateway.matching import opt_out_words, templates
+from gateway.outbound import enqueue
+from gateway.outbound.enqueue import Outgoing
 from gateway.routing.route import Route
-from gateway.sending import owing
-from gateway.sending.owing import Outgoing
 from gateway.store import Connection, events, ledger, opt_outs
 from gateway.store.outbox import Settled
 from schemas import Message
@@ -42,7 +42,7 @@ class Replies:
     def lanes(self) -> tuple[str, ...]:
         """Of what may be owed."""
         may_owe = self.number is not None and (self.text or self.word)
-        return (owing.lane(self.number.number, self.phone),) if may_owe and self.number else ()
+        return (enqueue.lane(self.number.number, self.phone),) if may_owe and self.number else ()
 
     def owe(self, conn: Connection, event_id: int, now: float) -> bool:
         """Records who opts out, and owes the answer. True: something is to be sent."""
@@ -57,7 +57,7 @@ class Replies:
         if text:
             # What answers these words goes out to those who have opted out, too.
             out = _outgoing(number, self.phone, text, OPT_OUT if self.word else REPLY)
-            owing.owe(conn, event_id, out, self.config, now)
+            enqueue.owe(conn, event_id, out, self.config, now)
         return bool(text)
 
     def _answer(self, number: Number, was_out: bool) -> str:
@@ -107,7 +107,7 @@ def _owe_answer(conn: Connection, settled: Settled, config: Config, now: float) 
         return False
     if any(entry.origin == REPLY for entry in ledger.of_event(conn, event_id)):
         return False
-    owing.owe(conn, event_id, _outgoing(number, asked[1], settled.reply, REPLY), config, now)
+    enqueue.owe(conn, event_id, _outgoing(number, asked[1], settled.reply, REPLY), config, now)
     return True
 
 
@@ -118,5 +118,5 @@ def _outgoing(number: Number, phone: str, text: str, origin: str) -> Outgoing:
         phone=phone,
         text=text,
         origin=origin,
-        ticket=owing.new_ticket(),
+        ticket=enqueue.new_ticket(),
     )

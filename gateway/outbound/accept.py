@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.config import Config, Number
-from gateway.sending import checks, codes, owing, posting
-from gateway.sending.call import Answer, Call
-from gateway.sending.checks import Checked, Refused
+from gateway.outbound import codes, enqueue, status_posts, validate
+from gateway.outbound.model import Answer, Call
+from gateway.outbound.validate import Checked, Refused
 from gateway.store import Connection, Store, StoreUnavailable, events, ledger, opt_outs, tickets
 
 PATIENCE = 10.0
@@ -38,8 +38,8 @@ def accept(call: Call, config: Config, store: Store, may_keep: Callable[[], bool
         raise StoreUnavailable("the disk is nearly full")
     try:
         if call.source != OPERATOR:
-            checks.authenticate(call.auth, config)
-        work = _Work(call, checks.check(call, config), config)
+            validate.authenticate(call.auth, config)
+        work = _Work(call, validate.check(call, config), config)
     except Refused as error:
         if error.code == codes.CREDENTIALS and not may_keep():
             return Accepted(_refusal(call, error))
@@ -93,9 +93,9 @@ class _Work:
 
     def __init__(self, call: Call, checked: Checked, config: Config) -> None:
         self._call, self._checked, self._config = call, checked, config
-        self._ticket, self._now = owing.new_ticket(), call.now.timestamp()
+        self._ticket, self._now = enqueue.new_ticket(), call.now.timestamp()
         self._number = checked.number.number
-        self.lanes = tuple(owing.lane(self._number, one.phone) for one in checked.texts)
+        self.lanes = tuple(enqueue.lane(self._number, one.phone) for one in checked.texts)
 
     def __call__(self, conn: Connection) -> Accepted:
         out = {one.phone for one in self._checked.texts if opt_outs.is_out(conn, self._number, one.phone)}
@@ -107,10 +107,10 @@ class _Work:
 
     def _accept(self, conn: Connection, out: set[str]) -> Accepted:
         event_id = events.add(conn, _event(self._call, self._checked.number, "accepted", self._ticket))
-        told = owing.told(self._ticket, event_id, self._config)
+        told = enqueue.told(self._ticket, event_id, self._config)
         for one in self._checked.texts:
             if one.phone not in out:
-                owing.owe(conn, event_id, self._outgoing(one.phone, one.text), self._config, self._now)
+                enqueue.owe(conn, event_id, self._outgoing(one.phone, one.text), self._config, self._now)
                 tickets.note(conn, self._number, one.phone, self._call.custom_ticket, self._now)
         reasons = dict.fromkeys(out, codes.SENTENCES[codes.OPTED_OUT])
         reasons |= dict.fromkeys(self._checked.bad, "This is no phone number.")
@@ -124,15 +124,15 @@ class _Work:
         """Others of the same call get theirs; these have a final status at once."""
         told: set[str] = set()
         for phone, reason in reasons.items():
-            send_id = owing.refuse(conn, event_id, self._outgoing(phone, ""), reason, self._config, self._now)
+            send_id = enqueue.refuse(conn, event_id, self._outgoing(phone, ""), reason, self._config, self._now)
             entry = ledger.of_send(conn, send_id)
             assert entry is not None, "it was added just now"  # noqa: S101
-            told |= posting.failed(conn, entry, self._config, self._now)
+            told |= status_posts.failed(conn, entry, self._config, self._now)
         return told
 
-    def _outgoing(self, phone: str, text: str) -> owing.Outgoing:
+    def _outgoing(self, phone: str, text: str) -> enqueue.Outgoing:
         call = self._call
-        return owing.Outgoing(
+        return enqueue.Outgoing(
             number=self._number,
             code=self._checked.number.shortcode,
             phone=phone,

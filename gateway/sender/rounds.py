@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.config import Config
-from gateway.sending.ended import Departure, Ended
-from gateway.sending.round import Round, Written
+from gateway.sender.batch import Round, Written
+from gateway.sender.outcome import Departure, Ended
 from gateway.store import Store, StoreUnavailable
 from gateway.store.breakers import State
 

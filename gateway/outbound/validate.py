@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from gateway.config import Config, Number
 from gateway.matching import templates
+from gateway.outbound import codes
+from gateway.outbound.model import Auth, Call, Recipient
 from gateway.safe_http.ssrf import check_url, judge, place
-from gateway.sending import codes
-from gateway.sending.call import Auth, Call, Recipient
 from schemas.fields import number as normalised
 
 LONGEST = 1600

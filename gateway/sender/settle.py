@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from gateway import updates
 from gateway.config import Config
-from gateway.sending import posting
+from gateway.outbound import status_posts
 from gateway.store import Connection, events, ledger
 from gateway.store.ledger import Entry
 from schemas import FORMATS, BadCallback, Message, Receipt, wire
@@ -26,12 +26,16 @@ def sent(conn: Connection, entry: Entry, answer: bytes, config: Config, now: flo
 
 def known(conn: Connection, entry: Entry, message: Message, config: Config, now: float) -> frozenset[str]:
     """CarrierX has it, under the message_sid of `message`, however that became known. Whom to wake."""
-    return posting.learnt(conn, entry, message, config, now) | _release(conn, entry, config)
+    return status_posts.learnt(conn, entry, message, config, now) | _release(conn, entry, config)
 
 
 def refused(conn: Connection, entry: Entry, reason: str, config: Config, now: float) -> frozenset[str]:
     """It was not sent, and will not be: its sender is told `failed`. Whom to wake."""
-    told = posting.failed(conn, entry, config, now) if ledger.refused(conn, entry.send_id, reason, now) else frozenset()
+    told = (
+        status_posts.failed(conn, entry, config, now)
+        if ledger.refused(conn, entry.send_id, reason, now)
+        else frozenset()
+    )
     return told | _release(conn, entry, config)
 
 
