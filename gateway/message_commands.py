@@ -13,7 +13,7 @@ import click
 
 from gateway.commands import config_option, read
 from gateway.config import Config
-from gateway.rerouting import reroute_all
+from gateway.inbound.rerouting import reroute_all
 from gateway.routing import translation
 from gateway.store import Store, StoreUnavailable, outbox, sends
 from gateway.store.wakeup import Ringer

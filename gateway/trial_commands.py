@@ -14,7 +14,7 @@ import click
 
 from gateway.commands import config_option, read
 from gateway.config import Config
-from gateway.trial import BadTrial, Trial, try_out
+from gateway.test_posts import BadTrial, Trial, try_out
 from gateway.trial_result import Result
 
 

@@ -15,9 +15,9 @@ from urllib.parse import parse_qs
 import pytest
 from sqlalchemy import text as sql
 
-from gateway import intake
 from gateway.config import Settings
 from gateway.delivery.worker import Worker
+from gateway.inbound import accept
 from gateway.store import Store
 from tests import acme
 
@@ -139,8 +139,8 @@ def working(settings: Settings, store: Store, clock: Clock, **more: Any) -> Iter
 def text(store: Store, settings: Settings, message: str, phone: str = "15162065515", now: float | None = None) -> None:
     body = acme.text(message=message, message_sid=f"{phone}-{message}", from_did=phone)
     at = datetime.fromtimestamp(time.time() if now is None else now, UTC)
-    callback = intake.Callback(format="carrierx", body=body, content_type=None, remote="", now=at)
-    assert intake.accept(callback, settings.current, store).state == "accepted"
+    callback = accept.Callback(format="carrierx", body=body, content_type=None, remote="", now=at)
+    assert accept.accept(callback, settings.current, store).state == "accepted"
 
 
 def rows(store: Store, query: str) -> list[Any]:

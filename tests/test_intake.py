@@ -12,8 +12,8 @@ from urllib.parse import parse_qs
 import pytest
 from sqlalchemy import text as sql
 
-from gateway import intake
 from gateway.config import Config, loads
+from gateway.inbound import accept as intake
 from gateway.store import Store, StoreUnavailable, records
 from tests import acme
 

@@ -228,5 +228,5 @@ def test_nothing_else_is_taken_for_one(source: str) -> None:
 
 def test_levels() -> None:
     names = ("schemas.wire", "gateway.safe_http.ssrf", "gateway.store.schema", "gateway.delivery.worker")
-    up = [level(name) for name in (*names, "gateway.intake", "gateway.web.callbacks", TOP)]
+    up = [level(name) for name in (*names, "gateway.inbound.accept", "gateway.web.callbacks", TOP)]
     assert up == sorted(set(up))

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import text as sql
 
-from gateway import intake
 from gateway.__main__ import main
 from gateway.config import load
+from gateway.inbound import accept
 from gateway.store import Connection, Store, outbox
 from tests import acme
 
@@ -81,8 +81,8 @@ def owe(path: Path, *bodies: bytes) -> None:
         store.migrate()
         for body in bodies:
             now = datetime.now(UTC)
-            intake.accept(
-                intake.Callback(format="carrierx", body=body, content_type=None, remote="", now=now), config, store
+            accept.accept(
+                accept.Callback(format="carrierx", body=body, content_type=None, remote="", now=now), config, store
             )
 
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from gateway import intake
 from gateway.config import Config, Number
+from gateway.inbound import accept
+from gateway.inbound.rerouting import reroute
 from gateway.matching import opt_out_words
 from gateway.outbound import replies
-from gateway.rerouting import reroute
 from gateway.store import Store, opt_outs, outbox
 from gateway.store.outbox import Room, Settled
 from tests import acme, sends
 
-Text = Callable[..., intake.Kept]
+Text = Callable[..., accept.Kept]
 
 
 def with_number(config: Config, **changes: Any) -> Config:
@@ -42,12 +42,12 @@ def config(tmp_path: Path) -> Config:
 def text(store: Store, config: Config) -> Text:
     times = iter(range(1000))
 
-    def texting(message: str, config: Config = config, **changes: Any) -> intake.Kept:
+    def texting(message: str, config: Config = config, **changes: Any) -> accept.Kept:
         number = next(times)
         body = acme.text(message=message, message_sid=f"sid-{number}", **changes)
         now = acme.NOW + timedelta(seconds=number)
-        callback = intake.Callback(format="carrierx", body=body, content_type=None, remote="", now=now)
-        return intake.accept(callback, config, store)
+        callback = accept.Callback(format="carrierx", body=body, content_type=None, remote="", now=now)
+        return accept.accept(callback, config, store)
 
     return texting
 
@@ -73,8 +73,8 @@ def test_a_keyword_replies(store: Store, config: Config, text: Text) -> None:
 def test_a_text_that_comes_twice_is_answered_once(store: Store, config: Config) -> None:
     config = with_reply(config, "Welcome!")
     for _ in range(2):
-        callback = intake.Callback(format="carrierx", body=acme.text(), content_type=None, remote="", now=acme.NOW)
-        intake.accept(callback, config, store)
+        callback = accept.Callback(format="carrierx", body=acme.text(), content_type=None, remote="", now=acme.NOW)
+        accept.accept(callback, config, store)
     assert texted_back(store) == ["Welcome!"]
 
 
@@ -83,11 +83,11 @@ def test_a_reply_alone_is_an_answer(store: Store, config: Config, text: Text) ->
 
 
 def test_a_keyword_of_the_platform_replies_too(store: Store, config: Config) -> None:
-    callback = intake.Callback(
+    callback = accept.Callback(
         format="legacy-callback", body=acme.keyword_callback(), content_type=None, remote="", now=acme.NOW
     )
     config = replace(with_reply(config, "Welcome!"), legacy=None)
-    assert intake.accept(callback, config, store).state == "accepted" and texted_back(store) == ["Welcome!"]
+    assert accept.accept(callback, config, store).state == "accepted" and texted_back(store) == ["Welcome!"]
 
 
 def test_the_custom_ticket_of_the_last_send_survives_a_reply(store: Store, config: Config, text: Text) -> None:
@@ -147,8 +147,8 @@ def test_each_number_has_its_own(store: Store, text: Text) -> None:
 
 def test_by_the_keyword_platform_too(store: Store, config: Config) -> None:
     body = acme.keyword_callback(message="STOP", keyword="")
-    callback = intake.Callback(format="legacy-callback", body=body, content_type=None, remote="", now=acme.NOW)
-    intake.accept(callback, replace(config, legacy=None), store)
+    callback = accept.Callback(format="legacy-callback", body=body, content_type=None, remote="", now=acme.NOW)
+    accept.accept(callback, replace(config, legacy=None), store)
     assert is_out(store)
 
 

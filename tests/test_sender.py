@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import intake
-from gateway.callback import Callback
 from gateway.carrierx import CoreAPI, Forbidden
 from gateway.config import Settings
+from gateway.inbound import accept
+from gateway.inbound.callback import Callback
 from gateway.sandbox.carrierx import Setup, StandIn
 from gateway.sender import outcome as ended
 from gateway.sender import reconcile
@@ -215,7 +215,7 @@ def test_who_says_stop_is_told_so(store: Store, settings: Settings, clock: Clock
     settings._current = replace(settings.current, numbers=(replace(first, opt_out="reply"), *others))
     now = datetime.now(UTC)
     callback = Callback(format="carrierx", body=acme.text(message="STOP"), content_type=None, remote="", now=now)
-    intake.accept(callback, settings.current, store)
+    accept.accept(callback, settings.current, store)
     with sending(settings, store, clock):
         (message,) = until(carrierx.exchange.messages.all, "sent", 20)
     assert (message.text.to, "unsubscribed" in message.text.message) == (PHONE, True)

@@ -13,7 +13,7 @@ from psycopg import sql
 from sqlalchemy import Connection, make_url, text
 
 import gateway.store.postgresql
-from gateway import intake
+from gateway.inbound import accept
 from gateway.sender.batch import Round
 from gateway.sender.outcome import Ended
 from gateway.store import (
@@ -269,9 +269,9 @@ def test_an_update_waits_for_who_is_learning_of_its_message(
     settling = store.writer.submit(slowly, lanes=round_.lanes)
     assert learnt.wait(20)
     body = acme.update(message_sid="sid-1", status="sent", user_data=None)
-    callback = intake.Callback(format="carrierx", body=body, content_type=None, remote="", now=acme.NOW)
+    callback = accept.Callback(format="carrierx", body=body, content_type=None, remote="", now=acme.NOW)
     with ThreadPoolExecutor(1) as pool:
-        update = pool.submit(intake.accept, callback, config, another())
+        update = pool.submit(accept.accept, callback, config, another())
         until(lambda: update.done() or waiting(postgresql, store) == 1)
         go_on.set()
         assert update.result(20).state == "accepted"

@@ -20,7 +20,7 @@ from standardwebhooks.webhooks import Webhook
 from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
-from gateway import trial, trial_commands
+from gateway import test_posts, trial_commands
 from gateway.delivery.redaction import HIDDEN
 from gateway.web import limits as web_limits
 from gateway.web.limits import TRIALS
@@ -353,7 +353,7 @@ def test_what_the_format_cannot_say(app: Flask, server: Server, monkeypatch: pyt
         raise CannotSay("This cannot be said.")
 
     mute = WireFormat("legacy-callback", FORMATS["legacy-callback"].load, refuse)  # type: ignore[arg-type]
-    monkeypatch.setattr(trial, "FORMATS", {"legacy-callback": mute})
+    monkeypatch.setattr(test_posts, "FORMATS", {"legacy-callback": mute})
     found = told(app, endpoint="old")
     assert found["ok"] is False and found["verdict"] == "dead" and found["response"] is None
     assert found["diagnosis"] == ["This cannot be said."] and not server.requests

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from gateway import intake, updates
 from gateway.config import Config
+from gateway.inbound import accept, status_update
 from gateway.sender import settle
 from gateway.store import Store
 from tests import acme, sends
 
-Update = Callable[..., intake.Kept]
+Update = Callable[..., accept.Kept]
 URL = "https://legacy.example.com/status.php?id=7"
 
 
@@ -31,12 +31,12 @@ def config(tmp_path: Path) -> Config:
 def update(store: Store, config: Config) -> Update:
     """CarrierX says what became of a message; without `user_data`, as in the older shape."""
 
-    def updating(sid: str, status: str, **changes: Any) -> intake.Kept:
+    def updating(sid: str, status: str, **changes: Any) -> accept.Kept:
         said = {"user_data": None, "message_sid": sid, "status": status} | changes
-        callback = intake.Callback(
+        callback = accept.Callback(
             format="carrierx", body=acme.update(**said), content_type=None, remote="", now=acme.NOW
         )
-        return intake.accept(callback, config, store)
+        return accept.accept(callback, config, store)
 
     return updating
 
@@ -187,7 +187,7 @@ def test_a_net_below(store: Store, config: Config, update: Update) -> None:
     one = sends.entry(store)
     sends.begin(store, one)
     update("sid-1", "sent")
-    store.writer.write(lambda conn: updates.ledger.put_back(conn, one.send_id, sends.AT))
+    store.writer.write(lambda conn: status_update.ledger.put_back(conn, one.send_id, sends.AT))
     later = sends.AT + settle.PATIENCE
     assert store.writer.write(lambda conn: settle.release_stale(conn, config, later)) == frozenset()
     assert store.writer.write(lambda conn: settle.release_stale(conn, config, later + 1)) == {"page", "app"}
@@ -200,7 +200,7 @@ def test_what_others_sent(store: Store, config: Config, update: Update) -> None:
     assert (kept.state, kept.orphan) == ("accepted", "message")
     assert sends.posts(store) == [(sends.PHONE, "sent", "sid-of-others")]
     (event,) = sends.rows(store, "SELECT notes FROM events")
-    assert updates.NOT_OURS in json.loads(event.notes)
+    assert status_update.NOT_OURS in json.loads(event.notes)
 
 
 def test_an_orphan(store: Store, config: Config, update: Update) -> None:
@@ -230,12 +230,12 @@ def test_what_is_missing_is_asked_for(store: Store, config: Config, update: Upda
 
     def asked() -> None:
         with store.reader() as conn:
-            (entry,) = updates.ledger.missing(conn, sends.AT + 10**9, 5)
-        store.writer.write(lambda conn: updates.ledger.fetched(conn, entry, sends.AT, after))
+            (entry,) = status_update.ledger.missing(conn, sends.AT + 10**9, 5)
+        store.writer.write(lambda conn: status_update.ledger.fetched(conn, entry, sends.AT, after))
 
     asked()
     assert sends.entry(store).fetch_at == sends.AT + 2 * after
-    for _ in range(updates.ledger.FETCHES - 1):
+    for _ in range(status_update.ledger.FETCHES - 1):
         asked()
     assert sends.entry(store).fetch_at is None
 
@@ -268,8 +268,8 @@ def test_a_status_post_of_the_keyword_platform_never_waits(store: Store, config:
     sends.accept(store, config)
     sends.begin(store, sends.entry(store))
     when = acme.NOW + timedelta(seconds=1)
-    callback = intake.Callback(format="legacy-status", body=acme.status_post(), content_type=None, remote="", now=when)
-    assert intake.accept(callback, config, store).state == "accepted"
+    callback = accept.Callback(format="legacy-status", body=acme.status_post(), content_type=None, remote="", now=when)
+    assert accept.accept(callback, config, store).state == "accepted"
 
 
 def test_of_a_group_only_those_are_told_to_whom_it_is_news(store: Store, update: Update) -> None:

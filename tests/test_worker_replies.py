@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from gateway import intake
 from gateway.config import Config, Settings
 from gateway.delivery.batch import Round
+from gateway.inbound import accept
 from gateway.outbound import replies
 from gateway.store import Connection, Store, StoreUnavailable, events, ledger, outbox
 from gateway.store.outbox import Settled
@@ -209,8 +209,8 @@ def test_a_text_to_a_keyword_that_answers(store: Store, tmp_path: Path, page: Pa
         """
     settings = Settings.fixed(acme.loads(written, path=tmp_path / "gateway.toml", environ={}))
     body = acme.text(message="ask me", from_did="15162065515")
-    callback = intake.Callback(format="carrierx", body=body, content_type=None, remote="", now=acme.NOW)
-    assert intake.accept(callback, settings.current, store).state == "accepted"
+    callback = accept.Callback(format="carrierx", body=body, content_type=None, remote="", now=acme.NOW)
+    assert accept.accept(callback, settings.current, store).state == "accepted"
     rung = threading.Event()
     others = {ledger.ENDPOINT: rung.set}
     with working(settings, store, clock, replies=replies.owe_replies, others=others):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gateway.callback import HOPS
 from gateway.config import Endpoint
+from gateway.inbound.callback import HOPS
 from gateway.routing.route import kind, lane
 from gateway.store import outbox
 from schemas import FORMATS, Body, CannotSay, Message, for_recipient

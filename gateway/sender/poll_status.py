@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway import intake
-from gateway.callback import Callback
 from gateway.carrierx.errors import CarrierXError, CoreError, NotAuthorized, NotSent, TooMany
 from gateway.config import Config
+from gateway.inbound import accept
+from gateway.inbound.callback import Callback
 from gateway.sender.outcome import Core, Trouble, throttled
 from gateway.store import Connection, Store, StoreUnavailable, ledger
 from schemas import BadCallback, wire
@@ -83,7 +83,7 @@ class Missing:
         if status != entry.status:
             now = datetime.fromtimestamp(self._clock(), UTC)
             callback = Callback(format="carrierx", body=body, content_type=None, remote=FETCHED, now=now)
-            self._ring(intake.accept(callback, config, self._store).endpoints)
+            self._ring(accept.accept(callback, config, self._store).endpoints)
 
 
 def _status(body: bytes) -> str:

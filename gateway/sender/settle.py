@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from gateway import updates
 from gateway.config import Config
+from gateway.inbound import status_update
 from gateway.outbound import status_posts
 from gateway.store import Connection, events, ledger
 from gateway.store.ledger import Entry
@@ -55,7 +55,7 @@ def release_stale(conn: Connection, config: Config, now: float) -> frozenset[str
     """What waits longer than an answer can take, and for nothing any more: a net below `sent` and the others."""
     woken: frozenset[str] = frozenset()
     for number, phone in events.waiting_since(conn, now - PATIENCE, MOST):
-        woken |= updates.release(conn, number, phone, config)
+        woken |= status_update.release(conn, number, phone, config)
     return woken
 
 
@@ -82,4 +82,4 @@ def _barely(answer: bytes, entry: Entry) -> Message | None:
 
 
 def _release(conn: Connection, entry: Entry, config: Config) -> frozenset[str]:
-    return updates.release(conn, entry.number, entry.phone, config)
+    return status_update.release(conn, entry.number, entry.phone, config)

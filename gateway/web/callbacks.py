@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import MapAdapter
 from werkzeug.sansio.response import Response as WSGIResponse
 
-from gateway import intake
+from gateway.inbound import accept
 from gateway.store import StoreUnavailable
 from gateway.store.greenlets import current
 from gateway.web.site import Site, install, site
@@ -24,7 +24,7 @@ MAX_BODY = 1024 * 1024
 RETRY_AFTER = "5"
 _DIGITS = 5
 T = TypeVar("T")
-_HOPS = f"HTTP_{intake.HOPS.upper().replace('-', '_')}"
+_HOPS = f"HTTP_{accept.HOPS.upper().replace('-', '_')}"
 
 blueprint = Blueprint("callbacks", __name__)
 
@@ -158,7 +158,7 @@ def whole_body() -> bytes:
 
 def _keep(here: Site, format_name: str, body: bytes) -> Response:
     environ = request.environ
-    callback = intake.Callback(
+    callback = accept.Callback(
         format=format_name,
         body=body,
         content_type=environ.get("CONTENT_TYPE"),
@@ -167,7 +167,7 @@ def _keep(here: Site, format_name: str, body: bytes) -> Response:
         hops=_hops(environ.get(_HOPS, "")),
     )
     try:
-        kept = intake.accept(callback, here.settings.current, here.store)
+        kept = accept.accept(callback, here.settings.current, here.store)
     except StoreUnavailable as error:
         here.log.error("store_unavailable", reason=str(error))
         here.counts.refused(format_name, "store")

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from gateway.config import ConfigError
 from gateway.delivery.redaction import Redaction
-from gateway.paste import facts
+from gateway.preview import facts
 from gateway.routing.explain import explain
 from gateway.routing.translation import read
 from gateway.store import ledger, records, sends

@@ -8,7 +8,7 @@ from typing import Literal
 from flask import Blueprint, abort, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from gateway.rerouting import reroute, reroute_all
+from gateway.inbound.rerouting import reroute, reroute_all
 from gateway.store import ledger, outbox, records, sends
 from gateway.web.searching import moment
 from gateway.web.security import config, now

@@ -8,9 +8,9 @@ from flask import Blueprint, Flask, current_app, g, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import TooManyRequests
 
-from gateway import paste
+from gateway import preview
 from gateway.safe_http.ssrf import NOBODY
-from gateway.trial import FIELDS, BadTrial, Trial, samples, try_out
+from gateway.test_posts import FIELDS, BadTrial, Trial, samples, try_out
 from gateway.trial_result import Result
 from gateway.web.limits import TRIALS
 from gateway.web.security import config, doorkeeper, wants_json
@@ -117,10 +117,10 @@ def pasted() -> ResponseReturnValue:
     if request.method == "GET":
         return _paste_page("", "")
     try:
-        if source not in ("", *paste.FORMATS):
+        if source not in ("", *preview.FORMATS):
             raise BadCallback({"format": ("One of carrierx, legacy-callback, legacy-status, or empty to guess.",)})
         receipt = Receipt(now=site().clock(), sid=str(uuid.uuid4()), prefix=config().prefix)
-        crossing = paste.cross(body.encode(), source, receipt, config())
+        crossing = preview.cross(body.encode(), source, receipt, config())
     except BadCallback as error:
         if wants_json():
             return {"errors": error.errors}, 400
@@ -134,14 +134,18 @@ def _body() -> str:
 
 
 def _paste_page(
-    body: str, source: str, *, crossing: paste.Crossing | None = None, errors: dict[str, tuple[str, ...]] | None = None
+    body: str,
+    source: str,
+    *,
+    crossing: preview.Crossing | None = None,
+    errors: dict[str, tuple[str, ...]] | None = None,
 ) -> str:
     return render_template(
         "paste.html",
         body=credentials.scrub_refused(body.encode()).decode("utf-8", "replace"),
         source=source,
-        formats=paste.FORMATS,
+        formats=preview.FORMATS,
         crossing=crossing,
-        facts=paste.facts(crossing.message) if crossing else [],
+        facts=preview.facts(crossing.message) if crossing else [],
         errors=errors or {},
     )

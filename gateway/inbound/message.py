@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.callback import Callback, Kept
 from gateway.config import Config
+from gateway.inbound.callback import Callback, Kept
 from gateway.outbound import replies
 from gateway.routing.deliveries import Letter, letters
 from gateway.routing.route import Route

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway import intake
 from gateway.config import Config
+from gateway.inbound import accept
 from gateway.store import Store, records
 
 PAGE = 200
@@ -15,7 +15,7 @@ def reroute(event_id: int, config: Config, store: Store) -> bool:
         whole = records.whole(connection, event_id)
     if whole is None or whole.event.state != "unrouted":
         return False
-    return intake.reroute(whole.event, config, store)
+    return accept.reroute(whole.event, config, store)
 
 
 def reroute_all(config: Config, store: Store, since: float | None = None) -> tuple[int, int]:

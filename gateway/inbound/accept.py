@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hmac
 
-from gateway.callback import HOPS, MOST_HOPS, Callback, Kept
 from gateway.config import Config
+from gateway.inbound.callback import HOPS, MOST_HOPS, Callback, Kept
+from gateway.inbound.message import Text
+from gateway.inbound.status_update import Update
 from gateway.store import Store, StoreUnavailable, events, outbox
-from gateway.texts import Text
-from gateway.updates import Update
 from schemas import BadCallback, credentials
 
 __all__ = ["HOPS", "MOST_HOPS", "PATIENCE", "Callback", "Kept", "accept", "reroute"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.callback import Callback, Kept
 from gateway.config import Config, Endpoint
+from gateway.inbound.callback import Callback, Kept
 from gateway.outbound import enqueue, status_posts
 from gateway.routing.deliveries import Letter, letters
 from gateway.routing.route import Route

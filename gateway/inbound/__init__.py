@@ -1,0 +1,1 @@
+"""Inbound callbacks: each becomes an event on disk, and deliveries that are owed."""
