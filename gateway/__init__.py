@@ -20,6 +20,6 @@ def create_app(
     (else ``gateway.toml``, else the sandbox's), and opens the store, which it brings up to date.
     `login_token`: who brings it along is logged in; for the sandbox's first page.
     """
-    from gateway.web.application import application
+    from gateway.web.app import application
 
     return application(settings, store, login_token)

@@ -14,7 +14,7 @@ from sqlalchemy import text as sql
 from werkzeug.test import TestResponse
 
 from gateway.store import Store
-from gateway.web.site import Site
+from gateway.web.context import Site
 from tests import acme
 
 SECRETS = {"username": "acme-user", "password": "canary password", "api_key": "canary-key"}

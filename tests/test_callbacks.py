@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from gateway.serve import log
 from gateway.store import Store, StoreUnavailable
-from gateway.web.site import Site
+from gateway.web.context import Site
 from tests import acme
 from tests.visitor import console
 

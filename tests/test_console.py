@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from gateway.delivery.redaction import HIDDEN
 from gateway.store import Store, StoreUnavailable, outbox, records
-from gateway.web import filters
+from gateway.web.console import filters
 from tests.acme import keyword_callback, status_post, text, update
 from tests.visitor import BASE, KEY, Visitor, console
 
@@ -453,7 +453,7 @@ def test_the_configuration_without_its_secrets(visitor: Visitor) -> None:
 
 
 def test_the_database_is_shown_without_its_password() -> None:
-    from gateway.web.configuration import _database
+    from gateway.web.console.config import _database
 
     shown = _database("postgresql://me:canary@db.example.com:5432/sms?password=canary&sslmode=require")
     assert shown == "postgresql://db.example.com:5432/sms"

@@ -11,11 +11,11 @@ from uuid import UUID
 import pytest
 from flask import Flask
 
-from gateway.web import site as sites
+from gateway.web import context as sites
+from gateway.web.auth import HEADERS
 from gateway.web.limits import source
 from gateway.web.login import LOCAL
 from gateway.web.password import Password
-from gateway.web.security import HEADERS
 from tests.visitor import BASE, KEY, PASSWORD, Visitor, console
 
 TOKEN = "one-click-token-of-this-start"

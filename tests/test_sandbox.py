@@ -25,7 +25,7 @@ from gateway.sandbox import sample_config
 from gateway.sandbox.page import KEPT, make_page
 from gateway.sandbox.platforms import FLOW, Text, inbound, keyword, updates
 from gateway.store import Store
-from gateway.web.site import utc_now
+from gateway.web.context import utc_now
 from schemas import FORMATS, Manners, Receipt
 from tests.prepared import migrate
 from tests.running import HOST, ROOT, Process, free_port, until

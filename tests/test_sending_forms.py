@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from gateway.outbound import codes
 from gateway.store import StoreUnavailable, ledger
-from gateway.web.calls import OPERATIONS
+from gateway.web.legacy_forms import OPERATIONS
 from tests.legacy_calls import AUTH, PHONES, SECRETS, TEXT, TOML, events, leaked, owed, rows, store_of
 from tests.visitor import console
 

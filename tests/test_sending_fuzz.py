@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from gateway.web.calls import OPERATIONS
+from gateway.web.legacy_forms import OPERATIONS
 from tests import drawn, examples
 from tests.legacy_calls import AUTH, ENVELOPES, PHONES, SOAP_11, TOML, soap, values
 from tests.visitor import console

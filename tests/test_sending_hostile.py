@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from gateway.web import sending as web
+from gateway.web import legacy_api as web
 from gateway.web.soap import SOAP_11
 from tests.legacy_calls import AUTH, TEXT, TOML, events, leaked, owed, rows, send, soap, values
 from tests.visitor import console

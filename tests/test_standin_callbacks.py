@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from gateway.sandbox.carrierx import MAGIC, Misbehaviour
-from gateway.web.site import utc_now
+from gateway.web.context import utc_now
 from schemas import FORMATS, Receipt
 from schemas.carrierx import MMS_SHAPE, SMS_SHAPE
 from tests.servers import Caller, Script, answer, ok, replying

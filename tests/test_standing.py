@@ -11,11 +11,11 @@ import pytest
 from flask import Flask
 
 from gateway.config import Config, Keyword, Number
-from gateway.silence import Silence
 from gateway.store import Connection, Store, breakers, events, health
 from gateway.store.stats import MANY, gauges, newest
-from gateway.web import words
-from gateway.web.standing import FRESH, RARELY, Kept
+from gateway.web.console import words
+from gateway.web.silence import Silence
+from gateway.web.status_cache import FRESH, RARELY, Kept
 from tests.test_console import CONFIG, call, store_of
 from tests.test_console import words as read
 from tests.visitor import Visitor, console

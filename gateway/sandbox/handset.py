@@ -26,8 +26,8 @@ from gateway.sandbox.stories import (
     under_way,
 )
 from gateway.store import records as kept
-from gateway.web.security import config
-from gateway.web.site import site
+from gateway.web.auth import config
+from gateway.web.context import site
 
 HANDSET = "15162065515"
 

@@ -15,8 +15,8 @@ from gateway.sandbox.stories import AGAIN, Step, number_of, own_address, remembe
 from gateway.store import ledger
 from gateway.store import records as kept
 from gateway.store.ledger import Entry
-from gateway.web.security import config
-from gateway.web.site import site
+from gateway.web.auth import config
+from gateway.web.context import site
 
 HANDSET = "15162060001"
 """One that gets what it is sent; other endings do other things."""

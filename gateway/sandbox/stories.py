@@ -13,8 +13,8 @@ from flask import current_app, request
 from gateway.config import Config, Number
 from gateway.sandbox.platforms import Reply, records
 from gateway.store import records as kept
-from gateway.web.security import config
-from gateway.web.site import site
+from gateway.web.auth import config
+from gateway.web.context import site
 
 REMEMBERED = 100
 AGAIN = 1

@@ -59,7 +59,7 @@ def web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None:
     from gateway import create_app
     from gateway.serve.server import serve
     from gateway.web import callbacks
-    from gateway.web.site import site_of
+    from gateway.web.context import site_of
 
     store = _store(settings, lifeline=lifeline)
     app = create_app(settings, store, login_token=os.environ.pop(LOGIN_TOKEN, None))

@@ -18,7 +18,7 @@ from werkzeug.sansio.response import Response as WSGIResponse
 from gateway.inbound import accept
 from gateway.store import StoreUnavailable
 from gateway.store.greenlets import current
-from gateway.web.site import Site, install, site
+from gateway.web.context import Site, install, site
 
 MAX_BODY = 1024 * 1024
 RETRY_AFTER = "5"

@@ -7,7 +7,7 @@ import re
 from urllib.parse import urlencode
 
 from gateway.outbound.model import Answer, Row
-from gateway.web.calls import Pairs
+from gateway.web.legacy_forms import Pairs
 from schemas import wire
 
 FORM = f"{wire.FORM}; charset=UTF-8"

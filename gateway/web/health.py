@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from gateway.figures.exposition import CONTENT_TYPE
+from gateway.web.context import site
 from gateway.web.scrape import scrape
-from gateway.web.site import site
 
 blueprint = Blueprint("health", __name__)
 

@@ -10,8 +10,8 @@ from flask import Blueprint, Flask, current_app, g, redirect, render_template, r
 from flask.typing import ResponseReturnValue
 
 from gateway.web import sessions
+from gateway.web.auth import config, doorkeeper, knows_password, now
 from gateway.web.limits import GUESSES, source
-from gateway.web.security import config, doorkeeper, knows_password, now
 
 blueprint = Blueprint("login", __name__)
 log = structlog.get_logger(__name__)

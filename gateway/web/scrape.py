@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from gateway.figures import Gauge, text
 from gateway.store import StoreUnavailable
 from gateway.store.overview import STATUS_URLS, is_url
-from gateway.web.site import Site
+from gateway.web.context import Site
 
 BREAKERS = {"closed": 0.0, "ramp": 1.0, "half_open": 2.0, "open": 3.0}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gateway.web.calls import OPERATIONS, SECRETS, Pairs, Value
+from gateway.web.legacy_forms import OPERATIONS, SECRETS, Pairs, Value
 from gateway.web.soap_xml import Element, Unreadable, local, parse, serialise
 
 SOAP_11 = "http://schemas.xmlsoap.org/soap/envelope/"

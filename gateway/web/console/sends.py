@@ -16,11 +16,11 @@ from gateway.store.events import Event
 from gateway.store.ledger import Entry
 from gateway.store.records import Delivery
 from gateway.store.spelling import key
-from gateway.web import words
-from gateway.web.paging import PAGE, offset_asked, other_page
-from gateway.web.searching import SENDS, asked_sends
-from gateway.web.security import config, now
-from gateway.web.site import site
+from gateway.web.auth import config, now
+from gateway.web.console import words
+from gateway.web.console.paging import PAGE, offset_asked, other_page
+from gateway.web.console.search_forms import SENDS, asked_sends
+from gateway.web.context import site
 from schemas import BadCallback, wire
 from schemas.status import WORDS
 

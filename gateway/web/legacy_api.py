@@ -15,9 +15,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 from gateway.outbound import accept, codes, status_query
 from gateway.outbound.model import Answer, Row
 from gateway.store import StoreUnavailable
-from gateway.web import calls, forms, soap, soap_answers
+from gateway.web import forms, legacy_forms, soap, soap_answers
 from gateway.web.callbacks import MAX_BODY, RETRY_AFTER, is_coded, whole_body
-from gateway.web.site import Site, site
+from gateway.web.context import Site, site
 from gateway.web.soap_xml import Unreadable
 from schemas import BadCallback, credentials, wire
 
@@ -68,7 +68,9 @@ def _soap(here: Site) -> Response:
         version, name = envelope.version, envelope.name or name
         if not envelope.name:
             _malformed(here, name, {"body": ("The Body has no operation of ours.",)}, envelope.kept, _XML)
-            raise _Fault(400, "malformed", f"There is no such operation. There are: {', '.join(calls.OPERATIONS)}.")
+            raise _Fault(
+                400, "malformed", f"There is no such operation. There are: {', '.join(legacy_forms.OPERATIONS)}."
+            )
         done = _do(here, name, envelope.said, envelope.kept, _XML)
         text = _in_xml(envelope, done)
     except Exception as error:
@@ -91,7 +93,7 @@ def _envelope(here: Site, body: bytes) -> soap.Envelope:
 def _in_xml(envelope: soap.Envelope, done: Answer | list[Row]) -> bytes:
     if isinstance(done, list):
         return soap_answers.known(envelope, done)
-    return (soap_answers.unknown if envelope.name in calls.QUERIES else soap_answers.sent)(envelope, done)
+    return (soap_answers.unknown if envelope.name in legacy_forms.QUERIES else soap_answers.sent)(envelope, done)
 
 
 def _register(name: str) -> None:
@@ -103,7 +105,7 @@ def _register(name: str) -> None:
     )
 
 
-for _name in calls.OPERATIONS:
+for _name in legacy_forms.OPERATIONS:
     _register(_name)
 
 
@@ -131,7 +133,7 @@ def _do_form(here: Site, name: str, body: bytes) -> Answer | list[Row]:
 def _in_form(name: str, done: Answer | list[Row], as_json: bool) -> bytes:
     if isinstance(done, list):
         return forms.known(done, as_json)
-    say: Callable[[Answer, bool], bytes] = forms.unknown if name in calls.QUERIES else forms.sent
+    say: Callable[[Answer, bool], bytes] = forms.unknown if name in legacy_forms.QUERIES else forms.sent
     return say(done, as_json)
 
 
@@ -145,14 +147,14 @@ def _taken() -> bytes:
         raise _Fault(413, "size", f"Larger than {MAX_BODY} bytes.") from None
 
 
-def _do(here: Site, name: str, said: calls.Pairs, kept: bytes, content_type: str) -> Answer | list[Row]:
+def _do(here: Site, name: str, said: legacy_forms.Pairs, kept: bytes, content_type: str) -> Answer | list[Row]:
     """The call itself; it is counted and logged. Raises `StoreUnavailable`."""
     config = here.settings.current
-    if name in calls.QUERIES:
-        done = status_query.statuses(calls.query_of(name, said), config, here.store)
+    if name in legacy_forms.QUERIES:
+        done = status_query.statuses(legacy_forms.query_of(name, said), config, here.store)
         return _told(here, name, done, rows=len(done) if isinstance(done, list) else 0)
-    came = calls.Came(kept, content_type, request.environ.get("REMOTE_ADDR", ""), here.clock())
-    call = calls.call_of(name, said, came)
+    came = legacy_forms.Came(kept, content_type, request.environ.get("REMOTE_ADDR", ""), here.clock())
+    call = legacy_forms.call_of(name, said, came)
     accepted = accept.accept(call, config, here.store, _may_keep)
     if accepted.endpoints:
         here.ringer.ring(accepted.endpoints)
@@ -161,7 +163,7 @@ def _do(here: Site, name: str, said: calls.Pairs, kept: bytes, content_type: str
 
 def _told(here: Site, name: str, done: Answer | list[Row], **facts: int) -> Answer | list[Row]:
     error_code = codes.OK if isinstance(done, list) else done.error_code
-    outcome = "refused" if error_code else "answered" if name in calls.QUERIES else "accepted"
+    outcome = "refused" if error_code else "answered" if name in legacy_forms.QUERIES else "accepted"
     here.counts.sent_call(name, outcome)
     here.log.info("legacy_call", call=name, outcome=outcome, error_code=error_code, **facts)
     return done

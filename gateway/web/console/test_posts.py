@@ -12,9 +12,9 @@ from gateway import preview
 from gateway.safe_http.ssrf import NOBODY
 from gateway.test_posts import FIELDS, BadTrial, Trial, samples, try_out
 from gateway.trial_result import Result
+from gateway.web.auth import config, doorkeeper, wants_json
+from gateway.web.context import site
 from gateway.web.limits import TRIALS
-from gateway.web.security import config, doorkeeper, wants_json
-from gateway.web.site import site
 from schemas import BadCallback, Receipt, credentials
 
 blueprint = Blueprint("try_out", __name__)

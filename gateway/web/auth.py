@@ -15,10 +15,10 @@ from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
 
 from gateway.config import Config, Settings
+from gateway.web.context import site
 from gateway.web.limits import GUESSES, Limits, source
 from gateway.web.password import Password
 from gateway.web.sessions import HOURS, Ended, Sessions, user_of
-from gateway.web.site import site
 
 OPEN = frozenset({"health"})
 """Blueprints with locks of their own, or none: no session, no CSRF token, no headers of ours."""

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from gateway.config import Config
-from gateway.silence import Pair
 from gateway.store import health
 from gateway.store.breakers import State
-from gateway.web.filters import ago
+from gateway.web.console.filters import ago
+from gateway.web.silence import Pair
 
 ABSENT = 6 * health.EVERY
 """Seconds without a sign of life after which people are told that nobody delivers."""

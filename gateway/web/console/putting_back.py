@@ -10,9 +10,9 @@ from flask.typing import ResponseReturnValue
 
 from gateway.inbound.rerouting import reroute, reroute_all
 from gateway.store import ledger, outbox, records, sends
-from gateway.web.searching import moment
-from gateway.web.security import config, now
-from gateway.web.site import site
+from gateway.web.auth import config, now
+from gateway.web.console.search_forms import moment
+from gateway.web.context import site
 
 blueprint = Blueprint("putting_back", __name__)
 

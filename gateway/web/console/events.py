@@ -16,11 +16,13 @@ from gateway.routing.explain import explain
 from gateway.routing.translation import read
 from gateway.store import ledger, records, sends
 from gateway.store.events import Event
-from gateway.web import configuration, layout, opt_outs, putting_back, sent, words
-from gateway.web.paging import PAGE, offset_asked, other_page
-from gateway.web.searching import NAMES, SOURCES, STATES, asked
-from gateway.web.security import config, now
-from gateway.web.site import site
+from gateway.web.auth import config, now
+from gateway.web.console import config as configuration
+from gateway.web.console import opt_outs, putting_back, templating, words
+from gateway.web.console import sends as sent
+from gateway.web.console.paging import PAGE, offset_asked, other_page
+from gateway.web.console.search_forms import NAMES, SOURCES, STATES, asked
+from gateway.web.context import site
 from schemas import FORMATS, BadCallback, Message, Receipt
 
 DAY = 86_400
@@ -29,7 +31,7 @@ blueprint = Blueprint("console", __name__)
 
 
 def register(app: Flask) -> None:
-    layout.install(app)
+    templating.install(app)
     app.register_blueprint(blueprint)
     for part in (putting_back, sent, opt_outs):
         app.register_blueprint(part.blueprint)

@@ -10,9 +10,9 @@ from flask import Flask, Response, g
 from werkzeug.exceptions import ServiceUnavailable
 
 from gateway.store import StoreUnavailable
-from gateway.web import errors, filters
-from gateway.web.security import config
-from gateway.web.site import site
+from gateway.web.auth import config
+from gateway.web.console import errors, filters
+from gateway.web.context import site
 
 NAVIGATION = (
     ("/", "Overview"),

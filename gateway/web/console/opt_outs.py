@@ -10,10 +10,10 @@ from flask.typing import ResponseReturnValue
 
 from gateway.store import Connection, opt_outs
 from gateway.store.opt_outs import OptOut
-from gateway.web.paging import PAGE
-from gateway.web.searching import number_of
-from gateway.web.security import config, now
-from gateway.web.site import site
+from gateway.web.auth import config, now
+from gateway.web.console.paging import PAGE
+from gateway.web.console.search_forms import number_of
+from gateway.web.context import site
 from schemas.fields import number as normalised
 
 BY_HAND = "by hand"

@@ -6,7 +6,7 @@ from flask import Response, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from gateway.web.security import wants_json
+from gateway.web.auth import wants_json
 
 
 def say(error: HTTPException) -> Response:

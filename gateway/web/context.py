@@ -17,7 +17,7 @@ from gateway.figures.slots import Merged
 from gateway.store import Store
 from gateway.store.wakeup import Ringer
 from gateway.web.limits import Limits
-from gateway.web.standing import Standing
+from gateway.web.status_cache import Standing
 
 
 def utc_now() -> datetime:

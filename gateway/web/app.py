@@ -11,10 +11,11 @@ from werkzeug.exceptions import HTTPException
 from gateway.config import Config, Settings
 from gateway.store import Store
 from gateway.store.wakeup import Ringer
-from gateway.web import callbacks, console, errors, health, login, security, sending, try_out
+from gateway.web import auth, callbacks, health, legacy_api, login
+from gateway.web.console import errors, events, test_posts
+from gateway.web.context import Counts, Site, install
 from gateway.web.proxies import TrustedProxies
-from gateway.web.site import Counts, Site, install
-from gateway.web.standing import Standing
+from gateway.web.status_cache import Standing
 
 MAX_BODY = callbacks.MAX_BODY
 
@@ -47,15 +48,15 @@ def application(settings: Settings | None, store: Store | None, login_token: str
     here = _site(settings, store)
     install(app, here)
     app.register_blueprint(health.blueprint)
-    security.secure(app, settings)
-    for part in (login, console, try_out):
+    auth.secure(app, settings)
+    for part in (login, events, test_posts):
         part.register(app)
     if settings.current.sandbox:
         from gateway.sandbox import handset
 
         handset.register(app)
     app.register_error_handler(HTTPException, errors.say)
-    taking = callbacks.application(here, sending.blueprint)
+    taking = callbacks.application(here, legacy_api.blueprint)
     app.wsgi_app = TrustedProxies(_Doors(taking, app.wsgi_app), settings)  # type: ignore[method-assign]
     return app
 

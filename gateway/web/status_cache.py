@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from gateway.config import Config
-from gateway.silence import Pair, Silence
 from gateway.store import Store
 from gateway.store.breakers import State, current
 from gateway.store.stats import Gauges, gauges
+from gateway.web.silence import Pair, Silence
 
 T = TypeVar("T")
 
