@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.commands import main
+from gateway.cli import main
 
 if __name__ == "__main__":
     main(prog_name="gateway")

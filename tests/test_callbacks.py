@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import text as sql
 from structlog.testing import capture_logs
 
-from gateway.serve import log
+from gateway.serve import logging
 from gateway.store import Store, StoreUnavailable
 from gateway.web.context import Site
 from tests import acme
@@ -133,7 +133,7 @@ def test_a_fault_of_ours_is_503_too(monkeypatch: pytest.MonkeyPatch, client: Fla
         raise RuntimeError("a bug, with canary")
 
     monkeypatch.setattr("gateway.routing.translation.route", broken)
-    with capture_logs([log.accident]) as logs:
+    with capture_logs([logging.accident]) as logs:
         answer = client.post(CARRIERX + acme.KEY, data=acme.text())
     assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
     (line,) = logs

@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from gateway.commands import ELSEWHERE, main
+from gateway.cli import ELSEWHERE, main
 from gateway.config import load
 
 GOOD = """

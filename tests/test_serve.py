@@ -23,7 +23,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from gateway.serve import log
+from gateway.serve import logging as log
 from gateway.serve.addresses import PortTaken, check_free, free_port, listening, url_of
 from gateway.serve.supervisor import HOPELESS, LONGEST_PAUSE, STEADY, Child, Supervisor, how
 from tests.running import BASE, HOST, KEY, ROOT, START, STOP, Gateway, Process, alive, running_gateway, until

@@ -12,11 +12,11 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from gateway.commands import main
+from gateway.cli import main
+from gateway.cli.sandbox_commands import HELP
 from gateway.sandbox.carrierx import MAGIC, StandIn
 from gateway.sandbox.carrierx.misbehaviour import NAMES, PROBABILITIES
-from gateway.sandbox_commands import HELP
-from gateway.serve import halves
+from gateway.serve import roles
 from tests.running import HOST, ROOT, Process, free_port, until
 from tests.servers import Server, ok, replying
 from tests.standins import BEARER, HANDSET, NUMBER
@@ -99,7 +99,7 @@ def test_the_order_of_its_lists(monkeypatch: pytest.MonkeyPatch, options: tuple[
                 requests.post(url, json={"from": NUMBER, "to": HANDSET, "message": message}, headers=BEARER, timeout=30)
             listed.extend(one["message"] for one in requests.get(url, headers=BEARER, timeout=30).json()["items"])
 
-    monkeypatch.setattr(halves, "carrierx", ask)
+    monkeypatch.setattr(roles, "carrierx", ask)
     code, said = run("--port", str(free_port()), *options)
     assert code == 0 and listed == order, said
 

@@ -20,7 +20,8 @@ from standardwebhooks.webhooks import Webhook
 from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
-from gateway import test_posts, trial_commands
+from gateway import test_posts
+from gateway.cli import trial_commands
 from gateway.delivery.redaction import HIDDEN
 from gateway.web import limits as web_limits
 from gateway.web.limits import TRIALS

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from wsgiref.types import WSGIEnvironment
 
-from gateway.serve import log, server
+from gateway.serve import logging, server
 from gateway.store.greenlets import Errand
 
 PATIENCE = 1.5
@@ -68,7 +68,7 @@ def _is_quick(environ: WSGIEnvironment) -> bool:
 
 
 if __name__ == "__main__":
-    log.set_up("test")
+    logging.set_up("test")
     server.DRAIN = float(sys.argv[3]) if len(sys.argv) > 3 else server.DRAIN
     server.serve(
         Application(Path(sys.argv[2])),

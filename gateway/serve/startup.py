@@ -17,7 +17,7 @@ import click
 
 from gateway.config import Config, ConfigError, Settings
 from gateway.figures import folder_of, forget
-from gateway.serve import halves
+from gateway.serve import roles
 from gateway.serve.addresses import PortTaken, check_free, near, url_of
 from gateway.serve.supervisor import Child, Supervisor
 from gateway.store import Store, StoreUnavailable, WrongDatabase
@@ -75,7 +75,7 @@ def said(text: str) -> NoReturn:
 def settings_for(path: Path | None) -> Settings:
     """Of the file that counts; with a mistake in it, all are printed, and the command ends."""
     try:
-        return halves.settings_for(path)
+        return roles.settings_for(path)
     except ConfigError as error:
         said(str(error))
 
@@ -113,14 +113,14 @@ def forget_figures(config: Config) -> None:
 
 
 def children(plan: Plan) -> list[Child]:
-    both = {halves.LISTEN: f"{plan.host}:{plan.port}"}
+    both = {roles.LISTEN: f"{plan.host}:{plan.port}"}
     if plan.page_port is None:
         return [*web_children(plan, both), Child("worker", ["worker", *_config(plan.config)], both)]
-    both |= {halves.SANDBOX_PAGE: plan.page, halves.SANDBOX_CARRIERX: plan.carrierx}
-    callback = {halves.SANDBOX_CALLBACK: f"{plan.console}/carrierx/callback/{plan.config.keys[0]}"}
+    both |= {roles.SANDBOX_PAGE: plan.page, roles.SANDBOX_CARRIERX: plan.carrierx}
+    callback = {roles.SANDBOX_CALLBACK: f"{plan.console}/carrierx/callback/{plan.config.keys[0]}"}
     ports = ["--port", str(plan.page_port), "--carrierx-port", str(plan.carrierx_port)]
     page = Child("sandbox-page", ["sandbox-page", *ports], callback)
-    return [page, *web_children(plan, both | {halves.LOGIN_TOKEN: plan.token}), Child("worker", ["worker"], both)]
+    return [page, *web_children(plan, both | {roles.LOGIN_TOKEN: plan.token}), Child("worker", ["worker"], both)]
 
 
 def web_children(plan: Plan, environ: Mapping[str, str]) -> list[Child]:

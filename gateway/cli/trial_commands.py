@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from gateway.commands import config_option, read
+from gateway.cli import config_option, read
 from gateway.config import Config
 from gateway.test_posts import BadTrial, Trial, try_out
 from gateway.trial_result import Result

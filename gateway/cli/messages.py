@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from gateway.commands import config_option, read
+from gateway.cli import config_option, read
 from gateway.config import Config
 from gateway.inbound.rerouting import reroute_all
 from gateway.routing import translation

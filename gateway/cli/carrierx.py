@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.carrierx.errors import AnswerLost, CarrierXError, Forbidden, NotAuthorized, NotFound
-from gateway.commands import config_option, read
+from gateway.cli import config_option, read
+from gateway.cli.callback_setup import LEVELS, Pointing, lost
 from gateway.config import Config, kept_keys
-from gateway.pointing import LEVELS, Pointing, lost
 
 if TYPE_CHECKING:
     from gateway.carrierx import CoreAPI

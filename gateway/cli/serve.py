@@ -13,7 +13,7 @@ import click
 
 from gateway.config import Settings
 from gateway.figures import folder_of
-from gateway.serve import halves, log
+from gateway.serve import logging, roles
 from gateway.serve.addresses import free_port, listening
 from gateway.serve.aside import told
 from gateway.serve.startup import (
@@ -72,7 +72,7 @@ def serve(path: Path | None, host: str, port: int, workers: int, patience: float
 
     Without a configuration it runs the sandbox: sample data, and stand-ins for everybody else.
     """
-    log.set_up("serve")
+    logging.set_up("serve")
     settings = settings_for(path)
     address = checked(host, port, workers)
     sandbox = settings.current.sandbox
@@ -103,7 +103,7 @@ def serve(path: Path | None, host: str, port: int, workers: int, patience: float
 @_lifeline
 def web(path: Path | None, host: str, port: int, workers: int, patience: float, lifeline: bool) -> None:
     """The web half alone: takes callbacks, shows the console."""
-    log.set_up("web")
+    logging.set_up("web")
     settings = settings_for(path)
     if not lifeline:
         host = checked(host, port, workers)
@@ -113,7 +113,7 @@ def web(path: Path | None, host: str, port: int, workers: int, patience: float, 
         prepare_store(plan.config)
         sys.exit(Supervisor(web_children(plan, {}), patience=patience).run())
     with plainly():
-        halves.web(settings, host, port, lifeline=lifeline)
+        roles.web(settings, host, port, lifeline=lifeline)
 
 
 @click.command()
@@ -126,12 +126,12 @@ def web(path: Path | None, host: str, port: int, workers: int, patience: float, 
 @_lifeline
 def worker(path: Path | None, metrics: str | None, lifeline: bool) -> None:
     """The delivering half alone."""
-    log.set_up("worker")
+    logging.set_up("worker")
     settings = settings_for(path)
     if not lifeline:
         say_secrets(settings)
     with plainly():
-        halves.worker(settings, lifeline=lifeline, metrics=_told(settings, metrics))
+        roles.worker(settings, lifeline=lifeline, metrics=_told(settings, metrics))
 
 
 def _told(settings: Settings, metrics: str | None) -> AbstractContextManager[None]:
@@ -148,6 +148,6 @@ def _told(settings: Settings, metrics: str | None) -> AbstractContextManager[Non
 @_lifeline
 def page(port: int, carrierx_port: int, lifeline: bool) -> None:
     """The sandbox's stand-ins for the applications that are called, and for CarrierX."""
-    log.set_up("sandbox-page")
+    logging.set_up("sandbox-page")
     with plainly():
-        halves.page(PAGE_HOST, port, carrierx_port, lifeline=lifeline)
+        roles.page(PAGE_HOST, port, carrierx_port, lifeline=lifeline)

@@ -22,19 +22,19 @@ KNOWN_SHOWN = 20
 # Commands that need more than the configuration have modules of their own, which use `config_option` and `read` of
 # this one. They are loaded when they are asked for: `gateway check` needs no web, no database, no libcurl.
 ELSEWHERE = {
-    "serve": "gateway.serve.commands:serve",
-    "web": "gateway.serve.commands:web",
-    "worker": "gateway.serve.commands:worker",
-    "sandbox": "gateway.sandbox_commands:sandbox",
-    "sandbox-page": "gateway.serve.commands:page",
-    "translate": "gateway.message_commands:translate",
-    "replay": "gateway.message_commands:replay",
-    "point": "gateway.point_commands:point",
-    "send": "gateway.sending_commands:send",
-    "sends": "gateway.sending_commands:sends",
-    "opt-outs": "gateway.opt_out_commands:main",
-    "test-callback": "gateway.trial_commands:test_callback",
-    "test-status": "gateway.trial_commands:test_status",
+    "serve": "gateway.cli.serve:serve",
+    "web": "gateway.cli.serve:web",
+    "worker": "gateway.cli.serve:worker",
+    "sandbox": "gateway.cli.sandbox_commands:sandbox",
+    "sandbox-page": "gateway.cli.serve:page",
+    "translate": "gateway.cli.messages:translate",
+    "replay": "gateway.cli.messages:replay",
+    "point": "gateway.cli.carrierx:point",
+    "send": "gateway.cli.sending:send",
+    "sends": "gateway.cli.sending:sends",
+    "opt-outs": "gateway.cli.opt_outs:main",
+    "test-callback": "gateway.cli.trial_commands:test_callback",
+    "test-status": "gateway.cli.trial_commands:test_status",
 }
 
 

@@ -14,9 +14,9 @@ from typing import BinaryIO
 
 import click
 
-from gateway.commands import config_option, read
+from gateway.cli import config_option, read
+from gateway.cli.sending import opened
 from gateway.config import Config
-from gateway.sending_commands import opened
 from gateway.store import Connection, Store, opt_outs
 from gateway.store.opt_outs import OptOut
 from schemas.fields import number as normalised

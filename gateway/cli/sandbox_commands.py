@@ -10,7 +10,7 @@ import click
 from gateway.sandbox.carrierx import Misbehaviour, Setup, StandIn, table
 from gateway.sandbox.carrierx.exchange import SHAPES
 from gateway.sandbox.carrierx.misbehaviour import PROBABILITIES
-from gateway.serve import halves, log
+from gateway.serve import logging, roles
 from gateway.serve.startup import checked, plainly
 
 HOST = "127.0.0.1"
@@ -61,7 +61,7 @@ def sandbox(port: int, oldest_first: bool, seed: int, **given: Any) -> None:
     The last four digits of a handset's number choose what becomes of a message. What goes wrong by chance is chosen by
     the options that say how often, from 0 to 1; of the answers, one at most happens to a request.
     """
-    log.set_up("sandbox")
+    logging.set_up("sandbox")
     chances = {name: given.pop(name) for name in PROBABILITIES}
     try:
         setup = Setup(misbehaviour=Misbehaviour(seed=seed, **chances), newest_first=not oldest_first, **given)
@@ -71,7 +71,7 @@ def sandbox(port: int, oldest_first: bool, seed: int, **given: Any) -> None:
     with plainly():
         standin = StandIn(setup, HOST, port)
         click.echo(welcome(standin, setup))
-        halves.carrierx(standin)
+        roles.carrierx(standin)
 
 
 def welcome(standin: StandIn, setup: Setup) -> str:

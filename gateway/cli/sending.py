@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from gateway.commands import config_option, read
+from gateway.cli import config_option, read
 from gateway.config import Config
 from gateway.delivery.redaction import shown_url
 from gateway.outbound.accept import OPERATOR, Accepted, accept
