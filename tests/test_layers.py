@@ -47,8 +47,8 @@ PURE = (
     "gateway.safe_http.models",
     "gateway.safe_http.origins",
     "gateway.safe_http.error_pages",
-    "gateway.sandbox.carrierx.flows",
-    "gateway.sandbox.carrierx.misbehaviour",
+    "gateway.sandbox.carrierx.scenarios",
+    "gateway.sandbox.carrierx.faults",
     "gateway.sender.listing",
     "gateway.sender.reconcile",
 )

@@ -22,7 +22,7 @@ from flask.testing import FlaskClient
 from gateway import create_app
 from gateway.config import Settings
 from gateway.sandbox import sample_config
-from gateway.sandbox.page import KEPT, make_page
+from gateway.sandbox.legacy_app import KEPT, make_page
 from gateway.sandbox.platforms import FLOW, Text, inbound, keyword, updates
 from gateway.store import Store
 from gateway.web.context import utc_now

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from gateway.sandbox.carrierx import PARTNER, Setup, make_carrierx
-from gateway.sandbox.carrierx.account import GROUP
+from gateway.sandbox.carrierx.model import GROUP
 from schemas.carrierx import MMS_SHAPE, SMS_SHAPE
 
 MESSAGES = "/core/v2/sms/messages"

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from gateway.cli import main
 from gateway.cli.sandbox_commands import HELP
 from gateway.sandbox.carrierx import MAGIC, StandIn
-from gateway.sandbox.carrierx.misbehaviour import NAMES, PROBABILITIES
+from gateway.sandbox.carrierx.faults import NAMES, PROBABILITIES
 from gateway.serve import roles
 from tests.running import HOST, ROOT, Process, free_port, until
 from tests.servers import Server, ok, replying

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.sandbox.carrierx.flows import AFTER, BEFORE, FLOWS, MAGIC, magic, table
-from gateway.sandbox.carrierx.misbehaviour import MANNERS, READS, Fate, Misbehaviour, changed, fate, fate_of_read
+from gateway.sandbox.carrierx.faults import MANNERS, READS, Fate, Misbehaviour, changed, fate, fate_of_read
+from gateway.sandbox.carrierx.scenarios import AFTER, BEFORE, FLOWS, MAGIC, magic, table
 from schemas.status import WORDS, is_final, supersedes
 
 PLAIN = magic("15165559999")

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from gateway.sandbox.carrierx import Misbehaviour, Setup, StandIn, table
-from gateway.sandbox.carrierx.exchange import SHAPES
-from gateway.sandbox.carrierx.misbehaviour import PROBABILITIES
+from gateway.sandbox.carrierx.engine import SHAPES
+from gateway.sandbox.carrierx.faults import PROBABILITIES
 from gateway.serve import logging, roles
 from gateway.serve.startup import checked, plainly
 

@@ -120,7 +120,7 @@ def worker(settings: Settings, *, lifeline: bool, metrics: AbstractContextManage
 def page(host: str, port: int, carrierx: int, *, lifeline: bool) -> None:
     """The sandbox's stand-ins: for the applications that are called, and, on the port `carrierx`, for CarrierX."""
     from gateway.sandbox.carrierx import Setup, StandIn
-    from gateway.sandbox.page import make_page
+    from gateway.sandbox.legacy_app import make_page
     from gateway.serve.server import serve
 
     numbers = [number.number for number in sample().numbers]

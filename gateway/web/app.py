@@ -52,7 +52,7 @@ def application(settings: Settings | None, store: Store | None, login_token: str
     for part in (login, events, test_posts):
         part.register(app)
     if settings.current.sandbox:
-        from gateway.sandbox import handset
+        from gateway.sandbox import pages as handset
 
         handset.register(app)
     app.register_error_handler(HTTPException, errors.say)

@@ -19,7 +19,7 @@ import pytest
 
 from gateway.carrierx import CoreAPI
 from gateway.sandbox.carrierx import Setup, StandIn
-from gateway.sandbox.carrierx.account import PARTNER
+from gateway.sandbox.carrierx.model import PARTNER
 from tests.e2e.applications import Page
 from tests.running import KEY, Gateway, running_gateway, until
 

@@ -12,11 +12,11 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 
 from gateway.sandbox.carrierx import api, control
-from gateway.sandbox.carrierx.account import PARTNER
 from gateway.sandbox.carrierx.asking import Refused
-from gateway.sandbox.carrierx.exchange import Exchange, Setup
-from gateway.sandbox.carrierx.flows import MAGIC, magic, table
-from gateway.sandbox.carrierx.misbehaviour import Misbehaviour
+from gateway.sandbox.carrierx.engine import Exchange, Setup
+from gateway.sandbox.carrierx.faults import Misbehaviour
+from gateway.sandbox.carrierx.model import PARTNER
+from gateway.sandbox.carrierx.scenarios import MAGIC, magic, table
 from gateway.sandbox.carrierx.server import Server
 
 __all__ = ["MAGIC", "PARTNER", "Misbehaviour", "Setup", "StandIn", "magic", "make_carrierx", "table"]

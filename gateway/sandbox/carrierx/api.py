@@ -13,10 +13,10 @@ from flask import Blueprint, Response, current_app, g, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from gateway.sandbox.carrierx.account import Place
 from gateway.sandbox.carrierx.asking import Refused, json_object, read
-from gateway.sandbox.carrierx.exchange import Exchange
-from gateway.sandbox.carrierx.misbehaviour import Fate
+from gateway.sandbox.carrierx.engine import Exchange
+from gateway.sandbox.carrierx.faults import Fate
+from gateway.sandbox.carrierx.model import Place
 
 EARLY = 10.0
 """Seconds that an answer waits at most for updates that are to come before it."""

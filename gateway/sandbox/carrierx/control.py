@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
-from gateway.sandbox.carrierx import flows, misbehaviour
+from gateway.sandbox.carrierx import faults, scenarios
 from gateway.sandbox.carrierx.api import exchange
 from gateway.sandbox.carrierx.asking import Refused, json_object, read
 from gateway.sandbox.carrierx.messages import Message
@@ -27,7 +27,7 @@ def take_json_only() -> None:
 @blueprint.get("/")
 def about() -> ResponseReturnValue:
     text = "A stand-in of CarrierX's Core API, at /core/v2. Handsets whose numbers end so:\n\n"
-    return Response(f"{text}{flows.table()}\n", mimetype="text/plain")
+    return Response(f"{text}{scenarios.table()}\n", mimetype="text/plain")
 
 
 @blueprint.post("/sandbox/inbound")
@@ -90,10 +90,10 @@ def misbehave() -> ResponseReturnValue:
     `"next": ["conflict", "lost_after"]`: what the next requests are answered with."""
     here, values = exchange(), json_object(request.get_data())
     answers, calm = values.pop("next", []), values.pop("calm", False)
-    if not isinstance(answers, list) or not all(one in (*misbehaviour.ANSWERS, "refused", "") for one in answers):
-        raise Refused(400, f"next: a list of {', '.join(misbehaviour.ANSWERS)}, refused.")
+    if not isinstance(answers, list) or not all(one in (*faults.ANSWERS, "refused", "") for one in answers):
+        raise Refused(400, f"next: a list of {', '.join(faults.ANSWERS)}, refused.")
     try:
-        new = misbehaviour.changed(misbehaviour.Misbehaviour() if calm else here.misbehaviour, values)
+        new = faults.changed(faults.Misbehaviour() if calm else here.misbehaviour, values)
     except ValueError as error:
         raise Refused(400, str(error)) from None
     if calm:

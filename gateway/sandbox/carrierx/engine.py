@@ -10,13 +10,13 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gateway.sandbox.carrierx import flows
-from gateway.sandbox.carrierx.account import PARTNER, Account
+from gateway.sandbox.carrierx import scenarios
 from gateway.sandbox.carrierx.asking import Wanted
-from gateway.sandbox.carrierx.flows import magic
+from gateway.sandbox.carrierx.faults import Fate, Misbehaviour, fate, fate_of_read
 from gateway.sandbox.carrierx.messages import KEPT, Message, Messages
-from gateway.sandbox.carrierx.misbehaviour import Fate, Misbehaviour, fate, fate_of_read
+from gateway.sandbox.carrierx.model import PARTNER, Account
 from gateway.sandbox.carrierx.posting import THREADS, Posting
+from gateway.sandbox.carrierx.scenarios import magic
 from gateway.sandbox.carrierx.shapes import Text
 
 SHAPES = ("asked", "older", "newer")
@@ -117,7 +117,7 @@ class Exchange:
         chosen = magic(wanted.to)
         message = Message(
             self._text(wanted, "outbound"),
-            flow=flows.FAILED if wanted.is_too_much else chosen.flow,
+            flow=scenarios.FAILED if wanted.is_too_much else chosen.flow,
             manners=found.manners,
             silent=chosen.silent,
             reply=chosen.reply,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from gateway.sandbox.carrierx.flows import AFTER, BEFORE, Magic
+from gateway.sandbox.carrierx.scenarios import AFTER, BEFORE, Magic
 
 Dice = Callable[[], float]
 """Gives a number from 0 up to, but not including, 1."""
