@@ -99,7 +99,7 @@ def _measured(urls: Mapping[str, str], given: argparse.Namespace) -> Figures:
         for name, store in stores.items():
             for _ in range(5):
                 with store.reader() as conn, _timed(figures, f"{name} agenda"):
-                    outbox.agenda(conn)
+                    outbox.due_endpoints(conn)
     for name, url in urls.items():
         for _ in range(min(3, given.rounds)):
             for what, value in _begun(url).items():
@@ -114,7 +114,7 @@ def _round(store: Store, name: str, turn: int, now: float, endpoints: int, figur
     works = [partial(_accept, endpoint=chosen[one % SPREAD], now=now) for one in range(GROUP)]
     with _timed(figures, f"{name} accept"):
         store.writer.write(lambda conn: [work(conn) for work in works])
-    rooms = {endpoint: outbox.Room(GROUP // SPREAD, 1) for endpoint in chosen}
+    rooms = {endpoint: outbox.ClaimLimit(GROUP // SPREAD, 1) for endpoint in chosen}
     leases = dict.fromkeys(chosen, LEASE)
     with _timed(figures, f"{name} claim"):
         claimed = store.writer.write(partial(outbox.claim, owner="scale", rooms=rooms, now=now, leases=leases))
@@ -128,8 +128,8 @@ def _round(store: Store, name: str, turn: int, now: float, endpoints: int, figur
 def _accept(conn: Connection, endpoint: str, now: float) -> None:
     sid = str(uuid.uuid4())
     phone = f"1555{uuid.UUID(sid).int % 10**7:07}"
-    message_status.note(conn, sid, phone, "received", now)
-    new = events.New(
+    message_status.record_status(conn, sid, phone, "received", now)
+    new = events.NewEvent(
         source="carrierx", state="accepted", received_at=now, direction="inbound", phone=phone, number="15160000000",
         keyword="JOIN", message_sid=sid, status="received", content_type="application/json",
         body=b'{"message": "JOIN"}'.ljust(250), remote="127.0.0.1",
@@ -137,12 +137,14 @@ def _accept(conn: Connection, endpoint: str, now: float) -> None:
     body = Body(
         content_type="application/x-www-form-urlencoded", data=b"message=JOIN".ljust(100), headers=(("X", "1"),)
     )
-    owed = outbox.Owed(endpoint=endpoint, kind="legacy-callback", lane=f"{endpoint}|{sid}", body=body)
+    owed = outbox.OwedDelivery(endpoint=endpoint, kind="legacy-callback", lane=f"{endpoint}|{sid}", body=body)
     outbox.owe(conn, events.add(conn, new), [owed], now)
 
 
-def _ended(claimed: outbox.Claimed, now: float) -> outbox.Settled:
-    return outbox.Settled(claimed=claimed, outcome="succeeded", finished_at=now, status=200, times={"total": 1.25})
+def _ended(claimed: outbox.ClaimedDelivery, now: float) -> outbox.SettledDelivery:
+    return outbox.SettledDelivery(
+        claimed=claimed, outcome="succeeded", finished_at=now, status=200, times={"total": 1.25}
+    )
 
 
 @contextmanager
@@ -167,8 +169,8 @@ def _begin(url: str) -> dict[str, float]:
     with Store(url) as store:
         store.migrate()
         with store.reader() as conn:
-            agenda = outbox.agenda(conn)
-        rooms = dict.fromkeys(agenda, outbox.Room(1))
+            agenda = outbox.due_endpoints(conn)
+        rooms = dict.fromkeys(agenda, outbox.ClaimLimit(1))
         leases = dict.fromkeys(agenda, 0.0)
         store.writer.write(partial(outbox.claim, owner="scale", rooms=rooms, now=time.time(), leases=leases))
         took = time.perf_counter() - started

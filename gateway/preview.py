@@ -8,16 +8,16 @@ from typing import Any
 
 from gateway.config import Config
 from gateway.routing.route import Route
-from gateway.routing.route import kind as kind_for
-from gateway.routing.translation import read, write
-from schemas import BadCallback, Body, CannotSay, Manners, Message, Receipt, wire
+from gateway.routing.route import wire_format as kind_for
+from gateway.routing.translation import dump_message, load_message
+from schemas import BadCallback, Body, CannotSay, FormatOptions, Message, ReceiveContext, wire
 from schemas.fields import timestamp
 
 FORMATS = ("carrierx", "legacy-callback", "legacy-status")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class PreviewBody:
     """The message in one wire format: for one endpoint in its manners, or as documented where `endpoint` is empty."""
 
     endpoint: str = ""
@@ -41,14 +41,14 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crossing:
+class Preview:
     """A pasted body, read and written again."""
 
     format: str
     message: Message
     route: Route
-    other_side: Written
-    deliveries: Sequence[Written]
+    other_side: PreviewBody
+    deliveries: Sequence[PreviewBody]
     """What each endpoint of the route would get."""
 
     def as_json(self) -> dict[str, Any]:
@@ -67,15 +67,15 @@ class Crossing:
         }
 
 
-def cross(body: bytes, source: str, receipt: Receipt, config: Config) -> Crossing:
+def preview(body: bytes, source: str, receipt: ReceiveContext, config: Config) -> Preview:
     """`body` read as the format `source` (empty: guessed) and written as the other side's. Raises `BadCallback`."""
     source = source or guess(body)
-    message, way = read(body, None, source, receipt, config)
-    return Crossing(
+    message, way = load_message(body, None, source, receipt, config)
+    return Preview(
         format=source,
         message=message,
         route=way,
-        other_side=_written("", _other_side(source, message), message, Manners(prefix=config.prefix)),
+        other_side=_written("", _other_side(source, message), message, FormatOptions(prefix=config.prefix)),
         deliveries=[_written(each.name, kind_for(each, message), message, each.manners) for each in way.endpoints],
     )
 
@@ -97,11 +97,11 @@ def _other_side(source: str, message: Message) -> str:
     return "legacy-callback" if message.inbound else "legacy-status"
 
 
-def _written(endpoint: str, target: str, message: Message, manners: Manners) -> Written:
+def _written(endpoint: str, target: str, message: Message, manners: FormatOptions) -> PreviewBody:
     try:
-        return Written(endpoint=endpoint, format=target, bodies=write(message, target, manners))
+        return PreviewBody(endpoint=endpoint, format=target, bodies=dump_message(message, target, manners))
     except CannotSay as error:
-        return Written(endpoint=endpoint, format=target, error=str(error))
+        return PreviewBody(endpoint=endpoint, format=target, error=str(error))
 
 
 def facts(message: Message) -> list[tuple[str, str]]:

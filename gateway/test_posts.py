@@ -14,16 +14,16 @@ from datetime import datetime
 from gateway.config import Config, Credentials, Endpoint
 from gateway.delivery import retry
 from gateway.delivery.diagnosis import diagnose
-from gateway.delivery.redaction import Redaction, shown_url
-from gateway.delivery.request import Post, request_for
-from gateway.routing.route import kind as kind_for
-from gateway.routing.translation import read
+from gateway.delivery.redaction import EndpointRedaction, shown_url
+from gateway.delivery.request import EndpointPost, request_for
+from gateway.routing.route import wire_format as kind_for
+from gateway.routing.translation import load_message
 from gateway.safe_http.client import post
 from gateway.safe_http.error_pages import FAILURE_BODY
-from gateway.safe_http.models import Answer, Request
+from gateway.safe_http.models import Request, Response
 from gateway.safe_http.ssrf import NOBODY, Own
-from gateway.trial_result import Result, ShownRequest, shown_request, shown_response
-from schemas import FORMATS, BadCallback, Body, CannotSay, Manners, Message, Receipt, legacy, wire
+from gateway.trial_result import ShownRequest, TestPostResult, shown_request, shown_response
+from schemas import FORMATS, BadCallback, Body, CannotSay, FormatOptions, Message, ReceiveContext, legacy, wire
 from schemas.credentials import CREDENTIALS
 
 FIELDS: Mapping[str, tuple[str, ...]] = {"callback": legacy.CALLBACK_FIELDS, "status": legacy.STATUS_FIELDS}
@@ -32,7 +32,7 @@ FREE_FORM = ""
 """The name of the endpoint that a free-form URL is made into."""
 
 
-class BadTrial(ValueError):
+class InvalidTestPost(ValueError):
     """The caller must act. `errors` names every fault: ``{"endpoint": ["…"]}``."""
 
     def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
@@ -41,7 +41,7 @@ class BadTrial(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class TestPost:
     """What is to be sent, and where: an endpoint of the configuration or a URL, one of the two."""
 
     kind: str
@@ -77,8 +77,8 @@ def samples(kind: str, config: Config) -> dict[str, str]:
     return {name: known[name] for name in FIELDS[kind]}
 
 
-def try_out(trial: Trial, config: Config, now: datetime, own: Own = NOBODY) -> Result:
-    """Post once and say what came of it. Raises `BadTrial`; a refused address is a result.
+def send_test_post(trial: TestPost, config: Config, now: datetime, own: Own = NOBODY) -> TestPostResult:
+    """Post once and say what came of it. Raises `InvalidTestPost`; a refused address is a result.
 
     `own`: where this gateway listens, never to be called. Blocks for the endpoint's timeout at most.
     """
@@ -89,50 +89,50 @@ def try_out(trial: Trial, config: Config, now: datetime, own: Own = NOBODY) -> R
         body = FORMATS[how].dump(message, endpoint.manners)
     except CannotSay as error:
         shown = ShownRequest(url=_shown_url(trial, endpoint))
-        return Result(ok=False, verdict="dead", diagnosis=[str(error)], request=shown)
+        return TestPostResult(ok=False, verdict="dead", diagnosis=[str(error)], request=shown)
     request = request_for(
         endpoint, _post(how, body), config, now, own, free_form=endpoint.name == FREE_FORM, capture=True
     )
     return _result(trial, endpoint, request, post(request), body, now)
 
 
-def _endpoint(trial: Trial, config: Config) -> Endpoint:
+def _endpoint(trial: TestPost, config: Config) -> Endpoint:
     if bool(trial.endpoint) == bool(trial.url):
-        raise BadTrial({"endpoint": ["Give either an endpoint or a URL."]})
+        raise InvalidTestPost({"endpoint": ["Give either an endpoint or a URL."]})
     if trial.url:
         return Endpoint(
             name=FREE_FORM,
             url=trial.url.strip(),
-            manners=Manners(prefix=config.prefix),
+            manners=FormatOptions(prefix=config.prefix),
             failure_body=FAILURE_BODY,
         )
     if trial.endpoint not in config.endpoints:
-        raise BadTrial({"endpoint": ["No endpoint of the configuration has this name."]})
+        raise InvalidTestPost({"endpoint": ["No endpoint of the configuration has this name."]})
     return config.endpoints[trial.endpoint]
 
 
-def _with_credentials(endpoint: Endpoint, trial: Trial) -> Endpoint:
+def _with_credentials(endpoint: Endpoint, trial: TestPost) -> Endpoint:
     given = {name: trial.fields[name] for name in CREDENTIALS if trial.fields.get(name)}
     return replace(endpoint, credentials=replace(endpoint.credentials or Credentials(), **given)) if given else endpoint
 
 
-def _message(trial: Trial, config: Config, now: datetime) -> Message:
+def _message(trial: TestPost, config: Config, now: datetime) -> Message:
     """The fields as the platform would post them, read as its post would be."""
     names = FIELDS[trial.kind]
     if unknown := sorted(set(trial.fields).difference(names, CREDENTIALS)):
-        raise BadTrial({name: ["Not a field of this format."] for name in unknown})
+        raise InvalidTestPost({name: ["Not a field of this format."] for name in unknown})
     sample = samples(trial.kind, config)
     data, _ = wire.write_form([(name, trial.fields.get(name, sample[name])) for name in names])
-    receipt = Receipt(now=now, sid=str(uuid.uuid4()), prefix=config.prefix)
+    receipt = ReceiveContext(now=now, sid=str(uuid.uuid4()), prefix=config.prefix)
     try:
-        message, _way = read(data, f"{wire.FORM}; charset=utf-8", f"legacy-{trial.kind}", receipt, config)
+        message, _way = load_message(data, f"{wire.FORM}; charset=utf-8", f"legacy-{trial.kind}", receipt, config)
     except BadCallback as error:
-        raise BadTrial(error.errors) from None
+        raise InvalidTestPost(error.errors) from None
     return message
 
 
-def _post(how: str, body: Body) -> Post:
-    return Post(
+def _post(how: str, body: Body) -> EndpointPost:
+    return EndpointPost(
         kind=how,
         content_type=body.content_type,
         headers=body.headers,
@@ -143,11 +143,13 @@ def _post(how: str, body: Body) -> Post:
     )
 
 
-def _result(trial: Trial, endpoint: Endpoint, request: Request, answer: Answer, body: Body, now: datetime) -> Result:
+def _result(
+    trial: TestPost, endpoint: Endpoint, request: Request, answer: Response, body: Body, now: datetime
+) -> TestPostResult:
     verdict = retry.judge(answer, endpoint, now.timestamp())
-    secrets = Redaction.of(endpoint)
+    secrets = EndpointRedaction.of(endpoint)
     said = dict.fromkeys((*diagnose(request, answer, endpoint), *body.notes))
-    return Result(
+    return TestPostResult(
         ok=verdict.outcome == "succeeded",
         verdict=verdict.outcome,
         diagnosis=[secrets.text(sentence) for sentence in said],
@@ -158,6 +160,6 @@ def _result(trial: Trial, endpoint: Endpoint, request: Request, answer: Answer, 
     )
 
 
-def _shown_url(trial: Trial, endpoint: Endpoint) -> str:
+def _shown_url(trial: TestPost, endpoint: Endpoint) -> str:
     """What somebody typed they may see again; what was configured may hold a secret in its query."""
     return trial.url.strip() if trial.url else shown_url(endpoint.url)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from gateway.delivery.redaction import Redaction
-from gateway.safe_http.models import Answer, Request, Times
+from gateway.delivery.redaction import EndpointRedaction
+from gateway.safe_http.models import Request, Response, Timings
 
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_.:-]+)", re.IGNORECASE)
 _READABLE = frozenset({"utf-8", "utf8", "us-ascii", "iso-8859-1", "latin1", "iso-8859-15", "windows-1252", "utf-16"})
@@ -44,7 +44,7 @@ class ShownResponse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class TestPostResult:
     ok: bool
     """Would a delivery have succeeded?"""
     verdict: str
@@ -52,7 +52,7 @@ class Result:
     diagnosis: Sequence[str]
     request: ShownRequest
     response: ShownResponse | None = None
-    times: Times = field(default_factory=Times)
+    times: Timings = field(default_factory=Timings)
     address: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Result:
         }
 
 
-def shown_request(request: Request, answer: Answer, url: str, secrets: Redaction) -> ShownRequest:
+def shown_request(request: Request, answer: Response, url: str, secrets: EndpointRedaction) -> ShownRequest:
     """The bytes that went out, read back; what was planned where none did."""
     head, _, body = answer.sent.partition(b"\r\n\r\n")
     _, *lines = head.decode("latin-1").split("\r\n")
@@ -93,7 +93,7 @@ def shown_request(request: Request, answer: Answer, url: str, secrets: Redaction
     )
 
 
-def shown_response(answer: Answer, secrets: Redaction) -> ShownResponse | None:
+def shown_response(answer: Response, secrets: EndpointRedaction) -> ShownResponse | None:
     if answer.status is None:
         return None
     return ShownResponse(

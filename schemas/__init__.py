@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from schemas import carrierx, credentials, legacy
-from schemas.crossing import Facts, complete, for_recipient
-from schemas.message import BadCallback, Body, CannotSay, Manners, Message, Receipt
+from schemas.crossing import NumberContext, enrich, for_recipient
+from schemas.message import BadCallback, Body, CannotSay, FormatOptions, Message, ReceiveContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,8 @@ class WireFormat:
     """One format as it goes over the wire. `load` raises `BadCallback`, `dump` raises `CannotSay`."""
 
     name: str
-    load: Callable[[bytes, str | None, Receipt], Message]
-    dump: Callable[[Message, Manners], Body]
+    load: Callable[[bytes, str | None, ReceiveContext], Message]
+    dump: Callable[[Message, FormatOptions], Body]
 
 
 FORMATS: Mapping[str, WireFormat] = MappingProxyType(
@@ -33,12 +33,12 @@ __all__ = [
     "BadCallback",
     "Body",
     "CannotSay",
-    "Facts",
-    "Manners",
+    "NumberContext",
+    "FormatOptions",
     "Message",
-    "Receipt",
+    "ReceiveContext",
     "WireFormat",
-    "complete",
+    "enrich",
     "credentials",
     "for_recipient",
 ]

@@ -24,7 +24,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from schemas import legacy, segments, status, wire
 from schemas.credentials import CREDENTIALS
 from schemas.fields import Direct, Fieldwise, PhoneNumber, Price, Text, Timestamp, Whole, number, timestamp
-from schemas.message import BadCallback, Body, Manners, Message, Receipt
+from schemas.message import BadCallback, Body, FormatOptions, Message, ReceiveContext
 
 CONTENT_TYPE = "application/json"
 
@@ -127,7 +127,7 @@ _SCHEMA = Fieldwise(Attributes())
 _LEFT_OUT = _SCHEMA.names.union(CREDENTIALS)
 
 
-def load(body: bytes, content_type: str | None, receipt: Receipt) -> Message:
+def load(body: bytes, content_type: str | None, receipt: ReceiveContext) -> Message:
     """A Message object in either shape. JSON is UTF-8, so `content_type` says nothing that counts.
 
     Numbers have their country code here, so ten digits are left as they are.
@@ -186,7 +186,7 @@ _LEGACY_ATTRIBUTES = frozenset(
 )
 
 
-def dump(message: Message, manners: Manners) -> Body:
+def dump(message: Message, manners: FormatOptions) -> Body:
     """A Message object in the shape that the endpoint wants. Everything can be said."""
     shape = MMS_SHAPE if _is_mms(message, manners.shape) else SMS_SHAPE
     values = {name: _SAYS[name](message) for name in shape}

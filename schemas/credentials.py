@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from schemas import wire
-from schemas.message import BadCallback, Manners
+from schemas.message import BadCallback, FormatOptions
 
 CREDENTIALS = ("user_name", "password", "api_key")
 SECRETS = ("username", *CREDENTIALS)
@@ -30,7 +30,7 @@ def read(body: bytes, content_type: str | None) -> dict[str, str]:
     return {name: firsts[name] for name in CREDENTIALS if name in firsts}
 
 
-def append(body: bytes, values: Mapping[str, str], manners: Manners) -> bytes:
+def append(body: bytes, values: Mapping[str, str], manners: FormatOptions) -> bytes:
     """`body` with the trio behind it, as it goes out. It is put on for each request, so that no store has it."""
     trio = [(name, values[name]) for name in CREDENTIALS if values.get(name)]
     data, _ = wire.write_form(trio, manners.charset, manners.encode_twice)

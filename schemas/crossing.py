@@ -9,7 +9,7 @@ from schemas.message import Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class NumberContext:
     """What the configuration and the store know about one message.
 
     `number` and `code` are our number as CarrierX and as legacy systems know it; empty leaves what the
@@ -28,7 +28,7 @@ class Facts:
     partner_sid: str = ""
 
 
-def complete(message: Message, facts: Facts) -> Message:
+def enrich(message: Message, facts: NumberContext) -> Message:
     """`message` with all that either format can say. What the keyword platform said itself stays as it said it."""
     number = facts.number or message.number
     ours = {"to": number} if message.inbound else {"from_": number}
@@ -44,7 +44,7 @@ def complete(message: Message, facts: Facts) -> Message:
     )
 
 
-def _of_keyword(message: Message, facts: Facts, number: str) -> dict[str, str]:
+def _of_keyword(message: Message, facts: NumberContext, number: str) -> dict[str, str]:
     return {
         "code": facts.code or number,
         "keyword": facts.keyword,

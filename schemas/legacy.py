@@ -29,7 +29,7 @@ from marshmallow import Schema, ValidationError, fields
 from schemas import carriers, segments, status, wire
 from schemas.credentials import CREDENTIALS
 from schemas.fields import Fieldwise, PhoneNumber, Text, national, timestamp
-from schemas.message import BadCallback, Body, CannotSay, Manners, Message, Receipt
+from schemas.message import BadCallback, Body, CannotSay, FormatOptions, Message, ReceiveContext
 
 CALLBACK_FIELDS = (
     "title", "code", "shortcode", "message", "phone", "carrier", "keyword", "group", "custom_ticket",
@@ -100,7 +100,7 @@ def _schema(kind: type[Schema], prefix: str) -> Fieldwise:
     return Fieldwise(schema)
 
 
-def load_callback(body: bytes, content_type: str | None, receipt: Receipt) -> Message:
+def load_callback(body: bytes, content_type: str | None, receipt: ReceiveContext) -> Message:
     """A keyword callback: an inbound message that CarrierX could have sent, made complete from `receipt`."""
     ten, extra, notes = _load(CALLBACK, body, content_type, receipt)
     shortcode = ten["shortcode"] or ten["code"]
@@ -133,7 +133,7 @@ def load_callback(body: bytes, content_type: str | None, receipt: Receipt) -> Me
     )
 
 
-def load_status(body: bytes, content_type: str | None, receipt: Receipt) -> Message:
+def load_status(body: bytes, content_type: str | None, receipt: ReceiveContext) -> Message:
     """A status post: what became of an outbound message. Its text is not known."""
     five, extra, notes = _load(STATUS, body, content_type, receipt)
     word, known = status.read(five["status"])
@@ -163,7 +163,7 @@ def message_sid(ticket: str, recipient: str) -> str:
 
 
 def _load(
-    dialect: Dialect, body: bytes, content_type: str | None, receipt: Receipt
+    dialect: Dialect, body: bytes, content_type: str | None, receipt: ReceiveContext
 ) -> tuple[Mapping[str, str], Mapping[str, object], tuple[str, ...]]:
     """The documented fields, each there; the unknown ones; the notes. Raises `BadCallback` with every fault."""
     form = wire.read_form(body, content_type)
@@ -191,7 +191,7 @@ def _shown(name: str) -> str:
     return name if name in (*CALLBACK_FIELDS, *STATUS_FIELDS, *CREDENTIALS) else name[:40]
 
 
-def dump_callback(message: Message, manners: Manners) -> Body:
+def dump_callback(message: Message, manners: FormatOptions) -> Body:
     """An inbound message as the keyword platform would post it. Raises `CannotSay` for a status update."""
     if not message.inbound:
         raise CannotSay("A status update cannot be said as a keyword callback.")
@@ -217,7 +217,7 @@ def _as_callback(message: Message) -> dict[str, str]:
     }
 
 
-def dump_status(message: Message, manners: Manners) -> Body:
+def dump_status(message: Message, manners: FormatOptions) -> Body:
     """What became of an outbound message, as the keyword platform would post it. `CannotSay` for a text."""
     if message.inbound:
         raise CannotSay("A text that came in cannot be said as a status post.")
@@ -238,11 +238,11 @@ def _as_status(message: Message) -> dict[str, str]:
     }
 
 
-def _handset(phone: str, manners: Manners) -> str:
+def _handset(phone: str, manners: FormatOptions) -> str:
     return national(phone, manners.prefix) if manners.phone == "national" else phone
 
 
-def _dump(dialect: Dialect, values: Mapping[str, str], message: Message, manners: Manners) -> Body:
+def _dump(dialect: Dialect, values: Mapping[str, str], message: Message, manners: FormatOptions) -> Body:
     pairs = [(name, values[name]) for name in dialect.names]
     pairs += [(name, _extra(message, name)) for name in manners.extra_fields if name not in dialect.names]
     data, inexact = wire.write_form(pairs, manners.charset, manners.encode_twice)

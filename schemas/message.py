@@ -107,7 +107,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class ReceiveContext:
     """What the core must be told about a callback's arrival: it has no clock, no dice, no settings."""
 
     now: datetime
@@ -118,7 +118,7 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manners:
+class FormatOptions:
     """How an endpoint wants to be written to. Defaults are the documented formats, exactly."""
 
     shape: str = "auto"

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from hypothesis import strategies as st
 
-from schemas import Facts, Manners, Message
+from schemas import FormatOptions, Message, NumberContext
 from schemas.carrierx import ATTRIBUTES
 from schemas.credentials import CREDENTIALS
 from schemas.legacy import CALLBACK_FIELDS, EXTRA_FIELDS, STATUS_FIELDS
@@ -28,9 +28,9 @@ user_data = st.none() | texts.filter(lambda text: text not in ("", "null") and "
 status_words = st.sampled_from((*NUMERIC, "Delivered", "100", "-1", "116")) | words
 
 shapes = st.sampled_from(("auto", "sms", "mms"))
-facts = st.builds(Facts, number=numbers, code=numbers) | st.just(Facts())
+facts = st.builds(NumberContext, number=numbers, code=numbers) | st.just(NumberContext())
 manners = st.builds(
-    Manners,
+    FormatOptions,
     shape=shapes,
     charset=st.sampled_from(("utf-8", "windows-1252", "iso-8859-1")),
     send_charset=st.booleans(),

@@ -14,7 +14,7 @@ from sqlalchemy import text as sql
 from werkzeug.test import TestResponse
 
 from gateway.store import Store
-from gateway.web.context import Site
+from gateway.web.context import WebContext
 from tests import acme
 
 SECRETS = {"username": "acme-user", "password": "canary password", "api_key": "canary-key"}
@@ -78,7 +78,7 @@ def values(answer: TestResponse | str) -> dict[str, str]:
 
 
 def store_of(app: Flask) -> Store:
-    here: Site = app.extensions["gateway"]
+    here: WebContext = app.extensions["gateway"]
     return here.store
 
 

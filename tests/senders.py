@@ -14,9 +14,9 @@ import pytest
 
 from gateway.config import CarrierX, Config, Settings
 from gateway.outbound.accept import accept
-from gateway.outbound.model import Auth, Call, Recipient
-from gateway.sandbox.carrierx import Setup, StandIn
-from gateway.sender.batch import Round
+from gateway.outbound.model import CallCredentials, Recipient, SendCall
+from gateway.sandbox.carrierx import CarrierXStub, Setup
+from gateway.sender.batch import SubmitBatch
 from gateway.sender.worker import Sender
 from gateway.store import Store, ledger
 from tests import acme
@@ -27,8 +27,8 @@ NUMBER, PHONE = "15162065919", "15162065515"
 
 
 @pytest.fixture
-def carrierx() -> Iterator[StandIn]:
-    with StandIn(Setup(numbers=[NUMBER])) as standin:
+def carrierx() -> Iterator[CarrierXStub]:
+    with CarrierXStub(Setup(numbers=[NUMBER])) as standin:
         yield standin
 
 
@@ -38,7 +38,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, carrierx: StandIn) -> Settings:
+def settings(tmp_path: Path, carrierx: CarrierXStub) -> Settings:
     return Settings.fixed(configured(tmp_path, base_url=carrierx.url))
 
 
@@ -69,9 +69,9 @@ def sending(settings: Settings, store: Store, clock: Clock, **more: Any) -> Iter
 
 def owe(store: Store, settings: Settings, message: str = "Hi", phone: str = PHONE) -> str:
     """The send_id."""
-    call = Call(
+    call = SendCall(
         name="sendMessage",
-        auth=Auth(code="12345"),
+        auth=CallCredentials(code="12345"),
         text=message,
         recipients=(Recipient(phone=phone),),
         custom_ticket="order-7",
@@ -85,14 +85,14 @@ def owe(store: Store, settings: Settings, message: str = "Hi", phone: str = PHON
     return entry.send_id
 
 
-def entry(store: Store, send_id: str) -> ledger.Entry:
+def entry(store: Store, send_id: str) -> ledger.LedgerEntry:
     with store.reader() as conn:
         found = ledger.of_send(conn, send_id)
     assert found is not None
     return found
 
 
-def becomes(store: Store, send_id: str, state: str) -> ledger.Entry:
+def becomes(store: Store, send_id: str, state: str) -> ledger.LedgerEntry:
     """And its delivery is no longer pending."""
     until(lambda: entry(store, send_id).state == state, f"{state}, it is {entry(store, send_id)}", 20)
     query = f"SELECT state FROM deliveries WHERE delivery_id = '{send_id}'"
@@ -101,13 +101,13 @@ def becomes(store: Store, send_id: str, state: str) -> ledger.Entry:
     return entry(store, send_id)
 
 
-def arrived(carrierx: StandIn) -> list[str]:
+def arrived(carrierx: CarrierXStub) -> list[str]:
     return [message.text.user_data or "" for message in carrierx.exchange.messages.all()]
 
 
 def claimed_and_dead(store: Store, settings: Settings, clock: Clock, send_id: str) -> None:
     """A Sender that had it on disk as leaving, and died."""
-    round_ = Round(owner="dead", config=settings.current, now=clock(), room=1)
+    round_ = SubmitBatch(owner="dead", config=settings.current, now=clock(), room=1)
     (departure,) = store.writer.write(round_.write).departures
     assert (departure.claimed.delivery_id, departure.plan) == (send_id, "post")
     assert entry(store, send_id).state == "sending"

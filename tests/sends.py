@@ -11,16 +11,16 @@ from sqlalchemy import text as sql
 
 from gateway.config import Config, Credentials
 from gateway.outbound import accept as accepting
-from gateway.outbound.accept import Accepted
-from gateway.outbound.model import Auth, Call, Recipient
+from gateway.outbound.accept import AcceptedCall
+from gateway.outbound.model import CallCredentials, Recipient, SendCall
 from gateway.sender import settle
 from gateway.store import Store, ledger
-from gateway.store.ledger import Entry
+from gateway.store.ledger import LedgerEntry
 from tests import acme
 
 PHONE = "15162065515"
 NUMBER = "15162065919"
-AUTH = Auth(username="acme", password="secret of acme", api_key="key of acme", code="12345")
+AUTH = CallCredentials(username="acme", password="secret of acme", api_key="key of acme", code="12345")
 LEGACY = Credentials(user_name="acme", password="secret of acme", api_key="key of acme")
 AT = acme.NOW.timestamp()
 
@@ -32,7 +32,7 @@ def config(folder: Path, database: str = "sqlite:///data/gateway.db", **changes:
     return replace(made, **({"legacy": LEGACY, "carrierx": account} | changes))
 
 
-def call(*phones: str, **changes: Any) -> Call:
+def call(*phones: str, **changes: Any) -> SendCall:
     said: dict[str, Any] = {
         "name": "sendMessage",
         "auth": AUTH,
@@ -44,10 +44,10 @@ def call(*phones: str, **changes: Any) -> Call:
         "remote": "192.0.2.7",
         "now": acme.NOW,
     }
-    return Call(**said | changes)
+    return SendCall(**said | changes)
 
 
-def accept(store: Store, config: Config, *phones: str, **changes: Any) -> Accepted:
+def accept(store: Store, config: Config, *phones: str, **changes: Any) -> AcceptedCall:
     return accepting.accept(call(*phones, **changes), config, store)
 
 
@@ -56,7 +56,7 @@ def rows(store: Store, query: str) -> list[Any]:
         return list(connection.execute(sql(query)))
 
 
-def entries(store: Store) -> list[Entry]:
+def entries(store: Store) -> list[LedgerEntry]:
     """The whole ledger."""
     with store.reader() as conn:
         found = [
@@ -65,7 +65,7 @@ def entries(store: Store) -> list[Entry]:
     return [entry for entry in found if entry is not None]
 
 
-def entry(store: Store) -> Entry:
+def entry(store: Store) -> LedgerEntry:
     (found,) = entries(store)
     return found
 
@@ -79,12 +79,12 @@ def posts(store: Store, endpoint: str = "page") -> list[tuple[str, str, str]]:
     return [(form["sendTo"][0], form["status"][0], form["ticket"][0]) for form in forms]
 
 
-def begin(store: Store, one: Entry) -> None:
+def begin(store: Store, one: LedgerEntry) -> None:
     """As the Sender does before its request leaves."""
-    store.writer.write(lambda conn: ledger.begin(conn, one.send_id, AT, AT + 15))
+    store.writer.write(lambda conn: ledger.mark_submitting(conn, one.send_id, AT, AT + 15))
 
 
-def answered(store: Store, config: Config, one: Entry, sid: str, **changes: Any) -> frozenset[str]:
+def answered(store: Store, config: Config, one: LedgerEntry, sid: str, **changes: Any) -> frozenset[str]:
     """As the Sender does when CarrierX has answered."""
     said = {
         "message_sid": sid,
@@ -100,5 +100,5 @@ def answered(store: Store, config: Config, one: Entry, sid: str, **changes: Any)
     return store.writer.write(lambda conn: settle.sent(conn, one, answer, config, AT + 1))
 
 
-def refused(store: Store, config: Config, one: Entry, reason: str = "CarrierX says no.") -> frozenset[str]:
+def refused(store: Store, config: Config, one: LedgerEntry, reason: str = "CarrierX says no.") -> frozenset[str]:
     return store.writer.write(lambda conn: settle.refused(conn, one, reason, config, AT + 1))

@@ -15,7 +15,7 @@ from typing import Any
 
 import requests
 
-from gateway.sandbox.carrierx import Setup, StandIn
+from gateway.sandbox.carrierx import CarrierXStub, Setup
 from tests.running import until
 from tests.servers import Script, Server, ok, replying
 
@@ -29,7 +29,7 @@ class Standing:
     def __init__(self, taker: Script | None = None, **setup: Any) -> None:
         self.taker = Server(taker or replying(ok(b"{}")))
         given = {"callback": self.taker.url("/callback"), "pace": 0.005, **setup}
-        self.standin = StandIn(Setup(**given))
+        self.standin = CarrierXStub(Setup(**given))
         self._stack = ExitStack()
 
     def __enter__(self) -> Standing:

@@ -15,7 +15,7 @@ from schemas.message import Body, CannotSay
 NOW = 1_800_000_000.0
 LEASE = 30.0
 
-EVENT = events.New(
+EVENT = events.NewEvent(
     source="carrierx",
     state="accepted",
     received_at=NOW,
@@ -42,7 +42,7 @@ def add(store: Store, **fields: object) -> int:
     return store.writer.write(partial(events.add, new=replace(EVENT, **fields)))  # type: ignore[arg-type]
 
 
-SEND = ledger.New(
+SEND = ledger.NewSend(
     send_id="0194b3c0-0000-7000-8000-000000000001",
     ticket="4be0643f-1d98-473b-97cd-ca98a65347dd",
     alias=1,
@@ -57,7 +57,7 @@ SEND = ledger.New(
 def send(store: Store, now: float = NOW, **fields: object) -> str:
     """A row of the ledger, and nothing else; its send_id."""
     new = replace(SEND, **{"send_id": outbox.new_id(now)} | fields)  # type: ignore[arg-type]
-    store.writer.write(partial(ledger.add, new=new, now=now))
+    store.writer.write(partial(ledger.add_send, new=new, now=now))
     return new.send_id
 
 
@@ -66,7 +66,7 @@ def owe_text(store: Store, now: float = NOW, **fields: object) -> str:
     event_id = add(store, source="legacy-send", direction="outbound", message_sid="", keyword="", received_at=now)
     send_id = send(store, now, alias=event_id, **fields)
     entry = entry_of(store, send_id)
-    out = outbox.Owed(
+    out = outbox.OwedDelivery(
         endpoint=ledger.ENDPOINT,
         kind=ledger.KIND,
         lane=f"{ledger.ENDPOINT}/conversation/{entry.phone}/{entry.number}",
@@ -77,18 +77,18 @@ def owe_text(store: Store, now: float = NOW, **fields: object) -> str:
     return send_id
 
 
-def entry_of(store: Store, send_id: str) -> ledger.Entry:
+def entry_of(store: Store, send_id: str) -> ledger.LedgerEntry:
     with store.reader() as conn:
         found = ledger.of_send(conn, send_id)
     assert found is not None
     return found
 
 
-def letter(lane: str = "crm|1", endpoint: str = "crm", body: Body | CannotSay = BODY) -> outbox.Owed:
-    return outbox.Owed(endpoint=endpoint, kind="legacy-callback", lane=lane, body=body)
+def letter(lane: str = "crm|1", endpoint: str = "crm", body: Body | CannotSay = BODY) -> outbox.OwedDelivery:
+    return outbox.OwedDelivery(endpoint=endpoint, kind="legacy-callback", lane=lane, body=body)
 
 
-def owe(store: Store, *owed: outbox.Owed, now: float = NOW) -> list[str]:
+def owe(store: Store, *owed: outbox.OwedDelivery, now: float = NOW) -> list[str]:
     """An event that owes these; their delivery_ids."""
     event_id = add(store, received_at=now)
     work = partial(outbox.owe, event_id=event_id, owed=owed, now=now)
@@ -97,17 +97,17 @@ def owe(store: Store, *owed: outbox.Owed, now: float = NOW) -> list[str]:
 
 def claim(
     store: Store, endpoint: str = "crm", *, slots: int = 100, first: int = 0, now: float = NOW, owner: str = "worker"
-) -> list[outbox.Claimed]:
-    rooms = {endpoint: outbox.Room(slots, first)}
+) -> list[outbox.ClaimedDelivery]:
+    rooms = {endpoint: outbox.ClaimLimit(slots, first)}
     work = partial(outbox.claim, owner=owner, rooms=rooms, now=now, leases={endpoint: LEASE})
     return store.writer.write(work)
 
 
 def ended(
-    claimed: outbox.Claimed, outcome: outbox.Outcome, now: float = NOW, due: float | None = None
-) -> outbox.Settled:
+    claimed: outbox.ClaimedDelivery, outcome: outbox.AttemptOutcome, now: float = NOW, due: float | None = None
+) -> outbox.SettledDelivery:
     """An attempt's end, with an answer that fits it."""
-    return outbox.Settled(
+    return outbox.SettledDelivery(
         claimed=claimed,
         outcome=outcome,
         finished_at=now,
@@ -123,8 +123,8 @@ def ended(
 
 def settle(
     store: Store,
-    claimed: outbox.Claimed,
-    outcome: outbox.Outcome = "succeeded",
+    claimed: outbox.ClaimedDelivery,
+    outcome: outbox.AttemptOutcome = "succeeded",
     *,
     now: float = NOW,
     due: float | None = None,
@@ -135,7 +135,7 @@ def settle(
     return store.writer.write(work, lanes=(settled.lane,))
 
 
-def ids(claimed: Sequence[outbox.Claimed]) -> list[str]:
+def ids(claimed: Sequence[outbox.ClaimedDelivery]) -> list[str]:
     return [one.delivery_id for one in claimed]
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.due import WOKEN, Agenda
+from gateway.delivery.due import WOKEN, DueEndpoints
 
 MANY = 1000
 
 
 def test_nothing_is_known_at_first() -> None:
-    agenda = Agenda()
+    agenda = DueEndpoints()
     assert agenda.due(1e12, MANY) == [] and agenda.next(0) is None
 
 
 def test_what_rings_is_due_until_it_was_looked_at() -> None:
-    agenda = Agenda()
+    agenda = DueEndpoints()
     agenda.look("crm")
     agenda.look("crm")
     assert agenda.next(0) == 0.0
@@ -26,7 +26,7 @@ def test_what_rings_is_due_until_it_was_looked_at() -> None:
 
 
 def test_the_earliest_time_counts() -> None:
-    agenda = Agenda()
+    agenda = DueEndpoints()
     for at in (30, 10, 20):
         agenda.look_at("crm", at)
     assert agenda.next(4) == 6 and agenda.due(9, MANY) == []
@@ -39,7 +39,7 @@ def test_the_earliest_time_counts() -> None:
 
 
 def test_a_scan_takes_nothing_away() -> None:
-    agenda = Agenda()
+    agenda = DueEndpoints()
     agenda.look("rung")
     agenda.look_at("later", 10)
     agenda.scanned({"found": 5, "later": 20})
@@ -48,7 +48,7 @@ def test_a_scan_takes_nothing_away() -> None:
 
 
 def test_one_that_has_all_its_room_waits_for_its_own() -> None:
-    agenda = Agenda()
+    agenda = DueEndpoints()
     agenda.look("crm")
     agenda.wait_for_own("crm")
     agenda.ended("other")
@@ -58,7 +58,7 @@ def test_one_that_has_all_its_room_waits_for_its_own() -> None:
 
 
 def test_one_that_finds_no_room_waits_for_anybody() -> None:
-    agenda = Agenda()
+    agenda = DueEndpoints()
     for name in ("a", "b"):
         agenda.look(name)
         agenda.wait_for_any(name)
@@ -67,7 +67,7 @@ def test_one_that_finds_no_room_waits_for_anybody() -> None:
 
 
 def test_not_all_are_woken_for_one_place() -> None:
-    agenda = Agenda()
+    agenda = DueEndpoints()
     for nth in range(WOKEN * 3):
         agenda.wait_for_any(str(nth))
     agenda.ended("other")
@@ -75,7 +75,7 @@ def test_not_all_are_woken_for_one_place() -> None:
 
 
 def test_each_has_its_turn() -> None:
-    agenda = Agenda()
+    agenda = DueEndpoints()
     for name in "abc":
         agenda.look(name)
     assert agenda.due(0, 2) == ["a", "b"]
@@ -85,7 +85,7 @@ def test_each_has_its_turn() -> None:
 
 
 def test_times_are_forgotten_when_the_clock_was_set() -> None:
-    agenda = Agenda()
+    agenda = DueEndpoints()
     agenda.look_at("crm", 10)
     agenda.look("rung")
     agenda.forget()
@@ -109,7 +109,7 @@ STEPS = st.lists(
 @given(STEPS)
 def test_nobody_is_forgotten_and_nobody_is_early(steps: list[tuple[object, ...]]) -> None:
     """Whoever was rung or whose time has come is due, and nobody else; `next` says when."""
-    agenda, now = Agenda(), 0
+    agenda, now = DueEndpoints(), 0
     rung: set[str] = set()
     times: dict[str, int] = {}
     for what, *rest in steps:

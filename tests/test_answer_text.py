@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.answer_text import LONGEST, read, text_of
-from gateway.safe_http.models import Answer, Failure
+from gateway.delivery.answer_text import LONGEST, answer_text, read
+from gateway.safe_http.models import Failure, Response
 
 PLAIN = "text/plain; charset=utf-8"
 
 
-def answer(body: bytes | str, kind: str | None = PLAIN, status: int = 200, **more: str) -> Answer:
+def answer(body: bytes | str, kind: str | None = PLAIN, status: int = 200, **more: str) -> Response:
     raw = body.encode() if isinstance(body, str) else body
     headers = (() if kind is None else (("content-TYPE", kind),)) + tuple(more.items())
-    return Answer(status=status, headers=headers, read=raw, size=len(raw))
+    return Response(status=status, headers=headers, read=raw, size=len(raw))
 
 
 @pytest.mark.parametrize(
@@ -37,12 +37,12 @@ def answer(body: bytes | str, kind: str | None = PLAIN, status: int = 200, **mor
     ],
 )
 def test_plain_text(body: bytes | str, kind: str, said: str) -> None:
-    assert read(answer(body, kind)) == (said, "") and text_of(answer(body, kind)) == said
+    assert read(answer(body, kind)) == (said, "") and answer_text(answer(body, kind)) == said
 
 
 @pytest.mark.parametrize("status", [201, 202, 299])
 def test_any_success_will_do(status: int) -> None:
-    assert text_of(answer("fine", status=status)) == "fine"
+    assert answer_text(answer("fine", status=status)) == "fine"
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_any_success_will_do(status: int) -> None:
     [
         (answer("gone", status=404), "no success"),
         (answer("moved", status=302), "no success"),
-        (Answer(status=200, read=b"half", size=4, failure=Failure(kind="reset", sentence="")), "no success"),
-        (Answer(), "no success"),
+        (Response(status=200, read=b"half", size=4, failure=Failure(kind="reset", sentence="")), "no success"),
+        (Response(), "no success"),
         (answer("<p>hi", "text/html"), "not text/plain"),
         (answer("hi", None), "not text/plain"),
         (answer("{}", "application/json"), "not text/plain"),
@@ -79,13 +79,13 @@ def test_any_success_will_do(status: int) -> None:
         (answer("Warning: Undefined variable $a in /var/www/a.php on line 3\nThanks"), "a PHP warning"),
     ],
 )
-def test_what_is_none(given: Answer, why: str) -> None:
+def test_what_is_none(given: Response, why: str) -> None:
     text, said = read(given)
     assert not text and why in said and said.startswith("the answer")
 
 
 def test_an_answer_that_was_cut_is_none() -> None:
-    cut = Answer(status=200, headers=(("Content-Type", PLAIN),), read=b"hello", size=70_000)
+    cut = Response(status=200, headers=(("Content-Type", PLAIN),), read=b"hello", size=70_000)
     assert read(cut) == ("", "the answer was not read to its end")
 
 

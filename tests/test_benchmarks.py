@@ -21,7 +21,7 @@ from benchmarks.actors import Receiver
 from benchmarks.percentiles import Latency, latency
 from benchmarks.report import Report, Settings
 from benchmarks.runs import Ledger, Run
-from schemas import FORMATS, Receipt
+from schemas import FORMATS, ReceiveContext
 
 ROOT = Path(__file__).resolve().parent.parent
 ALWAYS = 2**63
@@ -46,7 +46,7 @@ def test_what_is_posted_is_a_callback_of_carrierx(at: int) -> None:
     request = traffic.moulds("127.0.0.1", 8080, "/callback")[at].filled(b"19175550001", sid.encode())
     head, _mark, body = request.partition(b"\r\n\r\n")
     assert f"\r\nContent-Length: {len(body)}".encode() in head
-    receipt = Receipt(now=datetime(2026, 11, 1, tzinfo=UTC), sid="unused")
+    receipt = ReceiveContext(now=datetime(2026, 11, 1, tzinfo=UTC), sid="unused")
     message = FORMATS["carrierx"].load(body, "application/json", receipt)
     assert (message.message, message.phone, message.message_sid) == (traffic.TEXTS[at], "19175550001", sid)
 

@@ -24,7 +24,7 @@ from gateway.delivery.circuit_breaker import (
     asked,
     weigh,
 )
-from gateway.safe_http.models import Answer, Failure
+from gateway.safe_http.models import Failure, Response
 from tests import examples
 
 NOW = 1_700_000_000.0
@@ -48,30 +48,40 @@ def opened(times: int = 1) -> Breaker:
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 599, 408, 425, 429])
 def test_what_speaks_of_the_endpoint(status: int) -> None:
-    assert weigh(Answer(status=status), False) == HEAVY
+    assert weigh(Response(status=status), False) == HEAVY
 
 
 @pytest.mark.parametrize("kind", sorted(DOWN))
 def test_no_answer_speaks_of_the_endpoint(kind: str) -> None:
-    assert weigh(Answer(failure=Failure(kind=kind, sentence="so")), False) == HEAVY
+    assert weigh(Response(failure=Failure(kind=kind, sentence="so")), False) == HEAVY
 
 
 @pytest.mark.parametrize("status", [200, 301, 302, 400, 401, 403, 404, 413, 422])
 def test_what_may_lie_in_the_message(status: int) -> None:
     """A 200 that is no success has a page of errors behind it."""
-    assert weigh(Answer(status=status), False) == LIGHT
-    assert weigh(Answer(status=status, failure=Failure(kind="too_large", sentence="so")), False) == LIGHT
+    assert weigh(Response(status=status), False) == LIGHT
+    assert weigh(Response(status=status, failure=Failure(kind="too_large", sentence="so")), False) == LIGHT
 
 
 def test_what_is_well() -> None:
-    assert weigh(Answer(status=200), True) == weigh(Answer(status=503), True) == weigh(Answer(status=410), False) == 0
+    assert (
+        weigh(Response(status=200), True)
+        == weigh(Response(status=503), True)
+        == weigh(Response(status=410), False)
+        == 0
+    )
 
 
 def test_who_may_ask_for_a_pause() -> None:
-    assert asked(Answer(status=429), 30.0) == asked(Answer(status=503), 30.0) == 30.0
-    assert asked(Answer(status=500), 30.0) is asked(Answer(status=429), None) is asked(Answer(status=503), 0.0) is None
-    assert asked(Answer(status=503), 1e9) == LONGEST_ASKED
-    assert asked(Answer(status=503, failure=Failure(kind="reset", sentence="so")), 30.0) is None
+    assert asked(Response(status=429), 30.0) == asked(Response(status=503), 30.0) == 30.0
+    assert (
+        asked(Response(status=500), 30.0)
+        is asked(Response(status=429), None)
+        is asked(Response(status=503), 0.0)
+        is None
+    )
+    assert asked(Response(status=503), 1e9) == LONGEST_ASKED
+    assert asked(Response(status=503, failure=Failure(kind="reset", sentence="so")), 30.0) is None
 
 
 def test_five_in_a_row_open_it() -> None:

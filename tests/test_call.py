@@ -10,14 +10,14 @@ from ipaddress import ip_network
 import pytest
 
 from gateway.config import Config, Credentials, Endpoint, loads
-from gateway.delivery.request import Post, request_for
+from gateway.delivery.request import EndpointPost, request_for
 from gateway.delivery.signing import sign
 from gateway.safe_http.models import Request
 
 NOW = datetime(2026, 5, 12, 10, 11, 12, tzinfo=UTC)
 TRIO = Credentials(user_name="acme user", password="p&ss", api_key="k=y")
 PLAIN = Endpoint(name="app", url="http://10.0.0.5/a.php")
-POST = Post(
+POST = EndpointPost(
     kind="legacy",
     content_type="application/x-www-form-urlencoded",
     headers=(("X-Message-Sid", "sid"),),
@@ -38,7 +38,7 @@ def config() -> Config:
     return loads('[gateway]\nallow_networks = ["10.0.0.0/8"]\negress_proxy = "http://10.0.0.9:3128"\n')
 
 
-def made(config: Config, endpoint: Endpoint = PLAIN, post: Post = POST) -> Request:
+def made(config: Config, endpoint: Endpoint = PLAIN, post: EndpointPost = POST) -> Request:
     return request_for(endpoint, post, config, NOW)
 
 

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from gateway.serve import logging
 from gateway.store import Store, StoreUnavailable
-from gateway.web.context import Site
+from gateway.web.context import WebContext
 from tests import acme
 from tests.visitor import console
 
@@ -39,7 +39,7 @@ def client(app: Flask) -> FlaskClient:
 
 
 def store_of(app: Flask) -> Store:
-    here: Site = app.extensions["gateway"]
+    here: WebContext = app.extensions["gateway"]
     return here.store
 
 

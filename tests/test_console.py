@@ -100,20 +100,22 @@ def call(app: Flask, body: bytes, path: str = "/carrierx/callback", content_type
     return app.test_client().post(f"{path}/{KEY}", data=body, content_type=content_type).status_code
 
 
-def newest(app: Flask) -> records.Whole:
+def newest(app: Flask) -> records.EventDetail:
     with store_of(app).reader() as connection:
-        (found, *_) = records.search(connection, records.Search()).found
-        whole = records.whole(connection, found.event.id)
+        (found, *_) = records.search_events(connection, records.EventSearch()).found
+        whole = records.load_event(connection, found.event.id)
     assert whole
     return whole
 
 
-def attempt(app: Flask, endpoint: str, outcome: outbox.Outcome, answer: bytes = b"ok") -> None:
+def attempt(app: Flask, endpoint: str, outcome: outbox.AttemptOutcome, answer: bytes = b"ok") -> None:
     """What the worker does with all that is due to one endpoint."""
     now, store = time.time(), store_of(app)
-    work = partial(outbox.claim, owner="worker", rooms={endpoint: outbox.Room(9)}, now=now, leases={endpoint: 30.0})
+    work = partial(
+        outbox.claim, owner="worker", rooms={endpoint: outbox.ClaimLimit(9)}, now=now, leases={endpoint: 30.0}
+    )
     for claimed in store.writer.write(work):
-        settled = outbox.Settled(
+        settled = outbox.SettledDelivery(
             claimed=claimed,
             outcome=outcome,
             finished_at=now + 0.1,
@@ -344,7 +346,7 @@ def test_refused(app: Flask, visitor: Visitor) -> None:
     said = words(visitor.get("/refused"))
     assert "phone : " in said and "direction : " in said and "credentials : " in said and not CANARY.search(said)
     with store_of(app).reader() as connection:
-        found = records.search(connection, records.Search(state="refused")).found
+        found = records.search_events(connection, records.EventSearch(state="refused")).found
     reasons = (
         "direction : Must be one of: inbound, outbound.",
         "credentials : Not the configured ones.",

@@ -32,7 +32,7 @@ def visitor(app: Flask) -> Visitor:
 
 def out(app: Flask, phone: str, number: str = "15162065919") -> opt_outs.OptOut | None:
     with store_of(app).reader() as connection:
-        return opt_outs.known(connection, number, phone)
+        return opt_outs.opt_out_of(connection, number, phone)
 
 
 def test_opt_outs_are_recorded_and_lifted_by_hand(app: Flask, visitor: Visitor) -> None:
@@ -62,9 +62,13 @@ def test_an_opt_out_of_nobody(visitor: Visitor, data: dict[str, str]) -> None:
 
 def test_opt_outs_are_searched_and_paged(app: Flask, visitor: Visitor) -> None:
     for turn in range(51):
-        work = partial(opt_outs.note, number="15162065919", phone=f"1516555{turn:04}", word="STOP", at=1.0, out=True)
+        work = partial(
+            opt_outs.record_opt_out, number="15162065919", phone=f"1516555{turn:04}", word="STOP", at=1.0, out=True
+        )
         store_of(app).writer.write(work)
-    store_of(app).writer.write(partial(opt_outs.note, number="99", phone="15165550000", word=HOSTILE, at=1.0, out=True))
+    store_of(app).writer.write(
+        partial(opt_outs.record_opt_out, number="99", phone="15165550000", word=HOSTILE, at=1.0, out=True)
+    )
     for path, count in (("/opt-outs", 50), ("/opt-outs?number=12345", 50)):
         first = visitor.get(path)
         assert first.text.count(">Lift</button></form>") == count

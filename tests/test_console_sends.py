@@ -15,10 +15,10 @@ from flask import Flask
 from structlog.testing import capture_logs
 
 from gateway.outbound.accept import accept
-from gateway.outbound.model import Auth, Call, Recipient
+from gateway.outbound.model import CallCredentials, Recipient, SendCall
 from gateway.sender import settle
 from gateway.store import ledger, opt_outs, outbox
-from gateway.store.ledger import Entry
+from gateway.store.ledger import LedgerEntry
 from tests.acme import text, update
 from tests.test_console import CONFIG, HOSTILE, call, store_of, words
 from tests.visitor import Visitor, console
@@ -40,12 +40,12 @@ def visitor(app: Flask) -> Visitor:
     return made
 
 
-def send(app: Flask, *phones: str, **fields: str) -> list[Entry]:
+def send(app: Flask, *phones: str, **fields: str) -> list[LedgerEntry]:
     """A call, as the command makes it; its rows."""
     values = {"text": "hello there", "custom_ticket": "order-7", "status_url": ""} | fields
-    out = Call(
+    out = SendCall(
         name="send",
-        auth=Auth(code="12345"),
+        auth=CallCredentials(code="12345"),
         recipients=tuple(Recipient(phone=phone) for phone in phones or ("15162065515",)),
         source="command",
         body=b'{"text": "hello"}',
@@ -58,26 +58,26 @@ def send(app: Flask, *phones: str, **fields: str) -> list[Entry]:
         return ledger.of_event(connection, kept.event_id)
 
 
-def entry_of(app: Flask, entry: Entry) -> Entry:
+def entry_of(app: Flask, entry: LedgerEntry) -> LedgerEntry:
     with store_of(app).reader() as connection:
         found = ledger.of_send(connection, entry.send_id)
     assert found
     return found
 
 
-def end(app: Flask, entry: Entry, outcome: str) -> None:
+def end(app: Flask, entry: LedgerEntry, outcome: str) -> None:
     """What the Sender does: ``sent``, ``refused``, ``undecided``."""
     store, now, config = store_of(app), time.time(), app.extensions["gateway"].settings.current
-    room = {ledger.ENDPOINT: outbox.Room(9)}
+    room = {ledger.ENDPOINT: outbox.ClaimLimit(9)}
     work = partial(outbox.claim, owner="sender", rooms=room, now=now, leases={ledger.ENDPOINT: 30.0})
     [claimed] = [one for one in store.writer.write(work) if one.delivery_id == entry.send_id]
-    settled = outbox.Settled(
+    settled = outbox.SettledDelivery(
         claimed=claimed,
         outcome="succeeded" if outcome == "sent" else "dead",
         finished_at=now,
         sentence="" if outcome == "sent" else "The answer was lost.",
     )
-    store.writer.write(partial(ledger.begin, send_id=entry.send_id, now=now, doubt_at=now + 15))
+    store.writer.write(partial(ledger.mark_submitting, send_id=entry.send_id, now=now, doubt_at=now + 15))
     store.writer.write(partial(outbox.settle, owner="sender", settled=settled, now=now), lanes=[claimed.lane])
     if outcome == "sent":
         answer = (
@@ -90,7 +90,7 @@ def end(app: Flask, entry: Entry, outcome: str) -> None:
         store.writer.write(partial(work, entry=entry, reason="The answer was lost.", config=config, now=now))
 
 
-def page_of(entry: Entry) -> str:
+def page_of(entry: LedgerEntry) -> str:
     return f"/sends/{entry.send_id}"
 
 
@@ -164,7 +164,7 @@ def test_one_send_whole(app: Flask, visitor: Visitor) -> None:
 
 def test_posts_of_one_recipient_are_not_anothers(app: Flask, visitor: Visitor) -> None:
     store_of(app).writer.write(
-        partial(opt_outs.note, number="15162065919", phone="15165550001", word="STOP", at=1.0, out=True)
+        partial(opt_outs.record_opt_out, number="15162065919", phone="15165550001", word="STOP", at=1.0, out=True)
     )
     entries = {entry.phone: entry for entry in send(app, "15165550001", "15165550002")}
     out, other = entries["15165550001"], entries["15165550002"]
@@ -192,7 +192,7 @@ def test_a_send_that_is_not_there(visitor: Visitor, path: str) -> None:
 # Decisions
 
 
-def undecided(app: Flask) -> Entry:
+def undecided(app: Flask) -> LedgerEntry:
     [entry] = send(app)
     end(app, entry, "undecided")
     return entry
@@ -272,7 +272,7 @@ def test_nothing_is_texted_twice_by_a_replay(app: Flask, visitor: Visitor) -> No
     assert [entry_of(app, one).state for one in (sent, refused, lost)] == ["sent", "owed", "undecided"]
 
 
-def undecided_to(app: Flask, phone: str) -> Entry:
+def undecided_to(app: Flask, phone: str) -> LedgerEntry:
     [entry] = send(app, phone)
     end(app, entry, "undecided")
     return entry
@@ -318,7 +318,7 @@ def test_the_figures(app: Flask, visitor: Visitor) -> None:
     store, config = store_of(app), app.extensions["gateway"].settings.current
     work = partial(settle.refused, entry=refused, reason="400", config=config, now=time.time())
     store.writer.write(work)
-    store.writer.write(partial(opt_outs.note, number="1", phone="2", word="STOP", at=1.0, out=True))
+    store.writer.write(partial(opt_outs.record_opt_out, number="1", phone="2", word="STOP", at=1.0, out=True))
     said = visitor.get("/metrics").text
     for line in (
         'gateway_sends_open{state="owed"} 1.0',

@@ -22,7 +22,7 @@ from gateway.carrierx import (
     TooMany,
     composing,
 )
-from gateway.sandbox.carrierx import PARTNER, Misbehaviour, Setup, StandIn
+from gateway.sandbox.carrierx import PARTNER, CarrierXStub, Misbehaviour, Setup
 
 FROM, TO = "15162065919", "15162065574"
 URL = "https://sms.example.com/carrierx/callback/key-of-the-tests"
@@ -32,16 +32,16 @@ MISBEHAVING = Misbehaviour(
 
 
 @pytest.fixture
-def carrierx() -> Iterator[StandIn]:
-    with StandIn(Setup(numbers=[FROM], login="me", password="secret")) as running:
+def carrierx() -> Iterator[CarrierXStub]:
+    with CarrierXStub(Setup(numbers=[FROM], login="me", password="secret")) as running:
         yield running
 
 
-def api_of(carrierx: StandIn, retries: int = 0, token: str = "sandbox") -> CoreAPI:
+def api_of(carrierx: CarrierXStub, retries: int = 0, token: str = "sandbox") -> CoreAPI:
     return CoreAPI(carrierx.url, token=token, retries=retries, sleep=lambda seconds: None)
 
 
-def test_messages_go_out_and_are_read(carrierx: StandIn) -> None:
+def test_messages_go_out_and_are_read(carrierx: CarrierXStub) -> None:
     with api_of(carrierx) as api:
         text = api.send(FROM, TO, "héllo 🎉", user_data="ours")
         media = api.send(FROM, TO, None, media_urls=["https://x.example/1.png"])
@@ -59,7 +59,7 @@ def test_messages_go_out_and_are_read(carrierx: StandIn) -> None:
         api.messages()
 
 
-def test_callbacks_are_set_at_all_three(carrierx: StandIn) -> None:
+def test_callbacks_are_set_at_all_three(carrierx: CarrierXStub) -> None:
     with api_of(carrierx) as api:
         (did,) = api.every_did()
         assert did["phonenumber"] == FROM
@@ -72,17 +72,17 @@ def test_callbacks_are_set_at_all_three(carrierx: StandIn) -> None:
 
 
 @pytest.fixture
-def misbehaving() -> Iterator[StandIn]:
-    with StandIn(Setup(numbers=[FROM], misbehaviour=MISBEHAVING)) as running:
+def misbehaving() -> Iterator[CarrierXStub]:
+    with CarrierXStub(Setup(numbers=[FROM], misbehaviour=MISBEHAVING)) as running:
         yield running
 
 
-def test_what_an_error_says_of_a_message_is_true(misbehaving: StandIn) -> None:
+def test_what_an_error_says_of_a_message_is_true(misbehaving: CarrierXStub) -> None:
     """Sent: it is there once. Refused: it is not. All else: nobody knew."""
 
     def send(turn: int) -> str:
         try:
-            api.send_raw(composing.message(FROM, TO, f"text {turn}", user_data=str(turn)))
+            api.send_raw(composing.build_send_request(FROM, TO, f"text {turn}", user_data=str(turn)))
         except CarrierXError as error:
             return type(error).__name__
         return "sent"
@@ -100,7 +100,7 @@ def test_what_an_error_says_of_a_message_is_true(misbehaving: StandIn) -> None:
     assert set(there.values()) == {1}
 
 
-def test_a_send_never_doubles_though_it_is_made_again(misbehaving: StandIn) -> None:
+def test_a_send_never_doubles_though_it_is_made_again(misbehaving: CarrierXStub) -> None:
     with api_of(misbehaving, retries=3) as api:
         for turn in range(100):
             try:
@@ -112,7 +112,7 @@ def test_a_send_never_doubles_though_it_is_made_again(misbehaving: StandIn) -> N
 
 
 def test_lists_are_read_through_all_that_goes_wrong() -> None:
-    with StandIn(Setup(numbers=[FROM], misbehaviour=Misbehaviour(reads=0.4))) as carrierx:
+    with CarrierXStub(Setup(numbers=[FROM], misbehaviour=Misbehaviour(reads=0.4))) as carrierx:
         with api_of(carrierx, retries=20) as api:
             for turn in range(50):
                 api.send(FROM, TO, "text", user_data=str(turn))
@@ -120,7 +120,7 @@ def test_lists_are_read_through_all_that_goes_wrong() -> None:
             assert api.set_callback(URL, partner=PARTNER)["callbacks"] == {"sms": URL}
 
 
-def test_point(carrierx: StandIn, tmp_path: Path) -> None:
+def test_point(carrierx: CarrierXStub, tmp_path: Path) -> None:
     path = tmp_path / "gateway.toml"
     path.write_text(
         f"""

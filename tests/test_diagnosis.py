@@ -16,8 +16,8 @@ from gateway.delivery.diagnosis import FAILURE_BODY, diagnose, headline
 from gateway.matching.regex_checks import may_hang
 from gateway.safe_http.error_pages import PAGES as ROWS
 from gateway.safe_http.error_pages import SHORTEST, find, name_of
-from gateway.safe_http.errors import Trouble, explain
-from gateway.safe_http.models import Answer, Failure, Request
+from gateway.safe_http.errors import CurlError, describe
+from gateway.safe_http.models import Failure, Request, Response
 
 PAGES = Path(__file__).parent / "pages"
 NAMES = {
@@ -39,7 +39,7 @@ def request(url: str = "http://page.test/sms/join.php", **fields: object) -> Req
     return Request(url=url, body=b"", **fields)  # type: ignore[arg-type]
 
 
-def said(answer: Answer, url: str = "http://page.test/sms/join.php", **fields: object) -> str:
+def said(answer: Response, url: str = "http://page.test/sms/join.php", **fields: object) -> str:
     return " | ".join(diagnose(request(url, **fields), answer))
 
 
@@ -52,7 +52,7 @@ def test_there_are_pages() -> None:
 def test_error_pages_are_known_by_name(path: Path) -> None:
     found = find(FAILURE_BODY, path.read_bytes())
     assert found is not None and name_of(found) == NAMES[path.parent.name]
-    answer = Answer(status=200, read=path.read_bytes(), size=1)
+    answer = Response(status=200, read=path.read_bytes(), size=1)
     assert diagnose(request(), answer)[0] == f"{NAMES[path.parent.name]} behind a 200"
 
 
@@ -73,12 +73,12 @@ def test_however_the_page_is_written(path: Path, change: str) -> None:
 def test_innocent_pages(path: Path) -> None:
     found = find(FAILURE_BODY, path.read_bytes())
     assert found is None, name_of(found)
-    assert headline(Answer(status=200, read=path.read_bytes())) == ""
+    assert headline(Response(status=200, read=path.read_bytes())) == ""
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_can_be_looked_at(body: bytes) -> None:
-    assert isinstance(diagnose(request(), Answer(status=200, read=body, size=len(body))), list)
+    assert isinstance(diagnose(request(), Response(status=200, read=body, size=len(body))), list)
 
 
 @pytest.mark.parametrize("pattern", FAILURE_BODY, ids=lambda pattern: pattern.pattern[:30])
@@ -102,7 +102,7 @@ def test_no_pattern_hangs(pattern: re.Pattern[str]) -> None:
     ],
 )
 def test_redirects(location: str, sentence: str) -> None:
-    found = diagnose(request(), Answer(status=302, headers=(("Location", location),)))
+    found = diagnose(request(), Response(status=302, headers=(("Location", location),)))
     assert found[0] == sentence
     assert "secret" not in " ".join(found)
 
@@ -118,11 +118,11 @@ def test_redirects(location: str, sentence: str) -> None:
     ],
 )
 def test_where_a_redirect_should_have_been(url: str, location: str, hint: str) -> None:
-    assert hint in said(Answer(status=301, headers=(("Location", location),)), url)
+    assert hint in said(Response(status=301, headers=(("Location", location),)), url)
 
 
 def test_a_redirect_to_nowhere() -> None:
-    assert said(Answer(status=302)).startswith("answered 302 (Found)")
+    assert said(Response(status=302)).startswith("answered 302 (Found)")
 
 
 @pytest.mark.parametrize(
@@ -162,50 +162,50 @@ def test_a_redirect_to_nowhere() -> None:
 )
 def test_hints(status: int, headers: dict[str, str], body: bytes, hint: str) -> None:
     sent = (("Content-Type", "application/x-www-form-urlencoded; charset=UTF-8"),)
-    found = diagnose(request(headers=sent), Answer(status=status, headers=tuple(headers.items()), read=body, size=1))
+    found = diagnose(request(headers=sent), Response(status=status, headers=tuple(headers.items()), read=body, size=1))
     assert str(status) in found[0] and hint in " | ".join(found[1:])
 
 
 def test_a_password_that_is_wrong() -> None:
-    assert "does not accept" in said(Answer(status=401), headers=(("Authorization", "Basic c2VjcmV0"),))
+    assert "does not accept" in said(Response(status=401), headers=(("Authorization", "Basic c2VjcmV0"),))
 
 
 def test_every_status_has_a_sentence() -> None:
     for status in (*range(100, 200), *range(300, 600)):
-        found = diagnose(request(), Answer(status=status))
+        found = diagnose(request(), Response(status=status))
         assert found and str(status) in found[0]
 
 
 def test_failures_are_said_first() -> None:
     refused = Failure(kind="refused_address", sentence="this address is not allowed: 10.0.0.1 is in a private network")
-    assert diagnose(request(), Answer(failure=refused)) == [refused.sentence]
-    expired = diagnose(request(), Answer(failure=Failure(kind="certificate", sentence="certificate expired")))
+    assert diagnose(request(), Response(failure=refused)) == [refused.sentence]
+    expired = diagnose(request(), Response(failure=Failure(kind="certificate", sentence="certificate expired")))
     assert expired[0] == "certificate expired" and "renew" in expired[1]
-    name = diagnose(request(), Answer(failure=Failure(kind="name", sentence="the name of the host was not found: x")))
+    name = diagnose(request(), Response(failure=Failure(kind="name", sentence="the name of the host was not found: x")))
     assert len(name) == 2
-    assert diagnose(request(), Answer()) == ["no answer"]
+    assert diagnose(request(), Response()) == ["no answer"]
 
 
 @pytest.mark.parametrize(
     ("answer", "remark"),
     [
-        (Answer(status=200), "empty"),
-        (Answer(status=200, size=9, read=b"<b>Warning</b>:  x in <b>/a.php</b> on line <b>3</b>"), "PHP warning"),
-        (Answer(status=200, size=9, read=b'<form><input name="p" type="password">'), "login page"),
-        (Answer(status=200, size=99_999, read=b"x" * 65_536), "64 KB"),
+        (Response(status=200), "empty"),
+        (Response(status=200, size=9, read=b"<b>Warning</b>:  x in <b>/a.php</b> on line <b>3</b>"), "PHP warning"),
+        (Response(status=200, size=9, read=b'<form><input name="p" type="password">'), "login page"),
+        (Response(status=200, size=99_999, read=b"x" * 65_536), "64 KB"),
     ],
 )
-def test_remarks_on_what_is_no_failure(answer: Answer, remark: str) -> None:
+def test_remarks_on_what_is_no_failure(answer: Response, remark: str) -> None:
     assert headline(answer) == ""
     assert remark in said(answer)
 
 
 def test_nothing_to_say() -> None:
-    assert diagnose(request(), Answer(status=200, read=b"ok", size=2)) == []
+    assert diagnose(request(), Response(status=200, read=b"ok", size=2)) == []
 
 
 def test_a_good_page_that_took_long_to_say_so() -> None:
-    assert diagnose(request(), Answer(status=204, read=b"", size=0)) != []
+    assert diagnose(request(), Response(status=204, read=b"", size=0)) != []
 
 
 @pytest.mark.parametrize(
@@ -238,13 +238,13 @@ def test_a_good_page_that_took_long_to_say_so() -> None:
 )
 def test_libcurls_words_in_ours(code: int, text: str, kind: str) -> None:
     for connected in (False, True):
-        found = explain(Trouble(code=code, text=text, connected=connected, timeout=15, connect_timeout=5))
+        found = describe(CurlError(code=code, text=text, connected=connected, timeout=15, connect_timeout=5))
         assert found.kind == kind and found.sentence and found.sentence[0].islower()
 
 
 def test_a_handshake_that_breaks_off_is_tls() -> None:
-    broken = Trouble(code=56, text="Recv failure: Connection reset by peer", secure=True, connected=False)
-    assert explain(broken).kind == "tls"
+    broken = CurlError(code=56, text="Recv failure: Connection reset by peer", secure=True, connected=False)
+    assert describe(broken).kind == "tls"
 
 
 @pytest.mark.parametrize(("word", "pattern"), [row[1:] for row in ROWS], ids=[row[1] for row in ROWS])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.store.greenlets import SPARE, Errand, Errands, current
+from gateway.store.greenlets import MAX_SPARE_GREENLETS, GreenletPool, RequestGreenlet, current
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     made.close()
 
 
-def here() -> Errand:
+def here() -> RequestGreenlet:
     errand = current()
     assert errand is not None
     return errand
@@ -33,7 +33,7 @@ def test_nobody_is_on_an_errand_outside() -> None:
 
 
 def test_one_that_waits_lets_others_go_on(loop: asyncio.AbstractEventLoop) -> None:
-    errands, said, waiting = Errands(loop), list[str](), list[Errand]()
+    errands, said, waiting = GreenletPool(loop), list[str](), list[RequestGreenlet]()
 
     def wait() -> None:
         waiting.append(here())
@@ -48,21 +48,21 @@ def test_one_that_waits_lets_others_go_on(loop: asyncio.AbstractEventLoop) -> No
 
 
 def test_many_wait_at_once_and_end_in_any_order(loop: asyncio.AbstractEventLoop) -> None:
-    errands, said, waiting = Errands(loop), list[int](), list[Errand]()
+    errands, said, waiting = GreenletPool(loop), list[int](), list[RequestGreenlet]()
 
     def wait(number: int) -> None:
         waiting.append(here())
         said.append(number * here().wait())
 
-    for number in range(SPARE + 50):
+    for number in range(MAX_SPARE_GREENLETS + 50):
         errands.run(lambda number=number: wait(number))  # type: ignore[misc]
     for errand in reversed(waiting):
         errand.switch(10)
-    assert said == [10 * number for number in reversed(range(SPARE + 50))]
+    assert said == [10 * number for number in reversed(range(MAX_SPARE_GREENLETS + 50))]
 
 
 def test_they_are_used_again(loop: asyncio.AbstractEventLoop) -> None:
-    errands, used = Errands(loop), list[Errand]()
+    errands, used = GreenletPool(loop), list[RequestGreenlet]()
     for _ in range(10):
         errands.run(lambda: used.append(here()))
     assert len(set(map(id, used))) == 1
@@ -70,7 +70,7 @@ def test_they_are_used_again(loop: asyncio.AbstractEventLoop) -> None:
 
 def test_one_begun_by_another_waits_for_its_end(loop: asyncio.AbstractEventLoop) -> None:
     """Otherwise the first would be left lying wherever the second waits."""
-    errands, said, waiting = Errands(loop), list[str](), list[Errand]()
+    errands, said, waiting = GreenletPool(loop), list[str](), list[RequestGreenlet]()
 
     def second() -> None:
         waiting.append(here())
@@ -89,7 +89,7 @@ def test_one_begun_by_another_waits_for_its_end(loop: asyncio.AbstractEventLoop)
 
 
 def test_one_that_fails_spoils_none(loop: asyncio.AbstractEventLoop) -> None:
-    errands, said = Errands(loop), list[str]()
+    errands, said = GreenletPool(loop), list[str]()
 
     def fail() -> None:
         raise ValueError("wrong")

@@ -13,9 +13,9 @@ import pytest
 
 from gateway.store import Connection, Store, StoreUnavailable
 from gateway.store.filelock import FileLock
-from gateway.store.greenlets import Errands
-from gateway.store.group_commit import Group, Work
-from gateway.store.loop_commit import MOST
+from gateway.store.greenlets import GreenletPool
+from gateway.store.group_commit import GroupCommitter, WriteOperation
+from gateway.store.loop_commit import MAX_OPERATIONS
 
 Outcome = int | BaseException
 
@@ -37,13 +37,13 @@ def store(path: Path) -> Iterator[Store]:
 def commits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """The thread and the size of every group that is committed."""
     seen: list[tuple[str, int]] = []
-    real = Group.commit
+    real = GroupCommitter.commit
 
-    def commit(group: Group, works: list[Work]) -> object:
+    def commit(group: GroupCommitter, works: list[WriteOperation]) -> object:
         seen.append((threading.current_thread().name, len(works)))
         return real(group, works)
 
-    monkeypatch.setattr(Group, "commit", commit)
+    monkeypatch.setattr(GroupCommitter, "commit", commit)
     return seen
 
 
@@ -60,7 +60,7 @@ def written(store: Store, numbers: list[int], timeout: float = 5.0) -> list[Outc
 
     async def run() -> list[Outcome]:
         loop = asyncio.get_running_loop()
-        errands, left = Errands(loop), {at: loop.create_future() for at in range(len(numbers))}
+        errands, left = GreenletPool(loop), {at: loop.create_future() for at in range(len(numbers))}
 
         def errand(at: int) -> None:
             try:
@@ -87,9 +87,9 @@ def test_one_turn_is_one_commit(store: Store, path: Path, commits: list[tuple[st
 
 
 def test_a_large_turn_is_cut(store: Store, path: Path, commits: list[tuple[str, int]]) -> None:
-    assert written(store, list(range(2 * MOST + 1))) == list(range(2 * MOST + 1))
-    assert [size for _, size in commits] == [MOST, MOST, 1]
-    assert rows(path) == list(range(2 * MOST + 1))
+    assert written(store, list(range(2 * MAX_OPERATIONS + 1))) == list(range(2 * MAX_OPERATIONS + 1))
+    assert [size for _, size in commits] == [MAX_OPERATIONS, MAX_OPERATIONS, 1]
+    assert rows(path) == list(range(2 * MAX_OPERATIONS + 1))
 
 
 def test_what_is_wrong_spoils_nobody_else(store: Store, path: Path) -> None:
@@ -139,12 +139,12 @@ def test_a_commit_that_fails_is_not_tried_twice(store: Store, path: Path, monkey
     """Done or not, nobody knows: the thread must not do it again."""
     tried: list[object] = []
 
-    def finish(group: Group, connection: Connection) -> None:
+    def finish(group: GroupCommitter, connection: Connection) -> None:
         tried.append(connection)
-        raise group_module.Undecided("commit: disk I/O error")
+        raise group_module.OutcomeUnknown("commit: disk I/O error")
 
     from gateway.store import group_commit as group_module
 
-    monkeypatch.setattr(Group, "_finish", finish)
-    assert [type(one) for one in written(store, [1])] == [group_module.Undecided]
+    monkeypatch.setattr(GroupCommitter, "_finish", finish)
+    assert [type(one) for one in written(store, [1])] == [group_module.OutcomeUnknown]
     assert len(tried) == 1

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import FORMATS, BadCallback, CannotSay, Facts, Manners, Message, complete, credentials
+from schemas import FORMATS, BadCallback, CannotSay, FormatOptions, Message, NumberContext, credentials, enrich
 from schemas.legacy import CALLBACK_FIELDS, STATUS_FIELDS
 from tests import drawn, examples
 from tests.drawn import FORM
@@ -23,7 +23,9 @@ SECRET = "hunter2-canary"
 
 @settings(max_examples=examples(250, 2000))
 @given(st.sampled_from(tuple(FORMATS)), drawn.bodies, drawn.content_types, drawn.manners)
-def test_bytes_are_a_message_or_a_bad_callback(name: str, body: bytes, content_type: str | None, how: Manners) -> None:
+def test_bytes_are_a_message_or_a_bad_callback(
+    name: str, body: bytes, content_type: str | None, how: FormatOptions
+) -> None:
     kept = credentials.scrub(body, content_type), credentials.scrub_refused(body)
     assert all(len(one) <= len(body) for one in kept)
     try:
@@ -31,10 +33,10 @@ def test_bytes_are_a_message_or_a_bad_callback(name: str, body: bytes, content_t
     except BadCallback as refused:
         assert refused.errors and all(all(faults) for faults in refused.errors.values())
         return
-    check_written(complete(message, Facts(number="15162065919", code="12345")), how)
+    check_written(enrich(message, NumberContext(number="15162065919", code="12345")), how)
 
 
-def check_written(message: Message, how: Manners) -> None:
+def check_written(message: Message, how: FormatOptions) -> None:
     """What was read can be written: by one of the two forms, and as JSON that our own reader reads again."""
     written = {}
     for name, one in FORMATS.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.serve import lifeline
-from gateway.serve.lifeline import Pulse
+from gateway.serve.lifeline import Heartbeat
 from gateway.serve.supervisor import ASLEEP, Supervisor
 from tests import acme
 from tests.running import Gateway, running_gateway, until
@@ -108,16 +108,16 @@ def test_after_a_sleep_of_the_machine_there_is_patience_anew() -> None:
 def test_a_pulse_is_cheap_and_outlives_its_listener(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[bytes] = []
     monkeypatch.setattr(lifeline.os, "write", lambda _file, data: written.append(data))
-    pulse = Pulse(lifeline=True)
+    pulse = Heartbeat(lifeline=True)
     for _ in range(1000):
         pulse()
     assert len(written) <= 2
     for _ in range(10):
-        Pulse(lifeline=False)()
+        Heartbeat(lifeline=False)()
     assert len(written) <= 2
 
     def broken(_file: int, _data: bytes) -> int:
         raise BrokenPipeError
 
     monkeypatch.setattr(lifeline.os, "write", broken)
-    Pulse(lifeline=True)()
+    Heartbeat(lifeline=True)()

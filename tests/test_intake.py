@@ -17,7 +17,7 @@ from gateway.inbound import accept as intake
 from gateway.store import Store, StoreUnavailable, records
 from tests import acme
 
-Accept = Callable[..., intake.Kept]
+Accept = Callable[..., intake.Accepted]
 
 
 @pytest.fixture
@@ -27,7 +27,9 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture
 def accept(store: Store, config: Config) -> Accept:
-    def accepting(body: bytes, source: str = "carrierx", content_type: str | None = None, **more: Any) -> intake.Kept:
+    def accepting(
+        body: bytes, source: str = "carrierx", content_type: str | None = None, **more: Any
+    ) -> intake.Accepted:
         callback = intake.Callback(
             format=source, body=body, content_type=content_type, remote="192.0.2.7", now=more.get("now", acme.NOW)
         )
@@ -160,7 +162,7 @@ def test_what_goes_nowhere_is_kept_as_unrouted(store: Store, accept: Accept, bod
 def test_an_unrouted_text_is_routed_later(tmp_path: Path, store: Store, accept: Accept) -> None:
     event_id = accept(acme.text(to_did="15550001111", message="hello")).event_id
     with store.reader() as connection:
-        whole = records.whole(connection, event_id)
+        whole = records.load_event(connection, event_id)
     assert whole is not None
     event = whole.event
     assert not intake.reroute(event, acme.config(tmp_path), store)

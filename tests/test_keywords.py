@@ -196,15 +196,15 @@ def test_candidates_are_told_with_why_they_lost() -> None:
     assert winner.keyword == JOIN_EXACT
     assert winner.why == 'the whole text is "JOIN"'
     assert [other.keyword for other in others] == [JOIN, JO, Keyword(word="J", match="prefix")]
-    assert keywords.lost(others[0], winner) == 'match = "exact" is more exact than match = "word"'
-    assert keywords.lost(others[2], others[1]) == '"JO" is longer than "J"'
+    assert keywords.shadowed(others[0], winner) == 'match = "exact" is more exact than match = "word"'
+    assert keywords.shadowed(others[2], others[1]) == '"JO" is longer than "J"'
 
 
 def test_equals_are_told_apart_by_the_alphabet() -> None:
     first, second = Keyword(word="a.", match="regex"), Keyword(word="b.", match="regex")
     winner, loser = keywords.candidates("abc", [second, first])
     assert winner.keyword == first
-    assert "alphabet" in keywords.lost(loser, winner)
+    assert "alphabet" in keywords.shadowed(loser, winner)
 
 
 def test_each_candidate_comes_once_by_its_best_word() -> None:
@@ -264,7 +264,7 @@ def test_a_platform_means_the_spelling_before_the_fold() -> None:
     ],
 )
 def test_words_that_can_never_match(how: str, word: str, said: str) -> None:
-    reason = keywords.never(how, word)
+    reason = keywords.why_never_matches(how, word)
     assert said in reason
     assert bool(said) == bool(reason)
 
@@ -292,12 +292,14 @@ def test_patterns_that_may_hang(pattern: str, hangs: bool) -> None:
 
 def test_near_misses() -> None:
     known = [JOIN, SIGN_UP, VOTE]
-    assert keywords.near("jion us", known) == ('"jion" is much like "JOIN"',)
-    assert keywords.near("please join", known) == ('"JOIN" is in the text, but does not begin it',)
-    assert keywords.near("sign up now", known)[0].startswith('"Sign up" is how the text begins, but match = "exact"')
-    assert keywords.near("joining", known)[0] == 'the text begins with "JOIN", but its first word goes on'
-    assert keywords.near("", known) == ()
-    assert keywords.near("something else", []) == ()
+    assert keywords.nearest_words("jion us", known) == ('"jion" is much like "JOIN"',)
+    assert keywords.nearest_words("please join", known) == ('"JOIN" is in the text, but does not begin it',)
+    assert keywords.nearest_words("sign up now", known)[0].startswith(
+        '"Sign up" is how the text begins, but match = "exact"'
+    )
+    assert keywords.nearest_words("joining", known)[0] == 'the text begins with "JOIN", but its first word goes on'
+    assert keywords.nearest_words("", known) == ()
+    assert keywords.nearest_words("something else", []) == ()
 
 
 WORDS = st.sampled_from(["JOIN", "Straße", "été", "SIGN-UP", "7", "參加", "İzmir", "ﬁn", "A&B", "naïve", "ΣΑΣ"])
@@ -376,6 +378,6 @@ def test_folding_is_done_after_once(text: str) -> None:
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from([r"a\nb", "$a", "a^b", "(x\u200b)y", "(?!)", r"[ab]$c"]), st.data())
 def test_what_can_never_match_matches_nothing(pattern: str, data: st.DataObject) -> None:
-    assert keywords.never("regex", pattern)
+    assert keywords.why_never_matches("regex", pattern)
     text = data.draw(st.one_of(st.text("abcxy\n\u200b ", max_size=8), st.from_regex(re.compile("a\nb|xy|ab"))))
     assert keywords.match(text, [Keyword(word=pattern, match="regex")]) is None

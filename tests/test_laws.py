@@ -11,13 +11,13 @@ from urllib.parse import parse_qsl, urlencode
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from schemas import FORMATS, Facts, Manners, Message, Receipt, carriers, complete, segments
+from schemas import FORMATS, FormatOptions, Message, NumberContext, ReceiveContext, carriers, enrich, segments
 from tests import drawn
 from tests.drawn import FORM
 
 CALLBACK, STATUS, CARRIERX = (FORMATS[name] for name in ("legacy-callback", "legacy-status", "carrierx"))
 NOW = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
-RECEIPT = Receipt(now=NOW, sid="5f1c0f3e-8f3a-4b52-9d0e-3a1f5b7c9d11")
+RECEIPT = ReceiveContext(now=NOW, sid="5f1c0f3e-8f3a-4b52-9d0e-3a1f5b7c9d11")
 BOTH_SAY = ("direction", "from_", "to", "status", "user_data")
 """Beside these: the text of an inbound message, and the id of an outbound one where it is a UUID."""
 
@@ -42,19 +42,23 @@ def said(message: Message, *names: str) -> dict[str, object]:
 
 
 @given(drawn.callbacks, drawn.facts, drawn.shapes)
-def test_callback_through_carrierx_is_the_same_ten_fields(ten: dict[str, str], known: Facts, shape: str) -> None:
-    message = complete(CALLBACK.load(form(ten), FORM, RECEIPT), known)
-    there = CARRIERX.dump(message, Manners(shape=shape))
-    back = complete(CARRIERX.load(there.data, there.content_type, RECEIPT), known)
-    assert read(CALLBACK.dump(back, Manners()).data) == without_nul(ten)
+def test_callback_through_carrierx_is_the_same_ten_fields(
+    ten: dict[str, str], known: NumberContext, shape: str
+) -> None:
+    message = enrich(CALLBACK.load(form(ten), FORM, RECEIPT), known)
+    there = CARRIERX.dump(message, FormatOptions(shape=shape))
+    back = enrich(CARRIERX.load(there.data, there.content_type, RECEIPT), known)
+    assert read(CALLBACK.dump(back, FormatOptions()).data) == without_nul(ten)
 
 
 @given(drawn.statuses, drawn.facts, drawn.shapes)
-def test_status_through_carrierx_is_the_same_five_fields(five: dict[str, str], known: Facts, shape: str) -> None:
-    message = complete(STATUS.load(form(five), FORM, RECEIPT), known)
-    there = CARRIERX.dump(message, Manners(shape=shape))
-    back = complete(CARRIERX.load(there.data, there.content_type, RECEIPT), known)
-    assert read(STATUS.dump(back, Manners()).data) == without_nul(five)
+def test_status_through_carrierx_is_the_same_five_fields(
+    five: dict[str, str], known: NumberContext, shape: str
+) -> None:
+    message = enrich(STATUS.load(form(five), FORM, RECEIPT), known)
+    there = CARRIERX.dump(message, FormatOptions(shape=shape))
+    back = enrich(CARRIERX.load(there.data, there.content_type, RECEIPT), known)
+    assert read(STATUS.dump(back, FormatOptions()).data) == without_nul(five)
     assert back.message_sid == message.message_sid
 
 
@@ -62,11 +66,11 @@ def test_status_through_carrierx_is_the_same_five_fields(five: dict[str, str], k
 def test_text_through_the_form_is_the_same_message(
     text: Message, operator: tuple[int | None, int | None], code: str
 ) -> None:
-    known = Facts(number=text.number, code=code)
-    first = CARRIERX.dump(replace(text, mcc=operator[0], mnc=operator[1]), Manners(shape="mms"))
-    message = complete(CARRIERX.load(first.data, first.content_type, RECEIPT), known)
-    there = CALLBACK.dump(message, Manners())
-    back = complete(CALLBACK.load(there.data, there.content_type, RECEIPT), known)
+    known = NumberContext(number=text.number, code=code)
+    first = CARRIERX.dump(replace(text, mcc=operator[0], mnc=operator[1]), FormatOptions(shape="mms"))
+    message = enrich(CARRIERX.load(first.data, first.content_type, RECEIPT), known)
+    there = CALLBACK.dump(message, FormatOptions())
+    back = enrich(CALLBACK.load(there.data, there.content_type, RECEIPT), known)
     assert said(back, "message", "phone", "number") == said(text, "message", "phone", "number")
     assert back.message_segments == segments.count(text.message or "")
     # A form has a name for an operator, and only who has exactly one code has the same code again.
@@ -75,11 +79,11 @@ def test_text_through_the_form_is_the_same_message(
 
 @given(drawn.outbound, st.just("") | drawn.numbers)
 def test_update_through_the_form_is_the_same_update(text: Message, code: str) -> None:
-    known = Facts(number=text.number, code=code)
-    first = CARRIERX.dump(text, Manners(shape="mms"))
-    message = complete(CARRIERX.load(first.data, first.content_type, RECEIPT), known)
-    there = STATUS.dump(message, Manners())
-    back = complete(STATUS.load(there.data, there.content_type, RECEIPT), known)
+    known = NumberContext(number=text.number, code=code)
+    first = CARRIERX.dump(text, FormatOptions(shape="mms"))
+    message = enrich(CARRIERX.load(first.data, first.content_type, RECEIPT), known)
+    there = STATUS.dump(message, FormatOptions())
+    back = enrich(STATUS.load(there.data, there.content_type, RECEIPT), known)
     assert said(back, "message_sid", "phone", "number") == said(text, "message_sid", "phone", "number")
 
 

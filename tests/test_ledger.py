@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from gateway.store import Store, ledger, sends
-from gateway.store.ledger import Entry
+from gateway.store.ledger import LedgerEntry
 from tests.store_samples import NOW, SEND, entry_of, send
 
 SID = "5f4c0b36-0a2c-4b39-8f0e-9e8f6b1c1f11"
@@ -20,7 +20,7 @@ def test_what_is_owed_is_found_by_everything_it_is_called(store: Store) -> None:
     send(store, send_id="two", ticket="0b6c…", alias=7, custom_ticket="order-7", phone="15551230000")
     with store.reader() as conn:
         found = ledger.of_send(conn, "one")
-        assert found == Entry(
+        assert found == LedgerEntry(
             **{name: getattr(SEND, name) for name in SEND.__dataclass_fields__}
             | {"send_id": "one", "ticket": "0b6c…", "alias": 7, "custom_ticket": "order-7"},
             id=1, message_sid="", created_at=NOW, changed_at=NOW, doubt_at=None, fetch_at=None, fetches=0,
@@ -54,7 +54,7 @@ def test_a_send_has_one_row(store: Store) -> None:
 def test_on_its_way_and_there(store: Store) -> None:
     send(store, send_id="one")
     assert not in_flight(store)
-    store.writer.write(partial(ledger.begin, send_id="one", now=NOW + 1, doubt_at=NOW + 16))
+    store.writer.write(partial(ledger.mark_submitting, send_id="one", now=NOW + 1, doubt_at=NOW + 16))
     found = entry_of(store, "one")
     assert (found.state, found.doubt_at, found.changed_at) == ("sending", NOW + 16, NOW + 1)
     assert in_flight(store)
@@ -70,19 +70,19 @@ def test_a_message_sid_is_learnt_once(store: Store) -> None:
     send(store, send_id="one")
     assert sent(store, "one")
     assert not sent(store, "one", "another")
-    assert not store.writer.write(partial(ledger.refused, send_id="one", reason="no", now=NOW))
-    assert not store.writer.write(partial(ledger.undecided, send_id="one", reason="no", now=NOW))
-    store.writer.write(partial(ledger.put_back, send_id="one", now=NOW + 5))
+    assert not store.writer.write(partial(ledger.mark_refused, send_id="one", reason="no", now=NOW))
+    assert not store.writer.write(partial(ledger.mark_undecided, send_id="one", reason="no", now=NOW))
+    store.writer.write(partial(ledger.put_back_for_submission, send_id="one", now=NOW + 5))
     found = entry_of(store, "one")
     assert (found.state, found.message_sid) == ("sent", SID)
 
 
 def test_an_answer_that_was_lost_and_a_request_that_never_left(store: Store) -> None:
     send(store, send_id="one")
-    store.writer.write(partial(ledger.begin, send_id="one", now=NOW, doubt_at=NOW + 15))
-    store.writer.write(partial(ledger.doubt, send_id="one", now=NOW + 3, doubt_at=NOW + 3))
+    store.writer.write(partial(ledger.mark_submitting, send_id="one", now=NOW, doubt_at=NOW + 15))
+    store.writer.write(partial(ledger.mark_uncertain, send_id="one", now=NOW + 3, doubt_at=NOW + 3))
     assert (entry_of(store, "one").state, entry_of(store, "one").doubt_at) == ("sending", NOW + 3)
-    store.writer.write(partial(ledger.put_back, send_id="one", now=NOW + 4, reason="busy\0"))
+    store.writer.write(partial(ledger.put_back_for_submission, send_id="one", now=NOW + 4, reason="busy\0"))
     found = entry_of(store, "one")
     assert (found.state, found.doubt_at, found.reason) == ("owed", None, "busy")
 
@@ -90,8 +90,8 @@ def test_an_answer_that_was_lost_and_a_request_that_never_left(store: Store) -> 
 def test_refused_and_undecided(store: Store) -> None:
     send(store, send_id="one")
     send(store, send_id="two")
-    assert store.writer.write(partial(ledger.refused, send_id="one", reason="400", now=NOW + 1))
-    assert store.writer.write(partial(ledger.undecided, send_id="two", reason="lost", now=NOW + 2))
+    assert store.writer.write(partial(ledger.mark_refused, send_id="one", reason="400", now=NOW + 1))
+    assert store.writer.write(partial(ledger.mark_undecided, send_id="two", reason="lost", now=NOW + 2))
     one, two = entry_of(store, "one"), entry_of(store, "two")
     assert (one.state, one.status, one.reason, one.final) == ("refused", "failed", "400", True)
     assert (two.state, two.status, two.reason, two.final) == ("undecided", "", "lost", False)
@@ -109,7 +109,7 @@ def test_the_status_only_goes_forwards(store: Store) -> None:
         ("sent", "delivered", False),
     ):
         entry = entry_of(store, "one")
-        store.writer.write(partial(ledger.said, entry=entry, status=word, now=NOW + 9, missing_after=WAIT))
+        store.writer.write(partial(ledger.record_status, entry=entry, status=word, now=NOW + 9, missing_after=WAIT))
         found = entry_of(store, "one")
         assert (found.status, found.fetch_at) == (known, NOW + 9 + WAIT if missing else None)
 
@@ -125,7 +125,7 @@ def test_word_of_a_message_begins_the_asking_anew(store: Store) -> None:
     send(store, send_id="one")
     sent(store, "one")
     asking(store, NOW + 2 + WAIT)
-    work = partial(ledger.said, entry=entry_of(store, "one"), status="sent", now=NOW + 9, missing_after=WAIT)
+    work = partial(ledger.record_status, entry=entry_of(store, "one"), status="sent", now=NOW + 9, missing_after=WAIT)
     store.writer.write(work)
     assert asking(store, NOW + 9 + WAIT) == [2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, None]
 
@@ -136,7 +136,7 @@ def test_the_outbox_and_the_store_have_one_name_for_carrierx() -> None:
 
 def test_texts_that_no_column_takes(store: Store) -> None:
     odd = {"custom_ticket": "\ud800" + "x" * 300, "status_url": "https://example.com/\0", "reason": "\0"}
-    store.writer.write(partial(ledger.add, new=replace(SEND, send_id="one", **odd), now=NOW))
+    store.writer.write(partial(ledger.add_send, new=replace(SEND, send_id="one", **odd), now=NOW))
     with store.reader() as conn:
         [found] = ledger.of_custom_ticket(conn, odd["custom_ticket"])
     assert (found.status_url, found.reason) == ("https://example.com/", "")
@@ -147,16 +147,16 @@ def in_flight(store: Store) -> bool:
         return ledger.is_in_flight(conn, SEND.number, SEND.phone)
 
 
-def missing(store: Store, now: float) -> list[Entry]:
+def missing(store: Store, now: float) -> list[LedgerEntry]:
     with store.reader() as conn:
-        return ledger.missing(conn, now, 10)
+        return ledger.without_status(conn, now, 10)
 
 
 def asking(store: Store, at: float) -> list[float | None]:
     """CarrierX is asked from then on, and has no news; how long until each next time, in multiples of `WAIT`."""
     gaps: list[float | None] = []
     while found := missing(store, at):
-        store.writer.write(partial(ledger.fetched, entry=found[0], now=at, missing_after=WAIT))
+        store.writer.write(partial(ledger.record_poll, entry=found[0], now=at, missing_after=WAIT))
         again = entry_of(store, "one").fetch_at
         gaps.append(None if again is None else (again - at) / WAIT)
         at = again or at
@@ -164,5 +164,5 @@ def asking(store: Store, at: float) -> list[float | None]:
 
 
 def sent(store: Store, send_id: str, sid: str = SID) -> bool:
-    work = partial(ledger.sent, send_id=send_id, message_sid=sid, now=NOW + 2, fetch_at=NOW + 2 + WAIT)
+    work = partial(ledger.mark_sent, send_id=send_id, message_sid=sid, now=NOW + 2, fetch_at=NOW + 2 + WAIT)
     return store.writer.write(work)

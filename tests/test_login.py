@@ -13,7 +13,7 @@ from flask import Flask
 
 from gateway.web import context as sites
 from gateway.web.auth import HEADERS
-from gateway.web.limits import source
+from gateway.web.limits import caller_key
 from gateway.web.login import LOCAL
 from gateway.web.password import Password
 from tests.visitor import BASE, KEY, PASSWORD, Visitor, console
@@ -139,7 +139,7 @@ def test_the_limit_holds_for_a_password_that_is_known_already(app: Flask) -> Non
     ],
 )
 def test_who_is_one_caller(address: str | None, caller: str) -> None:
-    assert source(address) == caller
+    assert caller_key(address) == caller
 
 
 def test_guesses_by_http_basic_count_as_well(app: Flask) -> None:
@@ -255,7 +255,7 @@ def test_changed_keys_end_every_session(app: Flask, visitor: Visitor, tmp_path: 
 def change(app: Flask, folder: Path, text: str) -> None:
     """A changed configuration, seen at once."""
     (folder / "gateway.toml").write_text(text, encoding="utf-8")
-    settings: sites.Site = app.extensions["gateway"]
+    settings: sites.WebContext = app.extensions["gateway"]
     settings.settings._looked = float("-inf")
     assert settings.settings.current
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.sender import listing, reconcile
-from gateway.sender.reconcile import Absent, Found, Sought, Undecidable, Unreadable, Verdict
+from gateway.sender.reconcile import Ambiguous, ListingUnreadable, MessageAbsent, MessageFound, ReconcileVerdict, Wanted
 
 NOW = 1_800_000_000.0
-SOUGHT = Sought(send_id="ours", number="15162065919", phone="15162065515", text="Hi  there", since=NOW - 5)
+SOUGHT = Wanted(send_id="ours", number="15162065919", phone="15162065515", text="Hi  there", since=NOW - 5)
 
 
 def message(sid: int | str, age: float = 1000.0, **changes: Any) -> dict[str, Any]:
@@ -53,12 +53,12 @@ class Listing:
     total: Callable[[int], int | None] = lambda number: number
     has_more: Callable[[bool], bool | None] = lambda more: more
     changes: Iterable[Callable[[list[Any]], None]] = ()
-    asked: list[listing.Ask] = field(default_factory=list)
+    asked: list[listing.ListingRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._changes = iter(self.changes)
 
-    def read(self, ask: listing.Ask) -> Page:
+    def read(self, ask: listing.ListingRequest) -> Page:
         self.asked.append(ask)
         end = ask.offset + min(ask.limit, self.most)
         page = Page(self.items[ask.offset : end], self.total(len(self.items)), self.has_more(end < len(self.items)))
@@ -66,14 +66,14 @@ class Listing:
         return page
 
 
-def verdict(shown: Listing, sought: Sought = SOUGHT) -> Verdict:
-    steps = reconcile.search(sought)
+def verdict(shown: Listing, sought: Wanted = SOUGHT) -> ReconcileVerdict:
+    steps = reconcile.find_message(sought)
     try:
         ask = next(steps)
         while True:
             ask = steps.send(shown.read(ask))
     except StopIteration as end:
-        found: Verdict = end.value
+        found: ReconcileVerdict = end.value
         return found
 
 
@@ -83,58 +83,58 @@ def others(number: int, first: float = 1000.0) -> list[dict[str, Any]]:
 
 
 def test_it_is_there() -> None:
-    assert verdict(Listing([OURS])) == Found(OURS)
+    assert verdict(Listing([OURS])) == MessageFound(OURS)
 
 
 def test_it_is_there_among_the_pages() -> None:
     shown = Listing([*others(2500)[::-1], OURS, *others(100, 5000)])
-    assert isinstance(verdict(shown), Found)
+    assert isinstance(verdict(shown), MessageFound)
 
 
 @pytest.mark.parametrize("items", [[], others(1), others(19), others(3000)[::-1]])
 def test_it_is_not(items: list[Any]) -> None:
-    assert verdict(Listing(items)) == Absent()
+    assert verdict(Listing(items)) == MessageAbsent()
 
 
 def test_of_the_newest_first_only_what_is_new_is_read() -> None:
     shown = Listing(others(5000, first=0.0))
-    assert verdict(shown) == Absent()
+    assert verdict(shown) == MessageAbsent()
     assert [ask.offset for ask in shown.asked] == [0]
 
 
 def test_of_the_oldest_first_only_the_end_is_read() -> None:
     shown = Listing(others(20_000)[::-1])
-    assert verdict(shown) == Absent()
+    assert verdict(shown) == MessageAbsent()
     assert len(shown.asked) <= 7
-    assert isinstance(verdict(Listing([*others(20_000)[::-1], OURS])), Found)
+    assert isinstance(verdict(Listing([*others(20_000)[::-1], OURS])), MessageFound)
 
 
 def test_too_much_has_come_since_to_read_the_end_only() -> None:
     items = [*others(2000, first=10_000)[::-1], OURS, *others(9000, first=-9000)[::-1]]
-    assert isinstance(verdict(Listing(items)), Found)
+    assert isinstance(verdict(Listing(items)), MessageFound)
 
 
 def test_a_few_dates_in_a_row_prove_nothing() -> None:
     """Sorted by number, say, and then by date."""
     shown = Listing([*others(15, first=9000), OURS], most=10)
-    assert isinstance(verdict(shown), Found)
+    assert isinstance(verdict(shown), MessageFound)
 
 
 def test_undated_messages_prove_nothing() -> None:
     items = [message(at, 5000 + at, date_created=None) for at in range(1500)]
-    assert isinstance(verdict(Listing([*items, OURS])), Found)
+    assert isinstance(verdict(Listing([*items, OURS])), MessageFound)
 
 
 @pytest.mark.parametrize("most", [2, 3, 10, 100])
 def test_smaller_pages_than_asked_for(most: int) -> None:
     items = others(55)[::-1]
-    assert verdict(Listing(list(items), most=most)) == Absent()
-    assert isinstance(verdict(Listing([*items, OURS], most=most)), Found)
+    assert verdict(Listing(list(items), most=most)) == MessageAbsent()
+    assert isinstance(verdict(Listing([*items, OURS], most=most)), MessageFound)
 
 
 def test_pages_of_one_message_prove_nothing() -> None:
-    assert isinstance(verdict(Listing(others(3), most=1)), Unreadable)
-    assert isinstance(verdict(Listing([*others(3), OURS], most=1)), Found | Unreadable)
+    assert isinstance(verdict(Listing(others(3), most=1)), ListingUnreadable)
+    assert isinstance(verdict(Listing([*others(3), OURS], most=1)), MessageFound | ListingUnreadable)
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_pages_of_one_message_prove_nothing() -> None:
 )
 def test_an_envelope_that_lies(lie: dict[str, Any]) -> None:
     items = others(2500)[::-1]
-    assert isinstance(verdict(Listing([*items, OURS], **lie)), Found)
-    assert isinstance(verdict(Listing(list(items), **lie)), Absent | Unreadable)
+    assert isinstance(verdict(Listing([*items, OURS], **lie)), MessageFound)
+    assert isinstance(verdict(Listing(list(items), **lie)), MessageAbsent | ListingUnreadable)
 
 
 @pytest.mark.parametrize(
@@ -160,29 +160,29 @@ def test_an_envelope_that_lies(lie: dict[str, Any]) -> None:
     [{"total": lambda number: number + 1}, {"total": lambda number: None, "has_more": lambda more: True}],
 )
 def test_there_is_said_to_be_more_than_is_shown(lie: dict[str, Any]) -> None:
-    assert isinstance(verdict(Listing(others(10)[::-1], **lie)), Unreadable)
-    assert isinstance(verdict(Listing([], **lie)), Unreadable)
+    assert isinstance(verdict(Listing(others(10)[::-1], **lie)), ListingUnreadable)
+    assert isinstance(verdict(Listing([], **lie)), ListingUnreadable)
 
 
 def test_it_is_too_long() -> None:
     class Endless(Listing):
-        def read(self, ask: listing.Ask) -> Page:
+        def read(self, ask: listing.ListingRequest) -> Page:
             self.asked.append(ask)
             return Page([message(ask.offset + at, date_created=None) for at in range(ask.limit)], None, True)
 
     shown = Endless([])
-    assert verdict(shown) == Unreadable(reconcile.TOO_LONG)
+    assert verdict(shown) == ListingUnreadable(reconcile.TOO_LONG)
     assert len(shown.asked) < 110
 
 
 def test_a_server_that_always_shows_the_same_page() -> None:
     class Stuck(Listing):
-        def read(self, ask: listing.Ask) -> Page:
+        def read(self, ask: listing.ListingRequest) -> Page:
             self.asked.append(ask)
             return Page(self.items[: ask.limit], 5000, True)
 
     shown = Stuck(others(1000)[::-1])
-    assert isinstance(verdict(shown), Unreadable)
+    assert isinstance(verdict(shown), ListingUnreadable)
     assert len(shown.asked) < 110
 
 
@@ -194,8 +194,8 @@ def test_messages_vanish_while_it_is_read() -> None:
 
     items = [message(at, at * 7919 % 5000) for at in range(3500)]
     items.insert(1980, OURS)
-    assert isinstance(verdict(Listing(list(items), changes=[lambda items: None, vanish])), Found)
-    assert isinstance(verdict(Listing(list(items), changes=[vanish] * 30)), Found | Unreadable)
+    assert isinstance(verdict(Listing(list(items), changes=[lambda items: None, vanish])), MessageFound)
+    assert isinstance(verdict(Listing(list(items), changes=[vanish] * 30)), MessageFound | ListingUnreadable)
 
 
 def test_what_changed_last_comes_first() -> None:
@@ -206,20 +206,20 @@ def test_what_changed_last_comes_first() -> None:
 
     items = [message(at, at * 7919 % 5000) for at in range(3000)]
     items.insert(2500, OURS)
-    assert isinstance(verdict(Listing(items, changes=[lambda items: None, change])), Found)
+    assert isinstance(verdict(Listing(items, changes=[lambda items: None, change])), MessageFound)
 
 
 def test_two_of_its_id() -> None:
-    assert verdict(Listing([OURS, OURS | {"message_sid": "another"}])) == Undecidable(reconcile.TWICE)
+    assert verdict(Listing([OURS, OURS | {"message_sid": "another"}])) == Ambiguous(reconcile.TWICE)
 
 
 def test_the_same_one_twice_is_one() -> None:
-    assert verdict(Listing([OURS, OURS])) == Found(OURS)
+    assert verdict(Listing([OURS, OURS])) == MessageFound(OURS)
 
 
 @pytest.mark.parametrize("sid", [None, "", 7])
 def test_one_without_a_name(sid: object) -> None:
-    assert verdict(Listing([OURS | {"message_sid": sid}])) == Undecidable(reconcile.NAMELESS)
+    assert verdict(Listing([OURS | {"message_sid": sid}])) == Ambiguous(reconcile.NAMELESS)
 
 
 def nobodys(**changes: Any) -> dict[str, Any]:
@@ -243,14 +243,14 @@ def nobodys(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_it_may_be_one_that_does_not_say_whose_it_is(changes: dict[str, Any]) -> None:
-    assert verdict(Listing([nobodys(**changes)])) == Undecidable(reconcile.ALIKE, frozenset({"sid-alike"}))
+    assert verdict(Listing([nobodys(**changes)])) == Ambiguous(reconcile.ALIKE, frozenset({"sid-alike"}))
 
 
 def test_the_older_names_of_attributes() -> None:
     alike = nobodys()
     alike["from_did "], alike["to_did "] = alike.pop("from"), alike.pop("to")
-    assert isinstance(verdict(Listing([alike])), Undecidable)
-    assert verdict(Listing([alike | {"to_did ": "15162065516"}])) == Absent()
+    assert isinstance(verdict(Listing([alike])), Ambiguous)
+    assert verdict(Listing([alike | {"to_did ": "15162065516"}])) == MessageAbsent()
 
 
 @pytest.mark.parametrize(
@@ -265,11 +265,11 @@ def test_the_older_names_of_attributes() -> None:
     ],
 )
 def test_it_cannot_be_that_one(changes: dict[str, Any]) -> None:
-    assert verdict(Listing([nobodys(**changes)])) == Absent()
+    assert verdict(Listing([nobodys(**changes)])) == MessageAbsent()
 
 
 def test_what_is_no_message() -> None:
-    assert verdict(Listing([None, 7, "text", {}, OURS])) == Found(OURS)
+    assert verdict(Listing([None, 7, "text", {}, OURS])) == MessageFound(OURS)
 
 
 def _date(item: Any) -> float:
@@ -322,15 +322,15 @@ def listings(draw: st.DrawFn, there: bool) -> Listing:
 
 @given(listings(there=True))
 def test_it_is_never_absent_when_it_is_there(shown: Listing) -> None:
-    assert isinstance(verdict(shown), Found | Unreadable)
+    assert isinstance(verdict(shown), MessageFound | ListingUnreadable)
 
 
 @given(listings(there=False))
 def test_it_is_never_found_when_it_is_not(shown: Listing) -> None:
-    assert isinstance(verdict(shown), Absent | Unreadable)
+    assert isinstance(verdict(shown), MessageAbsent | ListingUnreadable)
 
 
 @given(listings(there=True))
 def test_at_rest_it_is_always_found(shown: Listing) -> None:
     shown._changes = iter(())
-    assert verdict(shown) == Found(OURS)
+    assert verdict(shown) == MessageFound(OURS)

@@ -90,10 +90,13 @@ def bury(path: Path, endpoint: str) -> None:
     """Everything owed to this endpoint is dead."""
 
     def work(connection: Connection) -> None:
-        claimed = outbox.claim(connection, "tests", {endpoint: outbox.Room(100)}, 2e9, {endpoint: 10.0})
+        claimed = outbox.claim(connection, "tests", {endpoint: outbox.ClaimLimit(100)}, 2e9, {endpoint: 10.0})
         for one in claimed:
             outbox.settle(
-                connection, "tests", outbox.Settled(claimed=one, outcome="dead", finished_at=1e9, sentence="no"), 1e9
+                connection,
+                "tests",
+                outbox.SettledDelivery(claimed=one, outcome="dead", finished_at=1e9, sentence="no"),
+                1e9,
             )
 
     with Store(load(path, {}).database) as store:

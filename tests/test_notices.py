@@ -28,7 +28,7 @@ def hearing(store: Store) -> Iterator[list[str]]:
 
 
 def tell(store: Store, endpoints: Iterable[str]) -> None:
-    store.writer.write(partial(notices.note, endpoints=endpoints))
+    store.writer.write(partial(notices.mark_due, endpoints=endpoints))
 
 
 def test_another_machine_hears_of_it(postgresql_store: Store) -> None:
@@ -39,7 +39,7 @@ def test_another_machine_hears_of_it(postgresql_store: Store) -> None:
 
 def test_what_was_not_committed_is_not_heard(postgresql_store: Store) -> None:
     def fails(conn: notices.Connection) -> None:
-        notices.note(conn, ["never"])
+        notices.mark_due(conn, ["never"])
         raise ValueError("no")
 
     with hearing(postgresql_store) as heard:

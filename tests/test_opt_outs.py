@@ -10,35 +10,37 @@ from tests.store_samples import NOW
 
 
 def note(store: Store, number: str, phone: str, word: str = "STOP", at: float = NOW, *, out: bool = True) -> bool:
-    return store.writer.write(partial(opt_outs.note, number=number, phone=phone, word=word, at=at, out=out))
+    return store.writer.write(partial(opt_outs.record_opt_out, number=number, phone=phone, word=word, at=at, out=out))
 
 
 def test_nobody_is_out_who_has_not_said_so(store: Store) -> None:
     with store.reader() as conn:
-        assert opt_outs.known(conn, "1", "2") is None
-        assert not opt_outs.is_out(conn, "1", "2")
+        assert opt_outs.opt_out_of(conn, "1", "2") is None
+        assert not opt_outs.has_opted_out(conn, "1", "2")
 
 
 def test_out_and_back(store: Store) -> None:
     assert note(store, "1", "2")
     with store.reader() as conn:
-        assert opt_outs.known(conn, "1", "2") == OptOut("1", "2", True, "STOP", NOW)
-        assert opt_outs.is_out(conn, "1", "2")
-        assert not opt_outs.is_out(conn, "1", "3") and not opt_outs.is_out(conn, "3", "2"), "of this pair alone"
+        assert opt_outs.opt_out_of(conn, "1", "2") == OptOut("1", "2", True, "STOP", NOW)
+        assert opt_outs.has_opted_out(conn, "1", "2")
+        assert not opt_outs.has_opted_out(conn, "1", "3") and not opt_outs.has_opted_out(conn, "3", "2"), (
+            "of this pair alone"
+        )
     assert note(store, "1", "2", "START", NOW + 1, out=False)
     with store.reader() as conn:
-        assert opt_outs.known(conn, "1", "2") == OptOut("1", "2", False, "START", NOW + 1)
-        assert not opt_outs.is_out(conn, "1", "2")
+        assert opt_outs.opt_out_of(conn, "1", "2") == OptOut("1", "2", False, "START", NOW + 1)
+        assert not opt_outs.has_opted_out(conn, "1", "2")
 
 
 def test_the_last_word_counts_whichever_is_told_first(store: Store) -> None:
     note(store, "1", "2", "START", NOW + 1, out=False)
     assert not note(store, "1", "2", "STOP", NOW)
     with store.reader() as conn:
-        assert not opt_outs.is_out(conn, "1", "2")
+        assert not opt_outs.has_opted_out(conn, "1", "2")
     assert note(store, "1", "2", "STOP", NOW + 1), "said at the same time: the one told last"
     with store.reader() as conn:
-        assert opt_outs.is_out(conn, "1", "2")
+        assert opt_outs.has_opted_out(conn, "1", "2")
 
 
 def test_a_page_goes_on_where_the_last_one_ended(store: Store) -> None:
@@ -47,7 +49,7 @@ def test_a_page_goes_on_where_the_last_one_ended(store: Store) -> None:
         note(store, number, phone)
     found: list[tuple[str, str]] = []
     with store.reader() as conn:
-        while page := opt_outs.page(conn, found[-1] if found else ("", ""), 2):
+        while page := opt_outs.opt_outs_after(conn, found[-1] if found else ("", ""), 2):
             found += [(one.number, one.phone) for one in page]
     assert found == pairs
 
@@ -66,5 +68,5 @@ def test_by_phone_by_number_and_how_many(store: Store) -> None:
 
 def test_no_table_no_search(store: Store) -> None:
     with store.reader() as conn:
-        assert opt_outs.of_phone(conn, "1") == opt_outs.of_number(conn, "1") == opt_outs.page(conn) == []
+        assert opt_outs.of_phone(conn, "1") == opt_outs.of_number(conn, "1") == opt_outs.opt_outs_after(conn) == []
         assert opt_outs.count(conn) == 0

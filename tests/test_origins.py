@@ -11,10 +11,10 @@ from gateway.config import Endpoint
 from gateway.config.model import free_form
 from gateway.delivery.circuit_breaker import IN_A_ROW, STRANGERS
 from gateway.delivery.result import Attempt, Judge
-from gateway.delivery.scheduler import Dispatch
-from gateway.safe_http.models import Answer, Request
-from gateway.safe_http.origins import NOWHERE, origin
-from gateway.store.outbox import Claimed, Room
+from gateway.delivery.scheduler import Scheduler
+from gateway.safe_http.models import Request, Response
+from gateway.safe_http.origins import NOWHERE, origin_of
+from gateway.store.outbox import ClaimedDelivery, ClaimLimit
 
 NOW = 1_800_000_000.0
 
@@ -23,22 +23,22 @@ def find(name: str) -> Endpoint | None:
     return free_form(name, "1") if "://" in name else None
 
 
-def claimed(url: str, count: int = 1, tries: int = 1) -> list[Claimed]:
-    one = Claimed(
+def claimed(url: str, count: int = 1, tries: int = 1) -> list[ClaimedDelivery]:
+    one = ClaimedDelivery(
         id=1, delivery_id="1", event_id=1, endpoint=url, kind="legacy-status", lane="1", number=tries, tries=tries,
         content_type="text/plain", headers=(), body=b"", created_at=NOW,
     )  # fmt: skip
     return [replace(one, id=nth) for nth in range(count)]
 
 
-def begin(dispatch: Dispatch, ones: Sequence[Claimed]) -> list[Attempt]:
+def begin(dispatch: Scheduler, ones: Sequence[ClaimedDelivery]) -> list[Attempt]:
     request = Request(url="http://a.test/", body=b"")
     return [Attempt(one, free_form(one.endpoint, "1"), request, 0.0, dispatch.begins(one)) for one in ones]
 
 
-def end(dispatch: Dispatch, judge: Judge, attempt: Attempt, status: int) -> None:
+def end(dispatch: Scheduler, judge: Judge, attempt: Attempt, status: int) -> None:
     attempt.seconds = 0.1
-    dispatch.ended(attempt, judge.judge(attempt, Answer(status=status), NOW, 0.5), NOW, 0.5)
+    dispatch.ended(attempt, judge.judge(attempt, Response(status=status), NOW, 0.5), NOW, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def end(dispatch: Dispatch, judge: Judge, attempt: Attempt, status: int) -> None
     ],
 )
 def test_origins(url: str, said: str) -> None:
-    assert origin(url) == said == origin(said)
+    assert origin_of(url) == said == origin_of(said)
 
 
 def test_each_url_of_an_origin_gets_its_share() -> None:
-    dispatch = Dispatch()
+    dispatch = Scheduler()
     urls = [f"http://a.test/?{nth}" for nth in range(3)]
     for url in (*urls, "http://b.test/"):
         dispatch.agenda.look(url)
@@ -74,7 +74,7 @@ def test_each_url_of_an_origin_gets_its_share() -> None:
 
 
 def test_who_has_no_use_for_its_share_leaves_it_to_the_next() -> None:
-    dispatch = Dispatch()
+    dispatch = Scheduler()
     urls = [f"http://a.test/?{nth}" for nth in range(50)]
     for url in urls:
         dispatch.agenda.look(url)
@@ -87,7 +87,7 @@ def test_who_has_no_use_for_its_share_leaves_it_to_the_next() -> None:
 
 
 def test_repetitions_of_all_urls_of_an_origin_leave_room_for_first_attempts() -> None:
-    dispatch = Dispatch()
+    dispatch = Scheduler()
     urls = [f"http://a.test/?{nth}" for nth in range(8)]
     for url in urls:
         dispatch.agenda.look(url)
@@ -96,7 +96,7 @@ def test_repetitions_of_all_urls_of_an_origin_leave_room_for_first_attempts() ->
 
 
 def test_repetitions_of_one_url_are_looked_for_when_another_of_its_origin_comes_back() -> None:
-    dispatch, (first, second) = Dispatch(), ("http://a.test/?1", "http://a.test/?2")
+    dispatch, (first, second) = Scheduler(), ("http://a.test/?1", "http://a.test/?2")
     dispatch.agenda.look(first)
     rooms = dispatch.plan(find, NOW)
     ones = claimed(first, 6, tries=2)
@@ -104,7 +104,7 @@ def test_repetitions_of_one_url_are_looked_for_when_another_of_its_origin_comes_
     dispatch.claimed(rooms, ones)
     dispatch.agenda.look(second)
     rooms = dispatch.plan(find, NOW)
-    assert rooms == {second: Room(2, 2)}, "the rest is for first attempts"
+    assert rooms == {second: ClaimLimit(2, 2)}, "the rest is for first attempts"
     dispatch.claimed(rooms, [])
     assert dispatch.plan(find, NOW) == {} and dispatch.agenda.next(NOW) is None
     end(dispatch, Judge(), attempts[0], 200)
@@ -113,7 +113,7 @@ def test_repetitions_of_one_url_are_looked_for_when_another_of_its_origin_comes_
 
 def test_repetitions_are_looked_for_at_once_where_nothing_comes_back() -> None:
     """The first six had the places for repetitions, and no use for them."""
-    dispatch = Dispatch()
+    dispatch = Scheduler()
     urls = [f"http://a.test/?{nth}" for nth in range(8)]
     for url in urls:
         dispatch.agenda.look(url)
@@ -122,7 +122,7 @@ def test_repetitions_are_looked_for_at_once_where_nothing_comes_back() -> None:
 
 
 def test_all_that_fails_of_an_origin_counts_together() -> None:
-    dispatch, judge = Dispatch(), Judge()
+    dispatch, judge = Scheduler(), Judge()
     for nth in range(IN_A_ROW):
         (attempt,) = begin(dispatch, claimed(f"http://a.test/?{nth}"))
         end(dispatch, judge, attempt, 500)
@@ -136,7 +136,7 @@ def test_all_that_fails_of_an_origin_counts_together() -> None:
 
 @pytest.mark.parametrize("status", [200, 500])
 def test_any_number_of_urls_leave_no_trace(status: int) -> None:
-    dispatch, judge = Dispatch(), Judge()
+    dispatch, judge = Scheduler(), Judge()
     for nth in range(1_500):
         url = f"http://host-{nth}.test/status.php?id={nth}"
         dispatch.agenda.look(url)
@@ -155,7 +155,7 @@ def test_any_number_of_urls_leave_no_trace(status: int) -> None:
 
 
 def test_a_breaker_that_was_dropped_does_not_count_its_turns_anew() -> None:
-    dispatch, judge = Dispatch(), Judge()
+    dispatch, judge = Scheduler(), Judge()
     before = begin(dispatch, claimed("http://a.test/", 2 * IN_A_ROW))
     for attempt in before[:IN_A_ROW]:
         end(dispatch, judge, attempt, 500)
@@ -173,7 +173,7 @@ def test_a_breaker_that_was_dropped_does_not_count_its_turns_anew() -> None:
 
 
 def test_breakers_of_the_configuration_are_never_dropped() -> None:
-    dispatch = Dispatch()
+    dispatch = Scheduler()
     for nth in range(2 * STRANGERS):
         dispatch.breakers.touch(f"endpoint-{nth}", NOW)
     dispatch.breakers.touch("http://a.test:80", NOW)
@@ -181,6 +181,6 @@ def test_breakers_of_the_configuration_are_never_dropped() -> None:
 
 
 def test_what_nobody_configured_is_looked_at_once() -> None:
-    dispatch = Dispatch()
+    dispatch = Scheduler()
     dispatch.agenda.scanned({"@carrierx": NOW - 5, "gone": NOW - 5})
     assert dispatch.plan(find, NOW) == {} and dispatch.agenda.next(NOW) is None

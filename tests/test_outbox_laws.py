@@ -45,7 +45,7 @@ class Twin:
 
 class Machine(RuleBasedStateMachine):
     store: Store
-    leases: Bundle[tuple[outbox.Claimed, str]] = Bundle("leases")
+    leases: Bundle[tuple[outbox.ClaimedDelivery, str]] = Bundle("leases")
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Machine(RuleBasedStateMachine):
         return multiple(*((each, owner) for each in claimed))
 
     @rule(lease=leases, outcome=st.sampled_from(["succeeded", "again", "dead"]), wait=st.sampled_from([5.0, 600.0]))
-    def settle(self, lease: tuple[outbox.Claimed, str], outcome: outbox.Outcome, wait: float) -> None:
+    def settle(self, lease: tuple[outbox.ClaimedDelivery, str], outcome: outbox.AttemptOutcome, wait: float) -> None:
         claimed, owner = lease
         due = self.now + wait if outcome == "again" else None
         held = self.holds(claimed, owner)
@@ -96,7 +96,7 @@ class Machine(RuleBasedStateMachine):
         self.note(claimed, outcome)
 
     @rule(ends=st.lists(st.tuples(leases, st.sampled_from(["succeeded", "again", "dead"])), min_size=1, max_size=4))
-    def settle_several(self, ends: list[tuple[tuple[outbox.Claimed, str], Any]]) -> None:
+    def settle_several(self, ends: list[tuple[tuple[outbox.ClaimedDelivery, str], Any]]) -> None:
         """Of one owner, as a worker does it; some late, some twice."""
         owner = ends[0][0][1]
         mine = {lease[0].attempt_id: (lease[0], outcome) for lease, outcome in ends if lease[1] == owner}
@@ -116,10 +116,10 @@ class Machine(RuleBasedStateMachine):
                 self.promote(claimed.lane)
 
     @rule(lease=consumes(leases))
-    def give_back(self, lease: tuple[outbox.Claimed, str]) -> None:
+    def give_back(self, lease: tuple[outbox.ClaimedDelivery, str]) -> None:
         claimed, owner = lease
         held = self.holds(claimed, owner)
-        work = partial(outbox.give_back, owner=owner, unbegun=[claimed], due=self.now)
+        work = partial(outbox.release_interrupted, owner=owner, unbegun=[claimed], due=self.now)
         assert self.store.writer.write(work) == held
         if held:
             twin = self.twins[claimed.delivery_id]
@@ -127,10 +127,10 @@ class Machine(RuleBasedStateMachine):
             twin.outcomes.pop()
 
     @rule(lease=leases)
-    def let_go(self, lease: tuple[outbox.Claimed, str]) -> None:
+    def let_go(self, lease: tuple[outbox.ClaimedDelivery, str]) -> None:
         claimed, owner = lease
         held = self.holds(claimed, owner)
-        work = partial(outbox.let_go, owner=owner, begun=[claimed], due=self.now)
+        work = partial(outbox.release_unattempted, owner=owner, begun=[claimed], due=self.now)
         assert self.store.writer.write(work) == held
         if held:
             twin = self.twins[claimed.delivery_id]
@@ -139,7 +139,7 @@ class Machine(RuleBasedStateMachine):
     @rule(state=st.sampled_from(["dead", "succeeded"]), pace=st.sampled_from([0.0, 2.0]))
     def replay(self, state: Any, pace: float) -> None:
         back = [twin for twin in self.twins.values() if twin.state == state]
-        assert outbox.replay_all(self.store, outbox.Replay(state=state), self.now, pace) == len(back)
+        assert outbox.replay_all(self.store, outbox.ReplayFilter(state=state), self.now, pace) == len(back)
         for turn, twin in enumerate(back):
             twin.state, twin.tries, twin.replayed = "pending", 0, True
             self.line_up(twin, self.now + turn * pace)
@@ -197,7 +197,7 @@ class Machine(RuleBasedStateMachine):
             if one.due is not None and one.due <= self.now and which(one)
         }
 
-    def longest_due_first(self, claimed: Sequence[outbox.Claimed], ready: dict[str, float]) -> None:
+    def longest_due_first(self, claimed: Sequence[outbox.ClaimedDelivery], ready: dict[str, float]) -> None:
         taken = {each.delivery_id for each in claimed}
         assert taken <= ready.keys()
         left = [due for name, due in ready.items() if name not in taken]
@@ -220,7 +220,7 @@ class Machine(RuleBasedStateMachine):
         if behind and all(twin.standing != "head" for twin in inside):
             behind[0].standing, behind[0].due = "head", self.now
 
-    def lease(self, claimed: outbox.Claimed, owner: str) -> None:
+    def lease(self, claimed: outbox.ClaimedDelivery, owner: str) -> None:
         twin = self.twins[claimed.delivery_id]
         if twin.owner is not None and twin.outcomes[-1] is None:
             twin.outcomes[-1] = "unknown"
@@ -238,11 +238,11 @@ class Machine(RuleBasedStateMachine):
             if twin.lane == self.twins[delivery_id].lane and not twin.replayed:
                 assert twin.state != "pending" or twin.tries >= 2
 
-    def holds(self, claimed: outbox.Claimed, owner: str) -> bool:
+    def holds(self, claimed: outbox.ClaimedDelivery, owner: str) -> bool:
         twin = self.twins.get(claimed.delivery_id)
         return twin is not None and (twin.owner, len(twin.outcomes)) == (owner, claimed.number)
 
-    def note(self, claimed: outbox.Claimed, outcome: str) -> None:
+    def note(self, claimed: outbox.ClaimedDelivery, outcome: str) -> None:
         """Late or not, what became of an attempt is written down; the first word that tells counts."""
         twin = self.twins.get(claimed.delivery_id)
         if twin is None or claimed.number > len(twin.outcomes):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import structlog
 from structlog.testing import capture_logs
 
-from gateway.sender.outcome import Trouble
-from gateway.sender.pausing import LONGEST, LONGEST_ASKED, PATIENCE, Pausing
+from gateway.sender.outcome import SubmitFault
+from gateway.sender.pausing import LONGEST, LONGEST_ASKED, PATIENCE, CarrierXBreaker
 
-REFUSED = Trouble("connection refused")
+REFUSED = SubmitFault("connection refused")
 
 
-def pausing() -> Pausing:
-    return Pausing(structlog.get_logger())
+def pausing() -> CarrierXBreaker:
+    return CarrierXBreaker(structlog.get_logger())
 
 
 def test_each_is_longer() -> None:
@@ -45,31 +45,31 @@ def test_an_answer_ends_it() -> None:
 
 def test_as_long_as_it_is_asked_for() -> None:
     one = pausing()
-    one.met(Trouble("429", "throttled", 20.0), 0.0)
+    one.met(SubmitFault("429", "throttled", 20.0), 0.0)
     assert one.left(0.0) == 20.0
-    one.met(Trouble("429", "throttled", 100_000.0), 0.0)
+    one.met(SubmitFault("429", "throttled", 100_000.0), 0.0)
     assert one.left(0.0) == LONGEST_ASKED
 
 
 def test_not_said_for_how_long() -> None:
     one = pausing()
-    one.met(Trouble("429", "throttled", None), 0.0)
+    one.met(SubmitFault("429", "throttled", None), 0.0)
     assert one.left(0.0) == 1.0
 
 
 def test_errors_may_be_about_one_message() -> None:
     one = pausing()
     for _ in range(PATIENCE - 1):
-        one.met(Trouble("500", "failing"), 0.0)
+        one.met(SubmitFault("500", "failing"), 0.0)
     assert not one.left(0.0)
-    one.met(Trouble("500", "failing"), 0.0)
+    one.met(SubmitFault("500", "failing"), 0.0)
     assert one.left(0.0) == 1.0
 
 
 def test_other_answers_between_them() -> None:
     one = pausing()
     for _ in range(2 * PATIENCE):
-        one.met(Trouble("500", "failing"), 0.0)
+        one.met(SubmitFault("500", "failing"), 0.0)
         one.answered()
     assert not one.left(0.0)
 
@@ -78,7 +78,7 @@ def test_each_change_is_said_once() -> None:
     with capture_logs() as logs:
         one = pausing()
         for reason in ("refused", "refused", "timed out"):
-            one.met(Trouble(reason), 0.0)
+            one.met(SubmitFault(reason), 0.0)
         one.answered()
         one.answered()
     said = [(line["event"], line.get("reason")) for line in logs]

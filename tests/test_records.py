@@ -13,7 +13,7 @@ from tests.store_samples import BODY, EVENT, NOW, add, claim, letter, owe, settl
 
 def search(store: Store, **fields: object) -> list[int]:
     with store.reader() as conn:
-        page = records.search(conn, records.Search(**fields))  # type: ignore[arg-type]
+        page = records.search_events(conn, records.EventSearch(**fields))  # type: ignore[arg-type]
     return [found.event.id for found in page.found]
 
 
@@ -49,9 +49,9 @@ def test_events_are_found_by_what_people_know_of_them(store: Store) -> None:
 def test_the_newest_come_first_page_by_page(store: Store) -> None:
     made = [add(store, received_at=NOW + turn // 2) for turn in range(5)]
     with store.reader() as conn:
-        first = records.search(conn, records.Search(), limit=2)
-        second = records.search(conn, records.Search(), limit=2, offset=2)
-        third = records.search(conn, records.Search(), limit=2, offset=4)
+        first = records.search_events(conn, records.EventSearch(), limit=2)
+        second = records.search_events(conn, records.EventSearch(), limit=2, offset=2)
+        third = records.search_events(conn, records.EventSearch(), limit=2, offset=4)
     pages = [[found.event.id for found in page.found] for page in (first, second, third)]
     assert pages == [[made[4], made[3]], [made[2], made[1]], [made[0]]]
     assert [page.more for page in (first, second, third)] == [True, True, False]
@@ -61,9 +61,9 @@ def test_the_newest_come_first_page_by_page(store: Store) -> None:
 def test_pages_beyond_reason_are_no_error(store: Store, limit: int, offset: int) -> None:
     kept = add(store)
     with store.reader() as conn:
-        page = records.search(conn, records.Search(), limit=limit, offset=offset)
+        page = records.search_events(conn, records.EventSearch(), limit=limit, offset=offset)
         assert [found.event.id for found in page.found] == [kept]
-        assert records.search(conn, records.Search(), offset=10**30).found == ()
+        assert records.search_events(conn, records.EventSearch(), offset=10**30).found == ()
         assert records.deliveries(conn, "dead", limit=limit, offset=10**30) == []
 
 
@@ -74,10 +74,10 @@ def test_a_list_shows_the_beginning_of_a_body_and_what_became_of_its_deliveries(
     settle(store, second, "dead")
     large = add(store, body=b"x" * 100_000, received_at=NOW + 1)
     with store.reader() as conn:
-        page = records.search(conn, records.Search())
+        page = records.search_events(conn, records.EventSearch())
         assert [len(found.event.body) for found in page.found] == [records.PREVIEW, len(EVENT.body)]
         assert [dict(found.deliveries) for found in page.found] == [{}, {"succeeded": 1, "dead": 1, "pending": 1}]
-        whole = records.whole(conn, large)
+        whole = records.load_event(conn, large)
     assert whole is not None
     assert len(whole.event.body) == 100_000
 
@@ -87,7 +87,7 @@ def test_one_event_whole(store: Store) -> None:
     [claimed] = claim(store)
     settle(store, claimed, "again", due=NOW + 5)
     with store.reader() as conn:
-        whole = records.whole(conn, claimed.event_id)
+        whole = records.load_event(conn, claimed.event_id)
     assert whole is not None
     first, second = whole.deliveries
     assert (first.delivery_id, first.endpoint, first.state, first.standing) == (delivery_id, "crm", "pending", "head")
@@ -99,7 +99,7 @@ def test_one_event_whole(store: Store) -> None:
 @pytest.mark.parametrize("event_id", [0, -1, 1, 2**63, 10**30])
 def test_an_event_that_is_not_there(store: Store, event_id: int) -> None:
     with store.reader() as conn:
-        assert records.whole(conn, event_id) is None
+        assert records.load_event(conn, event_id) is None
         assert records.delivery(conn, "not\0there") is None
 
 
@@ -152,8 +152,8 @@ def test_the_ledger_balances_after_a_replay(store: Store) -> None:
     for each in claim(store):
         settle(store, each, "dead")
     assert (overview(store).owed, overview(store).dead) == (0, 2)
-    outbox.replay_all(store, outbox.Replay(), NOW, 0.0)
+    outbox.replay_all(store, outbox.ReplayFilter(), NOW, 0.0)
     assert (overview(store).owed, overview(store).dead) == (2, 0)
-    work = partial(outbox.give_back, owner="worker", unbegun=claim(store), due=NOW)
+    work = partial(outbox.release_interrupted, owner="worker", unbegun=claim(store), due=NOW)
     assert store.writer.write(work) == 2
     assert (overview(store).owed, overview(store).dead) == (2, 0)

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Credentials, Endpoint
-from gateway.delivery.redaction import HIDDEN, Redaction
-from gateway.safe_http.models import KEPT
+from gateway.delivery.redaction import HIDDEN, EndpointRedaction
+from gateway.safe_http.models import KEPT_BODY_BYTES
 
 SECRETS = ("s3cr&t p<ss", "api/key+é", "basic:pass", "whsec_c2VjcmV0", "tenant-12345", "query=t0ken")
 ENDPOINT = Endpoint(
@@ -39,7 +39,7 @@ SPELT = (
 )
 
 
-def patterns_alone(secrets: Redaction) -> Redaction:
+def patterns_alone(secrets: EndpointRedaction) -> EndpointRedaction:
     """One that looks for nothing first: the empty text is in every text."""
     return replace(secrets, telling=("",))
 
@@ -49,7 +49,7 @@ def patterns_alone(secrets: Redaction) -> Redaction:
 def test_every_spelling_is_hidden(secret: str, spelt: object) -> None:
     told = spelt(secret)  # type: ignore[operator]
     page = f"<p>thanks, {told}!</p>"
-    secrets = Redaction.of(ENDPOINT)
+    secrets = EndpointRedaction.of(ENDPOINT)
     assert secrets.text(page) == f"<p>thanks, {HIDDEN}!</p>"
     assert secrets.body(page.encode()) == f"<p>thanks, {HIDDEN}!</p>".encode()
     assert secrets.headers([("Via", "1.1 a"), ("X-Echo", told)]) == [("Via", "1.1 a"), ("X-Echo", HIDDEN)]
@@ -57,25 +57,25 @@ def test_every_spelling_is_hidden(secret: str, spelt: object) -> None:
 
 @pytest.mark.parametrize("name", ["user_name", "password", "api_key"])
 def test_the_trio_is_hidden_by_its_names(name: str) -> None:
-    for secrets in (Redaction.of(ENDPOINT), Redaction.none()):
+    for secrets in (EndpointRedaction.of(ENDPOINT), EndpointRedaction.none()):
         assert secrets.body(f"got a=1&{name}=x&b=2".encode()) == f"got a=1&{name}={HIDDEN}&b=2".encode()
 
 
 @pytest.mark.parametrize("name", ["Set-Cookie", "SET-COOKIE", "x-tenant", "Authorization"])
 def test_headers_are_hidden_by_their_names(name: str) -> None:
-    assert Redaction.of(ENDPOINT).headers(((name, "1"), ("Via", "1"))) == [(name, HIDDEN), ("Via", "1")]
+    assert EndpointRedaction.of(ENDPOINT).headers(((name, "1"), ("Via", "1"))) == [(name, HIDDEN), ("Via", "1")]
 
 
 def test_a_secret_is_not_cut_in_two() -> None:
-    secrets = Redaction.of(ENDPOINT)
-    for before in range(KEPT - len(SECRETS[2]), KEPT + 1):
-        body = b"x" * before + SECRETS[2].encode() + b"y" * KEPT
-        assert b"basic" not in secrets.body(body) and len(secrets.body(body)) == KEPT
+    secrets = EndpointRedaction.of(ENDPOINT)
+    for before in range(KEPT_BODY_BYTES - len(SECRETS[2]), KEPT_BODY_BYTES + 1):
+        body = b"x" * before + SECRETS[2].encode() + b"y" * KEPT_BODY_BYTES
+        assert b"basic" not in secrets.body(body) and len(secrets.body(body)) == KEPT_BODY_BYTES
 
 
 @given(body=st.binary() | st.text().map(str.encode))
 def test_what_holds_no_secret_stays_as_it_is(body: bytes) -> None:
-    assert Redaction.of(ENDPOINT).body(body) == body[:KEPT]
+    assert EndpointRedaction.of(ENDPOINT).body(body) == body[:KEPT_BODY_BYTES]
 
 
 PIECES = st.sampled_from([*SECRETS, *(one(text) for one in SPELT for text in SECRETS), "password=", "api_key=x", "&"])
@@ -85,7 +85,7 @@ PIECES = st.sampled_from([*SECRETS, *(one(text) for one in SPELT for text in SEC
 def test_looking_first_changes_nothing(pieces: list[str], credentials: bool) -> None:
     """The quick look is only ever right: the patterns by themselves find nothing more."""
     endpoint = ENDPOINT if credentials else replace(ENDPOINT, credentials=None)
-    secrets = Redaction.of(endpoint)
+    secrets = EndpointRedaction.of(endpoint)
     whole, text = patterns_alone(secrets), "".join(pieces)
     headers = [("X-A", piece) for piece in pieces]
     assert secrets.text(text) == whole.text(text)
@@ -96,11 +96,11 @@ def test_looking_first_changes_nothing(pieces: list[str], credentials: bool) -> 
 @given(words=st.lists(st.text("abA%+&", min_size=4, max_size=9), min_size=1, max_size=4), text=st.text("abA%25+&;mp"))
 def test_secrets_that_are_parts_of_each_other(words: list[str], text: str) -> None:
     headers = tuple((f"X-{number}", word * 2) for number, word in enumerate(words))
-    secrets = Redaction.of(Endpoint(name="a", url="http://a/", secret=words[0], headers=headers))
+    secrets = EndpointRedaction.of(Endpoint(name="a", url="http://a/", secret=words[0], headers=headers))
     assert secrets.text(text) == patterns_alone(secrets).text(text)
 
 
 def test_no_secrets_at_all() -> None:
-    secrets = Redaction.of(Endpoint(name="a", url="http://a/"))
-    assert secrets.text("password=x") == "password=x" and secrets.body(b"\xff" * 5000) == b"\xff" * KEPT
+    secrets = EndpointRedaction.of(Endpoint(name="a", url="http://a/"))
+    assert secrets.text("password=x") == "password=x" and secrets.body(b"\xff" * 5000) == b"\xff" * KEPT_BODY_BYTES
     assert secrets.headers([("Server", "x"), ("Set-Cookie", "a=b")]) == [("Server", "x"), ("Set-Cookie", HIDDEN)]

@@ -17,10 +17,10 @@ from gateway.inbound.rerouting import reroute
 from gateway.matching import opt_out_words
 from gateway.outbound import replies
 from gateway.store import Store, opt_outs, outbox
-from gateway.store.outbox import Room, Settled
+from gateway.store.outbox import ClaimLimit, SettledDelivery
 from tests import acme, sends
 
-Text = Callable[..., accept.Kept]
+Text = Callable[..., accept.Accepted]
 
 
 def with_number(config: Config, **changes: Any) -> Config:
@@ -42,7 +42,7 @@ def config(tmp_path: Path) -> Config:
 def text(store: Store, config: Config) -> Text:
     times = iter(range(1000))
 
-    def texting(message: str, config: Config = config, **changes: Any) -> accept.Kept:
+    def texting(message: str, config: Config = config, **changes: Any) -> accept.Accepted:
         number = next(times)
         body = acme.text(message=message, message_sid=f"sid-{number}", **changes)
         now = acme.NOW + timedelta(seconds=number)
@@ -59,7 +59,7 @@ def texted_back(store: Store) -> list[str]:
 
 def is_out(store: Store, phone: str = sends.PHONE) -> bool:
     with store.reader() as conn:
-        return opt_outs.is_out(conn, sends.NUMBER, phone)
+        return opt_outs.has_opted_out(conn, sends.NUMBER, phone)
 
 
 def test_a_keyword_replies(store: Store, config: Config, text: Text) -> None:
@@ -129,7 +129,10 @@ def test_words_that_ask(store: Store, text: Text, word: str) -> None:
 
 
 def test_every_word_is_known() -> None:
-    kinds = {word: opt_out_words.said(word.lower()) for word in ("STOP", "STOPALL", "STOP ALL", "UNSUBSCRIBE", "INFO")}
+    kinds = {
+        word: opt_out_words.opt_out_word(word.lower())
+        for word in ("STOP", "STOPALL", "STOP ALL", "UNSUBSCRIBE", "INFO")
+    }
     assert kinds == {
         "STOP": ("stop", "STOP"),
         "STOPALL": ("stop", "STOPALL"),
@@ -137,7 +140,7 @@ def test_every_word_is_known() -> None:
         "UNSUBSCRIBE": ("stop", "UNSUBSCRIBE"),
         "INFO": ("help", "INFO"),
     }
-    assert opt_out_words.said(None) is None
+    assert opt_out_words.opt_out_word(None) is None
 
 
 def test_each_number_has_its_own(store: Store, text: Text) -> None:
@@ -197,13 +200,13 @@ def answer(store: Store, config: Config, reply: str, *, too_late: bool = False) 
     """As the worker settles: the endpoint has answered with this. `too_late`: another worker has the deliveries."""
 
     def settle(conn: Any) -> frozenset[str]:
-        now, rooms, leases = sends.AT + 60, {"page": Room(9), "app": Room(9)}, {"page": 45.0, "app": 45.0}
+        now, rooms, leases = sends.AT + 60, {"page": ClaimLimit(9), "app": ClaimLimit(9)}, {"page": 45.0, "app": 45.0}
         claimed = outbox.claim(conn, "me", rooms, now, leases)
         if too_late:
             now += 45
             outbox.claim(conn, "another", rooms, now, leases)
         said = [
-            Settled(claimed=one, outcome="succeeded", finished_at=now, reply=reply if one.replies else "")
+            SettledDelivery(claimed=one, outcome="succeeded", finished_at=now, reply=reply if one.replies else "")
             for one in claimed
         ]
         applied = outbox.settle_all(conn, "me", said, now)
@@ -238,7 +241,7 @@ def test_an_answer_is_texted_once_whatever_is_replayed(store: Store, config: Con
     config = with_reply(config, "response")
     text("join", config)
     answer(store, config, "You are in")
-    which = outbox.Replay(state="succeeded", endpoint="page")
+    which = outbox.ReplayFilter(state="succeeded", endpoint="page")
     assert outbox.replay_all(store, which, sends.AT, 0.0) == 1
     assert answer(store, config, "You are in") == frozenset() and texted_back(store) == ["You are in"]
 

@@ -20,8 +20,10 @@ def test_the_sweep_takes_what_is_old_and_settled_a_little_at_a_time(store: Store
     young = add(store, received_at=NOW)
     for each in claim(store, now=NOW - 100):
         settle(store, each, now=NOW - 100)
-    store.writer.write(lambda conn: message_status.note(conn, "sid", "15551234567", "sent", NOW - 100))
-    store.writer.write(partial(tickets.note, number="1", phone="2", custom_ticket="x", sent_at=NOW - 100))
+    store.writer.write(lambda conn: message_status.record_status(conn, "sid", "15551234567", "sent", NOW - 100))
+    store.writer.write(
+        partial(tickets.remember_custom_ticket, number="1", phone="2", custom_ticket="x", sent_at=NOW - 100)
+    )
     sweep = partial(retention.sweep, before=NOW - 50, limit=2)
     assert store.writer.write(sweep) == retention.Swept(events=2, states=1, tickets=1)
     assert store.writer.write(sweep) == retention.Swept(events=1, states=0, tickets=0)
@@ -43,13 +45,13 @@ def test_the_dead_are_swept_with_their_event(store: Store) -> None:
     owe(store, letter(), now=NOW - 100)
     settle(store, claim(store, now=NOW)[0], "dead")
     assert store.writer.write(partial(retention.sweep, before=NOW)).events == 1
-    assert outbox.replay_all(store, outbox.Replay(), NOW, 0.0) == 0
+    assert outbox.replay_all(store, outbox.ReplayFilter(), NOW, 0.0) == 0
 
 
 OLD = NOW - 100
 
 
-def end_text(store: Store, outcome: outbox.Outcome) -> None:
+def end_text(store: Store, outcome: outbox.AttemptOutcome) -> None:
     """As the Sender does: the delivery is settled with the ledger."""
     for each in claim(store, ledger.ENDPOINT, now=OLD):
         settle(store, each, outcome, now=OLD)
@@ -58,8 +60,8 @@ def end_text(store: Store, outcome: outbox.Outcome) -> None:
 def test_what_was_sent_goes_with_the_call_that_asked_for_it(store: Store) -> None:
     sent, refused = owe_text(store, OLD), owe_text(store, OLD, phone="15550000001")
     end_text(store, "succeeded")
-    store.writer.write(partial(ledger.sent, send_id=sent, message_sid="sid", now=OLD, fetch_at=OLD + 600))
-    store.writer.write(partial(ledger.refused, send_id=refused, reason="400", now=OLD))
+    store.writer.write(partial(ledger.mark_sent, send_id=sent, message_sid="sid", now=OLD, fetch_at=OLD + 600))
+    store.writer.write(partial(ledger.mark_refused, send_id=refused, reason="400", now=OLD))
     assert not store.writer.write(partial(retention.sweep, before=OLD))
     assert store.writer.write(partial(retention.sweep, before=NOW)).events == 2
     assert [count(store, table) for table in ("events", "deliveries", "attempts", "ledger")] == [0, 0, 0, 0]
@@ -70,13 +72,13 @@ def test_a_send_that_has_not_come_to_its_end_stays_and_its_call_with_it(store: S
     """A second recipient of the same call was sent to: what became of that one stays with it."""
     send_id = owe_text(store, OLD)
     work = replace(SEND, send_id="other", alias=entry_of(store, send_id).alias)
-    store.writer.write(partial(ledger.add, new=work, now=OLD))
-    store.writer.write(partial(ledger.sent, send_id="other", message_sid="sid", now=OLD, fetch_at=OLD))
+    store.writer.write(partial(ledger.add_send, new=work, now=OLD))
+    store.writer.write(partial(ledger.mark_sent, send_id="other", message_sid="sid", now=OLD, fetch_at=OLD))
     if state == "sending":
-        store.writer.write(partial(ledger.begin, send_id=send_id, now=OLD, doubt_at=OLD))
+        store.writer.write(partial(ledger.mark_submitting, send_id=send_id, now=OLD, doubt_at=OLD))
     if state == "undecided":
         end_text(store, "dead")
-        store.writer.write(partial(ledger.undecided, send_id=send_id, reason="lost", now=OLD))
+        store.writer.write(partial(ledger.mark_undecided, send_id=send_id, reason="lost", now=OLD))
     assert not store.writer.write(partial(retention.sweep, before=NOW))
     assert [count(store, table) for table in ("events", "deliveries", "ledger")] == [1, 1, 2]
 
@@ -89,7 +91,7 @@ def test_an_update_that_waits_stays_until_it_is_released(store: Store) -> None:
 
 
 def test_who_wants_no_texts_is_never_forgotten(store: Store) -> None:
-    store.writer.write(partial(opt_outs.note, number="1", phone="2", word="STOP", at=OLD, out=True))
+    store.writer.write(partial(opt_outs.record_opt_out, number="1", phone="2", word="STOP", at=OLD, out=True))
     assert not store.writer.write(partial(retention.sweep, before=NOW))
     assert count(store, "opt_outs") == 1
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.config import Endpoint
 from gateway.delivery.diagnosis import FAILURE_BODY
 from gateway.delivery.retry import LONGEST_ASKED, SPREAD, WAITS, dead, judge, wait
-from gateway.safe_http.models import Answer, Failure
+from gateway.safe_http.models import Failure, Response
 
 NOW = 1_700_000_000.0
 DICE = st.floats(0, 1, exclude_max=True)
@@ -32,30 +32,30 @@ class Expecting:
         return self.low <= status <= self.high
 
 
-def outcome(answer: Answer, expecting: Expecting | None = None) -> str:
+def outcome(answer: Response, expecting: Expecting | None = None) -> str:
     return judge(answer, expecting or Expecting(), NOW).outcome
 
 
 @pytest.mark.parametrize("status", range(200, 300))
 def test_2xx_is_success(status: int) -> None:
-    verdict = judge(Answer(status=status, read=b"ok"), Expecting(), NOW)
+    verdict = judge(Response(status=status, read=b"ok"), Expecting(), NOW)
     assert (verdict.outcome, verdict.sentence, verdict.retry_after) == ("succeeded", "", None)
 
 
 @pytest.mark.parametrize("status", [100, 101, *range(300, 410), *range(411, 600)])
 def test_all_else_is_tried_again(status: int) -> None:
-    verdict = judge(Answer(status=status), Expecting(), NOW)
+    verdict = judge(Response(status=status), Expecting(), NOW)
     assert verdict.outcome == "again" and str(status) in verdict.sentence
 
 
 def test_gone_is_dead_at_once() -> None:
-    assert judge(Answer(status=410), Expecting(), NOW).outcome == "dead"
-    assert outcome(Answer(status=410), Expecting(low=410, high=410)) == "succeeded"
-    assert outcome(Answer(status=410, failure=Failure(kind="reset", sentence="broke off"))) == "again"
+    assert judge(Response(status=410), Expecting(), NOW).outcome == "dead"
+    assert outcome(Response(status=410), Expecting(low=410, high=410)) == "succeeded"
+    assert outcome(Response(status=410, failure=Failure(kind="reset", sentence="broke off"))) == "again"
 
 
 def test_what_cannot_be_sent_is_dead() -> None:
-    assert outcome(Answer(failure=Failure(kind="url", sentence="the URL has a space"))) == "dead"
+    assert outcome(Response(failure=Failure(kind="url", sentence="the URL has a space"))) == "dead"
     assert dead("this message has no form").outcome == "dead" and dead("x").sentence == "x"
 
 
@@ -63,43 +63,43 @@ def test_what_cannot_be_sent_is_dead() -> None:
     "kind", ["name", "refused_address", "connect", "tls", "certificate", "timeout", "reset", "too_large"]
 )
 def test_failures_are_tried_again(kind: str) -> None:
-    verdict = judge(Answer(status=200, failure=Failure(kind=kind, sentence="because")), Expecting(), NOW)
+    verdict = judge(Response(status=200, failure=Failure(kind=kind, sentence="because")), Expecting(), NOW)
     assert (verdict.outcome, verdict.sentence) == ("again", "because")
 
 
 def test_the_endpoint_says_what_success_is() -> None:
     only = Expecting(low=204, high=204)
-    assert outcome(Answer(status=204), only) == "succeeded"
-    assert outcome(Answer(status=200), only) == "again"
-    assert outcome(Answer(status=302), Expecting(low=302, high=302)) == "succeeded"
+    assert outcome(Response(status=204), only) == "succeeded"
+    assert outcome(Response(status=200), only) == "again"
+    assert outcome(Response(status=302), Expecting(low=302, high=302)) == "succeeded"
 
 
 def test_it_is_an_endpoint_of_the_configuration() -> None:
     endpoint = Endpoint(name="a", url="http://page.test/", success="200,202-204", success_body=re.compile("^OK$"))
-    assert judge(Answer(status=203, read=b"OK"), endpoint, NOW).outcome == "succeeded"
-    assert judge(Answer(status=201, read=b"OK"), endpoint, NOW).outcome == "again"
-    assert judge(Answer(status=200, read=b"NO"), endpoint, NOW).outcome == "again"
+    assert judge(Response(status=203, read=b"OK"), endpoint, NOW).outcome == "succeeded"
+    assert judge(Response(status=201, read=b"OK"), endpoint, NOW).outcome == "again"
+    assert judge(Response(status=200, read=b"NO"), endpoint, NOW).outcome == "again"
 
 
 def test_success_body() -> None:
     wanted = Expecting(success_body=re.compile("caf\xe9"))
-    assert outcome(Answer(status=200, read="un café".encode()), wanted) == "succeeded"
-    assert outcome(Answer(status=200, read="un café".encode("windows-1252")), wanted) == "succeeded"
-    assert "empty" in judge(Answer(status=200), wanted, NOW).sentence
-    assert "success_body" in judge(Answer(status=200, read=b"x"), wanted, NOW).sentence
+    assert outcome(Response(status=200, read="un café".encode()), wanted) == "succeeded"
+    assert outcome(Response(status=200, read="un café".encode("windows-1252")), wanted) == "succeeded"
+    assert "empty" in judge(Response(status=200), wanted, NOW).sentence
+    assert "success_body" in judge(Response(status=200, read=b"x"), wanted, NOW).sentence
 
 
 def test_success_body_is_looked_for_in_all_that_was_read() -> None:
     wanted = Expecting(success_body=re.compile("done"))
-    assert outcome(Answer(status=200, read=b" " * 60_000 + b"done"), wanted) == "succeeded"
+    assert outcome(Response(status=200, read=b" " * 60_000 + b"done"), wanted) == "succeeded"
 
 
 def test_failure_body() -> None:
     page = b"<b>Fatal error</b>:  Uncaught Error in <b>/x.php</b> on line <b>3</b>"
-    assert judge(Answer(status=200, read=page), Expecting(), NOW).sentence == "a PHP error page behind a 200"
-    assert outcome(Answer(status=200, read=page), Expecting(failure_body=())) == "succeeded"
+    assert judge(Response(status=200, read=page), Expecting(), NOW).sentence == "a PHP error page behind a 200"
+    assert outcome(Response(status=200, read=page), Expecting(failure_body=())) == "succeeded"
     own = Expecting(failure_body=(re.compile("^ERR"),))
-    assert "'^ERR'" in judge(Answer(status=200, read=b"ERR 5"), own, NOW).sentence
+    assert "'^ERR'" in judge(Response(status=200, read=b"ERR 5"), own, NOW).sentence
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_failure_body() -> None:
 )
 def test_retry_after(header: str, expected: float | None) -> None:
     for status in (429, 503, 500, 302):
-        verdict = judge(Answer(status=status, headers=(("retry-AFTER", header),)), Expecting(), NOW)
+        verdict = judge(Response(status=status, headers=(("retry-AFTER", header),)), Expecting(), NOW)
         assert verdict.retry_after == expected
 
 
 @given(st.text())
 def test_any_retry_after_can_be_read(header: str) -> None:
-    found = judge(Answer(status=503, headers=(("Retry-After", header),)), Expecting(), NOW).retry_after
+    found = judge(Response(status=503, headers=(("Retry-After", header),)), Expecting(), NOW).retry_after
     assert found is None or found >= 0
 
 

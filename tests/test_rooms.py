@@ -5,56 +5,60 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.rooms import SLOW, Rooms
-from gateway.store.outbox import Room
+from gateway.delivery.rooms import SLOW, ConcurrencyLimiter
+from gateway.store.outbox import ClaimLimit
 
 
-def quick(rooms: Rooms, *names: str) -> None:
+def quick(rooms: ConcurrencyLimiter, *names: str) -> None:
     for name in names:
         rooms.begins(name, False)
         rooms.ends(name, False, 0.1, True)
 
 
-def room(rooms: Rooms, name: str, allowed: int = 8) -> Room:
+def room(rooms: ConcurrencyLimiter, name: str, allowed: int = 8) -> ClaimLimit:
     return rooms.plan().take(rooms.of(name), allowed)
 
 
 def test_its_own_measure() -> None:
-    rooms = Rooms()
-    assert room(rooms, "crm").all == 8 and room(rooms, "crm", 1) == Room(1, 0)
+    rooms = ConcurrencyLimiter()
+    assert room(rooms, "crm").all == 8 and room(rooms, "crm", 1) == ClaimLimit(1, 0)
     for nth in range(8):
         assert room(rooms, "crm").all == 8 - nth
         rooms.begins("crm", False)
-    assert room(rooms, "crm") == Room(0, 0)
+    assert room(rooms, "crm") == ClaimLimit(0, 0)
     rooms.ends("crm", False, 0.1, True)
     assert room(rooms, "crm").all == 1
 
 
 def test_a_quarter_is_kept_for_first_attempts() -> None:
-    rooms = Rooms()
-    assert room(rooms, "crm") == Room(8, 2) and room(rooms, "crm", 2) == Room(2, 1) and room(rooms, "crm", 3).first == 1
+    rooms = ConcurrencyLimiter()
+    assert (
+        room(rooms, "crm") == ClaimLimit(8, 2)
+        and room(rooms, "crm", 2) == ClaimLimit(2, 1)
+        and room(rooms, "crm", 3).first == 1
+    )
     for _ in range(6):
         rooms.begins("crm", True)
-    assert room(rooms, "crm") == Room(2, 2), "no more repetitions"
+    assert room(rooms, "crm") == ClaimLimit(2, 2), "no more repetitions"
     rooms.begins("crm", False)
-    assert room(rooms, "crm") == Room(1, 1)
+    assert room(rooms, "crm") == ClaimLimit(1, 1)
     rooms.ends("crm", True, 0.1, True)
-    assert room(rooms, "crm") == Room(2, 1)
+    assert room(rooms, "crm") == ClaimLimit(2, 1)
 
 
 def test_those_that_are_not_quick_share_half() -> None:
-    rooms = Rooms(most=16)
+    rooms = ConcurrencyLimiter(most=16)
     quick(rooms, "quick")
     for nth in range(4):
         assert room(rooms, f"unknown{nth}", 2).all == 2
         rooms.begins(f"unknown{nth}", False)
         rooms.begins(f"unknown{nth}", False)
-    assert room(rooms, "unknown9") == Room(0, 0) and rooms.is_full(rooms.of("unknown9"))
+    assert room(rooms, "unknown9") == ClaimLimit(0, 0) and rooms.is_full(rooms.of("unknown9"))
     assert room(rooms, "quick", 100).all == 8 and not rooms.is_full(rooms.of("quick"))
 
 
 def test_an_endpoint_that_becomes_slow_counts_as_slow_with_all_that_it_has() -> None:
-    rooms = Rooms(most=16)
+    rooms = ConcurrencyLimiter(most=16)
     quick(rooms, "crm", "other")
     for _ in range(8):
         rooms.begins("crm", False)
@@ -70,7 +74,7 @@ def test_an_endpoint_that_becomes_slow_counts_as_slow_with_all_that_it_has() -> 
 
 
 def test_one_plan_gives_nothing_twice() -> None:
-    rooms = Rooms(most=16)
+    rooms = ConcurrencyLimiter(most=16)
     plan = rooms.plan()
     given_out = [plan.take(rooms.of(name), 5).all for name in "abcd"]
     assert given_out == [5, 3, 0, 0]
@@ -84,7 +88,7 @@ EVENTS = st.lists(
 
 @given(EVENTS)
 def test_the_sums_hold(events: list[tuple[str, bool, float, bool, bool]]) -> None:
-    rooms, flying = Rooms(most=12), list[tuple[str, bool]]()
+    rooms, flying = ConcurrencyLimiter(most=12), list[tuple[str, bool]]()
     for name, tried, seconds, answered, begins in events:
         if begins and room(rooms, name).all:
             rooms.begins(name, tried)

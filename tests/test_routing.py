@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.routing.route import Route, kind, lane, route
-from schemas import FORMATS, Message, Receipt
+from gateway.routing.route import Route, ordering_key, route, wire_format
+from schemas import FORMATS, Message, ReceiveContext
 from tests import acme
 
 
 def read(body: bytes, source: str = "carrierx") -> Message:
-    return FORMATS[source].load(body, None, Receipt(now=acme.NOW, sid="0d9c1d3e-2b7f-4f6e-9d35-0f0e6a1b2c3d"))
+    return FORMATS[source].load(body, None, ReceiveContext(now=acme.NOW, sid="0d9c1d3e-2b7f-4f6e-9d35-0f0e6a1b2c3d"))
 
 
 def routed(tmp_path: Path, body: bytes, source: str = "carrierx") -> Route:
@@ -85,10 +85,16 @@ def test_a_keyword_without_endpoints_goes_nowhere(tmp_path: Path) -> None:
 def test_kinds_and_lanes(tmp_path: Path) -> None:
     endpoints = acme.config(tmp_path).endpoints
     came, went = read(acme.text()), read(acme.update())
-    assert [kind(endpoints[name], came) for name in ("page", "app")] == ["legacy-callback", "carrierx"]
-    assert [kind(endpoints[name], went) for name in ("page", "app")] == ["legacy-status", "carrierx"]
-    assert lane(endpoints["page"], came) == lane(endpoints["page"], read(acme.text(message_sid="another")))
-    assert lane(endpoints["page"], came) != lane(endpoints["app"], came)
+    assert [wire_format(endpoints[name], came) for name in ("page", "app")] == ["legacy-callback", "carrierx"]
+    assert [wire_format(endpoints[name], went) for name in ("page", "app")] == ["legacy-status", "carrierx"]
+    assert ordering_key(endpoints["page"], came) == ordering_key(
+        endpoints["page"], read(acme.text(message_sid="another"))
+    )
+    assert ordering_key(endpoints["page"], came) != ordering_key(endpoints["app"], came)
     for another in (acme.text(from_did="15162065516"), acme.text(to_did="15162065900")):
-        assert lane(endpoints["page"], came) != lane(endpoints["page"], read(another)), "another conversation"
-    assert lane(endpoints["page"], went) != lane(endpoints["page"], read(acme.update(message_sid="another")))
+        assert ordering_key(endpoints["page"], came) != ordering_key(endpoints["page"], read(another)), (
+            "another conversation"
+        )
+    assert ordering_key(endpoints["page"], went) != ordering_key(
+        endpoints["page"], read(acme.update(message_sid="another"))
+    )

@@ -26,7 +26,7 @@ from gateway.sandbox.legacy_app import KEPT, make_page
 from gateway.sandbox.platforms import FLOW, Text, inbound, keyword, updates
 from gateway.store import Store
 from gateway.web.context import utc_now
-from schemas import FORMATS, Manners, Receipt
+from schemas import FORMATS, FormatOptions, ReceiveContext
 from tests.prepared import migrate
 from tests.running import HOST, ROOT, Process, free_port, until
 
@@ -282,13 +282,13 @@ def test_a_gateway_that_does_not_answer(client: FlaskClient) -> None:
 
 
 def test_what_the_platforms_say_is_their_format() -> None:
-    receipt = Receipt(now=utc_now(), sid="unused")
+    receipt = ReceiveContext(now=utc_now(), sid="unused")
     loaded = [FORMATS["carrierx"].load(call.body, call.content_type, receipt) for call in updates(TEXT, utc_now())]
     assert [message.status for message in loaded] == list(FLOW)
     call = keyword(TEXT, "12345", "JOIN")
     message = FORMATS["legacy-callback"].load(call.body, call.content_type, receipt)
     assert (message.message, message.custom_ticket) == (HOSTILE, TEXT.id)
-    assert FORMATS["carrierx"].dump(message, Manners()).data
+    assert FORMATS["carrierx"].dump(message, FormatOptions()).data
 
 
 def test_the_page_reads_as_php_does() -> None:

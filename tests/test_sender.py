@@ -15,10 +15,10 @@ from gateway.carrierx import CoreAPI, Forbidden
 from gateway.config import Settings
 from gateway.inbound import accept
 from gateway.inbound.callback import Callback
-from gateway.sandbox.carrierx import Setup, StandIn
+from gateway.sandbox.carrierx import CarrierXStub, Setup
 from gateway.sender import outcome as ended
 from gateway.sender import reconcile
-from gateway.sender.batch import Round
+from gateway.sender.batch import SubmitBatch
 from gateway.store import Connection, Store, breakers, opt_outs
 from tests import acme
 from tests.delivering import Clock, rows
@@ -42,7 +42,7 @@ from tests.servers import Server, ok, replying
 __all__ = ["carrierx", "clock", "settings"]
 
 
-def test_it_is_sent(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+def test_it_is_sent(store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
     rung: list[str] = []
     send_id = owe(store, settings)
     with sending(settings, store, clock, ring=rung.extend):
@@ -58,7 +58,9 @@ def test_it_is_sent(store: Store, settings: Settings, clock: Clock, carrierx: St
     assert [post.endpoint for post in posts] == ["page", "app"] * 2
 
 
-def test_one_after_the_other_to_one_phone(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+def test_one_after_the_other_to_one_phone(
+    store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub
+) -> None:
     sends = [owe(store, settings, str(at)) for at in range(12)]
     others = [owe(store, settings, str(at), phone=f"1516206{at + 100:04}") for at in range(30)]
     with sending(settings, store, clock):
@@ -69,7 +71,9 @@ def test_one_after_the_other_to_one_phone(store: Store, settings: Settings, cloc
 
 
 @pytest.mark.parametrize("answer", ["lost_after", "error_after", "broken_json"])
-def test_a_lost_answer_is_found(store: Store, settings: Settings, clock: Clock, carrierx: StandIn, answer: str) -> None:
+def test_a_lost_answer_is_found(
+    store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, answer: str
+) -> None:
     carrierx.exchange.force([answer])
     send_id = owe(store, settings)
     with sending(settings, store, clock):
@@ -82,7 +86,7 @@ def test_a_lost_answer_is_found(store: Store, settings: Settings, clock: Clock, 
 
 @pytest.mark.parametrize("answer", ["lost_before", "error_before"])
 def test_what_never_got_there_is_sent_again(
-    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn, answer: str
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, answer: str
 ) -> None:
     carrierx.exchange.force([answer])
     send_id = owe(sqlite_store, settings)
@@ -94,7 +98,7 @@ def test_what_never_got_there_is_sent_again(
     assert arrived(carrierx) == [send_id]
 
 
-def test_it_may_turn_up_late(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+def test_it_may_turn_up_late(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
     """As long as it may, it is not sent again."""
     change(settings, doubt=600.0)
     carrierx.exchange.force(["lost_before"])
@@ -108,7 +112,7 @@ def test_it_may_turn_up_late(sqlite_store: Store, settings: Settings, clock: Clo
 
 
 @pytest.mark.parametrize("answer", ["conflict", "too_many"])
-def test_not_now(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn, answer: str) -> None:
+def test_not_now(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, answer: str) -> None:
     carrierx.exchange.force([answer])
     send_id = owe(sqlite_store, settings)
     with sending(settings, sqlite_store, clock):
@@ -119,7 +123,9 @@ def test_not_now(sqlite_store: Store, settings: Settings, clock: Clock, carrierx
     assert arrived(carrierx) == [send_id]
 
 
-def test_too_many_stops_the_others(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+def test_too_many_stops_the_others(
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub
+) -> None:
     carrierx.exchange.force(["too_many"])
     with capture_logs() as logs, sending(settings, sqlite_store, clock):
         owe(sqlite_store, settings)
@@ -132,7 +138,7 @@ def test_too_many_stops_the_others(sqlite_store: Store, settings: Settings, cloc
         ]
 
 
-def test_refused(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+def test_refused(store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
     carrierx.exchange.force(["refused"])
     send_id = owe(store, settings)
     with sending(settings, store, clock):
@@ -144,12 +150,12 @@ def test_refused(store: Store, settings: Settings, clock: Clock, carrierx: Stand
     assert [b"status=failed" in bytes(post.body) for post in posts] == [True]
 
 
-def paused(store: Store, clock: Clock) -> list[breakers.State]:
+def paused(store: Store, clock: Clock) -> list[breakers.BreakerState]:
     with store.reader() as conn:
-        return [one for name, one in breakers.current(conn, clock()).items() if name == "@carrierx"]
+        return [one for name, one in breakers.current_breakers(conn, clock()).items() if name == "@carrierx"]
 
 
-def test_not_authorized(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+def test_not_authorized(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
     """It waits until somebody corrects it, and counts for nothing."""
     change(settings, token="wrong")
     with capture_logs() as logs, sending(settings, sqlite_store, clock):
@@ -175,13 +181,13 @@ def test_nobody_is_there(store: Store, settings: Settings, clock: Clock) -> None
     send_id = owe(store, settings)
     with capture_logs() as logs, sending(settings, store, clock):
         until(lambda: [one for one in logs if one["event"] == "sending_paused"], "paused", 20)
-        with StandIn(Setup(numbers=[NUMBER]), port=port) as carrierx:
+        with CarrierXStub(Setup(numbers=[NUMBER]), port=port) as carrierx:
             becomes(store, send_id, "sent")
             assert arrived(carrierx) == [send_id]
     assert len([one for one in logs if one["event"] == "sending_paused"]) == 1
 
 
-def test_no_account(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+def test_no_account(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
     change(settings, token="")
     send_id = owe(sqlite_store, settings)
     with capture_logs() as logs, sending(settings, sqlite_store, clock) as sender:
@@ -195,12 +201,12 @@ def test_no_account(sqlite_store: Store, settings: Settings, clock: Clock, carri
 
 def note(store: Store, *, out: bool) -> None:
     def work(conn: Connection) -> None:
-        opt_outs.note(conn, NUMBER, PHONE, "STOP", time.time(), out=out)
+        opt_outs.record_opt_out(conn, NUMBER, PHONE, "STOP", time.time(), out=out)
 
     store.writer.write(work)
 
 
-def test_opted_out_meanwhile(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+def test_opted_out_meanwhile(store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
     send_id = owe(store, settings)
     note(store, out=True)
     with sending(settings, store, clock):
@@ -209,7 +215,7 @@ def test_opted_out_meanwhile(store: Store, settings: Settings, clock: Clock, car
     assert arrived(carrierx) == []
 
 
-def test_who_says_stop_is_told_so(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+def test_who_says_stop_is_told_so(store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
     """The confirmation leaves though its recipient has opted out by then."""
     first, *others = settings.current.numbers
     settings._current = replace(settings.current, numbers=(replace(first, opt_out="reply"), *others))
@@ -221,7 +227,7 @@ def test_who_says_stop_is_told_so(store: Store, settings: Settings, clock: Clock
     assert (message.text.to, "unsubscribed" in message.text.message) == (PHONE, True)
 
 
-def test_killed_before_it_left(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+def test_killed_before_it_left(store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
     send_id = owe(store, settings)
     claimed_and_dead(store, settings, clock, send_id)
     clock.ahead += 60
@@ -230,7 +236,7 @@ def test_killed_before_it_left(store: Store, settings: Settings, clock: Clock, c
     assert arrived(carrierx) == [send_id]
 
 
-def test_killed_after_it_left(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+def test_killed_after_it_left(store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
     send_id = owe(store, settings)
     claimed_and_dead(store, settings, clock, send_id)
     (row,) = rows(store, "SELECT body FROM deliveries WHERE endpoint = '@carrierx'")
@@ -242,7 +248,7 @@ def test_killed_after_it_left(store: Store, settings: Settings, clock: Clock, ca
 
 
 def test_killed_over_and_over(
-    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn, monkeypatch: pytest.MonkeyPatch
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More often than there are tries; CarrierX had no part in that, and nobody is told that it failed."""
     monkeypatch.setattr(ended, "CUT_OFF", 1.0)
@@ -250,7 +256,7 @@ def test_killed_over_and_over(
     claimed_and_dead(sqlite_store, settings, clock, send_id)
     for _ in range(12):
         clock.ahead += 60
-        sqlite_store.writer.write(Round(owner="dead", config=settings.current, now=clock(), room=1).write)
+        sqlite_store.writer.write(SubmitBatch(owner="dead", config=settings.current, now=clock(), room=1).write)
     clock.ahead += 60
     with sending(settings, sqlite_store, clock):
         becomes(sqlite_store, send_id, "sent")
@@ -260,7 +266,7 @@ def test_killed_over_and_over(
 ALIKE = json.dumps({"from": NUMBER, "to": PHONE, "message": "Hi"}).encode()
 
 
-def test_what_nobody_can_tell(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+def test_what_nobody_can_tell(store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
     """Somebody else has sent the same, and CarrierX does not say whose it is."""
     CoreAPI(carrierx.url, token="sandbox").send_raw(ALIKE)
     carrierx.exchange.force(["lost_before"])
@@ -271,7 +277,9 @@ def test_what_nobody_can_tell(store: Store, settings: Settings, clock: Clock, ca
     assert len(arrived(carrierx)) == 1
 
 
-def test_one_of_ours_is_no_riddle(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+def test_one_of_ours_is_no_riddle(
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub
+) -> None:
     """CarrierX does not say whose the first one is, but we know."""
     first = owe(sqlite_store, settings)
     with sending(settings, sqlite_store, clock):
@@ -286,7 +294,7 @@ def test_one_of_ours_is_no_riddle(sqlite_store: Store, settings: Settings, clock
 
 
 def test_one_of_ours_does_not_explain_the_other(
-    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub
 ) -> None:
     """We know one of two messages that are alike: the other may be the one whose answer was lost."""
     first = owe(sqlite_store, settings)
@@ -301,7 +309,9 @@ def test_one_of_ours_does_not_explain_the_other(
     assert len(arrived(carrierx)) == 2
 
 
-def test_nobody_takes_it_for_a_day(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+def test_nobody_takes_it_for_a_day(
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub
+) -> None:
     send_id = owe(sqlite_store, settings)
     with sending(settings, sqlite_store, clock) as sender:
         for _ in range(10):
@@ -316,7 +326,7 @@ def test_nobody_takes_it_for_a_day(sqlite_store: Store, settings: Settings, cloc
 
 
 def test_a_listing_that_is_closed_to_us(
-    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn, monkeypatch: pytest.MonkeyPatch
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A person has to look, as soon as the update that might still come has had its time."""
 
@@ -357,7 +367,7 @@ def test_an_answer_that_speaks_of_other_numbers(
     assert PHONE not in str(logs) and "15550007777" not in str(logs)
 
 
-def forget_user_data(carrierx: StandIn) -> None:
+def forget_user_data(carrierx: CarrierXStub) -> None:
     for message in carrierx.exchange.messages.all():
         message.text = replace(message.text, user_data=None)
         message._json = (-1, "")

@@ -13,14 +13,14 @@ from structlog.testing import capture_logs
 
 from gateway.carrierx import CoreAPI
 from gateway.config import Settings
-from gateway.sandbox.carrierx import StandIn
+from gateway.sandbox.carrierx import CarrierXStub
 from gateway.sender import flights, poll_status, settle
 from gateway.sender import submit as departing
 from gateway.sender import worker as sender_module
-from gateway.sender.batch import Round
-from gateway.sender.outcome import Ended
+from gateway.sender.batch import SubmitBatch
+from gateway.sender.outcome import SubmissionResult
 from gateway.sender.worker import Sender
-from gateway.serve.sending import Sending
+from gateway.serve.sending import SenderThread
 from gateway.store import Connection, Store, StoreUnavailable, ledger
 from gateway.store.statement import Statement
 from tests.delivering import Clock, rows
@@ -42,7 +42,7 @@ __all__ = ["carrierx", "clock", "settings"]
 
 
 def test_it_is_over_when_all_is_answered(
-    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub
 ) -> None:
     """Asked to stop, it waits for what is in flight, and claims nothing more."""
     carrierx.exchange.misbehaviour = replace(carrierx.exchange.misbehaviour, slow=1.0, slow_for=1.0)
@@ -54,7 +54,7 @@ def test_it_is_over_when_all_is_answered(
 
 
 def test_what_does_not_end_is_left_as_it_is(
-    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn, monkeypatch: pytest.MonkeyPatch
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender_module, "DRAIN", 0.2)
     carrierx.exchange.misbehaviour = replace(carrierx.exchange.misbehaviour, slow=1.0, slow_for=1.5)
@@ -70,7 +70,7 @@ def test_what_does_not_end_is_left_as_it_is(
 
 
 def test_the_store_goes_away(
-    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn, monkeypatch: pytest.MonkeyPatch
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What came back is kept until it is there again, and nothing is sent twice."""
     submit, away = sqlite_store.writer.submit, threading.Event()
@@ -95,7 +95,7 @@ def test_the_store_goes_away(
 
 
 def test_a_commit_of_which_nobody_heard(
-    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn, monkeypatch: pytest.MonkeyPatch
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its claims are ours without our knowing; nothing left, and that is found out before anything does."""
     monkeypatch.setattr(departing, "SLACK", 0.5)
@@ -117,28 +117,32 @@ def test_a_commit_of_which_nobody_heard(
     assert arrived(carrierx) == [send_id]
 
 
-def test_somebody_else_has_it_by_now(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+def test_somebody_else_has_it_by_now(store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
     """That it was sent is never forgotten, though the lease was lost; the other finds it so, and sends nothing."""
     send_id = owe(store, settings)
-    (mine,) = store.writer.write(Round(owner="one", config=settings.current, now=clock(), room=1).write).departures
+    (mine,) = store.writer.write(
+        SubmitBatch(owner="one", config=settings.current, now=clock(), room=1).write
+    ).departures
     later = clock() + 100
-    (theirs,) = store.writer.write(Round(owner="two", config=settings.current, now=later, room=1).write).departures
+    (theirs,) = store.writer.write(
+        SubmitBatch(owner="two", config=settings.current, now=later, room=1).write
+    ).departures
     assert theirs.plan == "look up"
     answer = CoreAPI(carrierx.url, token="sandbox").send_raw(mine.claimed.body)
-    ended = Ended(departure=mine, at=clock(), outcome="succeeded", word="sent", answer=answer)
-    store.writer.write(Round(owner="one", config=settings.current, now=clock(), ended=[ended]).write)
+    ended = SubmissionResult(departure=mine, at=clock(), outcome="succeeded", word="sent", answer=answer)
+    store.writer.write(SubmitBatch(owner="one", config=settings.current, now=clock(), ended=[ended]).write)
     assert entry(store, send_id).state == "sent"
-    unread = Ended(departure=theirs, at=later, outcome="again", word="same", due=later + 30, sentence="…")
-    store.writer.write(Round(owner="two", config=settings.current, now=later, ended=[unread]).write)
+    unread = SubmissionResult(departure=theirs, at=later, outcome="again", word="same", due=later + 30, sentence="…")
+    store.writer.write(SubmitBatch(owner="two", config=settings.current, now=later, ended=[unread]).write)
     assert becomes(store, send_id, "sent").message_sid == json.loads(answer)["message_sid"]
 
 
 def test_one_that_cannot_be_settled_stops_nobody(
-    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn, monkeypatch: pytest.MonkeyPatch
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = settle.sent
 
-    def strange(conn: Connection, entry: ledger.Entry, *more: Any) -> frozenset[str]:
+    def strange(conn: Connection, entry: ledger.LedgerEntry, *more: Any) -> frozenset[str]:
         if entry.send_id == bad:
             raise ValueError("a fault in the program")
         return sent(conn, entry, *more)
@@ -156,7 +160,7 @@ def test_one_that_cannot_be_settled_stops_nobody(
 
 
 def test_the_clock_is_set_forward_in_flight(
-    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub
 ) -> None:
     carrierx.exchange.misbehaviour = replace(carrierx.exchange.misbehaviour, slow=1.0, slow_for=1.5)
     send_id = owe(sqlite_store, settings)
@@ -170,7 +174,7 @@ def test_the_clock_is_set_forward_in_flight(
 
 
 def test_the_clock_was_set_back_while_in_doubt(
-    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub
 ) -> None:
     clock.ahead = 7200.0
     send_id = owe(sqlite_store, settings)
@@ -187,7 +191,7 @@ def test_the_clock_was_set_back_while_in_doubt(
 
 
 def test_a_long_answer_keeps_its_lease(
-    store: Store, settings: Settings, clock: Clock, carrierx: StandIn, monkeypatch: pytest.MonkeyPatch
+    store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As long as the request is in flight here nobody else looks for it, and its doubt begins when it ends."""
     monkeypatch.setattr(flights, "RENEWAL", 0.1)
@@ -219,7 +223,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("often")
-def test_asks_for_what_is_missing(store: Store, settings: Settings, clock: Clock, carrierx: StandIn) -> None:
+def test_asks_for_what_is_missing(store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
     rung: list[str] = []
     send_id = owe(store, settings, phone="15162060014")
     with capture_logs() as logs, sending(settings, store, clock, ring=rung.extend) as sender:
@@ -236,7 +240,7 @@ def test_asks_for_what_is_missing(store: Store, settings: Settings, clock: Clock
 
 @pytest.mark.usefixtures("often")
 def test_asks_for_what_carrierx_has_forgotten(
-    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: StandIn
+    sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub
 ) -> None:
     send_id = owe(sqlite_store, settings)
     with capture_logs() as logs, sending(settings, sqlite_store, clock) as sender:
@@ -251,7 +255,7 @@ def test_asks_for_what_carrierx_has_forgotten(
 
 
 def test_several_of_them(
-    store: Store, settings: Settings, clock: Clock, carrierx: StandIn, another: Callable[[], Store]
+    store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, another: Callable[[], Store]
 ) -> None:
     """As many as there are workers, each on its own: together they send each once, and in order."""
     carrierx.exchange.force(["lost_after", "", "error_after", "", "", "broken_json"])
@@ -270,7 +274,7 @@ def test_it_dies_with_its_process(sqlite_store: Store, settings: Settings) -> No
         def run(self, stop: threading.Event) -> None:
             raise RuntimeError("a fault in the program")
 
-    sending = Sending(Broken(settings, sqlite_store), threading.Event(), gave_up.set)
+    sending = SenderThread(Broken(settings, sqlite_store), threading.Event(), gave_up.set)
     with sending:
         assert gave_up.wait(20)
     assert sending.has_failed
@@ -283,5 +287,5 @@ def test_one_that_hangs_gives_no_pulse(
 ) -> None:
     pulses: list[int] = []
     monkeypatch.setattr(sender_module, "HANG", 0.0)
-    Sending(Sender(settings, sqlite_store), threading.Event(), lambda: None).alive(lambda: pulses.append(1))()
+    SenderThread(Sender(settings, sqlite_store), threading.Event(), lambda: None).alive(lambda: pulses.append(1))()
     assert pulses == []

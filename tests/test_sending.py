@@ -13,7 +13,7 @@ import pytest
 from gateway.config import Config
 from gateway.outbound import codes
 from gateway.outbound.accept import malformed
-from gateway.outbound.model import Auth, Query, Recipient, Row
+from gateway.outbound.model import CallCredentials, Recipient, StatusQuery, StatusRow
 from gateway.outbound.status_query import statuses
 from gateway.store import Store, StoreUnavailable, opt_outs
 from tests import acme, sends
@@ -67,11 +67,11 @@ def test_a_decimal_ticket(store: Store, config: Config) -> None:
     entry = sends.entry(store)
     assert accepted.answer.ticket == entry.told == str(entry.alias) == str(accepted.event_id)
     for ticket in (entry.told, entry.ticket, entry.ticket.upper()):
-        assert statuses(Query(auth=sends.AUTH, ticket=ticket), config, store) == [_queued(sends.PHONE)]
+        assert statuses(StatusQuery(auth=sends.AUTH, ticket=ticket), config, store) == [_queued(sends.PHONE)]
 
 
-def _queued(phone: str) -> Row:
-    return Row(phone=phone, status_code=99, status_message="queued")
+def _queued(phone: str) -> StatusRow:
+    return StatusRow(phone=phone, status_code=99, status_message="queued")
 
 
 WRONG = "another"
@@ -83,7 +83,7 @@ WRONG = "another"
         ({"auth": replace(sends.AUTH, username=WRONG)}, codes.CREDENTIALS),
         ({"auth": replace(sends.AUTH, password=WRONG)}, codes.CREDENTIALS),
         ({"auth": replace(sends.AUTH, api_key=WRONG)}, codes.CREDENTIALS),
-        ({"auth": Auth(code="12345")}, codes.CREDENTIALS),
+        ({"auth": CallCredentials(code="12345")}, codes.CREDENTIALS),
         ({"auth": replace(sends.AUTH, code="99999")}, codes.CODE),
         ({"auth": replace(sends.AUTH, code="")}, codes.CODE),
         ({"recipients": ()}, codes.RECIPIENTS),
@@ -120,13 +120,17 @@ def test_refused_in_the_platforms_shape(
 
 def test_nobody_sends_without_configured_credentials(sqlite_store: Store, config: Config) -> None:
     assert not sends.accept(sqlite_store, replace(config, legacy=None)).answer.result
-    assert not sends.accept(sqlite_store, replace(config, legacy=None), auth=Auth(code="12345")).answer.result
+    assert not sends.accept(
+        sqlite_store, replace(config, legacy=None), auth=CallCredentials(code="12345")
+    ).answer.result
     only_name = replace(sends.LEGACY, password="", api_key="")
     assert not sends.accept(sqlite_store, replace(config, legacy=only_name)).answer.result
 
 
 def test_the_operator_needs_none(sqlite_store: Store, config: Config) -> None:
-    accepted = sends.accept(sqlite_store, replace(config, legacy=None), source="command", auth=Auth(code="12345"))
+    accepted = sends.accept(
+        sqlite_store, replace(config, legacy=None), source="command", auth=CallCredentials(code="12345")
+    )
     assert accepted.answer.result and sends.entry(sqlite_store).origin == "command"
 
 
@@ -168,7 +172,7 @@ def test_placeholders_without_a_value_are_named(sqlite_store: Store, config: Con
 
 
 def test_who_has_opted_out_is_refused(store: Store, config: Config) -> None:
-    store.writer.write(lambda conn: opt_outs.note(conn, sends.NUMBER, sends.PHONE, "STOP", 1.0, out=True))
+    store.writer.write(lambda conn: opt_outs.record_opt_out(conn, sends.NUMBER, sends.PHONE, "STOP", 1.0, out=True))
     answer = sends.accept(store, config).answer
     assert (answer.result, answer.error_code) == (False, codes.OPTED_OUT)
     assert sends.entries(store) == [] and sends.rows(store, "SELECT * FROM deliveries") == []
@@ -176,17 +180,17 @@ def test_who_has_opted_out_is_refused(store: Store, config: Config) -> None:
 
 def test_among_others_he_is_left_out(store: Store, config: Config) -> None:
     """The others get theirs; his status is final, and told once."""
-    store.writer.write(lambda conn: opt_outs.note(conn, sends.NUMBER, sends.PHONE, "STOP", 1.0, out=True))
+    store.writer.write(lambda conn: opt_outs.record_opt_out(conn, sends.NUMBER, sends.PHONE, "STOP", 1.0, out=True))
     accepted = sends.accept(store, config, sends.PHONE, "15162065516", "nobody")
     ticket = accepted.answer.ticket
     assert accepted.answer.result and "2 of the recipients" in accepted.answer.message
     assert set(accepted.endpoints) == {"@carrierx", "page", "app"}
     assert sends.posts(store) == [(sends.PHONE, "failed", ticket), ("nobody", "failed", ticket)]
-    found = statuses(Query(auth=sends.AUTH, ticket=ticket), config, store)
+    found = statuses(StatusQuery(auth=sends.AUTH, ticket=ticket), config, store)
     assert found == [
         _queued("15162065516"),
-        Row(phone=sends.PHONE, status_code=110, status_message="opted out", result=False),
-        Row(phone="nobody", status_code=200, status_message="failed", result=False),
+        StatusRow(phone=sends.PHONE, status_code=110, status_message="opted out", result=False),
+        StatusRow(phone="nobody", status_code=200, status_message="failed", result=False),
     ]
 
 
@@ -197,12 +201,12 @@ def test_statuses(store: Store, config: Config) -> None:
     sends.answered(store, config, one, "sid-1", status="sent")
     sends.refused(store, config, other)
     rows = [
-        Row(phone=sends.PHONE, status_code=99, status_message="queued"),
-        Row(phone="15162065516", status_code=200, status_message="failed", result=False),
+        StatusRow(phone=sends.PHONE, status_code=99, status_message="queued"),
+        StatusRow(phone="15162065516", status_code=200, status_message="failed", result=False),
     ]
-    assert statuses(Query(auth=sends.AUTH, ticket=ticket), config, store) == rows
-    assert statuses(Query(auth=sends.AUTH, custom_ticket="order-7"), config, store) == rows
-    assert statuses(Query(auth=sends.AUTH, ticket=ticket, phone="(516) 206-5516"), config, store) == rows[1:]
+    assert statuses(StatusQuery(auth=sends.AUTH, ticket=ticket), config, store) == rows
+    assert statuses(StatusQuery(auth=sends.AUTH, custom_ticket="order-7"), config, store) == rows
+    assert statuses(StatusQuery(auth=sends.AUTH, ticket=ticket, phone="(516) 206-5516"), config, store) == rows[1:]
 
 
 @pytest.mark.parametrize(
@@ -212,11 +216,11 @@ def test_statuses(store: Store, config: Config) -> None:
         ({"ticket": "9" * 40}, codes.UNKNOWN_TICKET),
         ({"custom_ticket": "order-8"}, codes.UNKNOWN_TICKET),
         ({}, codes.UNKNOWN_TICKET),
-        ({"ticket": "1", "auth": Auth()}, codes.CREDENTIALS),
+        ({"ticket": "1", "auth": CallCredentials()}, codes.CREDENTIALS),
     ],
 )
 def test_statuses_of_nothing(sqlite_store: Store, config: Config, query: dict[str, Any], code: int) -> None:
-    found = statuses(Query(**{"auth": sends.AUTH, **query}), config, sqlite_store)
+    found = statuses(StatusQuery(**{"auth": sends.AUTH, **query}), config, sqlite_store)
     assert not isinstance(found, list) and (found.result, found.error_code) == (False, code)
 
 

@@ -15,7 +15,7 @@ from gateway.__main__ import main
 from gateway.config import Config, load
 from gateway.sender import settle
 from gateway.store import Store, ledger, opt_outs, records
-from gateway.store.wakeup import Bell
+from gateway.store.wakeup import WakeupSocket
 from tests import acme
 
 SID = "5f4c0b36-0a2c-4b39-8f0e-9e8f6b1c1f11"
@@ -44,7 +44,7 @@ def config_of(path: Path) -> Config:
     return load(path, {})
 
 
-def entries(path: Path) -> list[ledger.Entry]:
+def entries(path: Path) -> list[ledger.LedgerEntry]:
     with Store(config_of(path).database) as store, store.reader() as conn:
         return ledger.of_event(conn, 1)
 
@@ -57,7 +57,7 @@ def send(path: Path, *more: str) -> str:
     return found[1]
 
 
-def known_at_carrierx(store: Store, config: Config, entry: ledger.Entry) -> None:
+def known_at_carrierx(store: Store, config: Config, entry: ledger.LedgerEntry) -> None:
     answer = json.dumps({"message_sid": SID, "status": "queued"}).encode()
     store.writer.write(partial(settle.sent, entry=entry, answer=answer, config=config, now=acme.NOW.timestamp()))
 
@@ -73,13 +73,13 @@ def test_a_text_is_owed_and_its_ticket_said(path: Path) -> None:
         (ticket, "order-7", "command", "owed")
     }
     with Store(config_of(path).database) as store, store.reader() as conn:
-        whole = records.whole(conn, 1)
+        whole = records.load_event(conn, 1)
     assert whole and whole.event.source == "command" and json.loads(whole.event.body)["message"] == "hello there"
     assert json.loads(whole.deliveries[0].body)["media_urls"] == ["https://example.com/a.png"]
 
 
 def test_the_worker_is_woken(path: Path) -> None:
-    bell = Bell(config_of(path).data)
+    bell = WakeupSocket(config_of(path).data)
     try:
         send(path)
         assert ledger.ENDPOINT in bell.hush()
@@ -113,7 +113,7 @@ def test_waiting_ends_with_the_time(path: Path) -> None:
 @pytest.mark.parametrize(("ends", "said", "code"), [("sent", f"queued  {SID}", 0), ("refused", "not sent  (400)", 1)])
 def test_waiting_ends_when_carrierx_has_it_or_refused_it(path: Path, ends: str, said: str, code: int) -> None:
     config, seen = config_of(path), threading.Event()
-    bell = Bell(config.data)
+    bell = WakeupSocket(config.data)
 
     def carrierx() -> None:
         """As the worker: it is rung, and settles."""
@@ -178,7 +178,7 @@ def test_a_replay_texts_nobody_twice(path: Path) -> None:
 def note(path: Path, phone: str, word: str = "STOP", at: float = STOPPED, *, out: bool = True) -> None:
     with Store(config_of(path).database) as store:
         store.migrate()
-        work = partial(opt_outs.note, number="15162065919", phone=phone, word=word, at=at, out=out)
+        work = partial(opt_outs.record_opt_out, number="15162065919", phone=phone, word=word, at=at, out=out)
         store.writer.write(work)
 
 
@@ -186,7 +186,7 @@ def known(path: Path) -> list[opt_outs.OptOut]:
     with Store(config_of(path).database) as store:
         store.migrate()
         with store.reader() as conn:
-            return opt_outs.page(conn)
+            return opt_outs.opt_outs_after(conn)
 
 
 def test_the_list(path: Path) -> None:

@@ -174,7 +174,7 @@ def test_nobody_can_tell(app: Flask, client: FlaskClient) -> None:
     """102 is no failure: who reads it as one would send a second time what may have been sent."""
     ticket = read(post(client, "sendMessage", SENDING))["ticket"]
     ((send_id,),) = rows(app, "SELECT send_id FROM ledger")
-    store_of(app).writer.write(lambda conn: ledger.undecided(conn, send_id, "The answer was lost.", 1.0))
+    store_of(app).writer.write(lambda conn: ledger.mark_undecided(conn, send_id, "The answer was lost.", 1.0))
     told = post(client, "getTransactionStatus", SECRETS | {"transaction_ticket_id": ticket}, Accept="application/json")
     assert told.get_json()["recipients"] == [
         {"sendTo": PHONES[0], "status_code": 102, "status_message": "unknown", "result": True}

@@ -12,10 +12,10 @@ from flask.testing import FlaskClient
 from lxml import etree
 
 from gateway.outbound import codes
-from gateway.outbound.model import Row
+from gateway.outbound.model import StatusRow
 from gateway.store import StoreUnavailable, ledger
 from gateway.web import soap_answers
-from gateway.web.soap import SOAP_11, SOAP_12, Envelope
+from gateway.web.soap import SOAP_11, SOAP_12, SoapEnvelope
 from tests.legacy_calls import (
     AUTH,
     ENVELOPES,
@@ -144,17 +144,17 @@ def test_a_question_needs_credentials(client: FlaskClient) -> None:
 
 def test_rows_of_an_encoded_answer_are_an_array() -> None:
     """PHP without a WSDL makes a list of it, also of a single one."""
-    row = Row(phone=PHONES[0], status_code=100, status_message="delivered")
-    told = soap_answers.known(Envelope(name="getTransactionStatus", encoded=True), [row])
+    row = StatusRow(phone=PHONES[0], status_code=100, status_message="delivered")
+    told = soap_answers.known(SoapEnvelope(name="getTransactionStatus", encoded=True), [row])
     assert b'<recipients xsi:type="SOAP-ENC:Array" SOAP-ENC:arrayType="xsd:anyType[1]"><item><sendTo' in told
     assert b"Array" not in soap_answers.known(
-        Envelope(name="getTransactionStatus", encoded=True, version=SOAP_12), [row]
+        SoapEnvelope(name="getTransactionStatus", encoded=True, version=SOAP_12), [row]
     )
 
 
 def test_what_xml_cannot_say_is_left_out() -> None:
-    row = Row(phone="1", status_code=99, status_message="a\0b\x08\r\n<&\ud800\uffff")
-    told = etree.fromstring(soap_answers.known(Envelope(name="getTransactionStatus"), [row]))
+    row = StatusRow(phone="1", status_code=99, status_message="a\0b\x08\r\n<&\ud800\uffff")
+    told = etree.fromstring(soap_answers.known(SoapEnvelope(name="getTransactionStatus"), [row]))
     assert told.findtext(".//status_message") == "ab\r\n<&"
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from gateway.config import Config
 from gateway.sender import deciding
-from gateway.sender.deciding import Impossible
+from gateway.sender.deciding import AlreadyDecided
 from gateway.store import Store, ledger, records, sends
-from gateway.store.sends import Search
+from gateway.store.sends import SendSearch
 from tests import acme
 from tests.store_samples import NOW, add, claim, count, entry_of, ids, owe_text, send, settle
 
@@ -30,14 +30,14 @@ def config(tmp_path: Path) -> Config:
 
 def found(store: Store, **what: object) -> list[str]:
     with store.reader() as conn:
-        return list(sends.search(conn, Search(**what)).send_ids)  # type: ignore[arg-type]
+        return list(sends.search_sends(conn, SendSearch(**what)).send_ids)  # type: ignore[arg-type]
 
 
 def test_the_search(store: Store) -> None:
     send(store, NOW, send_id="a", ticket="t-1", alias=11, custom_ticket="order 1", phone="1555")
     send(store, NOW + 1, send_id="b", ticket="t-1", alias=11, phone="1666", state="refused", status="failed")
     send(store, NOW + 2, send_id="c", ticket="t-2", alias=12, phone="1666", number="99", code="98")
-    store.writer.write(partial(ledger.sent, send_id="c", message_sid=SID, now=NOW, fetch_at=NOW))
+    store.writer.write(partial(ledger.mark_sent, send_id="c", message_sid=SID, now=NOW, fetch_at=NOW))
     assert found(store) == ["c", "b", "a"], "the newest first"
     for what, expected in (
         ({"ticket": "T-1"}, ["b", "a"]),
@@ -63,10 +63,10 @@ def test_a_page_says_whether_there_are_older_ones(store: Store) -> None:
     for turn in range(5):
         send(store, NOW + turn, send_id=str(turn))
     with store.reader() as conn:
-        assert sends.search(conn, Search(), limit=2) == sends.Page(("4", "3"), True)
-        assert sends.search(conn, Search(), limit=2, offset=2) == sends.Page(("2", "1"), True)
-        assert sends.search(conn, Search(), limit=2, offset=4) == sends.Page(("0",), False)
-        assert sends.search(conn, Search(), limit=0, offset=-1).more
+        assert sends.search_sends(conn, SendSearch(), limit=2) == sends.SendPage(("4", "3"), True)
+        assert sends.search_sends(conn, SendSearch(), limit=2, offset=2) == sends.SendPage(("2", "1"), True)
+        assert sends.search_sends(conn, SendSearch(), limit=2, offset=4) == sends.SendPage(("0",), False)
+        assert sends.search_sends(conn, SendSearch(), limit=0, offset=-1).more
 
 
 def test_what_has_not_come_to_its_end_is_counted(store: Store) -> None:
@@ -76,7 +76,7 @@ def test_what_has_not_come_to_its_end_is_counted(store: Store) -> None:
     add(store, state="waiting")
     add(store, state="orphan")
     with store.reader() as conn:
-        assert sends.standing(conn) == sends.Standing({"owed": 3, "sending": 1, "undecided": 2}, waiting=1)
+        assert sends.open_sends(conn) == sends.OpenSends({"owed": 3, "sending": 1, "undecided": 2}, waiting=1)
 
 
 # Decisions
@@ -86,9 +86,9 @@ def undecided(store: Store, **fields: object) -> str:
     """As the Sender leaves it: its answer was lost, and CarrierX's listing did not tell."""
     send_id = owe_text(store, **fields)  # type: ignore[arg-type]
     [claimed] = claim(store, ledger.ENDPOINT)
-    store.writer.write(partial(ledger.begin, send_id=send_id, now=NOW, doubt_at=NOW + 15))
+    store.writer.write(partial(ledger.mark_submitting, send_id=send_id, now=NOW, doubt_at=NOW + 15))
     settle(store, claimed, "dead")
-    store.writer.write(partial(ledger.undecided, send_id=send_id, reason="The answer was lost.", now=NOW))
+    store.writer.write(partial(ledger.mark_undecided, send_id=send_id, reason="The answer was lost.", now=NOW))
     return send_id
 
 
@@ -102,7 +102,7 @@ def delivery_of(store: Store, send_id: str) -> records.Delivery:
 def posts(store: Store, send_id: str) -> list[tuple[str, str]]:
     """Endpoint and state of what is owed about it."""
     with store.reader() as conn:
-        whole = records.whole(conn, entry_of(store, send_id).alias)
+        whole = records.load_event(conn, entry_of(store, send_id).alias)
     assert whole is not None
     return sorted((one.endpoint, one.state) for one in whole.deliveries if one.delivery_id != send_id)
 
@@ -152,7 +152,7 @@ def test_of_two_decisions_the_first_counts(store: Store, config: Config) -> None
         partial(deciding.was_sent, store, send_id, "", config, NOW + 101),
         partial(deciding.was_sent, store, send_id, SID, config, NOW + 101),
     ):
-        with pytest.raises(Impossible, match="it is owed"):
+        with pytest.raises(AlreadyDecided, match="it is owed"):
             decide()
     assert entry_of(store, send_id) == before
     assert len(claim(store, ledger.ENDPOINT, now=NOW + 101)) == 1
@@ -174,29 +174,29 @@ def test_of_many_who_decide_at_once_one_does(store: Store, another: Callable[[],
 
 def test_an_update_that_told_after_all_was_quicker(store: Store, config: Config) -> None:
     send_id = undecided(store)
-    store.writer.write(partial(ledger.sent, send_id=send_id, message_sid=SID, now=NOW, fetch_at=NOW))
-    with pytest.raises(Impossible, match="it is sent"):
+    store.writer.write(partial(ledger.mark_sent, send_id=send_id, message_sid=SID, now=NOW, fetch_at=NOW))
+    with pytest.raises(AlreadyDecided, match="it is sent"):
         deciding.send_again(store, send_id, NOW + 101)
     assert claim(store, ledger.ENDPOINT, now=NOW + 101) == []
 
 
 def test_no_two_texts_have_one_name(store: Store, config: Config) -> None:
     other = send(store, phone="15550000009")
-    store.writer.write(partial(ledger.sent, send_id=other, message_sid=SID, now=NOW, fetch_at=NOW))
+    store.writer.write(partial(ledger.mark_sent, send_id=other, message_sid=SID, now=NOW, fetch_at=NOW))
     send_id = undecided(store)
-    with pytest.raises(Impossible, match=other):
+    with pytest.raises(AlreadyDecided, match=other):
         deciding.was_sent(store, send_id, SID, config, NOW)
     assert entry_of(store, send_id).state == "undecided"
 
 
 def test_what_is_not_there_cannot_be_decided(store: Store, config: Config) -> None:
-    with pytest.raises(Impossible, match="no such send"):
+    with pytest.raises(AlreadyDecided, match="no such send"):
         deciding.send_again(store, "nothing", NOW)
 
 
 def test_without_its_delivery_it_cannot_be_sent_again(store: Store) -> None:
     send_id = send(store, state="undecided")
-    with pytest.raises(Impossible, match="nothing to send"):
+    with pytest.raises(AlreadyDecided, match="nothing to send"):
         deciding.send_again(store, send_id, NOW)
     assert entry_of(store, send_id).state == "undecided"
     assert count(store, "deliveries") == 0

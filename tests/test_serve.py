@@ -25,7 +25,7 @@ from structlog.testing import capture_logs
 
 from gateway.serve import logging as log
 from gateway.serve.addresses import PortTaken, check_free, free_port, listening, url_of
-from gateway.serve.supervisor import HOPELESS, LONGEST_PAUSE, STEADY, Child, Supervisor, how
+from gateway.serve.supervisor import HOPELESS, LONGEST_PAUSE, STEADY, Child, Supervisor, exit_reason
 from tests.running import BASE, HOST, KEY, ROOT, START, STOP, Gateway, Process, alive, running_gateway, until
 from tests.running import free_port as some_port
 
@@ -427,7 +427,7 @@ def test_a_program_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(("code", "words"), [(0, "exit 0"), (1, "exit 1"), (-9, "SIGKILL"), (-200, "signal 200")])
 def test_how_a_process_ended(code: int, words: str) -> None:
-    assert how(code) == words
+    assert exit_reason(code) == words
 
 
 # Addresses and the log.

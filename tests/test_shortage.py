@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from gateway.config import Settings
 from gateway.safe_http import dns, shortage
-from gateway.safe_http.client import Transport, post
-from gateway.safe_http.shortage import RESERVE, Shortage
+from gateway.safe_http.client import HttpClient, post
+from gateway.safe_http.shortage import RESERVE, DescriptorShortage
 from gateway.store import Store
 from tests.delivering import Clock, Page, clock, outcomes, page, rows, settings, states, text, working
 from tests.running import until
@@ -90,7 +90,7 @@ def test_one_that_was_sent_is_an_attempt_though_the_next_connection_cannot_be_ma
         caller.send(ok())
         caller.read_request()
 
-    with Server(script) as server, Transport() as transport:
+    with Server(script) as server, HttpClient() as transport:
         assert one(transport, server.url()).status == 200
         monkeypatch.setattr(shortage, "reaches", lambda _: "too many open files")
         found = one(transport, server.url()).failure
@@ -147,9 +147,9 @@ def test_it_is_logged_now_and_then() -> None:
     with capture_logs() as logs:
         import structlog
 
-        short = Shortage(structlog.get_logger())
+        short = DescriptorShortage(structlog.get_logger())
         for nth in range(100):
             short.met(1000.0 + nth / 100, "too many open files")
-        assert short.lasts(1001.0) and not short.lasts(1000.99 + Shortage.REST)
-        short.met(1000.0 + Shortage.EVERY, "too many open files")
+        assert short.lasts(1001.0) and not short.lasts(1000.99 + DescriptorShortage.REST)
+        short.met(1000.0 + DescriptorShortage.EVERY, "too many open files")
     assert [line["put_off"] for line in logs] == [1, 100]

@@ -10,7 +10,7 @@ import requests
 
 from gateway.sandbox.carrierx import MAGIC, Misbehaviour
 from gateway.web.context import utc_now
-from schemas import FORMATS, Receipt
+from schemas import FORMATS, ReceiveContext
 from schemas.carrierx import MMS_SHAPE, SMS_SHAPE
 from tests.servers import Caller, Script, answer, ok, replying
 from tests.standins import HANDSET, NUMBER, Standing
@@ -46,7 +46,7 @@ def test_each_status_is_a_message_object() -> None:
         assert all(one.date_status_changed is not None for one in read)
 
 
-RECEIPT = Receipt(now=utc_now(), sid="unused")
+RECEIPT = ReceiveContext(now=utc_now(), sid="unused")
 
 
 def _body(raw: bytes) -> bytes:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from gateway.cli import main
 from gateway.cli.sandbox_commands import HELP
-from gateway.sandbox.carrierx import MAGIC, StandIn
+from gateway.sandbox.carrierx import MAGIC, CarrierXStub
 from gateway.sandbox.carrierx.faults import NAMES, PROBABILITIES
 from gateway.serve import roles
 from tests.running import HOST, ROOT, Process, free_port, until
@@ -92,14 +92,14 @@ def test_chances_that_are_too_many() -> None:
 def test_the_order_of_its_lists(monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], order: list[str]) -> None:
     listed: list[str] = []
 
-    def ask(standin: StandIn) -> None:
+    def ask(standin: CarrierXStub) -> None:
         url = f"{standin.url}/sms/messages"
         with standin:
             for message in ("first", "second"):
                 requests.post(url, json={"from": NUMBER, "to": HANDSET, "message": message}, headers=BEARER, timeout=30)
             listed.extend(one["message"] for one in requests.get(url, headers=BEARER, timeout=30).json()["items"])
 
-    monkeypatch.setattr(roles, "carrierx", ask)
+    monkeypatch.setattr(roles, "run_carrierx_stub", ask)
     code, said = run("--port", str(free_port()), *options)
     assert code == 0 and listed == order, said
 

@@ -12,17 +12,17 @@ from flask import Flask
 
 from gateway.config import Config, Keyword, Number
 from gateway.store import Connection, Store, breakers, events, health
-from gateway.store.stats import MANY, gauges, newest
+from gateway.store.stats import MANY, gauges, newest_texts
 from gateway.web.console import words
-from gateway.web.silence import Silence
-from gateway.web.status_cache import FRESH, RARELY, Kept
+from gateway.web.silence import KeywordActivity
+from gateway.web.status_cache import FRESH, RARELY, Cached
 from tests.test_console import CONFIG, call, store_of
 from tests.test_console import words as read
 from tests.visitor import Visitor, console
 
 NOW = 1_700_000_000.0
 ONE, OTHER = "15162065919", "15162065920"
-STATE = breakers.State(endpoint="page", state="open", since=NOW, until=NOW + 20, reason="", failures=7)
+STATE = breakers.BreakerState(endpoint="page", state="open", since=NOW, until=NOW + 20, reason="", failures=7)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def config(**numbers: tuple[str, ...]) -> Config:
 def came(store: Store, number: str, word: str, at: float, times: int = 1) -> None:
     def work(conn: Connection) -> None:
         for more in range(times):
-            new = events.New(
+            new = events.NewEvent(
                 source="carrierx", state="accepted", received_at=at + more, body=b"", number=number, keyword=word
             )
             events.add(conn, new)
@@ -58,13 +58,13 @@ def came(store: Store, number: str, word: str, at: float, times: int = 1) -> Non
     store.writer.write(work)
 
 
-def heard(store: Store, silence: Silence, asked: Config) -> dict[tuple[str, str], float]:
+def heard(store: Store, silence: KeywordActivity, asked: Config) -> dict[tuple[str, str], float]:
     with store.reader() as conn:
         return dict(silence.look(conn, asked, 5.0))
 
 
 def test_silence(store: Store) -> None:
-    silence, asked = Silence(), config(n15162065919=("JOIN", "STOP"), n15162065920=("JOIN",))
+    silence, asked = KeywordActivity(), config(n15162065919=("JOIN", "STOP"), n15162065920=("JOIN",))
     assert heard(store, silence, asked) == {(ONE, "JOIN"): 5.0, (ONE, "STOP"): 5.0, (OTHER, "JOIN"): 5.0}
     came(store, ONE, "JOIN", NOW)
     came(store, ONE, "join", NOW + 10)  # as a platform may spell it
@@ -74,13 +74,13 @@ def test_silence(store: Store) -> None:
 
 
 def test_a_loud_number_does_not_hide_what_was_seen_of_a_quiet_one(store: Store) -> None:
-    silence, asked = Silence(), config(n15162065919=("JOIN",), n15162065920=("JOIN",))
+    silence, asked = KeywordActivity(), config(n15162065919=("JOIN",), n15162065920=("JOIN",))
     came(store, OTHER, "JOIN", NOW)
     heard(store, silence, asked)
     came(store, ONE, "JOIN", NOW + 1, times=MANY + 50)
     assert heard(store, silence, asked)[OTHER, "JOIN"] == NOW
     # Who starts now looks back only so far, and says what he knows; from then on it grows.
-    fresh = Silence()
+    fresh = KeywordActivity()
     horizon = heard(store, fresh, asked)[OTHER, "JOIN"]
     assert horizon == NOW + 51
     came(store, ONE, "JOIN", NOW + 2000, times=MANY)
@@ -90,9 +90,9 @@ def test_a_loud_number_does_not_hide_what_was_seen_of_a_quiet_one(store: Store) 
 def test_each_look_at_a_word_ends_after_so_many_events(store: Store) -> None:
     came(store, ONE, "JOIN", NOW, times=MANY + 50)
     with store.reader() as conn:
-        alone = newest(conn, ["JOIN"], [ONE])
-        both = newest(conn, ["JOIN"], [ONE, OTHER])
-        none = newest(conn, ["NEVER"], [ONE])
+        alone = newest_texts(conn, ["JOIN"], [ONE])
+        both = newest_texts(conn, ["JOIN"], [ONE, OTHER])
+        none = newest_texts(conn, ["NEVER"], [ONE])
     assert (alone.by_number, alone.horizon) == ({ONE: NOW + MANY + 49}, None)
     assert (both.by_number, both.horizon) == ({ONE: NOW + MANY + 49}, NOW + 50)
     assert (none.by_number, none.horizon) == ({}, None)
@@ -115,11 +115,11 @@ def test_signs_of_life_are_apart(store: Store) -> None:
 
 def test_answers_are_kept_while_they_are_good() -> None:
     answers = iter(range(10))
-    kept: Kept[int] = Kept(FRESH)
+    kept: Cached[int] = Cached(FRESH)
     config_now, changed = object(), object()
     assert [kept.get(lambda: next(answers), config_now) for _ in range(3)] == [0, 0, 0]
     assert kept.get(lambda: next(answers), changed) == 1
-    anew: Kept[int] = Kept(0.0)
+    anew: Cached[int] = Cached(0.0)
     assert anew.get(lambda: 1) == 1 and anew.get(lambda: 2) in (1, 2)
     assert FRESH < RARELY
 
@@ -137,7 +137,7 @@ def test_answers_are_kept_while_they_are_good() -> None:
         (replace(STATE, state="ramp"), "recovering", "since 22:13:20: more and more deliveries side by side"),
     ],
 )
-def test_breakers_in_words(state: breakers.State, badge: str, text: str) -> None:
+def test_breakers_in_words(state: breakers.BreakerState, badge: str, text: str) -> None:
     assert words.breaker(state, NOW) == words.Paused(badge, text)
 
 
@@ -155,7 +155,7 @@ def test_the_overview_says_all_of_it(app: Flask, visitor: Visitor) -> None:
 
     def work(conn: Connection) -> None:
         health.beat(conn, health.WORKER)
-        breakers.note(conn, "worker-1", [state], now)
+        breakers.record_breakers(conn, "worker-1", [state], now)
 
     store_of(app).writer.write(work)
     came(store_of(app), ONE, "JOIN", now - 3 * 86_400 - 60)

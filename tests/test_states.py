@@ -12,7 +12,7 @@ from tests.store_samples import NOW
 
 
 def note(store: Store, status: str, sid: str = "sid-1", recipient: str = "15551234567", now: float = NOW) -> str:
-    return store.writer.write(lambda conn: message_status.note(conn, sid, recipient, status, now))
+    return store.writer.write(lambda conn: message_status.record_status(conn, sid, recipient, status, now))
 
 
 def test_each_status_goes_out_once(store: Store) -> None:
@@ -41,7 +41,7 @@ def test_statuses_without_end_do_not_grow_a_row_without_end(store: Store) -> Non
 
     def many(conn: Connection) -> None:
         for turn in range(200):
-            message_status.note(conn, "sid-1", "15551234567", f"word {turn}", NOW)
+            message_status.record_status(conn, "sid-1", "15551234567", f"word {turn}", NOW)
 
     store.writer.write(many)
     with store.reader() as conn:
@@ -58,12 +58,14 @@ def test_told_on_several_machines_at_once_it_is_new_on_one(store: Store, another
 
 
 def said(conn: Connection, sid: str) -> str:
-    return message_status.note(conn, sid, "15551234567", "delivered", NOW)
+    return message_status.record_status(conn, sid, "15551234567", "delivered", NOW)
 
 
 def test_the_last_ticket_is_the_one_sent_last_whoever_tells_first(store: Store) -> None:
     for ticket, at in (("second", 20.0), ("first", 10.0), ("third", 20.0)):
-        store.writer.write(partial(tickets.note, number="1", phone="2", custom_ticket=ticket, sent_at=at))
+        store.writer.write(
+            partial(tickets.remember_custom_ticket, number="1", phone="2", custom_ticket=ticket, sent_at=at)
+        )
     with store.reader() as conn:
-        assert tickets.last(conn, "1", "2") == "third"
-        assert tickets.last(conn, "2", "1") == ""
+        assert tickets.last_custom_ticket(conn, "1", "2") == "third"
+        assert tickets.last_custom_ticket(conn, "2", "1") == ""

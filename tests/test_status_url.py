@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from gateway.config import Settings
 from gateway.safe_http.ssrf import MAX_URL
 from gateway.store import Store, breakers, outbox
-from gateway.store.wakeup import Ringer
+from gateway.store.wakeup import WorkerNotifier
 from schemas.message import Body
 from tests.delivering import Answer, Clock, Page, clock, config, outcomes, page, rows, states, working
 from tests.running import until
@@ -43,7 +43,8 @@ def opened(tmp_path: Path, page: Page) -> Open:
 def owe(store: Store, *urls: str, now: float) -> None:
     event_id = add(store)
     letters = [
-        outbox.Owed(endpoint=url, kind="legacy-status", lane=f"{url}/{at}", body=BODY) for at, url in enumerate(urls)
+        outbox.OwedDelivery(endpoint=url, kind="legacy-status", lane=f"{url}/{at}", body=BODY)
+        for at, url in enumerate(urls)
     ]
     for at in range(0, len(letters), 200):
         some = letters[at : at + 200]
@@ -113,7 +114,7 @@ def test_where_the_gateway_listens_itself_is_refused_though_the_network_is_open(
 def test_the_connection_of_an_endpoint_is_not_lent(store: Store, opened: Open, page: Page, clock: Clock) -> None:
     """The operator's own endpoint may be private; the connection that it left open is none for others."""
     event_id = add(store)
-    mine = outbox.Owed(endpoint="page", kind="legacy-status", lane="page/1", body=BODY)
+    mine = outbox.OwedDelivery(endpoint="page", kind="legacy-status", lane="page/1", body=BODY)
     store.writer.write(partial(outbox.owe, event_id=event_id, owed=[mine], now=clock()), lanes=[mine.lane])
     with working(opened(), store, clock) as worker:
         until(lambda: states(store) == ["succeeded"], "delivered")
@@ -156,7 +157,7 @@ def test_the_longest_url_fits(store: Store, opened: Open, page: Page, clock: Clo
 def test_a_worker_that_is_gone_is_waited_out(store: Store, opened: Open, page: Page, clock: Clock) -> None:
     url = f"{page.url}?id=1"
     owe(store, url, now=clock())
-    assert store.writer.write(lambda c: outbox.claim(c, "dead", {url: outbox.Room(1)}, clock(), {url: 45.0}))
+    assert store.writer.write(lambda c: outbox.claim(c, "dead", {url: outbox.ClaimLimit(1)}, clock(), {url: 45.0}))
     with working(opened("127.0.0.0/8"), store, clock):
         clock.ahead += 46
         until(lambda: states(store) == ["succeeded"], "delivered by another")
@@ -204,7 +205,7 @@ def test_the_breaker_is_the_origins_and_no_query_is_written_down(
     assert {line["endpoint"] for line in logs if line["event"] == "breaker"} == {where}
     assert "canary" not in str(logs)
     with store.reader() as conn:
-        assert breakers.current(conn, clock()) == {}, "the worker is gone, and has said so"
+        assert breakers.current_breakers(conn, clock()) == {}, "the worker is gone, and has said so"
 
 
 def test_whose_endpoint_is_another_threads_is_left_to_it(
@@ -212,7 +213,7 @@ def test_whose_endpoint_is_another_threads_is_left_to_it(
 ) -> None:
     rung = threading.Semaphore(0)
     event_id = add(store)
-    theirs = outbox.Owed(endpoint="@carrierx", kind="carrierx-send", lane="@carrierx/1", body=BODY)
+    theirs = outbox.OwedDelivery(endpoint="@carrierx", kind="carrierx-send", lane="@carrierx/1", body=BODY)
     work = partial(outbox.owe, event_id=event_id, owed=[theirs], now=clock())
 
     def drained() -> bool:
@@ -228,7 +229,7 @@ def test_whose_endpoint_is_another_threads_is_left_to_it(
             drained()
             worker.owed(ring)
             assert rung.acquire(timeout=20), ring
-        ringer = Ringer(tmp_path / "data")
+        ringer = WorkerNotifier(tmp_path / "data")
         for names in (["@carrierx"], []):
             drained()
             ringer.ring(names)

@@ -15,9 +15,9 @@ from gateway.store import Store, StoreUnavailable, WrongDatabase, events, outbox
 from tests.store_samples import EVENT, LEASE, NOW, add, claim, count, letter, owe
 
 
-def whole(store: Store, event_id: int) -> records.Whole:
+def whole(store: Store, event_id: int) -> records.EventDetail:
     with store.reader() as conn:
-        found = records.whole(conn, event_id)
+        found = records.load_event(conn, event_id)
     assert found is not None
     return found
 
@@ -99,7 +99,9 @@ def test_a_megabyte_of_ticket_is_kept_short_and_found_again(store: Store) -> Non
     event_id, _other = add(store, ticket=long, message_sid=long), add(store, ticket=long + "t")
     assert len(whole(store, event_id).event.ticket) <= 200
     with store.reader() as conn:
-        assert [found.event.id for found in records.search(conn, records.Search(ticket=long)).found] == [event_id]
+        assert [found.event.id for found in records.search_events(conn, records.EventSearch(ticket=long)).found] == [
+            event_id
+        ]
 
 
 def test_no_content_type_is_an_empty_one(store: Store) -> None:
@@ -108,7 +110,7 @@ def test_no_content_type_is_an_empty_one(store: Store) -> None:
 
 def test_an_unrouted_event_is_routed_once(store: Store) -> None:
     event_id = add(store, state="unrouted", keyword="")
-    route = partial(events.routed, event_id=event_id, keyword="JOIN", notes=["Somebody added the number."])
+    route = partial(events.mark_routed, event_id=event_id, keyword="JOIN", notes=["Somebody added the number."])
     assert store.writer.write(route) is True
     assert store.writer.write(route) is False
     event = whole(store, event_id).event

@@ -5,23 +5,23 @@ from __future__ import annotations
 from functools import partial
 
 from gateway.store import Store, breakers
-from gateway.store.breakers import STALE, State
+from gateway.store.breakers import STALE, BreakerState
 from tests.store_samples import NOW, count
 
 
-def state(endpoint: str = "crm", state: str = "open", until: float = NOW + 5, failures: int = 5) -> State:
-    return State(
+def state(endpoint: str = "crm", state: str = "open", until: float = NOW + 5, failures: int = 5) -> BreakerState:
+    return BreakerState(
         endpoint=endpoint, state=state, since=NOW, until=until, reason="no answer within 15 s", failures=failures
     )
 
 
-def note(store: Store, *states: State, owner: str = "worker", now: float = NOW) -> None:
-    store.writer.write(partial(breakers.note, owner=owner, states=states, now=now))
+def note(store: Store, *states: BreakerState, owner: str = "worker", now: float = NOW) -> None:
+    store.writer.write(partial(breakers.record_breakers, owner=owner, states=states, now=now))
 
 
-def current(store: Store, now: float = NOW) -> dict[str, State]:
+def current(store: Store, now: float = NOW) -> dict[str, BreakerState]:
     with store.reader() as conn:
-        return breakers.current(conn, now)
+        return breakers.current_breakers(conn, now)
 
 
 def test_what_is_noted_is_seen(store: Store) -> None:
@@ -60,5 +60,5 @@ def test_rows_of_before_the_clock_was_set_back_count_no_more(store: Store) -> No
 def test_a_worker_that_ends_takes_its_rows_with_it(store: Store) -> None:
     note(store, state(), owner="a")
     note(store, state("other"), owner="b")
-    store.writer.write(partial(breakers.forget, owner="a", now=NOW))
+    store.writer.write(partial(breakers.forget_worker, owner="a", now=NOW))
     assert list(current(store)) == ["other"]

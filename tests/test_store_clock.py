@@ -23,12 +23,12 @@ def now(store: Store) -> float:
 
 
 def note(store: Store, at: float) -> None:
-    store.writer.write(partial(clock.note, now=at))
+    store.writer.write(partial(clock.record_clock, now=at))
 
 
 def set_back(store: Store, now: float, owner: str = "worker", was: float = 0.0) -> float:
     """Seconds by which all was moved."""
-    return max(clock.set_back(store, owner, now, LEASE, was), default=0.0)
+    return max(clock.shift_back(store, owner, now, LEASE, was), default=0.0)
 
 
 def dues(store: Store) -> list[float]:
@@ -58,9 +58,9 @@ def test_what_is_committed_after_all_else_was_moved_is_caught_up(store: Store, n
     owe(store, letter("crm|1"), letter("crm|1"), now=was)
     owe(store, letter("crm|2"), now=now)
     assert [one.lane for one in claim(store, now=now + 1)] == ["crm|2"]
-    assert store.writer.write(lambda conn: clock.catch_up(conn, now + 1)) == 1
+    assert store.writer.write(lambda conn: clock.find_set_back(conn, now + 1)) == 1
     assert [one.lane for one in claim(store, now=now + 2)] == ["crm|1"]
-    assert store.writer.write(lambda conn: clock.catch_up(conn, now + 2)) == 0
+    assert store.writer.write(lambda conn: clock.find_set_back(conn, now + 2)) == 0
 
 
 def test_nothing_is_moved_twice(store: Store, now: float) -> None:
@@ -136,7 +136,7 @@ def test_many_are_moved_in_small_steps(store: Store, now: float, monkeypatch: py
     note(store, was)
     for nth in range(5):
         owe(store, *[letter(f"{nth}|{lane}", f"endpoint{nth}") for lane in range(4 * nth)], now=was)
-    steps = list(clock.set_back(store, "worker", now, LEASE))
+    steps = list(clock.shift_back(store, "worker", now, LEASE))
     assert len(steps) > 6 and dues(store) == pytest.approx([now] * 40)
 
 

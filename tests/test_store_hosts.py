@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, make_url, text
 
 from gateway.store import Store, StoreUnavailable, WrongDatabase, events
-from gateway.store.postgresql import Door, spelled
+from gateway.store.postgresql import HostConnector, spelled
 from tests.postgresql_server import PostgresqlServer
 from tests.running import free_port
 from tests.store_samples import EVENT, add, count, until
@@ -85,7 +85,7 @@ def test_whichever_host_can_be_written_to(server: PostgresqlServer, spelling: st
 
 def test_the_host_that_answered_last_is_asked_first(server: PostgresqlServer) -> None:
     url = make_url(server.tcp_url("postgres"))
-    gone, door = free_port(), Door()
+    gone, door = free_port(), HostConnector()
     given = {
         "host": "127.0.0.1,127.0.0.1",
         "port": f"{gone},{url.port}",

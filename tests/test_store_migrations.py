@@ -65,7 +65,7 @@ def test_what_the_first_version_owed_is_owed_and_what_was_in_flight_still_is(dat
         assert made(store, "tried") == [(1, "again", NOW - 8)]
         assert made(store, "flying") == [(1, "unknown", NOW - 8), (2, None, NOW - 7)]
         with store.reader() as conn:
-            assert outbox.agenda(conn) == {"crm": NOW}
+            assert outbox.due_endpoints(conn) == {"crm": NOW}
         claimed = claim(store)
         assert {one.delivery_id for one in claimed} == {"fresh", "tried"}
         assert not any(one.replies for one in claimed), "nobody had asked for that"
@@ -80,13 +80,13 @@ def test_who_claimed_before_the_change_may_settle_after_it(database_url: str) ->
         with store._database.migrating() as conn:
             first_tables(conn)
         store.migrate()
-        held = outbox.Claimed(
+        held = outbox.ClaimedDelivery(
             id=3, delivery_id="flying", event_id=1, endpoint="crm", kind="legacy-callback", lane="flying", number=2,
             tries=2, content_type="text/plain", headers=(), body=b"", created_at=0.0, started_at=NOW - 7,
         )  # fmt: skip
         assert settle(store, held, owner="old")
         assert made(store, "flying")[1:] == [(2, "succeeded", NOW - 7)]
-        assert not store.writer.write(partial(outbox.let_go, owner="old", begun=[held], due=NOW))
+        assert not store.writer.write(partial(outbox.release_unattempted, owner="old", begun=[held], due=NOW))
 
 
 def test_what_an_earlier_version_filled_has_room_for_what_is_sent(database_url: str) -> None:
@@ -97,5 +97,5 @@ def test_what_an_earlier_version_filled_has_room_for_what_is_sent(database_url: 
         send_id = send(store, alias=1)
         with store.reader() as conn:
             assert [entry.send_id for entry in ledger.of_event(conn, 1)] == [send_id]
-            assert sends.standing(conn) == sends.Standing({"owed": 1}, waiting=0)
-            assert opt_outs.page(conn) == []
+            assert sends.open_sends(conn) == sends.OpenSends({"owed": 1}, waiting=0)
+            assert opt_outs.opt_outs_after(conn) == []

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, make_url, text
 
 import gateway.store.postgresql
 from gateway.inbound import accept
-from gateway.sender.batch import Round
-from gateway.sender.outcome import Ended
+from gateway.sender.batch import SubmitBatch
+from gateway.sender.outcome import SubmissionResult
 from gateway.store import (
     Store,
     StoreUnavailable,
@@ -132,7 +132,7 @@ def test_a_connection_that_dies_while_committing_is_not_taken_for_a_commit_and_n
 
     def work(conn: Connection) -> str:
         ran.append(1)
-        verdict = message_status.note(conn, "sid", "15551234567", "sent", NOW)
+        verdict = message_status.record_status(conn, "sid", "15551234567", "sent", NOW)
         events.add(conn, EVENT)
         return verdict
 
@@ -168,7 +168,7 @@ def test_but_not_for_ever(store: Store) -> None:
 
     with pytest.raises(StoreUnavailable, match="stood in the way"):
         store.writer.write(work)
-    assert len(ran) == 1 + group_commit.TRIES
+    assert len(ran) == 1 + group_commit.MAX_TRIES
 
 
 @pytest.mark.parametrize("code", ["53100", "57014", "25006", "55P03", "XX000"])
@@ -201,8 +201,8 @@ def test_claims_step_around_each_other(store: Store, another: Callable[[], Store
     owe(store, letter("crm|1"), letter("crm|2"))
     taken, go_on = threading.Event(), threading.Event()
 
-    def slowly(conn: Connection) -> list[outbox.Claimed]:
-        claimed = outbox.claim(conn, "slow", {"crm": outbox.Room(1)}, NOW, {"crm": 30.0})
+    def slowly(conn: Connection) -> list[outbox.ClaimedDelivery]:
+        claimed = outbox.claim(conn, "slow", {"crm": outbox.ClaimLimit(1)}, NOW, {"crm": 30.0})
         taken.set()
         assert go_on.wait(20)
         return claimed
@@ -230,7 +230,7 @@ def test_what_two_machines_are_told_of_one_message_at_once_does_not_go_backwards
     """The one has read what is known, and has not yet written what it makes of it, when the other comes."""
 
     def note(conn: Connection, status: str) -> str:
-        return message_status.note(conn, "sid", "15551234567", status, NOW)
+        return message_status.record_status(conn, "sid", "15551234567", status, NOW)
 
     def slowly(old: str, new: str) -> bool:
         if new == "delivered":
@@ -255,10 +255,10 @@ def test_an_update_waits_for_who_is_learning_of_its_message(
     """Otherwise it would find its message still in flight, and wait for a release that has just been made."""
     config, url = sends.config(tmp_path), "https://legacy.example.com/status.php?id=7"
     sends.accept(store, config, status_url=url)
-    (departure,) = store.writer.write(Round(owner="one", config=config, now=sends.AT, room=1).write).departures
+    (departure,) = store.writer.write(SubmitBatch(owner="one", config=config, now=sends.AT, room=1).write).departures
     answer = acme.update(message_sid="sid-1", status="queued", user_data=departure.claimed.delivery_id)
-    ended = Ended(departure=departure, at=sends.AT + 1, outcome="succeeded", word="sent", answer=answer)
-    round_ = Round(owner="one", config=config, now=sends.AT + 1, ended=[ended])
+    ended = SubmissionResult(departure=departure, at=sends.AT + 1, outcome="succeeded", word="sent", answer=answer)
+    round_ = SubmitBatch(owner="one", config=config, now=sends.AT + 1, ended=[ended])
     learnt, go_on = threading.Event(), threading.Event()
 
     def slowly(conn: Connection) -> None:
@@ -286,7 +286,7 @@ def test_the_sweep_leaves_what_is_being_replayed(
     delivery_ids = owe(store, letter("crm|1"), now=NOW - 100)
     settle(store, claim(store)[0], "dead", now=NOW - 90)
     with store.reader() as conn:
-        found = replay.lanes_of(conn, replay.find(conn, outbox.Replay()))
+        found = replay.lanes_of(conn, replay.find(conn, outbox.ReplayFilter()))
     replayed, go_on = threading.Event(), threading.Event()
 
     def slowly(conn: Connection) -> int:
@@ -313,10 +313,12 @@ def test_all_take_their_lanes_in_one_order(
         sitting.set()
         assert go_on.wait(20)
 
-    def in_a_knot(self: group_commit.Group, works: Sequence[group_commit.Work]) -> list[group_commit.Done]:
-        return [group_commit.Done(error=AssertionError("PostgreSQL had to undo a knot")) for _ in works]
+    def in_a_knot(
+        self: group_commit.GroupCommitter, works: Sequence[group_commit.WriteOperation]
+    ) -> list[group_commit.WriteResult]:
+        return [group_commit.WriteResult(error=AssertionError("PostgreSQL had to undo a knot")) for _ in works]
 
-    monkeypatch.setattr(group_commit.Group, "_one_by_one", in_a_knot)
+    monkeypatch.setattr(group_commit.GroupCommitter, "_one_by_one", in_a_knot)
     lanes = [f"crm|{number}" for number in range(40)]
     sitting, go_on = threading.Event(), threading.Event()
     held = another().writer.submit(sit, lanes=lanes[20:21])

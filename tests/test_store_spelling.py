@@ -7,26 +7,26 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.store.spelling import LONGEST_KEY, key, packed, packed_pairs, packed_words, pairs
+from gateway.store.spelling import MAX_KEY_CHARACTERS, index_key, pairs_from_json, pairs_to_json, texts_to_json, to_json
 
 TEXTS = st.text(st.characters(codec=None), max_size=20)
 
 
 @given(st.lists(TEXTS))
 def test_words_are_packed_as_json(words: list[str]) -> None:
-    assert packed_words(words) == packed(words)
-    assert json.loads(packed_words(words)) == words
+    assert texts_to_json(words) == to_json(words)
+    assert json.loads(texts_to_json(words)) == words
 
 
 @given(st.lists(st.tuples(TEXTS, TEXTS)))
 def test_pairs_are_packed_as_json_and_come_back(headers: list[tuple[str, str]]) -> None:
-    assert packed_pairs(headers) == packed([list(pair) for pair in headers])
-    assert pairs(packed_pairs(headers)) == tuple(headers)
+    assert pairs_to_json(headers) == to_json([list(pair) for pair in headers])
+    assert pairs_from_json(pairs_to_json(headers)) == tuple(headers)
 
 
 @given(TEXTS, st.integers(1, 300))
 def test_keys_are_short_and_different_texts_stay_different(text: str, times: int) -> None:
-    found = key(text * times)
-    assert len(found.encode()) <= LONGEST_KEY
-    assert found != key(text * times + "x")
-    assert key(found) == found
+    found = index_key(text * times)
+    assert len(found.encode()) <= MAX_KEY_CHARACTERS
+    assert found != index_key(text * times + "x")
+    assert index_key(found) == found

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Connection, event, text
 
 from gateway.store import Store, StoreUnavailable, events, outbox, writer
-from gateway.store.ordering import MOST
+from gateway.store.ordering import MAX_KEYS_PER_TRANSACTION
 from tests.store_samples import EVENT, NOW, claim, count, letter, owe, settle
 
 
@@ -75,7 +75,7 @@ def test_answers_come_after_the_commit_in_the_order_handed_in(store: Store, anot
 
 
 def test_a_group_has_a_limit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "MOST", 10)
+    monkeypatch.setattr(writer, "MAX_OPERATIONS", 10)
     with commits(store) as made:
         with held_up(store):
             futures = [store.writer.submit(keep) for _ in range(25)]
@@ -86,7 +86,10 @@ def test_a_group_has_a_limit(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
 def test_lanes_limit_a_group_too(store: Store) -> None:
     with commits(store) as made:
         with held_up(store):
-            futures = [store.writer.submit(keep, lanes=[f"{turn}|{lane}" for lane in range(MOST)]) for turn in range(3)]
+            futures = [
+                store.writer.submit(keep, lanes=[f"{turn}|{lane}" for lane in range(MAX_KEYS_PER_TRANSACTION)])
+                for turn in range(3)
+            ]
         assert len(set(results(futures))) == 3
         assert len(made) == 1 + 3
 
@@ -179,7 +182,7 @@ def test_who_gives_up_after_it_began_is_told_how_it_ended(
 
 
 def test_not_even_grace_lasts_for_ever(store: Store, begun: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "GRACE", 0.01)
+    monkeypatch.setattr(writer, "GRACE_SECONDS", 0.01)
     go_on = threading.Event()
 
     def hang(conn: Connection) -> None:
@@ -193,7 +196,7 @@ def test_not_even_grace_lasts_for_ever(store: Store, begun: threading.Event, mon
 
 
 def test_a_writer_that_stands_still_gathers_no_more_than_so_much(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "MOST_WAITING", 3)
+    monkeypatch.setattr(writer, "MAX_WAITING", 3)
     with held_up(store):
         futures = [store.writer.submit(keep) for _ in range(3)]
         with pytest.raises(StoreUnavailable, match="wait"):

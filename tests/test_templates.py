@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.matching.templates import Unresolved, fault, fill, placeholders
+from gateway.matching.templates import MissingPlaceholder, fault, fill, placeholders
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_what_is_filled_in(text: str, said: str) -> None:
 
 
 def test_what_stays_unresolved_is_named_once_and_in_order() -> None:
-    with pytest.raises(Unresolved) as caught:
+    with pytest.raises(MissingPlaceholder) as caught:
         fill("{b} {a} {b} {known} {{ a }}", {"known": "x"})
     assert caught.value.names == ("b", "a") and str(caught.value) == "no value for b, a"
 

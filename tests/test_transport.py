@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.safe_http.client import Answer, Failure, Request, Transport, post
+from gateway.safe_http.client import Failure, HttpClient, Request, Response, post
 from tests.servers import Caller, Script, Server, answer, closing, ok, replying, silent
 
 FORM = "application/x-www-form-urlencoded; charset=UTF-8"
@@ -39,7 +39,7 @@ def request(url: str, **changes: object) -> Request:
     return Request(url=url, **fields)  # type: ignore[arg-type]
 
 
-def kind_of(found: Answer) -> str:
+def kind_of(found: Response) -> str:
     return found.failure.kind if found.failure else ""
 
 
@@ -172,7 +172,7 @@ def test_an_answer_as_it_came(serve: Callable[..., Server]) -> None:
 
 def test_times_follow_each_other(serve: Callable[..., Server]) -> None:
     server = serve(replying(ok()))
-    with Transport(lookup=lambda *_, **__: [(2, 1, 6, "", ("127.0.0.1", 0))]) as transport:
+    with HttpClient(lookup=lambda *_, **__: [(2, 1, 6, "", ("127.0.0.1", 0))]) as transport:
         transport.start(request(server.url(host="page.test")), "a")
         first = finish(transport)["a"].times
         transport.start(request(server.url(host="page.test")), "b")
@@ -188,9 +188,9 @@ def test_times_follow_each_other(serve: Callable[..., Server]) -> None:
     }
 
 
-def finish(transport: Transport) -> dict[object, Answer]:
+def finish(transport: HttpClient) -> dict[object, Response]:
     """Everything under way, by tag."""
-    answers: dict[object, Answer] = {}
+    answers: dict[object, Response] = {}
     while len(transport):
         answers.update(transport.run(5))
     return answers

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from gateway.safe_http.client import Answer, Request, Transport
+from gateway.safe_http.client import HttpClient, Request, Response
 from gateway.safe_http.dns import Resolver
-from gateway.safe_http.gate import Gate, is_here
+from gateway.safe_http.gate import AddressPolicy, is_here
 from tests.servers import Server, ok, replying
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -28,23 +28,23 @@ def resolving(*addresses: str) -> Callable[..., list[tuple[Any, ...]]]:
     return lookup
 
 
-def send(url: str, lookup: Callable[..., Any] = socket.getaddrinfo, **changes: Any) -> Answer:
-    with Transport(lookup=lookup) as transport:
+def send(url: str, lookup: Callable[..., Any] = socket.getaddrinfo, **changes: Any) -> Response:
+    with HttpClient(lookup=lookup) as transport:
         return one(transport, url, **changes)
 
 
-def one(transport: Transport, url: str, **changes: Any) -> Answer:
+def one(transport: HttpClient, url: str, **changes: Any) -> Response:
     transport.start(Request(url=url, **{"body": b"a=1", **changes}), 0)
     while True:
         for _, answer in transport.run(20):
             return answer
 
 
-def kind_of(answer: Answer) -> str:
+def kind_of(answer: Response) -> str:
     return answer.failure.kind if answer.failure else ""
 
 
-def sentence(answer: Answer) -> str:
+def sentence(answer: Response) -> str:
     return answer.failure.sentence if answer.failure else ""
 
 
@@ -158,7 +158,7 @@ def test_what_was_judged_is_what_is_dialled(host: str) -> None:
         asked.append(name)
         return resolving("127.0.0.1" if len(asked) == 1 else "10.0.0.1")(name)
 
-    with Server(replying(ok())) as server, Transport(lookup=lookup) as transport:
+    with Server(replying(ok())) as server, HttpClient(lookup=lookup) as transport:
         for _ in range(3):
             answer = one(transport, server.url(host=host), free_form=True, allow_networks=LOOPBACK)
             assert answer.status == 200, answer
@@ -169,7 +169,7 @@ def test_new_answers_take_the_place_of_old_ones() -> None:
     answers = iter(["127.0.0.9", "127.0.0.1"])
     with (
         Server(replying(ok())) as server,
-        Transport(lookup=lambda *_, **__: resolving(next(answers))(""), ttl=0) as transport,
+        HttpClient(lookup=lambda *_, **__: resolving(next(answers))(""), ttl=0) as transport,
     ):
         assert kind_of(one(transport, server.url(host="page.test"))) == "connect"
         assert one(transport, server.url(host="page.test")).status == 200
@@ -180,7 +180,7 @@ def test_a_kept_connection_is_not_lent_to_where_it_may_not_go() -> None:
     answers = iter(["127.0.0.1", "127.0.0.2"])
     with (
         Server(replying(ok())) as server,
-        Transport(lookup=lambda *_, **__: resolving(next(answers))(""), ttl=0) as transport,
+        HttpClient(lookup=lambda *_, **__: resolving(next(answers))(""), ttl=0) as transport,
     ):
         assert one(transport, server.url(host="page.test")).status == 200
         opened = (ip_network("127.0.0.2/32"),)
@@ -190,14 +190,14 @@ def test_a_kept_connection_is_not_lent_to_where_it_may_not_go() -> None:
 
 
 def test_closed_networks_close_kept_connections() -> None:
-    with Server(replying(ok())) as server, Transport() as transport:
+    with Server(replying(ok())) as server, HttpClient() as transport:
         assert one(transport, server.url(), free_form=True, allow_networks=LOOPBACK).status == 200
         assert kind_of(one(transport, server.url(), free_form=True, allow_networks=())) == "refused_address"
 
 
 def test_the_socket_hook_holds_by_itself(trap: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Should anything get past the first look: what is about to be dialled is judged on its own."""
-    monkeypatch.setattr(Gate, "judge_all", lambda *_: None)
+    monkeypatch.setattr(AddressPolicy, "judge_all", lambda *_: None)
     for host in ("127.0.0.1", "0x7f.1", "localhost", "[::ffff:127.0.0.1]"):
         assert kind_of(send(trap.url(host=host), free_form=True)) == "refused_address"
     answer = send(trap.url(host="page.test"), resolving("127.0.0.9", "127.0.0.1"), free_form=True)
@@ -240,7 +240,7 @@ def test_a_wildcard_is_asked_afresh_for_every_address(monkeypatch: pytest.Monkey
     """Addresses of a machine come and go."""
     ours = {"10.0.0.5"}
     monkeypatch.setattr("gateway.safe_http.gate.is_here", ours.__contains__)
-    gate = Gate(False, (), frozenset({("0.0.0.0", 8080), ("10.0.0.9", 9090)}))
+    gate = AddressPolicy(False, (), frozenset({("0.0.0.0", 8080), ("10.0.0.9", 9090)}))
     assert "itself" in str(gate.judge("10.0.0.5", 8080)) and gate.judge("10.0.0.5", 9090) is None
     assert gate.judge("10.0.0.6", 8080) is None and gate.judge_all(("10.0.0.6", "10.0.0.5"), 8080)
     ours.add("10.0.0.6")
@@ -249,7 +249,7 @@ def test_a_wildcard_is_asked_afresh_for_every_address(monkeypatch: pytest.Monkey
 
 def test_a_gate_forgets() -> None:
     """Endpoints whose addresses change, and URLs that come with requests, are without end."""
-    gate = Gate(False, (), frozenset())
+    gate = AddressPolicy(False, (), frozenset())
     for number in range(3000):
         there = f"{number // 256}.{number % 256}"
         assert gate.judge(f"10.0.{there}", 80) is None and gate.judge(f"169.254.{there}", 80)
@@ -283,7 +283,7 @@ def test_a_hanging_name_server_holds_up_nobody_else() -> None:
             hang.wait(30)
         return resolving("127.0.0.1")(host)
 
-    with Server(replying(ok())) as server, Transport(lookup=lookup) as transport:
+    with Server(replying(ok())) as server, HttpClient(lookup=lookup) as transport:
         slow = Request(url=server.url(host="hanging.test"), body=b"", connect_timeout=20)
         transport.start(slow, "slow")
         transport.start(slow, "slower")

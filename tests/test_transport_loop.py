@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 import trustme
 
-from gateway.safe_http.client import SPARE, Answer, Request, Transport
+from gateway.safe_http.client import SPARE, HttpClient, Request, Response
 from gateway.safe_http.pollers import Selector, best
 from tests.servers import Caller, Server, answer, ok, replying, silent
 
@@ -23,15 +23,15 @@ def request(url: str, **changes: object) -> Request:
     return Request(url=url, **fields)  # type: ignore[arg-type]
 
 
-def finish(transport: Transport) -> dict[object, Answer]:
+def finish(transport: HttpClient) -> dict[object, Response]:
     """Everything under way, by tag."""
-    answers: dict[object, Answer] = {}
+    answers: dict[object, Response] = {}
     while len(transport):
         answers.update(transport.run(5))
     return answers
 
 
-def one(transport: Transport, url: str, **changes: object) -> Answer:
+def one(transport: HttpClient, url: str, **changes: object) -> Response:
     transport.start(request(url, **changes), "one")
     return finish(transport)["one"]
 
@@ -59,7 +59,7 @@ def test_many_at_once() -> None:
             caller.server.wait_for(count)
             caller.send(ok())
 
-    with Server(script) as server, Transport() as transport:
+    with Server(script) as server, HttpClient() as transport:
         for number in range(count):
             transport.start(request(server.url(f"/{number}"), body=str(number).encode()), number)
         answers = finish(transport)
@@ -77,9 +77,9 @@ def test_answers_find_their_requests() -> None:
             path, body = sent.split(b" ")[1], sent.partition(b"\r\n\r\n")[2]
             caller.send(ok(path + body, f"X-Size: {len(body)}"))
 
-    with Server(script) as server, Transport() as transport:
+    with Server(script) as server, HttpClient() as transport:
         started = 0
-        answers: dict[object, Answer] = {}
+        answers: dict[object, Response] = {}
         while len(answers) < 600:
             while started < 600 and started - len(answers) < 20:
                 body = b"%d" % started * (started % 700)
@@ -96,13 +96,13 @@ def test_answers_find_their_requests() -> None:
 
 
 def test_connections_are_kept() -> None:
-    with Server(replying(ok())) as server, Transport() as transport:
+    with Server(replying(ok())) as server, HttpClient() as transport:
         assert [one(transport, server.url(f"/{number}")).status for number in range(5)] == [200] * 5
     assert (server.connections, len(server.requests)) == (1, 5)
 
 
 def test_connection_close_is_heeded() -> None:
-    with Server(replying(ok(b"ok", "Connection: close"))) as server, Transport() as transport:
+    with Server(replying(ok(b"ok", "Connection: close"))) as server, HttpClient() as transport:
         assert [one(transport, server.url()).status for _ in range(3)] == [200] * 3
     assert (server.connections, len(server.requests)) == (3, 3)
 
@@ -116,7 +116,7 @@ def test_a_kept_connection_that_the_server_closed_is_no_failure() -> None:
         caller.socket.shutdown(socket.SHUT_RDWR)
         closed.release()
 
-    with Server(script) as server, Transport() as transport:
+    with Server(script) as server, HttpClient() as transport:
         for _ in range(20):
             assert one(transport, server.url()).status == 200
             closed.acquire()
@@ -132,7 +132,7 @@ def test_a_kept_connection_that_dies_in_use_is_tried_once_more() -> None:
         caller.read_request()
 
     headers = (("X-Delivery-Id", "0f9f"), ("Content-Type", "text/plain"))
-    with Server(script) as server, Transport() as transport:
+    with Server(script) as server, HttpClient() as transport:
         assert one(transport, server.url(), body=b"first").status == 200
         found = one(transport, server.url(), body=b"second", headers=headers, capture=True)
     assert found.status == 200
@@ -156,7 +156,7 @@ def test_nothing_is_sent_again_once_a_line_came_back(last_words: bytes) -> None:
         caller.read_request()
         caller.send(last_words)
 
-    with Server(script) as server, Transport() as transport:
+    with Server(script) as server, HttpClient() as transport:
         one(transport, server.url())
         found = one(transport, server.url())
     assert found.failure is not None and found.failure.kind in ("reset", "protocol")
@@ -172,7 +172,7 @@ def test_a_server_that_never_answers_twice_on_a_connection() -> None:
             caller.send(ok())
             caller.read_request()
 
-    with Server(script) as server, Transport() as transport:
+    with Server(script) as server, HttpClient() as transport:
         one(transport, server.url())
         found = one(transport, server.url())
     assert found.failure is not None and found.failure.kind == "reset"
@@ -182,7 +182,7 @@ def test_a_server_that_never_answers_twice_on_a_connection() -> None:
 @pytest.mark.usefixtures("way")
 def test_sockets_that_close_and_come_again() -> None:
     """Descriptors are used again at once by other connections; nobody may be left waiting for a dead one."""
-    with Transport() as transport:
+    with HttpClient() as transport:
         for turn in range(12):
             keep = ("Connection: close",) if turn % 3 else ()
             with Server(replying(ok(b"ok", *keep))) as server:
@@ -193,13 +193,13 @@ def test_sockets_that_close_and_come_again() -> None:
 
 
 def test_a_slow_one_does_not_hold_up_the_others() -> None:
-    with Server(silent) as still, Server(replying(ok())) as server, Transport() as transport:
+    with Server(silent) as still, Server(replying(ok())) as server, HttpClient() as transport:
         transport.start(request(still.url()), "still")
         assert [one_of(transport, server.url()) for _ in range(20)] == [200] * 20
         assert len(transport) == 1
 
 
-def one_of(transport: Transport, url: str) -> int | None:
+def one_of(transport: HttpClient, url: str) -> int | None:
     transport.start(request(url), "quick")
     while True:
         for tag, found in transport.run(5):
@@ -208,12 +208,12 @@ def one_of(transport: Transport, url: str) -> int | None:
 
 
 def test_run_returns_when_its_time_is_over() -> None:
-    with Transport() as transport:
+    with HttpClient() as transport:
         assert transport.run(0) == [] and transport.run(0.01) == []
 
 
 def test_wake_from_another_thread() -> None:
-    with Transport() as transport:
+    with HttpClient() as transport:
         thread = threading.Thread(target=transport.wake)
         thread.start()
         assert transport.run(600) == []
@@ -227,7 +227,7 @@ def test_wake_from_another_thread() -> None:
 def test_watched_sockets_call_back() -> None:
     near, far = socket.socketpair()
     heard = []
-    with near, far, Server(replying(ok())) as server, Transport() as transport:
+    with near, far, Server(replying(ok())) as server, HttpClient() as transport:
         transport.watch(near, lambda: heard.append(near.recv(10)))
         far.send(b"ring")
         assert transport.run(600) == [] and heard == [b"ring"]
@@ -240,7 +240,7 @@ def test_watched_sockets_call_back() -> None:
 def test_close_leaves_nothing_open() -> None:
     before = len(os.listdir("/dev/fd"))
     with Server(silent) as still, Server(replying(ok())) as server:
-        transport = Transport()
+        transport = HttpClient()
         assert one(transport, server.url()).status == 200
         for number in range(5):
             transport.start(request(still.url(f"/{number}")), number)
@@ -254,7 +254,7 @@ def test_close_leaves_nothing_open() -> None:
 def test_failures_leave_nothing_open() -> None:
     with Server(silent) as server:
         gone = server.url()
-    with Transport() as transport:
+    with HttpClient() as transport:
         one(transport, gone)
         before = len(os.listdir("/dev/fd"))
         for number in range(50):
@@ -264,7 +264,7 @@ def test_failures_leave_nothing_open() -> None:
 
 
 def test_handles_are_bounded() -> None:
-    with Server(replying(ok())) as server, Transport() as transport:
+    with Server(replying(ok())) as server, HttpClient() as transport:
         for number in range(SPARE + 50):
             assert one(transport, server.url(f"/{number}")).status == 200
         assert transport.spare <= SPARE
@@ -273,7 +273,7 @@ def test_handles_are_bounded() -> None:
 def test_a_timeout_does_not_stay_with_the_handle() -> None:
     turns = iter([silent, replying(ok()), replying(ok())])
 
-    with Server(lambda caller: next(turns)(caller)) as server, Transport() as transport:
+    with Server(lambda caller: next(turns)(caller)) as server, HttpClient() as transport:
         found = one(transport, server.url(), timeout=0.05)
         assert found.failure is not None and found.failure.kind == "timeout"
         found = one(transport, server.url())
@@ -321,7 +321,7 @@ def names(address: str) -> Callable[..., object]:
 
 def test_a_proxy_comes_in_between() -> None:
     """From then on libcurl has sockets of its own, to look up the proxy's name."""
-    with Server(replying(ok())) as server, Server(Proxy()) as proxy, Transport() as transport:
+    with Server(replying(ok())) as server, Server(Proxy()) as proxy, HttpClient() as transport:
         for _ in range(3):
             assert one(transport, server.url()).read == b"ok"
             found = one(transport, server.url(), egress_proxy=proxy.url("", host="localhost"))
@@ -331,7 +331,7 @@ def test_a_proxy_comes_in_between() -> None:
 
 def test_through_an_egress_proxy() -> None:
     proxy = Proxy()
-    with Server(proxy) as server, Transport(lookup=names("192.0.2.7")) as transport:  # type: ignore[arg-type]
+    with Server(proxy) as server, HttpClient(lookup=names("192.0.2.7")) as transport:  # type: ignore[arg-type]
         found = one(transport, "http://Page.test:8080/a%2fb?c#d", egress_proxy=server.url(""), capture=True)
     assert (found.status, found.read) == (200, b"by proxy")
     assert proxy.asked == ["POST http://Page.test:8080/a%2fb?c HTTP/1.1"]
@@ -345,7 +345,7 @@ def test_through_an_egress_proxy_over_tls(tmp_path: object) -> None:
     authority.issue_cert("page.test").configure_cert(context)
     with Server(replying(ok()), tls=context) as behind:
         proxy = Proxy(behind)
-        with Server(proxy) as server, Transport(lookup=names("192.0.2.7")) as transport:  # type: ignore[arg-type]
+        with Server(proxy) as server, HttpClient(lookup=names("192.0.2.7")) as transport:  # type: ignore[arg-type]
             found = one(
                 transport,
                 "https://page.test/x%2f",
@@ -360,7 +360,7 @@ def test_through_an_egress_proxy_over_tls(tmp_path: object) -> None:
 
 def test_what_is_asked_of_a_proxy_is_judged_first() -> None:
     proxy = Proxy()
-    with Server(proxy) as server, Transport(lookup=names("10.0.0.7")) as transport:  # type: ignore[arg-type]
+    with Server(proxy) as server, HttpClient(lookup=names("10.0.0.7")) as transport:  # type: ignore[arg-type]
         for url in ("http://page.test/", "http://127.0.0.1/", "http://0x7f.1/"):
             found = one(transport, url, egress_proxy=server.url(""), free_form=True)
             assert found.failure is not None and found.failure.kind == "refused_address"
@@ -373,7 +373,7 @@ def test_names_that_only_the_proxy_knows() -> None:
     def lookup(*_: object, **__: object) -> object:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    with Server(Proxy()) as server, Transport(lookup=lookup) as transport:  # type: ignore[arg-type]
+    with Server(Proxy()) as server, HttpClient(lookup=lookup) as transport:  # type: ignore[arg-type]
         assert one(transport, "http://inside.test/", egress_proxy=server.url("")).status == 200
         found = one(transport, "http://inside.test/", egress_proxy=server.url(""), free_form=True)
         assert found.failure is not None and found.failure.kind == "name"
@@ -384,7 +384,7 @@ def test_a_proxy_that_refuses(status: int) -> None:
     refusal = answer(status, b"no", "Proxy-Authenticate: Basic")
     with (
         Server(Proxy(refusal=refusal)) as server,
-        Transport(lookup=names("192.0.2.7")) as transport,  # type: ignore[arg-type]
+        HttpClient(lookup=names("192.0.2.7")) as transport,  # type: ignore[arg-type]
     ):
         found = one(transport, "https://page.test/", egress_proxy=server.url(""))
     assert found.failure is not None and found.failure.kind == "proxy", found
@@ -394,6 +394,6 @@ def test_a_proxy_that_refuses(status: int) -> None:
 def test_a_proxy_that_is_not_there() -> None:
     with Server(silent) as server:
         gone = server.url("")
-    with Transport(lookup=names("192.0.2.7")) as transport:  # type: ignore[arg-type]
+    with HttpClient(lookup=names("192.0.2.7")) as transport:  # type: ignore[arg-type]
         found = one(transport, "http://page.test/", egress_proxy=gone)
     assert found.failure is not None and found.failure.kind in ("connect", "proxy")

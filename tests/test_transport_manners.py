@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from gateway.delivery import retry
-from gateway.safe_http.client import Answer, Request, Transport
+from gateway.safe_http.client import HttpClient, Request, Response
 from tests.servers import Caller, Script, Server, answer, closing, ok, replying, silent
 
 NOW = datetime.now(UTC)
@@ -90,7 +90,7 @@ def request(url: str, number: int, timeout: float, ca_file: str) -> Request:
     return Request(url, b"text", headers, timeout=timeout, connect_timeout=timeout, verify_tls=ca_file)
 
 
-def everything(transport: Transport) -> Iterator[tuple[str, Answer]]:
+def everything(transport: HttpClient) -> Iterator[tuple[str, Response]]:
     while len(transport):
         yield from transport.run(5)
 
@@ -103,11 +103,11 @@ def test_each_comes_to_its_own_end(tmp_path: Path) -> None:
         "expired": lambda: server_context(authority, -DAY),
         "TLS 1.0": lambda: of_tls_1_0(authority),
     }
-    with ExitStack() as stack, Transport() as transport:
+    with ExitStack() as stack, HttpClient() as transport:
         servers = {name: stack.enter_context(Server(script)) for name, (script, _, _) in HTTP.items()}
         for name, context in contexts.items():
             servers[name] = stack.enter_context(Server(replying(ok()), tls=context()))
-        ended: dict[str, list[Answer]] = {name: [] for name in servers}
+        ended: dict[str, list[Response]] = {name: [] for name in servers}
         for number in (1, 2):
             for name, server in servers.items():
                 patience = 1 if name in ("drips", "says nothing") else 60
@@ -129,14 +129,14 @@ def test_each_comes_to_its_own_end(tmp_path: Path) -> None:
 def test_the_good_one_does_not_wait() -> None:
     """All others are under way, and stay so; of the good one twenty requests go out and come back one by one."""
     slow = [silent, dripping, endless(b"X: ", b"")]
-    with ExitStack() as stack, Transport() as transport:
+    with ExitStack() as stack, HttpClient() as transport:
         for script in slow:
             server = stack.enter_context(Server(script))
             transport.start(Request(server.url(), b"text", timeout=300), "slow")
         good = stack.enter_context(Server(replying(ok())))
         for _ in range(20):
             transport.start(Request(good.url(), b"text"), "good")
-            ended: list[tuple[object, Answer]] = []
+            ended: list[tuple[object, Response]] = []
             while not ended:
                 ended = transport.run(5)
             assert [(tag, came.status) for tag, came in ended] == [("good", 200)]

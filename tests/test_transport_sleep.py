@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.safe_http import client as module
-from gateway.safe_http.client import Transport
+from gateway.safe_http.client import HttpClient
 from tests.running import until
 from tests.servers import Caller, Server, ok
 from tests.test_transport_loop import finish, request
@@ -29,7 +29,7 @@ def go_on() -> Iterator[threading.Event]:
     event.set()
 
 
-def leaves(transport: Transport, server: Server, count: int) -> None:
+def leaves(transport: HttpClient, server: Server, count: int) -> None:
     def all_there() -> bool:
         assert not transport.run(0.01)
         return len(server.requests) == count
@@ -54,7 +54,7 @@ def test_answers_that_came_meanwhile_are_taken_in(go_on: threading.Event) -> Non
             caller.send(ok(bodies[path]))
         caller.wait_for_end()
 
-    with Server(script) as server, Transport() as transport:
+    with Server(script) as server, HttpClient() as transport:
         for number in range(5):
             transport.start(request(server.url(f"/{number}"), timeout=TIMEOUT), number)
         leaves(transport, server, 5)
@@ -79,7 +79,7 @@ def test_who_has_time_left_goes_on_and_ends_in_time(go_on: threading.Event) -> N
                 go_on.wait(20)
                 caller.send(ok())
 
-    with Server(script) as server, Transport() as transport:
+    with Server(script) as server, HttpClient() as transport:
         transport.start(request(server.url("/late")), "late")
         transport.start(request(server.url("/never"), timeout=TIMEOUT * 2), "never")
         leaves(transport, server, 2)
@@ -95,7 +95,7 @@ def test_who_has_time_left_goes_on_and_ends_in_time(go_on: threading.Event) -> N
 
 
 def test_who_only_waited_did_not_sleep() -> None:
-    with Transport() as transport:
+    with HttpClient() as transport:
         began = time.monotonic()
         assert not transport.run(TIMEOUT)
         assert not transport.run(0.01)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from gateway.safe_http.client import Transport, post
-from gateway.safe_http.models import Answer, Request
+from gateway.safe_http.client import HttpClient, post
+from gateway.safe_http.models import Request, Response
 from tests.servers import Caller, Server, closing, ok, replying
 
 NOW = datetime.now(UTC)
@@ -48,12 +48,12 @@ def context(
     return made
 
 
-def send(server: Server, verify: bool | str, **changes: object) -> Answer:
+def send(server: Server, verify: bool | str, **changes: object) -> Response:
     fields: dict[str, object] = {"body": b"a=1", "verify_tls": verify, **changes}
     return post(Request(url=server.url("/x"), **fields))  # type: ignore[arg-type]
 
 
-def told(answer: Answer) -> tuple[str, str]:
+def told(answer: Response) -> tuple[str, str]:
     return (answer.failure.kind, answer.failure.sentence) if answer.failure else ("", "")
 
 
@@ -67,7 +67,7 @@ def test_a_ca_file_is_believed_and_http_1_is_spoken(authority: trustme.CA, ca_fi
 
 
 def test_connections_over_tls_are_kept(authority: trustme.CA, ca_file: str) -> None:
-    with Server(replying(ok()), tls=context(authority)) as server, Transport() as transport:
+    with Server(replying(ok()), tls=context(authority)) as server, HttpClient() as transport:
         for _ in range(3):
             transport.start(Request(url=server.url(), body=b"a", verify_tls=ca_file), 0)
             assert transport.run(20)[0][1].status == 200
@@ -75,7 +75,7 @@ def test_connections_over_tls_are_kept(authority: trustme.CA, ca_file: str) -> N
 
 
 def test_a_connection_that_was_not_verified_is_not_lent(authority: trustme.CA, ca_file: str) -> None:
-    with Server(replying(ok()), tls=context(authority, "other.example")) as server, Transport() as transport:
+    with Server(replying(ok()), tls=context(authority, "other.example")) as server, HttpClient() as transport:
         for verify, status in ((False, 200), (ca_file, None), (False, 200)):
             transport.start(Request(url=server.url(), body=b"a", verify_tls=verify), 0)
             assert transport.run(20)[0][1].status == status

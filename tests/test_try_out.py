@@ -24,7 +24,7 @@ from gateway import test_posts
 from gateway.cli import trial_commands
 from gateway.delivery.redaction import HIDDEN
 from gateway.web import limits as web_limits
-from gateway.web.limits import TRIALS
+from gateway.web.limits import TEST_POSTS_PER_MINUTE
 from schemas import FORMATS, CannotSay, WireFormat
 from schemas.legacy import CALLBACK_FIELDS, STATUS_FIELDS
 from tests.acme import keyword_callback, status_post, text, update
@@ -408,7 +408,7 @@ def test_not_too_many(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_limits, "time", clock)
     limits = app.extensions["doorkeeper"].limits
     for _ in range(119):
-        limits.count(TRIALS, "program 127.0.0.1")
+        limits.count(TEST_POSTS_PER_MINUTE, "program 127.0.0.1")
     answers = [ask(app, endpoint="old") for _ in range(2)]
     assert [each.status_code for each in answers] == [200, 429]
     assert answers[1].headers["Retry-After"] == "60"

@@ -18,7 +18,7 @@ from gateway.sender import settle
 from gateway.store import Store
 from tests import acme, sends
 
-Update = Callable[..., accept.Kept]
+Update = Callable[..., accept.Accepted]
 URL = "https://legacy.example.com/status.php?id=7"
 
 
@@ -31,7 +31,7 @@ def config(tmp_path: Path) -> Config:
 def update(store: Store, config: Config) -> Update:
     """CarrierX says what became of a message; without `user_data`, as in the older shape."""
 
-    def updating(sid: str, status: str, **changes: Any) -> accept.Kept:
+    def updating(sid: str, status: str, **changes: Any) -> accept.Accepted:
         said = {"user_data": None, "message_sid": sid, "status": status} | changes
         callback = accept.Callback(
             format="carrierx", body=acme.update(**said), content_type=None, remote="", now=acme.NOW

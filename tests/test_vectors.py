@@ -16,12 +16,12 @@ from schemas import (
     FORMATS,
     BadCallback,
     CannotSay,
-    Facts,
-    Manners,
+    FormatOptions,
     Message,
-    Receipt,
-    complete,
+    NumberContext,
+    ReceiveContext,
     credentials,
+    enrich,
     for_recipient,
 )
 from schemas.status import NUMERIC
@@ -59,7 +59,7 @@ def load(name: str, path: Path, receipt: Mapping[str, str]) -> Message:
     headers, body = http_of(path)
     told_by = {**RECEIPT, **receipt}
     now = datetime.fromisoformat(told_by.pop("now"))
-    return FORMATS[name].load(body, headers.get("Content-Type"), Receipt(now=now, **told_by))
+    return FORMATS[name].load(body, headers.get("Content-Type"), ReceiveContext(now=now, **told_by))
 
 
 def plain(value: object) -> object:
@@ -146,7 +146,7 @@ def test_credentials(path: Path) -> None:
 def test_crossing(path: Path) -> None:
     how = told(path)
     message = load(how["from"], path.with_name("in.http"), how.get("receipt", {}))
-    message = complete(message, Facts(**how.get("facts", {})))
+    message = enrich(message, NumberContext(**how.get("facts", {})))
     recipient = how.get("recipient", message.to)
     assert recipient in message.recipients
     message = for_recipient(message, recipient)
@@ -163,13 +163,13 @@ def test_crossing(path: Path) -> None:
     check_notes(body.notes, how.get("notes", []))
 
 
-def _manners(said: Mapping[str, Any]) -> Manners:
+def _manners(said: Mapping[str, Any]) -> FormatOptions:
     shaped: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
     if "encode_twice" in shaped:
         shaped["encode_twice"] = frozenset(shaped["encode_twice"])
     if shaped.get("status_words") == "numeric":
         shaped["status_words"] = NUMERIC
-    return Manners(**shaped)
+    return FormatOptions(**shaped)
 
 
 def _read(data: bytes, name: str) -> object:

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.config import Settings
-from gateway.delivery.batch import Round
+from gateway.delivery.batch import Batch
 from gateway.delivery.redaction import HIDDEN
 from gateway.safe_http import client
 from gateway.store import Store, StoreUnavailable
@@ -162,7 +162,9 @@ def test_a_worker_that_is_not_heard_of_again(store: Store, settings: Settings, p
     from gateway.store import outbox
 
     text(store, settings, "claimed by a dead one")
-    claimed = store.writer.write(lambda c: outbox.claim(c, "dead", {"page": outbox.Room(1)}, clock(), {"page": 45.0}))
+    claimed = store.writer.write(
+        lambda c: outbox.claim(c, "dead", {"page": outbox.ClaimLimit(1)}, clock(), {"page": 45.0})
+    )
     assert len(claimed) == 1
     with working(settings, store, clock):
         clock.ahead += 46
@@ -196,7 +198,7 @@ def test_a_store_that_goes_away_and_comes_back(
 
     def flaky(work: Any, lanes: Any = ()) -> Any:
         # It goes away twice: when the first attempt is to be claimed, and when it is to be settled.
-        is_round = isinstance(getattr(work, "__self__", None), Round)
+        is_round = isinstance(getattr(work, "__self__", None), Batch)
         if is_round and (len(failed) == 0 or (len(failed) == 1 and page.got)):
             failed.append(1)
             raise StoreUnavailable("gone")

@@ -74,7 +74,7 @@ def attempts(store: Store) -> Counter[int]:
 
 def breaker(store: Store, clock: Clock) -> str | None:
     with store.reader() as conn:
-        found = breakers.current(conn, clock())
+        found = breakers.current_breakers(conn, clock())
     return found["crm"].state if "crm" in found else None
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from gateway.config import Config, Settings
-from gateway.delivery.batch import Round
+from gateway.delivery.batch import Batch
 from gateway.inbound import accept
 from gateway.outbound import replies
 from gateway.store import Connection, Store, StoreUnavailable, events, ledger, outbox
-from gateway.store.outbox import Settled
+from gateway.store.outbox import SettledDelivery
 from schemas.message import Body
 from tests import acme
 from tests.delivering import Clock, Page, clock, config, page, rows, states, working
@@ -44,7 +44,7 @@ class Owing:
         self.rung = threading.Event()
 
     def __call__(
-        self, conn: Connection, settled: Sequence[Settled], applied: Sequence[bool], config: Config, now: float
+        self, conn: Connection, settled: Sequence[SettledDelivery], applied: Sequence[bool], config: Config, now: float
     ) -> Sequence[str]:
         self.asked.append([(one.reply, ours) for one, ours in zip(settled, applied, strict=True)])
         for one in settled:
@@ -58,7 +58,7 @@ class Owing:
 
 def owe(store: Store, clock: Clock, replying: bool | None = True, endpoint: str = "page") -> None:
     event_id = add(store)
-    one = outbox.Owed(
+    one = outbox.OwedDelivery(
         endpoint=endpoint, kind="legacy-callback", lane=f"{endpoint}/{event_id}", body=BODY, replies=replying
     )
     store.writer.write(partial(outbox.owe, event_id=event_id, owed=[one], now=clock()), lanes=[one.lane])
@@ -141,30 +141,30 @@ def test_a_late_answer_is_none(store: Store, settings: Settings, clock: Clock) -
     (mine,) = _claim(store, "b", now + 60)
     for owner, one, said in (("a", late, "late"), ("b", mine, "mine")):
         settled = replace(ended(one, "succeeded", now + 61), reply=said)
-        round_ = Round(owner=owner, config=settings.current, now=now + 61, settled=[settled], replies=owing)
+        round_ = Batch(owner=owner, config=settings.current, now=now + 61, settled=[settled], replies=owing)
         written = store.writer.write(round_.write, lanes=round_.lanes)
         assert list(written.owing) == (["@carrierx"] if said == "mine" else [])
     assert owed(store) == ["mine"] and owing.asked == [[("mine", True)]]
 
 
-def _claim(store: Store, owner: str, now: float) -> list[outbox.Claimed]:
-    work = partial(outbox.claim, owner=owner, rooms={"page": outbox.Room(1)}, now=now, leases={"page": 30.0})
+def _claim(store: Store, owner: str, now: float) -> list[outbox.ClaimedDelivery]:
+    work = partial(outbox.claim, owner=owner, rooms={"page": outbox.ClaimLimit(1)}, now=now, leases={"page": 30.0})
     return store.writer.write(work)
 
 
 def test_what_was_rolled_back_is_owed_once(
     store: Store, settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, failed = Round.write, []
+    write, failed = Batch.write, []
 
-    def fails(self: Round, conn: Connection) -> Any:
+    def fails(self: Batch, conn: Connection) -> Any:
         written = write(self, conn)
         if self.settled and not failed:
             failed.append(1)
             raise StoreUnavailable("gone")
         return written
 
-    monkeypatch.setattr(Round, "write", fails)
+    monkeypatch.setattr(Batch, "write", fails)
     owe(store, clock)
     owing = Owing()
     with working(settings, store, clock, **owing.more):

@@ -13,7 +13,7 @@ from typing import Any
 from wsgiref.types import WSGIEnvironment
 
 from gateway.serve import logging, server
-from gateway.store.greenlets import Errand
+from gateway.store.greenlets import RequestGreenlet
 
 PATIENCE = 1.5
 QUICK = "/errands"
@@ -38,7 +38,9 @@ class Application:
         if path == "/page":
             return _say(start, "200 OK", b"" if environ["REQUEST_METHOD"] == "HEAD" else b"four", "4")
         if path == QUICK:
-            return _say(start, "200 OK", str(sum(isinstance(one, Errand) for one in gc.get_objects())).encode())
+            return _say(
+                start, "200 OK", str(sum(isinstance(one, RequestGreenlet) for one in gc.get_objects())).encode()
+            )
         if path == "/hold":
             self._hold()
         if path == "/kept":

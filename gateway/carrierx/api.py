@@ -16,10 +16,10 @@ from urllib.parse import quote
 
 from gateway.carrierx import composing, patience, responses
 from gateway.carrierx.errors import CarrierXError
-from gateway.carrierx.http import Client, Session, always
-from gateway.carrierx.redaction import Discretion
-from gateway.carrierx.responses import Answer, Object, Page
-from gateway.carrierx.spelling import authorization, checked_base
+from gateway.carrierx.http import ApiClient, Session, always
+from gateway.carrierx.redaction import Redactor
+from gateway.carrierx.responses import ApiResponse, Object, Page
+from gateway.carrierx.spelling import authorization_header, checked_base
 from schemas.wire import write_object
 
 T = TypeVar("T")
@@ -53,9 +53,9 @@ class CoreAPI:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._base = checked_base(base_url)
-        self._authorization = authorization(token, login, password)
+        self._authorization = authorization_header(token, login, password)
         self._secrets = (token, password, self._authorization.partition(" ")[2])
-        self._client, self._retries = Client(timeout, session), retries
+        self._client, self._retries = ApiClient(timeout, session), retries
         self._sleep, self._dice, self._clock = sleep, dice, clock
 
     def __repr__(self) -> str:
@@ -87,7 +87,7 @@ class CoreAPI:
 
         ValueError for what the vendor does not take. Made again only where nothing was sent for sure.
         """
-        body = composing.message(from_, to, message, media_urls, group_recipients, user_data)
+        body = composing.build_send_request(from_, to, message, media_urls, group_recipients, user_data)
         return self._persistently(lambda: responses.message_of(self._send(body)), repeatable=False)
 
     def send_raw(self, body: bytes, may_leave: Callable[[], bool] = always) -> bytes:
@@ -155,11 +155,11 @@ class CoreAPI:
         kind, sid = ("dids", did) if did is not None else ("did_groups", did_group)
         return self._object("PATCH", f"/phonenumber/{kind}/{_step(sid or '')}", {"callback_url": url})
 
-    def _send(self, body: bytes, may_leave: Callable[[], bool] = always) -> Answer:
+    def _send(self, body: bytes, may_leave: Callable[[], bool] = always) -> ApiResponse:
         return self._ask("POST", "/sms/messages", body, may_leave=may_leave)
 
-    def _read(self, message_sid: str) -> Answer:
-        def ask() -> Answer:
+    def _read(self, message_sid: str) -> ApiResponse:
+        def ask() -> ApiResponse:
             answer = self._ask("GET", path)
             responses.message_of(answer)
             return answer
@@ -195,11 +195,11 @@ class CoreAPI:
         body: bytes | None = None,
         most: int = MOST,
         may_leave: Callable[[], bool] = always,
-    ) -> Answer:
+    ) -> ApiResponse:
         """One request, and its answer if that is a success. Raises every `CarrierXError`."""
         came = self._client.ask(method, self._base + path, self._headers(body), body, most, may_leave)
         if not came.is_success:
-            raise responses.error_of(came, Discretion(self._secrets, body), self._clock())
+            raise responses.error_of(came, Redactor(self._secrets, body), self._clock())
         return came
 
     def _headers(self, body: bytes | None) -> dict[str, str]:

@@ -20,7 +20,7 @@ MOST_GROUP = 10
 """Numbers of a group, the sender's among them."""
 
 
-def message(
+def build_send_request(
     from_: str,
     to: str | None,
     text: str | None,

@@ -22,7 +22,7 @@ from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
 
 from gateway.carrierx import failures
 from gateway.carrierx.errors import CarrierXError, NotSent
-from gateway.carrierx.responses import Answer
+from gateway.carrierx.responses import ApiResponse
 
 Session = requests.Session
 MayLeave = Callable[[], bool]
@@ -83,7 +83,7 @@ class _Session(requests.Session):
         return None
 
 
-class Client:
+class ApiClient:
     """`timeout`: seconds for one request. `session`: used for all of them in place of our own, as it is."""
 
     def __init__(self, timeout: float, session: Session | None = None) -> None:
@@ -98,7 +98,7 @@ class Client:
         body: bytes | None,
         most: int,
         may_leave: MayLeave = always,
-    ) -> Answer:
+    ) -> ApiResponse:
         """The answer, whatever its status, of at most `most` bytes. Raises `NotSent` and `AnswerLost`."""
         try:
             request = requests.Request(method, url, headers=dict(headers), data=body).prepare()
@@ -133,7 +133,9 @@ class Client:
             self._idle.append(session)
 
 
-def _came(session: Session, request: requests.PreparedRequest, timeout: float, most: int) -> Answer | CarrierXError:
+def _came(
+    session: Session, request: requests.PreparedRequest, timeout: float, most: int
+) -> ApiResponse | CarrierXError:
     end, patient = monotonic() + timeout, (min(CONNECT, timeout), timeout)
     try:
         # With proxies named, if only to say none, nobody asks the environment for them.
@@ -145,7 +147,7 @@ def _came(session: Session, request: requests.PreparedRequest, timeout: float, m
         return failures.failure(error, left=left)
     with closing(response):
         body, fault = _read_body(response, most, end)
-        return Answer(response.status_code, body, fault, response.headers.get("Retry-After"))
+        return ApiResponse(response.status_code, body, fault, response.headers.get("Retry-After"))
 
 
 def _read_body(response: requests.Response, most: int, end: float) -> tuple[bytes, str]:

@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"(?<![\w-])\+?[0-9](?:[ ().-]{0,2}[0-9]){6,}(?![\w-])")
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
-class Discretion:
+class Redactor:
     """Of one request: knows what must not be told of it."""
 
     def __init__(self, secrets: Iterable[str], body: bytes | None = None) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from gateway.carrierx.errors import AnswerLost, CoreError, Detail, kind_of
 from gateway.carrierx.patience import retry_after
-from gateway.carrierx.redaction import Discretion
+from gateway.carrierx.redaction import Redactor
 
 Object = dict[str, Any]
 
@@ -26,7 +26,7 @@ _RENAMED = {"from_did": "from", "to_did": "to"}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """One HTTP answer, as far as it was read."""
 
     status: int
@@ -65,7 +65,7 @@ class Page:
         return is_all if self.has_more is None else not self.has_more and (is_all or self.total is None)
 
 
-def object_of(answer: Answer) -> Object:
+def object_of(answer: ApiResponse) -> Object:
     """The JSON object of a success. Raises `AnswerLost`."""
     if answer.fault:
         raise AnswerLost(f"CarrierX answered {answer.status}, but {answer.fault}.")
@@ -77,7 +77,7 @@ def object_of(answer: Answer) -> Object:
     raise AnswerLost(f"CarrierX answered {answer.status}, but {reason}.")
 
 
-def message_of(answer: Answer) -> Object:
+def message_of(answer: ApiResponse) -> Object:
     """The Message object of a success, by the newer names. Raises `AnswerLost`, also where it has no `message_sid`."""
     read = renamed(object_of(answer))
     sid = read.get("message_sid")
@@ -86,7 +86,7 @@ def message_of(answer: Answer) -> Object:
     return read
 
 
-def page_of(answer: Answer) -> Page:
+def page_of(answer: ApiResponse) -> Page:
     """The list's envelope: ``{"items": […], "count", "total", "has_more"}``. Raises `AnswerLost`."""
     read = object_of(answer)
     items = read.get("items")
@@ -101,7 +101,7 @@ def page_of(answer: Answer) -> Page:
     )
 
 
-def error_of(answer: Answer, discretion: Discretion, now: float) -> CoreError:
+def error_of(answer: ApiResponse, discretion: Redactor, now: float) -> CoreError:
     """The exception for an answer that is no success, whatever its body is."""
     after = retry_after(answer.retry_after, now)
     try:
@@ -113,7 +113,7 @@ def error_of(answer: Answer, discretion: Discretion, now: float) -> CoreError:
     return kind_of(answer.status)(answer.status, discretion.told(read.get("message")), details, after)
 
 
-def _detail(given: Any, discretion: Discretion) -> Detail:
+def _detail(given: Any, discretion: Redactor) -> Detail:
     if not isinstance(given, Mapping):
         return Detail(message=discretion.told(given))
     return Detail(*(discretion.told(given.get(name)) for name in ("field", "message", "reference_sid")))

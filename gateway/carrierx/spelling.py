@@ -22,7 +22,7 @@ def checked_base(url: str) -> str:
     return url.rstrip("/")
 
 
-def authorization(token: str, login: str, password: str) -> str:
+def authorization_header(token: str, login: str, password: str) -> str:
     """The value of the header. ValueError where it is not exactly one way to log in."""
     if bool(token) == bool(login or password):
         raise ValueError("Give a token, or login and password: exactly one of the two.")

@@ -30,7 +30,7 @@ SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pointing:
+class CallbackSetting:
     """One of the three objects, and who asks about it."""
 
     api: CoreAPI
@@ -138,7 +138,7 @@ def url_of(level: str, read: Object) -> str:
     return url.strip() if isinstance(url, str) else ""
 
 
-def lost(before: Object, after: Object) -> list[str]:
+def changed_callbacks(before: Object, after: Object) -> list[str]:
     """Callbacks of a partner for other things than messages that are not what they were."""
     old, new = (read.get("callbacks") for read in (before, after))
     if not isinstance(old, dict):

@@ -11,7 +11,7 @@ import click
 
 from gateway.carrierx.errors import AnswerLost, CarrierXError, Forbidden, NotAuthorized, NotFound
 from gateway.cli import config_option, read
-from gateway.cli.callback_setup import LEVELS, Pointing, lost
+from gateway.cli.callback_setup import LEVELS, CallbackSetting, changed_callbacks
 from gateway.config import Config, kept_keys
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _point(level: str, sid: str | None, show: bool, config: Config) -> None:
         sys.exit(1)
     with _api(config) as api:
         try:
-            _run(Pointing(api=api, config=config, keys=keys, level=level, sid=sid), show)
+            _run(CallbackSetting(api=api, config=config, keys=keys, level=level, sid=sid), show)
         except CarrierXError as error:
             raise click.ClickException("\n".join(_failed(error, level))) from None
 
@@ -87,7 +87,7 @@ def _api(config: Config) -> CoreAPI:
         raise click.ClickException(f"[carrierx] cannot be used: {error}") from None
 
 
-def _run(pointing: Pointing, show: bool) -> None:
+def _run(pointing: CallbackSetting, show: bool) -> None:
     before = after = pointing.read()
     click.echo(pointing.title(before))
     click.echo(f"  {'is' if show else 'was'}   {pointing.shown(before)}")
@@ -96,7 +96,7 @@ def _run(pointing: Pointing, show: bool) -> None:
         # Asked for again: what counts is what CarrierX has, not what it was told.
         after = pointing.read()
         click.echo(f"  is    {pointing.shown(after)}")
-        if others := lost(before, after):
+        if others := changed_callbacks(before, after):
             click.echo(f"Callbacks for other things have changed, set them again in the portal: {', '.join(others)}.")
     click.echo()
     for line in pointing.explained(after):

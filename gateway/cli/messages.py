@@ -16,8 +16,8 @@ from gateway.config import Config
 from gateway.inbound.rerouting import reroute_all
 from gateway.routing import translation
 from gateway.store import Store, StoreUnavailable, outbox, sends
-from gateway.store.wakeup import Ringer
-from schemas import FORMATS, BadCallback, CannotSay, Manners, Receipt
+from gateway.store.wakeup import WorkerNotifier
+from schemas import FORMATS, BadCallback, CannotSay, FormatOptions, ReceiveContext
 
 _AGO = re.compile(r"(\d{1,6})\s*([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -34,10 +34,10 @@ def translate(source: str, target: str, content_type: str | None, path: Path) ->
     A group's status update becomes several posts, one a line. What had to be decided is said on stderr.
     """
     config = read(path)
-    receipt = Receipt(now=datetime.now(UTC), sid=str(uuid.uuid4()), prefix=config.prefix)
+    receipt = ReceiveContext(now=datetime.now(UTC), sid=str(uuid.uuid4()), prefix=config.prefix)
     try:
-        message, _ = translation.read(sys.stdin.buffer.read(), content_type, source, receipt, config)
-        bodies = translation.write(message, target, Manners(prefix=config.prefix))
+        message, _ = translation.load_message(sys.stdin.buffer.read(), content_type, source, receipt, config)
+        bodies = translation.dump_message(message, target, FormatOptions(prefix=config.prefix))
     except BadCallback as error:
         raise click.ClickException("\n".join(_faults(error))) from None
     except CannotSay as error:
@@ -96,13 +96,13 @@ def replay(endpoint: str | None, since: float | None, state: str, path: Path) ->
             click.echo(_replayed(store, config, endpoint, since, state))
         except StoreUnavailable as error:
             raise click.ClickException(f"The store cannot be used: {error}.") from None
-    Ringer(config.data).ring()
+    WorkerNotifier(config.data).ring()
 
 
 def _replayed(store: Store, config: Config, endpoint: str | None, since: float | None, state: str) -> str:
     if state == "unrouted":
         routed, left = reroute_all(config, store, since)
         return f"Routed {routed}; {left} still go nowhere."
-    which = outbox.Replay(state="succeeded" if state == "succeeded" else "dead", endpoint=endpoint, since=since)
-    count = outbox.replay_all(store, which, datetime.now(UTC).timestamp(), outbox.PACE)
-    return f"Put back {count}, one every {outbox.PACE:g} s."
+    which = outbox.ReplayFilter(state="succeeded" if state == "succeeded" else "dead", endpoint=endpoint, since=since)
+    count = outbox.replay_all(store, which, datetime.now(UTC).timestamp(), outbox.REPLAYS_PER_SECOND)
+    return f"Put back {count}, one every {outbox.REPLAYS_PER_SECOND:g} s."

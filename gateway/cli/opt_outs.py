@@ -62,7 +62,7 @@ def _all(store: Store) -> Iterator[OptOut]:
     after = ("", "")
     while True:
         with store.reader() as conn:
-            found = opt_outs.page(conn, after, PIECE)
+            found = opt_outs.opt_outs_after(conn, after, PIECE)
         yield from found
         if len(found) < PIECE:
             return
@@ -83,12 +83,12 @@ def _row(values: Sequence[str]) -> str:
     return out.getvalue()
 
 
-class Bad(Exception):
+class BadLine(Exception):
     """What is wrong with a line."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class ParsedLines:
     """A file that was read."""
 
     good: Sequence[OptOut]
@@ -134,10 +134,12 @@ class _Piece:
     rows: Sequence[OptOut]
 
     def __call__(self, conn: Connection) -> int:
-        return sum(opt_outs.note(conn, one.number, one.phone, one.word, one.at, out=one.out) for one in self.rows)
+        return sum(
+            opt_outs.record_opt_out(conn, one.number, one.phone, one.word, one.at, out=one.out) for one in self.rows
+        )
 
 
-def _lines(data: bytes, number: str, config: Config, now: datetime) -> Lines:
+def _lines(data: bytes, number: str, config: Config, now: datetime) -> ParsedLines:
     try:
         rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         names = [(name or "").strip().casefold() for name in rows.fieldnames or ()]
@@ -150,32 +152,32 @@ def _lines(data: bytes, number: str, config: Config, now: datetime) -> Lines:
     return _read(rows, number, config, now)
 
 
-def _read(rows: csv.DictReader[str], number: str, config: Config, now: datetime) -> Lines:
+def _read(rows: csv.DictReader[str], number: str, config: Config, now: datetime) -> ParsedLines:
     good: list[OptOut] = []
     bad: list[str] = []
     try:
         for row in rows:
             try:
                 good.append(_opt_out(row, number, config, now))
-            except Bad as fault:
+            except BadLine as fault:
                 bad.append(f"line {rows.line_num}: {fault}")
     except csv.Error as error:
         raise click.ClickException(f"line {rows.line_num}: from here on it is no CSV: {error}.") from None
     known = {each.number for each in config.numbers}
-    return Lines(good, bad, frozenset(one.number for one in good) - known)
+    return ParsedLines(good, bad, frozenset(one.number for one in good) - known)
 
 
 def _opt_out(row: Mapping[str, str | None], number: str, config: Config, now: datetime) -> OptOut:
     if None in row:
-        raise Bad("it has more fields than the first line names")
+        raise BadLine("it has more fields than the first line names")
     of = {name: row.get(name) or "" for name in COLUMNS}
     ours, phone = _number_of(of["number"].strip() or number, config), normalised(of["phone"], config.prefix)
     for name, found in (("number", ours), ("phone", phone)):
         if not _NUMBER.fullmatch(found):
-            raise Bad(f"{name}: {of[name]!r} is no phone number")
+            raise BadLine(f"{name}: {of[name]!r} is no phone number")
     state = of["state"].strip().casefold() or "out"
     if state not in STATES:
-        raise Bad(f"state: {of['state']!r} is neither out nor in")
+        raise BadLine(f"state: {of['state']!r} is neither out nor in")
     return OptOut(ours, phone, STATES[state], of["word"] or "import", _at(of["at"].strip(), now))
 
 
@@ -184,10 +186,10 @@ def _at(text: str, now: datetime) -> float:
         moment = datetime.fromisoformat(text) if text else now
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         if moment > now:
-            raise Bad(f"at: {text!r} is yet to come")
+            raise BadLine(f"at: {text!r} is yet to come")
         return moment.timestamp()
     except (ValueError, OverflowError, OSError):
-        raise Bad(f"at: {text!r} is no time like 2026-11-20T08:00:00Z") from None
+        raise BadLine(f"at: {text!r} is no time like 2026-11-20T08:00:00Z") from None
 
 
 def _number_of(text: str, config: Config) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from gateway.sandbox.carrierx import Misbehaviour, Setup, StandIn, table
+from gateway.sandbox.carrierx import CarrierXStub, Misbehaviour, Setup, table
 from gateway.sandbox.carrierx.engine import SHAPES
 from gateway.sandbox.carrierx.faults import PROBABILITIES
 from gateway.serve import logging, roles
-from gateway.serve.startup import checked, plainly
+from gateway.serve.startup import check_listen_address, exit_on_error
 
 HOST = "127.0.0.1"
 PORT = 8090
@@ -67,14 +67,14 @@ def sandbox(port: int, oldest_first: bool, seed: int, **given: Any) -> None:
         setup = Setup(misbehaviour=Misbehaviour(seed=seed, **chances), newest_first=not oldest_first, **given)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    checked(HOST, port, workers=1)
-    with plainly():
-        standin = StandIn(setup, HOST, port)
+    check_listen_address(HOST, port, workers=1)
+    with exit_on_error():
+        standin = CarrierXStub(setup, HOST, port)
         click.echo(welcome(standin, setup))
-        roles.carrierx(standin)
+        roles.run_carrierx_stub(standin)
 
 
-def welcome(standin: StandIn, setup: Setup) -> str:
+def welcome(standin: CarrierXStub, setup: Setup) -> str:
     """How a gateway comes to use it, and what the numbers do."""
     return "\n".join(
         [

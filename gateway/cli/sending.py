@@ -16,11 +16,11 @@ import click
 from gateway.cli import config_option, read
 from gateway.config import Config
 from gateway.delivery.redaction import shown_url
-from gateway.outbound.accept import OPERATOR, Accepted, accept
-from gateway.outbound.model import Auth, Call, Recipient
+from gateway.outbound.accept import OPERATOR, AcceptedCall, accept
+from gateway.outbound.model import CallCredentials, Recipient, SendCall
 from gateway.store import Store, StoreUnavailable, ledger
-from gateway.store.ledger import Entry
-from gateway.store.wakeup import Ringer
+from gateway.store.ledger import LedgerEntry
+from gateway.store.wakeup import WorkerNotifier
 
 LOOK = 0.1
 """Seconds between two looks at what becomes of a text that somebody waits for."""
@@ -66,9 +66,9 @@ def send(
 ) -> None:
     """Send TEXT, as a call of the legacy web service would. A running worker sends it; its ticket is printed."""
     config = read(path)
-    call = Call(
+    call = SendCall(
         name="send",
-        auth=Auth(code=code),
+        auth=CallCredentials(code=code),
         text=" ".join(text),
         recipients=tuple(Recipient(phone=phone) for phone in phones),
         custom_ticket=custom_ticket,
@@ -85,15 +85,15 @@ def send(
             sys.exit(1)
 
 
-def _accepted(call: Call, config: Config, store: Store) -> Accepted:
+def _accepted(call: SendCall, config: Config, store: Store) -> AcceptedCall:
     found = accept(replace(call, body=_body(call)), config, store)
     if not found.answer.result:
         raise click.ClickException(f"Nothing is sent (error {found.answer.error_code}): {found.answer.message}")
-    Ringer(config.data).ring(found.endpoints)
+    WorkerNotifier(config.data).ring(found.endpoints)
     return found
 
 
-def _body(call: Call) -> bytes:
+def _body(call: SendCall) -> bytes:
     """What was asked for, as the event keeps it: for people, so without what may be a secret."""
     said = {
         "from": call.auth.code,
@@ -107,7 +107,7 @@ def _body(call: Call) -> bytes:
     return json.dumps(kept, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _say(found: Accepted, config: Config, path: Path) -> None:
+def _say(found: AcceptedCall, config: Config, path: Path) -> None:
     click.echo(f"Ticket {found.answer.ticket}")
     if found.answer.message:
         click.echo(found.answer.message)
@@ -117,7 +117,7 @@ def _say(found: Accepted, config: Config, path: Path) -> None:
     click.echo(f"What becomes of it: gateway sends {found.answer.ticket}{named}")
 
 
-def _waited(found: Accepted, store: Store, seconds: float) -> bool:
+def _waited(found: AcceptedCall, store: Store, seconds: float) -> bool:
     """Whether CarrierX has all of them by then."""
     until = time.monotonic() + seconds
     entries = _of_call(found, store)
@@ -128,7 +128,7 @@ def _waited(found: Accepted, store: Store, seconds: float) -> bool:
     return all(entry.state == "sent" for entry in entries)
 
 
-def _of_call(found: Accepted, store: Store) -> list[Entry]:
+def _of_call(found: AcceptedCall, store: Store) -> list[LedgerEntry]:
     with store.reader() as conn:
         return ledger.of_event(conn, found.event_id)
 
@@ -146,7 +146,7 @@ def sends(ticket: str, path: Path) -> None:
     click.echo("\n".join(_table(entries)))
 
 
-def _table(entries: Sequence[Entry]) -> Iterator[str]:
+def _table(entries: Sequence[LedgerEntry]) -> Iterator[str]:
     width = max(len(entry.phone) for entry in entries)
     for entry in entries:
         said = entry.status if entry.state == "sent" and entry.status else WORDS.get(entry.state, entry.state)

@@ -15,14 +15,14 @@ from gateway.config import Settings
 from gateway.figures import folder_of
 from gateway.serve import logging, roles
 from gateway.serve.addresses import free_port, listening
-from gateway.serve.aside import told
+from gateway.serve.aside import serve_metrics
 from gateway.serve.startup import (
     PAGE_HOST,
-    Plan,
-    checked,
+    ServePlan,
+    check_listen_address,
     children,
+    exit_on_error,
     forget_figures,
-    plainly,
     prepare_store,
     say_secrets,
     settings_for,
@@ -74,9 +74,9 @@ def serve(path: Path | None, host: str, port: int, workers: int, patience: float
     """
     logging.set_up("serve")
     settings = settings_for(path)
-    address = checked(host, port, workers)
+    address = check_listen_address(host, port, workers)
     sandbox = settings.current.sandbox
-    plan = Plan(
+    plan = ServePlan(
         config=settings.current,
         host=address,
         port=port,
@@ -106,14 +106,14 @@ def web(path: Path | None, host: str, port: int, workers: int, patience: float, 
     logging.set_up("web")
     settings = settings_for(path)
     if not lifeline:
-        host = checked(host, port, workers)
+        host = check_listen_address(host, port, workers)
         say_secrets(settings)
     if workers > 1:
-        plan = Plan(config=settings.current, host=host, port=port, workers=workers)
+        plan = ServePlan(config=settings.current, host=host, port=port, workers=workers)
         prepare_store(plan.config)
         sys.exit(Supervisor(web_children(plan, {}), patience=patience).run())
-    with plainly():
-        roles.web(settings, host, port, lifeline=lifeline)
+    with exit_on_error():
+        roles.run_web(settings, host, port, lifeline=lifeline)
 
 
 @click.command()
@@ -130,15 +130,15 @@ def worker(path: Path | None, metrics: str | None, lifeline: bool) -> None:
     settings = settings_for(path)
     if not lifeline:
         say_secrets(settings)
-    with plainly():
-        roles.worker(settings, lifeline=lifeline, metrics=_told(settings, metrics))
+    with exit_on_error():
+        roles.run_worker(settings, lifeline=lifeline, metrics=_told(settings, metrics))
 
 
 def _told(settings: Settings, metrics: str | None) -> AbstractContextManager[None]:
     if metrics is None:
         return nullcontext()
     for host, port in listening(metrics):
-        return told(folder_of(settings.current.data), checked(host, port, workers=1), port)
+        return serve_metrics(folder_of(settings.current.data), check_listen_address(host, port, workers=1), port)
     raise click.BadParameter(f"{metrics} is no HOST:PORT", param_hint="--metrics")
 
 
@@ -149,5 +149,5 @@ def _told(settings: Settings, metrics: str | None) -> AbstractContextManager[Non
 def page(port: int, carrierx_port: int, lifeline: bool) -> None:
     """The sandbox's stand-ins for the applications that are called, and for CarrierX."""
     logging.set_up("sandbox-page")
-    with plainly():
-        roles.page(PAGE_HOST, port, carrierx_port, lifeline=lifeline)
+    with exit_on_error():
+        roles.run_sandbox_page(PAGE_HOST, port, carrierx_port, lifeline=lifeline)

@@ -14,8 +14,8 @@ import click
 
 from gateway.cli import config_option, read
 from gateway.config import Config
-from gateway.test_posts import BadTrial, Trial, try_out
-from gateway.trial_result import Result
+from gateway.test_posts import InvalidTestPost, TestPost, send_test_post
+from gateway.trial_result import TestPostResult
 
 
 class _Pair(click.ParamType[tuple[str, str]]):
@@ -60,29 +60,29 @@ def test_status(where: str, fields: Sequence[tuple[str, str]], as_json: bool, pa
 def _run(kind: str, where: str, fields: Sequence[tuple[str, str]], as_json: bool, path: Path) -> None:
     config = read(path)
     try:
-        result = try_out(_trial(kind, where, dict(fields), config), config, datetime.now(UTC))
-    except BadTrial as error:
+        result = send_test_post(_trial(kind, where, dict(fields), config), config, datetime.now(UTC))
+    except InvalidTestPost as error:
         raise click.ClickException("\n".join(_faults(error))) from None
     click.echo(json.dumps(result.as_json(), indent=2) if as_json else _printable("\n".join(_told(result))))
     sys.exit(0 if result.ok else 1)
 
 
-def _trial(kind: str, where: str, fields: dict[str, str], config: Config) -> Trial:
+def _trial(kind: str, where: str, fields: dict[str, str], config: Config) -> TestPost:
     if "://" in where:
-        return Trial(kind=kind, url=where, fields=fields)
+        return TestPost(kind=kind, url=where, fields=fields)
     if where not in config.endpoints:
         near = get_close_matches(where, config.endpoints, 1)
         known = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(config.endpoints) or 'none'}."
         raise click.ClickException(f"{where} is neither a URL nor an endpoint of the configuration. {known}")
-    return Trial(kind=kind, endpoint=where, fields=fields)
+    return TestPost(kind=kind, endpoint=where, fields=fields)
 
 
-def _faults(error: BadTrial) -> Iterator[str]:
+def _faults(error: InvalidTestPost) -> Iterator[str]:
     for name, faults in error.errors.items():
         yield from (f"{name}: {fault}" for fault in faults)
 
 
-def _told(result: Result) -> Iterator[str]:
+def _told(result: TestPostResult) -> Iterator[str]:
     yield f"{'Succeeded' if result.ok else 'Failed'} ({result.verdict})"
     yield from (f"  {sentence}" for sentence in result.diagnosis)
     yield f"\nSent to {result.request.url}"

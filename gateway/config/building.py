@@ -13,7 +13,7 @@ from gateway.config.model import CarrierX, Config, Credentials, Endpoint, Keywor
 from gateway.safe_http.error_pages import FAILURE_BODY
 from schemas.credentials import CREDENTIALS
 from schemas.fields import number as normalised
-from schemas.message import Manners
+from schemas.message import FormatOptions
 
 Table = Mapping[str, Any]
 
@@ -95,9 +95,9 @@ def _endpoint(name: str, table: Table, folder: Path, prefix: str) -> Endpoint:
     )
 
 
-def _manners(table: Table, prefix: str) -> Manners:
+def _manners(table: Table, prefix: str) -> FormatOptions:
     words = table["status_words"]
-    return Manners(
+    return FormatOptions(
         shape=table["shape"],
         charset=table["charset"],
         send_charset=table["send_charset"],

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gateway.safe_http.error_pages import FAILURE_BODY
-from gateway.safe_http.origins import is_free_form, shown
+from gateway.safe_http.origins import is_url, mask_url
 from schemas.fields import number as normalised
-from schemas.message import Manners
+from schemas.message import FormatOptions
 
 Network = IPv4Network | IPv6Network
 
@@ -90,7 +90,7 @@ class Endpoint:
     """Whole, with its query: that may hold a secret. To show to people: `shown_url`."""
     format: str = "legacy"
     """``legacy`` or ``carrierx``."""
-    manners: Manners = field(default_factory=Manners)
+    manners: FormatOptions = field(default_factory=FormatOptions)
     timeout: float = 15.0
     """Seconds for the whole attempt."""
     connect_timeout: float = 5.0
@@ -116,7 +116,7 @@ class Endpoint:
     @property
     def shown_url(self) -> str:
         """The URL without query, fragment and userinfo, as it may stand in logs and pages."""
-        return shown(self.url)
+        return mask_url(self.url)
 
     def accepts(self, status: int) -> bool:
         """Whether an HTTP status is a success by the setting `success`, such as ``2xx`` or ``200,202-204``."""
@@ -229,15 +229,15 @@ class Config:
     def endpoint(self, name: str) -> Endpoint | None:
         """The endpoint of that name; a URL is one by itself, and a stranger's: that of a `status_url`."""
         known = self.endpoints.get(name)
-        return known or (free_form(name, self.prefix) if is_free_form(name) else None)
+        return known or (free_form(name, self.prefix) if is_url(name) else None)
 
 
 def shown_name(name: str) -> str:
     """A delivery's endpoint as it may stand in logs and pages: a URL without query, fragment and userinfo."""
-    return shown(name)
+    return mask_url(name)
 
 
 @lru_cache(maxsize=4_096)
 def free_form(url: str, prefix: str) -> Endpoint:
     """A legacy page that somebody named in a request."""
-    return Endpoint(name=url, url=url, manners=Manners(prefix=prefix), failure_body=FAILURE_BODY, free_form=True)
+    return Endpoint(name=url, url=url, manners=FormatOptions(prefix=prefix), failure_body=FAILURE_BODY, free_form=True)

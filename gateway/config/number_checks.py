@@ -99,7 +99,7 @@ def _check_keywords(here: Place, rows: Sequence[Table], findings: Findings) -> N
         if row.get("match") == "regex":
             forms = [(place, form) for place, form in forms if _is_pattern(place, form, findings)]
         for place, form in forms:
-            if reason := keywords.never(row.get("match", ""), form):
+            if reason := keywords.why_never_matches(row.get("match", ""), form):
                 findings.warn(place, f"can never match: it {reason}")
         if "word" in row and "match" in row:
             good[index] = forms

@@ -10,7 +10,7 @@ import re
 import unicodedata
 
 from gateway.safe_http.error_pages import FAILURE_BODY, WARNING, decode, find, name_of
-from gateway.safe_http.models import Answer
+from gateway.safe_http.models import Response
 from schemas import charsets
 
 LONGEST = 1_600
@@ -22,12 +22,12 @@ _PAGE = re.compile(
 )
 
 
-def text_of(answer: Answer) -> str:
+def answer_text(answer: Response) -> str:
     """The text; empty where there is none."""
     return read(answer)[0]
 
 
-def read(answer: Answer) -> tuple[str, str]:
+def read(answer: Response) -> tuple[str, str]:
     """(the text, why there is none): one of them is empty."""
     fault = _fault_of_head(answer)
     if fault:
@@ -40,7 +40,7 @@ def read(answer: Answer) -> tuple[str, str]:
     return ("", fault) if fault else (text, "")
 
 
-def _fault_of_head(answer: Answer) -> str:
+def _fault_of_head(answer: Response) -> str:
     if answer.failure or answer.status is None or not 200 <= answer.status < 300:
         return "the answer is no success"
     if answer.size > len(answer.read):

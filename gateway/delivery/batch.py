@@ -10,48 +10,48 @@ from typing import NamedTuple
 
 from gateway.config import Config
 from gateway.store import Connection, breakers, clock, forgotten, outbox
-from gateway.store.breakers import State
-from gateway.store.outbox import Claimed, Room, Settled
+from gateway.store.breakers import BreakerState
+from gateway.store.outbox import ClaimedDelivery, ClaimLimit, SettledDelivery
 
 MOST = 256
 """Attempts settled in one transaction."""
-MARGIN = 30.0
+LEASE_MARGIN_SECONDS = 30.0
 """Seconds by which a lease outlives the longest attempt: the time to settle it."""
 
 
-Replies = Callable[[Connection, Sequence[Settled], Sequence[bool], Config, float], Collection[str]]
-"""Owes the texts that answers are (`Settled.reply`), in the transaction that settles them: these, which of them were
-applied, the configuration, now. Gives back to whom something is owed, to be woken when it is committed."""
+Replies = Callable[[Connection, Sequence[SettledDelivery], Sequence[bool], Config, float], Collection[str]]
+"""Owes the texts that answers are (`SettledDelivery.reply`), in the transaction that settles them: these, which of them
+were applied, the configuration, now. Gives back to whom something is owed, to be woken when it is committed."""
 
 
-class Written(NamedTuple):
+class BatchResult(NamedTuple):
     """What a round came to."""
 
-    claimed: list[Claimed]
+    claimed: list[ClaimedDelivery]
     owing: Collection[str] = ()
     """Endpoints that something is owed to since."""
 
 
 @dataclass(kw_only=True)
-class Round:
+class Batch:
     """`now`: epoch seconds. `config`: one and the same for the whole round: what is claimed for an endpoint is sent to
     that very endpoint."""
 
     owner: str
     config: Config
     now: float
-    settled: Sequence[Settled] = ()
-    rooms: Mapping[str, Room] = field(default_factory=dict)
-    unbegun: Sequence[Claimed] = ()
-    put_off: Sequence[tuple[Claimed, float]] = ()
+    settled: Sequence[SettledDelivery] = ()
+    rooms: Mapping[str, ClaimLimit] = field(default_factory=dict)
+    unbegun: Sequence[ClaimedDelivery] = ()
+    put_off: Sequence[tuple[ClaimedDelivery, float]] = ()
     """Those that could not leave, and when they are due."""
-    cut_off: Sequence[Claimed] = ()
+    cut_off: Sequence[ClaimedDelivery] = ()
     cut_off_due: float = 0.0
     doubtful: Collection[str] = ()
     """Endpoints of claims of which nobody knows whether they were committed."""
     known: Collection[int] = ()
     """Deliveries that are known to be ours, where some are in doubt."""
-    states: Sequence[State] = ()
+    states: Sequence[BreakerState] = ()
     replies: Replies | None = None
     note_time: bool = False
     last: bool = False
@@ -66,20 +66,20 @@ class Round:
     def lanes(self) -> tuple[str, ...]:
         return tuple([one.claimed.lane for one in self.settled])
 
-    def write(self, conn: Connection) -> Written:
+    def write(self, conn: Connection) -> BatchResult:
         """May be run more than once, and changes nothing here."""
         owing = self._settle(conn) if self.settled else ()
         if self.unbegun:
-            outbox.give_back(conn, self.owner, self.unbegun, self.now)
+            outbox.release_interrupted(conn, self.owner, self.unbegun, self.now)
         for one, due in self.put_off:
-            outbox.give_back(conn, self.owner, [one], due)
+            outbox.release_interrupted(conn, self.owner, [one], due)
         if self.doubtful:
-            forgotten.give_back(conn, self.owner, self.doubtful, self.known, self.now)
+            forgotten.reclaim_uncertain(conn, self.owner, self.doubtful, self.known, self.now)
         if self.cut_off:
-            outbox.let_go(conn, self.owner, self.cut_off, self.cut_off_due)
+            outbox.release_unattempted(conn, self.owner, self.cut_off, self.cut_off_due)
         self._tell(conn)
         claimed = outbox.claim(conn, self.owner, self.rooms, self.now, self._leases()) if self.rooms else []
-        return Written(claimed, owing)
+        return BatchResult(claimed, owing)
 
     def _settle(self, conn: Connection) -> Collection[str]:
         applied = outbox.settle_all(conn, self.owner, self.settled, self.now)
@@ -91,22 +91,22 @@ class Round:
 
     def _tell(self, conn: Connection) -> None:
         if self.states:
-            breakers.note(conn, self.owner, self.states, self.now)
+            breakers.record_breakers(conn, self.owner, self.states, self.now)
         if self.note_time:
-            clock.note(conn, self.now)
+            clock.record_clock(conn, self.now)
         if self.last:
-            breakers.forget(conn, self.owner, self.now)
+            breakers.forget_worker(conn, self.owner, self.now)
 
     def _leases(self) -> dict[str, float]:
         found = {name: self.config.endpoint(name) for name in self.rooms}
-        return {name: one.timeout + MARGIN for name, one in found.items() if one}
+        return {name: one.timeout + LEASE_MARGIN_SECONDS for name, one in found.items() if one}
 
 
 @dataclass(slots=True)
-class Pending:
+class SubmittedBatch:
     """A round that the store has in hand."""
 
-    round: Round
-    future: Future[Written]
+    round: Batch
+    future: Future[BatchResult]
     began: float
     """Seconds of the clock that nobody sets."""

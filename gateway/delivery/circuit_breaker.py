@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.safe_http.models import Answer
-from gateway.safe_http.origins import is_free_form
+from gateway.safe_http.models import Response
+from gateway.safe_http.origins import is_url
 
 IN_A_ROW = 5
 LIGHT, HEAVY = 1, 5
@@ -43,7 +43,7 @@ _MAY_ASK = frozenset({429, 503})
 CLOSED, OPEN, HALF_OPEN, RAMP = "closed", "open", "half_open", "ramp"
 
 
-def weigh(answer: Answer, succeeded: bool) -> int:
+def weigh(answer: Response, succeeded: bool) -> int:
     """What an attempt says of its endpoint: nothing is wrong (0), `LIGHT` or `HEAVY`."""
     if succeeded:
         return 0
@@ -55,7 +55,7 @@ def weigh(answer: Answer, succeeded: bool) -> int:
     return HEAVY if status >= 500 or status in _DOWN_STATUS else LIGHT
 
 
-def asked(answer: Answer, retry_after: float | None) -> float | None:
+def asked(answer: Response, retry_after: float | None) -> float | None:
     """Seconds for which the endpoint wants nobody's deliveries."""
     if answer.status not in _MAY_ASK or not retry_after or answer.failure is not None:
         return None
@@ -197,7 +197,7 @@ class Breakers:
         if breaker is None:
             breaker = self._of[endpoint] = Breaker(since=now, turn=self._first)
         self._touched.add(endpoint)
-        if is_free_form(endpoint):
+        if is_url(endpoint):
             self._strangers.pop(endpoint, None)
             self._strangers[endpoint] = None
             if len(self._strangers) > STRANGERS:

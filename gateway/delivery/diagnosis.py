@@ -13,7 +13,7 @@ from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
 from gateway.safe_http.error_pages import FAILURE_BODY, WARNING, decode, find, name_of
-from gateway.safe_http.models import Answer, Request
+from gateway.safe_http.models import Request, Response
 
 __all__ = ["FAILURE_BODY", "Expected", "diagnose", "headline"]
 
@@ -43,7 +43,7 @@ class _Usual:
 USUAL: Expected = _Usual()
 
 
-def diagnose(request: Request, answer: Answer, expected: Expected = USUAL) -> list[str]:
+def diagnose(request: Request, answer: Response, expected: Expected = USUAL) -> list[str]:
     """Short sentences, the most telling first. An answer that is fine has none, or a remark."""
     said = headline(answer, expected)
     found = [said] if said else []
@@ -52,7 +52,7 @@ def diagnose(request: Request, answer: Answer, expected: Expected = USUAL) -> li
     return list(dict.fromkeys(found))
 
 
-def headline(answer: Answer, expected: Expected = USUAL) -> str:
+def headline(answer: Response, expected: Expected = USUAL) -> str:
     """Why this is no success, in one sentence; empty where it is one."""
     if answer.failure:
         return answer.failure.sentence
@@ -63,7 +63,7 @@ def headline(answer: Answer, expected: Expected = USUAL) -> str:
     return _body_fault(answer, expected)
 
 
-def _body_fault(answer: Answer, expected: Expected) -> str:
+def _body_fault(answer: Response, expected: Expected) -> str:
     page = find(expected.failure_body, answer.read)
     if page:
         return f"{name_of(page)} behind a {answer.status}"
@@ -82,7 +82,7 @@ def _phrase(status: int) -> str:
 _LOGIN = re.compile(r"log[-_]?in|log[-_]?on|sign[-_]?[io]n|\bauth|\bsso\b|\bsaml|\boauth|\baccount/", re.IGNORECASE)
 
 
-def _redirect(answer: Answer) -> str:
+def _redirect(answer: Response) -> str:
     location = answer.header("Location")
     if location is None or answer.status not in (301, 302, 303, 307, 308):
         return ""
@@ -102,7 +102,7 @@ def _splits(location: str) -> bool:
     return location.isprintable()
 
 
-def _of_failure(request: Request, answer: Answer) -> Iterable[str]:
+def _of_failure(request: Request, answer: Response) -> Iterable[str]:
     if answer.failure:
         hint = _FAILURES.get(answer.failure.kind)
         if hint:
@@ -121,7 +121,7 @@ _FAILURES = {
 }
 
 
-def _of_status(request: Request, answer: Answer) -> Iterable[str]:
+def _of_status(request: Request, answer: Response) -> Iterable[str]:
     status = answer.status
     if status is None or answer.failure or status < 300:
         return
@@ -156,7 +156,7 @@ _STATUS = {
 }
 
 
-def _of_redirect(request: Request, answer: Answer) -> Iterable[str]:
+def _of_redirect(request: Request, answer: Response) -> Iterable[str]:
     location = answer.header("Location") or ""
     if _LOGIN.search(location.partition("?")[0]):
         yield "the page stands behind a login for people: let the gateway in by HTTP Basic, a key or its address"
@@ -175,7 +175,7 @@ def _moved(old_scheme: str, scheme: str, old_host: str, host: str, old_path: str
     return "if that is the page that is meant, write it in the URL"
 
 
-def _unauthorized(request: Request, answer: Answer) -> Iterable[str]:
+def _unauthorized(request: Request, answer: Response) -> Iterable[str]:
     asked = (answer.header("WWW-Authenticate") or "").lower()
     if any(name.lower() == "authorization" for name, _ in request.headers):
         yield "the server does not accept this user name and password"
@@ -187,7 +187,7 @@ def _unauthorized(request: Request, answer: Answer) -> Iterable[str]:
         yield "the page asks for a login: set username and password of the endpoint"
 
 
-def _forbidden(request: Request, answer: Answer) -> Iterable[str]:
+def _forbidden(request: Request, answer: Response) -> Iterable[str]:
     text = decode(answer.body).lower()
     if "csrf" in text or "forgery" in text:
         yield "a framework asks for its CSRF token: exempt this path, a gateway has none"
@@ -197,7 +197,7 @@ def _forbidden(request: Request, answer: Answer) -> Iterable[str]:
         yield "the server forbids it: a list of addresses, a firewall for applications, or rights of the file"
 
 
-def _bad_request(request: Request, answer: Answer) -> Iterable[str]:
+def _bad_request(request: Request, answer: Response) -> Iterable[str]:
     text = decode(answer.body).lower()
     if "https port" in text or "ssl-enabled" in text:
         yield "the port speaks TLS: write https:// in the URL"
@@ -207,22 +207,22 @@ def _bad_request(request: Request, answer: Answer) -> Iterable[str]:
         yield "the server does not understand the request: what it misses may stand in its answer"
 
 
-def _method(request: Request, answer: Answer) -> Iterable[str]:
+def _method(request: Request, answer: Response) -> Iterable[str]:
     allow = answer.header("Allow")
     yield f"{_STATUS[405]} It takes {allow[:60]}" if allow and allow.isprintable() else _STATUS[405]
 
 
-def _media_type(request: Request, answer: Answer) -> Iterable[str]:
+def _media_type(request: Request, answer: Response) -> Iterable[str]:
     sent = next((value for name, value in request.headers if name.lower() == "content-type"), "none")
     yield f"the page does not take {sent.partition(';')[0]}: is the endpoint's format right?"
 
 
-def _slow_down(request: Request, answer: Answer) -> Iterable[str]:
+def _slow_down(request: Request, answer: Response) -> Iterable[str]:
     after = answer.header("Retry-After")
     yield f"the server asks us to be slower{f' (Retry-After: {after[:40]})' if after else ''}: lower concurrency"
 
 
-def _crashed(request: Request, answer: Answer) -> Iterable[str]:
+def _crashed(request: Request, answer: Response) -> Iterable[str]:
     text = decode(answer.read)
     if "potentially dangerous Request." in text:
         yield (
@@ -234,7 +234,7 @@ def _crashed(request: Request, answer: Answer) -> Iterable[str]:
     yield f"{name_of(page)}: {_CRASHED}" if page else _CRASHED
 
 
-_BY_STATUS: dict[int, Callable[[Request, Answer], Iterable[str]]] = {
+_BY_STATUS: dict[int, Callable[[Request, Response], Iterable[str]]] = {
     400: _bad_request,
     401: _unauthorized,
     403: _forbidden,
@@ -247,7 +247,7 @@ _BY_STATUS: dict[int, Callable[[Request, Answer], Iterable[str]]] = {
 _PASSWORD = re.compile(r"<input[^<>]{1,300}type=[\"']?password", re.IGNORECASE)
 
 
-def _of_body(request: Request, answer: Answer) -> Iterable[str]:
+def _of_body(request: Request, answer: Response) -> Iterable[str]:
     """Remarks on an answer with a good status: no reason to post again, but worth a look."""
     if answer.failure or answer.status is None or not 200 <= answer.status < 300:
         return

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-TOLERANCE = 2.0
+TOLERANCE_SECONDS = 2.0
 """Seconds between two looks; slower corrections do no harm."""
 
 
-class Drift:
+class ClockJumpDetector:
     """`wall`: epoch seconds; `steady`: seconds of a clock that nobody sets."""
 
     def __init__(self, wall: float, steady: float) -> None:
@@ -16,4 +16,4 @@ class Drift:
         """Seconds by which it was set since the last look: forward, negative backward, 0.0 not at all."""
         expected = self._wall + (steady - self._steady)
         self._wall, self._steady = wall, steady
-        return wall - expected if abs(wall - expected) > TOLERANCE else 0.0
+        return wall - expected if abs(wall - expected) > TOLERANCE_SECONDS else 0.0

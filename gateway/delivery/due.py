@@ -16,13 +16,13 @@ import heapq
 from collections.abc import Mapping
 from itertools import islice
 
-from gateway.safe_http.origins import origin
+from gateway.safe_http.origins import origin_of
 
 WOKEN = 8
 """Of those that wait for the room of others, so many look again when one attempt ends: some have no use for it."""
 
 
-class Agenda:
+class DueEndpoints:
     """Times are epoch seconds. In the order in which endpoints became due: each gets its turn."""
 
     def __init__(self) -> None:
@@ -62,10 +62,10 @@ class Agenda:
         """There is no more for now."""
         self._now.pop(endpoint, None)
         self._crowded.pop(endpoint, None)
-        if waiting := self._waiting.get(origin(endpoint)):
+        if waiting := self._waiting.get(origin_of(endpoint)):
             waiting.pop(endpoint, None)
             if not waiting:
-                del self._waiting[origin(endpoint)]
+                del self._waiting[origin_of(endpoint)]
 
     def wait_for_own(self, endpoint: str) -> None:
         """It has all the room that it may have: no sooner than when one of its own attempts ends."""
@@ -74,7 +74,7 @@ class Agenda:
 
     def more_when_own_ends(self, endpoint: str) -> None:
         """Of one kind it has all that it may have. Whatever else is known of it stays."""
-        self._waiting.setdefault(origin(endpoint), {}).setdefault(endpoint)
+        self._waiting.setdefault(origin_of(endpoint), {}).setdefault(endpoint)
 
     def wait_for_any(self, endpoint: str) -> None:
         """There is no room for it, whoever has it: no sooner than when somebody's attempt ends."""
@@ -86,12 +86,12 @@ class Agenda:
 
         `last`: no other attempt of its origin is in flight, so nobody must go on waiting for one.
         """
-        if waiting := self._waiting.get(origin(endpoint)):
+        if waiting := self._waiting.get(origin_of(endpoint)):
             for first in list(waiting if last else islice(waiting, WOKEN)):
                 del waiting[first]
                 self.look(first)
             if not waiting:
-                del self._waiting[origin(endpoint)]
+                del self._waiting[origin_of(endpoint)]
         for first in list(islice(self._crowded, WOKEN)):
             del self._crowded[first]
             self.look(first)

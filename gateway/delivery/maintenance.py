@@ -8,11 +8,11 @@ from concurrent.futures import Future
 from typing import Any
 
 from gateway.config import Config, Endpoint
-from gateway.delivery.batch import MARGIN
-from gateway.delivery.drift import Drift
-from gateway.delivery.scheduler import Dispatch
+from gateway.delivery.batch import LEASE_MARGIN_SECONDS
+from gateway.delivery.drift import ClockJumpDetector
+from gateway.delivery.scheduler import Scheduler
 from gateway.store import Store, StoreUnavailable, clock, outbox
-from gateway.store.outbox import Claimed
+from gateway.store.outbox import ClaimedDelivery
 from gateway.store.retention import BEGINNING, Swept, sweep
 
 SCAN = 0.25, 10.0
@@ -28,12 +28,12 @@ CATCH_UP = (1.0, 5.0, 20.0)
 """Seconds after the clock was set back: by the last of them every callback that came before it is committed."""
 
 
-class Upkeep:
+class Maintenance:
     """Steady times are those of the clock that nobody sets. All but `scan` and `mind_clock` never wait."""
 
-    def __init__(self, store: Store, owner: str, dispatch: Dispatch, log: Any, now: float) -> None:
+    def __init__(self, store: Store, owner: str, dispatch: Scheduler, log: Any, now: float) -> None:
         self._store, self._owner, self._dispatch, self._log = store, owner, dispatch, log
-        self._drift = Drift(now, time.monotonic())
+        self._drift = ClockJumpDetector(now, time.monotonic())
         self._was: float | None = 0.0
         """The time that it was before the clock was set back; 0.0: that is to be found out. None: nothing is to do."""
         self._ahead = 0.0
@@ -54,14 +54,16 @@ class Upkeep:
         began = time.perf_counter()
         try:
             with self._store.reader() as conn:
-                self._dispatch.agenda.scanned(outbox.agenda(conn))
+                self._dispatch.agenda.scanned(outbox.due_endpoints(conn))
         except StoreUnavailable:
             self.everywhere = True
             raise
         least, most = SCAN
         self.scan_at = steady + min(most, max(least, SHARE * (time.perf_counter() - began)))
 
-    def mind_clock(self, now: float, config: Config, held: Collection[Claimed], pulse: Callable[[], None]) -> None:
+    def mind_clock(
+        self, now: float, config: Config, held: Collection[ClaimedDelivery], pulse: Callable[[], None]
+    ) -> None:
         """Sees to it that nothing stalls, or is claimed twice, because the clock was set. Raises `StoreUnavailable`."""
         step = self._drift.step(now, time.monotonic())
         if step:
@@ -81,15 +83,15 @@ class Upkeep:
             self._catch_up(now)
 
     def _catch_up(self, now: float) -> None:
-        left = self._store.writer.write(lambda conn: clock.catch_up(conn, now), timeout=STORE_WAIT)
+        left = self._store.writer.write(lambda conn: clock.find_set_back(conn, now), timeout=STORE_WAIT)
         del self._catch_up_at[0]
         self.everywhere = self.everywhere or left > 0
 
     def _set_back(self, now: float, config: Config, pulse: Callable[[], None]) -> None:
         others = (Endpoint(name="", url="").timeout, config.carrierx.timeout)  # a status_url's, and the sender's
-        lease = max(*others, *[one.timeout for one in config.endpoints.values()]) + MARGIN
+        lease = max(*others, *[one.timeout for one in config.endpoints.values()]) + LEASE_MARGIN_SECONDS
         moved = 0.0
-        for step in clock.set_back(self._store, self._owner, now, lease, self._was or 0.0):
+        for step in clock.shift_back(self._store, self._owner, now, lease, self._was or 0.0):
             moved = step
             pulse()
         self._was = None
@@ -97,7 +99,7 @@ class Upkeep:
             self._log.warning("deliveries_moved", seconds=round(moved, 3))
             self.everywhere = True
 
-    def _set_forward(self, held: Collection[Claimed]) -> None:
+    def _set_forward(self, held: Collection[ClaimedDelivery]) -> None:
         step, mine = self._ahead, list(held)
         if mine:
             self._store.writer.write(lambda conn: clock.extend(conn, self._owner, mine, step), timeout=STORE_WAIT)

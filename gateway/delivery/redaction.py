@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, quote_plus, unquote_plus, urlsplit, urlunsplit
 
 from gateway.config import Endpoint
-from gateway.safe_http.models import KEPT
+from gateway.safe_http.models import KEPT_BODY_BYTES
 from schemas.credentials import CREDENTIALS
 
 HIDDEN = "[hidden]"
@@ -37,7 +37,7 @@ Headers = Iterable[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Redaction:
+class EndpointRedaction:
     """Takes one endpoint's secrets out of texts."""
 
     names: frozenset[str]
@@ -50,7 +50,7 @@ class Redaction:
     find that out with the patterns took longer than all else that is done with an answer."""
 
     @classmethod
-    def of(cls, endpoint: Endpoint) -> Redaction:
+    def of(cls, endpoint: Endpoint) -> EndpointRedaction:
         spellings = {form for value in _secrets(endpoint) if len(value) >= SHORTEST for form in _spellings(value)}
         # The longest first: of two secrets one may begin with the other.
         pattern = "|".join(re.escape(form) for form in sorted(spellings, key=len, reverse=True))
@@ -62,7 +62,7 @@ class Redaction:
         )
 
     @classmethod
-    def none(cls) -> Redaction:
+    def none(cls) -> EndpointRedaction:
         """For an endpoint that is no longer configured: what its secrets were is not known any more."""
         return cls(HEADERS, None, True)
 
@@ -73,12 +73,13 @@ class Redaction:
         return _CREDENTIAL.sub(rf"\1={HIDDEN}", hidden) if self.trio else hidden
 
     def body(self, read: bytes) -> bytes:
-        """The first `KEPT` bytes of an answer as they may be stored: a page may echo what was posted to it."""
+        """The first `KEPT_BODY_BYTES` bytes of an answer as they may be stored: a page may echo what was posted to
+        it."""
         # Somewhat more is looked at than is kept, so that no secret is cut in two and missed.
-        text = read[: 2 * KEPT].decode("utf-8", "surrogateescape")
+        text = read[: 2 * KEPT_BODY_BYTES].decode("utf-8", "surrogateescape")
         if not self._tells(text):
-            return read[:KEPT]
-        return self.text(text).encode("utf-8", "surrogateescape")[:KEPT]
+            return read[:KEPT_BODY_BYTES]
+        return self.text(text).encode("utf-8", "surrogateescape")[:KEPT_BODY_BYTES]
 
     def headers(self, headers: Headers) -> list[tuple[str, str]]:
         pairs = list(headers)

@@ -20,7 +20,7 @@ Headers = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Post:
+class EndpointPost:
     """What is owed, as the outbox keeps it, and which attempt this is."""
 
     kind: str
@@ -34,7 +34,7 @@ class Post:
 
 def request_for(
     endpoint: Endpoint,
-    post: Post,
+    post: EndpointPost,
     config: Config,
     now: datetime,
     own: frozenset[tuple[str, int]] = frozenset(),

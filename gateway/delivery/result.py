@@ -9,16 +9,16 @@ from gateway.config import Endpoint
 from gateway.delivery import answer_text, retry
 from gateway.delivery.circuit_breaker import asked, weigh
 from gateway.delivery.diagnosis import diagnose
-from gateway.delivery.redaction import Redaction
-from gateway.safe_http.models import Answer, Request
-from gateway.store.outbox import Claimed, Outcome, Settled
+from gateway.delivery.redaction import EndpointRedaction
+from gateway.safe_http.models import Request, Response
+from gateway.store.outbox import AttemptOutcome, ClaimedDelivery, SettledDelivery
 
 
 @dataclass(slots=True)
 class Attempt:
     """One on its way."""
 
-    claimed: Claimed
+    claimed: ClaimedDelivery
     endpoint: Endpoint
     request: Request
     begun: float
@@ -33,10 +33,10 @@ class Attempt:
         return self.claimed.tries > 1
 
 
-class Judged(NamedTuple):
+class AttemptResult(NamedTuple):
     """What came of it."""
 
-    settled: Settled
+    settled: SettledDelivery
     weight: int | None
     """What it says against the endpoint: see `breaker.weigh`. None: nothing, neither way."""
     pause: float | None
@@ -52,22 +52,22 @@ class Judge:
     """Remembers each endpoint's secrets, to keep them out of what is stored."""
 
     def __init__(self) -> None:
-        self._redactions: dict[str, tuple[Endpoint, Redaction]] = {}
+        self._redactions: dict[str, tuple[Endpoint, EndpointRedaction]] = {}
 
-    def judge(self, attempt: Attempt, answer: Answer, now: float, dice: float) -> Judged:
+    def judge(self, attempt: Attempt, answer: Response, now: float, dice: float) -> AttemptResult:
         """`dice`: 0 up to 1, spreads what is tried again."""
         endpoint = attempt.endpoint
         if endpoint.free_form and answer.failure and answer.failure.kind in _NOT_TO_BE_CALLED:
             # Asked again it would be a way to look around in private networks. An operator may put it back.
-            return Judged(self._failed(attempt, answer, answer.failure.sentence, now, None), None, None)
+            return AttemptResult(self._failed(attempt, answer, answer.failure.sentence, now, None), None, None)
         verdict = retry.judge(answer, endpoint, now)
         if verdict.outcome == "succeeded":
-            return Judged(self._succeeded(attempt, answer, now), 0, None)
+            return AttemptResult(self._succeeded(attempt, answer, now), 0, None)
         wait = retry.wait(attempt.claimed.tries, dice, verdict.retry_after) if verdict.outcome == "again" else None
         settled = self._failed(attempt, answer, verdict.sentence, now, wait)
-        return Judged(settled, weigh(answer, False), asked(answer, verdict.retry_after))
+        return AttemptResult(settled, weigh(answer, False), asked(answer, verdict.retry_after))
 
-    def _succeeded(self, attempt: Attempt, answer: Answer, now: float) -> Settled:
+    def _succeeded(self, attempt: Attempt, answer: Response, now: float) -> SettledDelivery:
         if not attempt.claimed.replies:
             return self._settled(attempt, answer, "succeeded", now)
         text, why = answer_text.read(answer)
@@ -76,7 +76,9 @@ class Judge:
         remark = (f"no reply was sent: {why}",) if why else ()
         return self._settled(attempt, answer, "succeeded", now, diagnosis=remark, reply=text)
 
-    def _failed(self, attempt: Attempt, answer: Answer, sentence: str, now: float, wait: float | None) -> Settled:
+    def _failed(
+        self, attempt: Attempt, answer: Response, sentence: str, now: float, wait: float | None
+    ) -> SettledDelivery:
         why = tuple(diagnose(attempt.request, answer, attempt.endpoint))
         if wait is None:
             return self._settled(attempt, answer, "dead", now, None, sentence, why)
@@ -85,16 +87,16 @@ class Judge:
     def _settled(
         self,
         attempt: Attempt,
-        answer: Answer,
-        outcome: Outcome,
+        answer: Response,
+        outcome: AttemptOutcome,
         now: float,
         due: float | None = None,
         sentence: str = "",
         diagnosis: tuple[str, ...] = (),
         reply: str = "",
-    ) -> Settled:
+    ) -> SettledDelivery:
         secrets = self._redaction(attempt.endpoint)
-        return Settled(
+        return SettledDelivery(
             claimed=attempt.claimed,
             outcome=outcome,
             due=due,
@@ -108,11 +110,11 @@ class Judge:
             reply=reply,
         )
 
-    def _redaction(self, endpoint: Endpoint) -> Redaction:
+    def _redaction(self, endpoint: Endpoint) -> EndpointRedaction:
         """Made once for each endpoint as it is configured now."""
         known = self._redactions.get(endpoint.name)
         if known is None or known[0] is not endpoint:
             if len(self._redactions) >= _MANY:
                 self._redactions.clear()
-            known = self._redactions[endpoint.name] = (endpoint, Redaction.of(endpoint))
+            known = self._redactions[endpoint.name] = (endpoint, EndpointRedaction.of(endpoint))
         return known[1]

@@ -14,7 +14,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from gateway.delivery.diagnosis import USUAL, Expected, headline
-from gateway.safe_http.models import Answer
+from gateway.safe_http.models import Response
 
 WAITS = (5, 30, 120, 600, 1800, 3600, 10800, 21600, 43200)
 """Seconds after the first, second, … attempt."""
@@ -38,7 +38,7 @@ class Verdict:
 SUCCEEDED = Verdict(outcome="succeeded")
 
 
-def judge(answer: Answer, expected: Expected = USUAL, now: float = 0.0) -> Verdict:
+def judge(answer: Response, expected: Expected = USUAL, now: float = 0.0) -> Verdict:
     """`now`: epoch seconds, for a `Retry-After` that is a date."""
     sentence = headline(answer, expected)
     if not sentence:
@@ -73,7 +73,7 @@ def wait(attempts: int, dice: float, retry_after: float | None = None) -> float 
 _SECONDS = re.compile(r"[0-9]{1,9}")
 
 
-def _retry_after(answer: Answer, now: float) -> float | None:
+def _retry_after(answer: Response, now: float) -> float | None:
     """Seconds or an HTTP date (RFC 9110, 10.2.3); None where there is none, or none that can be read."""
     text = (answer.header("Retry-After") or "").strip()
     if _SECONDS.fullmatch(text):

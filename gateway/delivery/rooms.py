@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gateway.safe_http.origins import is_free_form
-from gateway.store.outbox import Room
+from gateway.safe_http.origins import is_url
+from gateway.store.outbox import ClaimLimit
 
 MOST_IN_FLIGHT = 512
 SLOW = 2.0
@@ -26,7 +26,7 @@ FIRST = 4
 
 
 @dataclass(slots=True)
-class Crowd:
+class InFlight:
     """What is in flight to one endpoint."""
 
     all: int = 0
@@ -35,30 +35,30 @@ class Crowd:
     quick: bool = False
 
 
-class Rooms:
+class ConcurrencyLimiter:
     """Who has how many in flight. `slow` of all are to endpoints that are not known to be quick."""
 
     def __init__(self, most: int = MOST_IN_FLIGHT) -> None:
         self._most = most
-        self._crowds: dict[str, Crowd] = {}
+        self._crowds: dict[str, InFlight] = {}
         self.all = self._slow = 0
 
-    def plan(self) -> Plan:
+    def plan(self) -> Capacity:
         """A look at what there is room for now."""
-        return Plan(self._most - self.all, self._most // 2 - self._slow)
+        return Capacity(self._most - self.all, self._most // 2 - self._slow)
 
-    def is_full(self, crowd: Crowd) -> bool:
+    def is_full(self, crowd: InFlight) -> bool:
         """Nobody like this one gets room before an attempt ends."""
         return self.all >= self._most or (self._slow >= self._most // 2 and not crowd.quick)
 
-    def of(self, endpoint: str) -> Crowd:
+    def of(self, endpoint: str) -> InFlight:
         """As it is now; to be read."""
-        return self._crowds.get(endpoint) or Crowd()
+        return self._crowds.get(endpoint) or InFlight()
 
     def begins(self, endpoint: str, tried: bool) -> None:
         crowd = self._crowds.get(endpoint)
         if crowd is None:
-            crowd = self._crowds[endpoint] = Crowd()
+            crowd = self._crowds[endpoint] = InFlight()
         crowd.all += 1
         crowd.tried += tried
         self.all += 1
@@ -76,7 +76,7 @@ class Rooms:
         crowd.tried -= tried
         self.all -= 1
         self._slow -= not crowd.quick
-        if not crowd.all and is_free_form(endpoint):
+        if not crowd.all and is_url(endpoint):
             del self._crowds[endpoint]
 
     def hang(self, endpoints: Iterable[str]) -> None:
@@ -84,28 +84,28 @@ class Rooms:
         for endpoint in endpoints:
             self._judge(self._crowds[endpoint], False)
 
-    def _judge(self, crowd: Crowd, quick: bool) -> None:
+    def _judge(self, crowd: InFlight, quick: bool) -> None:
         if crowd.quick is not quick:
             crowd.quick = quick
             self._slow += -crowd.all if quick else crowd.all
 
 
 @dataclass(slots=True)
-class Plan:
+class Capacity:
     """What one round may still give out."""
 
     free: int
     slow: int
     """To endpoints that are not known to be quick."""
 
-    def take(self, crowd: Crowd, allowed: int, of: int | None = None) -> Room:
+    def take(self, crowd: InFlight, allowed: int, of: int | None = None) -> ClaimLimit:
         """Room for an endpoint that may have `allowed` in flight, those included that it has. `of`: a share of so many
         is all that it may have."""
         free = min(allowed - crowd.all, self.free if crowd.quick else min(self.free, self.slow))
         if free <= 0:
-            return Room(0, 0)
+            return ClaimLimit(0, 0)
         self.free -= free
         self.slow -= 0 if crowd.quick else free
         whole = allowed if of is None else of
         kept = max(1, whole // FIRST) if whole > 1 else 0
-        return Room(free, min(free, max(0, free - (whole - kept - crowd.tried))))
+        return ClaimLimit(free, min(free, max(0, free - (whole - kept - crowd.tried))))

@@ -12,11 +12,11 @@ from concurrent.futures import TimeoutError as TooLate
 from typing import Any
 
 from gateway.config import Config
-from gateway.delivery.batch import MARGIN, MOST, Pending, Replies, Round, Written
-from gateway.delivery.scheduler import Dispatch, shown
+from gateway.delivery.batch import LEASE_MARGIN_SECONDS, MOST, Batch, BatchResult, Replies, SubmittedBatch
+from gateway.delivery.scheduler import Scheduler, shown
 from gateway.store import Store, StoreUnavailable, clock
-from gateway.store.breakers import REFRESH, State
-from gateway.store.outbox import Claimed, Settled
+from gateway.store.breakers import REFRESH, BreakerState
+from gateway.store.outbox import ClaimedDelivery, SettledDelivery
 
 WAIT = 0.25
 """Seconds that the loop stands still for a round."""
@@ -26,7 +26,7 @@ REST = 1.0
 """Seconds without a round after one that came to nothing."""
 
 
-class Rounds:
+class BatchWriter:
     """At most one at a time. `told` hears of each breaker that becomes something else; `in_flight` are (delivery,
     attempt); `ring` is called with endpoints that something is owed to since a round."""
 
@@ -34,7 +34,7 @@ class Rounds:
         self,
         store: Store,
         owner: str,
-        dispatch: Dispatch,
+        dispatch: Scheduler,
         log: Any,
         told: Callable[[str, str], None],
         in_flight: Collection[tuple[int, int]],
@@ -45,13 +45,13 @@ class Rounds:
         self._log, self._told = log, told
         self._in_flight, self._replies, self._ring = in_flight, replies, ring
         self._doubtful: set[str] = set()
-        self.settled: list[Settled] = []
+        self.settled: list[SettledDelivery] = []
         """Attempts that ended, and are not known to be written down."""
-        self.unbegun: list[Claimed] = []
+        self.unbegun: list[ClaimedDelivery] = []
         """Claimed, and not to be sent."""
-        self.put_off: list[tuple[Claimed, float]] = []
+        self.put_off: list[tuple[ClaimedDelivery, float]] = []
         """The same, for now; and when they are due."""
-        self.pending: Pending | None = None
+        self.pending: SubmittedBatch | None = None
         self._rest_until = self._note_at = self._refresh_at = 0.0
         self._noted = self._away = False
 
@@ -71,7 +71,7 @@ class Rounds:
     def begin(self, config: Config, now: float, claiming: bool) -> None:
         """Hands what there is to write to the store, if there is anything."""
         steady = time.monotonic()
-        round_ = Round(
+        round_ = Batch(
             owner=self._owner,
             config=config,
             now=now,
@@ -89,15 +89,15 @@ class Rounds:
         if round_ or self._away:
             self._begin(round_, steady)
 
-    def _begin(self, round_: Round, steady: float) -> None:
+    def _begin(self, round_: Batch, steady: float) -> None:
         try:
             future = self._store.writer.submit(round_.write, lanes=round_.lanes)
         except StoreUnavailable as error:
             self._failed(round_, error)
         else:
-            self.pending = Pending(round_, future, steady)
+            self.pending = SubmittedBatch(round_, future, steady)
 
-    def finish(self, patience: float = WAIT) -> tuple[Config, list[Claimed]] | None:
+    def finish(self, patience: float = WAIT) -> tuple[Config, list[ClaimedDelivery]] | None:
         """What may leave now, and the configuration that it was claimed under. None: nothing, or not yet."""
         pending = self.pending
         if pending is None:
@@ -113,7 +113,7 @@ class Rounds:
             return None
         return self._done(pending, written)
 
-    def _done(self, pending: Pending, written: Written) -> tuple[Config, list[Claimed]] | None:
+    def _done(self, pending: SubmittedBatch, written: BatchResult) -> tuple[Config, list[ClaimedDelivery]] | None:
         self.pending, round_, steady = None, pending.round, time.monotonic()
         claimed, owing = written
         if owing:
@@ -127,13 +127,13 @@ class Rounds:
             self._note_at = steady + clock.NOTE_EVERY
         self._doubtful.clear()
         self._dispatch.claimed(round_.rooms, claimed)
-        if steady - pending.began > MARGIN / 2:
+        if steady - pending.began > LEASE_MARGIN_SECONDS / 2:
             # The leases began when the round did: what is left of them may not be enough for an attempt.
             self.unbegun += claimed
             return None
         return round_.config, claimed
 
-    def _failed(self, round_: Round, error: StoreUnavailable) -> None:
+    def _failed(self, round_: Batch, error: StoreUnavailable) -> None:
         """What came back is kept here until the store is there again; leases outlive short absences."""
         self.pending, self._refresh_at = None, 0.0
         self._dispatch.not_claimed(round_.rooms)
@@ -156,7 +156,7 @@ class Rounds:
         unbegun = {one.id for one in self.unbegun} | {one.id for one, _ in self.put_off}
         return {one for one, _ in self._in_flight} | settled | unbegun
 
-    def _states(self, steady: float) -> Sequence[State]:
+    def _states(self, steady: float) -> Sequence[BreakerState]:
         changes = self._dispatch.breakers.changes()
         for endpoint, breaker in changes:
             self._told(endpoint, breaker.state)
@@ -168,9 +168,9 @@ class Rounds:
             changes = list(dict(changes + self._dispatch.breakers.not_closed()).items())
         return [shown(endpoint, breaker) for endpoint, breaker in changes]
 
-    def last(self, config: Config, now: float, cut_off: Sequence[Claimed], due: float, patience: float) -> None:
+    def last(self, config: Config, now: float, cut_off: Sequence[ClaimedDelivery], due: float, patience: float) -> None:
         """Nothing follows. What is not written by then comes back when its lease ends."""
-        round_ = Round(
+        round_ = Batch(
             owner=self._owner,
             config=config,
             now=now,

@@ -6,23 +6,23 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from gateway.delivery.rooms import Crowd, Plan
-from gateway.safe_http.origins import is_free_form, origin
-from gateway.store.outbox import Room
+from gateway.delivery.rooms import Capacity, InFlight
+from gateway.safe_http.origins import is_url, origin_of
+from gateway.store.outbox import ClaimLimit
 
 
 class Shares:
     """Of one plan. `due`: all that are looked at in it."""
 
     def __init__(self, due: Iterable[str]) -> None:
-        self._left = Counter([origin(name) for name in due if is_free_form(name)])
-        self._crowds: dict[str, Crowd] = {}
+        self._left = Counter([origin_of(name) for name in due if is_url(name)])
+        self._crowds: dict[str, InFlight] = {}
 
-    def take(self, plan: Plan, name: str, crowd: Crowd, allowed: int) -> Room:
+    def take(self, plan: Capacity, name: str, crowd: InFlight, allowed: int) -> ClaimLimit:
         """Room for an endpoint whose crowd may have `allowed` in flight; none where others of its origin have it."""
-        if not is_free_form(name):
+        if not is_url(name):
             return plan.take(crowd, allowed)
-        where = origin(name)
+        where = origin_of(name)
         mine = self._crowds.setdefault(where, replace(crowd))
         share = -(-(allowed - mine.all) // self._left[where])
         self._left[where] -= 1

@@ -23,17 +23,17 @@ import structlog
 from gateway.config import Config, Settings, shown_name
 from gateway.delivery import retry
 from gateway.delivery.batch import Replies
-from gateway.delivery.maintenance import Upkeep
-from gateway.delivery.request import Post, request_for
+from gateway.delivery.maintenance import Maintenance
+from gateway.delivery.request import EndpointPost, request_for
 from gateway.delivery.result import Attempt, Judge
-from gateway.delivery.rounds import Rounds
-from gateway.delivery.scheduler import Dispatch
+from gateway.delivery.rounds import BatchWriter
+from gateway.delivery.scheduler import Scheduler
 from gateway.delivery.tally import Nobody, Tally
 from gateway.safe_http import shortage
-from gateway.safe_http.client import Answer, Failure, Transport
+from gateway.safe_http.client import Failure, HttpClient, Response
 from gateway.store import Store, StoreUnavailable, notices
-from gateway.store.outbox import Claimed
-from gateway.store.wakeup import Bell
+from gateway.store.outbox import ClaimedDelivery
+from gateway.store.wakeup import WakeupSocket
 
 TICK = 0.5
 """Seconds after which the loop turns by itself: twice within the second in which it must show that it lives."""
@@ -72,16 +72,16 @@ class Worker:
         self._tally: Tally = tally or Nobody()
         owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._log: Any = structlog.get_logger().bind(worker=owner)
-        self._dispatch, self._judge, self._others = Dispatch(), Judge(), others
+        self._dispatch, self._judge, self._others = Scheduler(), Judge(), others
         self._attempts: dict[tuple[int, int], Attempt] = {}
         told, mine = self._tally.breaker, self._attempts.keys()
-        self._rounds = Rounds(store, owner, self._dispatch, self._log, told, mine, replies, self.owed)
-        self._upkeep = Upkeep(store, owner, self._dispatch, self._log, clock())
-        self._transport, self._shortage = Transport(), shortage.Shortage(self._log)
+        self._rounds = BatchWriter(store, owner, self._dispatch, self._log, told, mine, replies, self.owed)
+        self._upkeep = Maintenance(store, owner, self._dispatch, self._log, clock())
+        self._transport, self._shortage = HttpClient(), shortage.DescriptorShortage(self._log)
         self._beat_at = 0.0
         self._stop = threading.Event()
         self._told: deque[str] = deque()
-        self._bell = Bell(settings.current.data)
+        self._bell = WakeupSocket(settings.current.data)
         self._transport.watch(self._bell.socket, self._on_ring)
 
     def run(self, stop: threading.Event) -> None:
@@ -177,7 +177,7 @@ class Worker:
             else:
                 self._upkeep.everywhere = True
 
-    def _leave(self, config: Config, claimed: Sequence[Claimed]) -> None:
+    def _leave(self, config: Config, claimed: Sequence[ClaimedDelivery]) -> None:
         if self._stop.is_set():
             self._rounds.unbegun += claimed
             return
@@ -192,7 +192,7 @@ class Worker:
             self._attempts[one.attempt_id] = Attempt(one, endpoint, request, steady, self._dispatch.begins(one))
             self._transport.start(request, one.attempt_id)
 
-    def _take_in(self, results: Sequence[tuple[object, Answer]]) -> None:
+    def _take_in(self, results: Sequence[tuple[object, Response]]) -> None:
         if not results:
             return
         now, steady = self._clock(), time.monotonic()
@@ -211,7 +211,7 @@ class Worker:
         self._dispatch.put_off(attempt, due)
         self._shortage.met(steady, failure.sentence)
 
-    def _end(self, attempt: Attempt, answer: Answer, now: float) -> None:
+    def _end(self, attempt: Attempt, answer: Response, now: float) -> None:
         claimed, name = attempt.claimed, attempt.endpoint.name
         judged = self._judge.judge(attempt, answer, now, self._dice())
         if answer.failure and answer.failure.kind == "timeout" and attempt.begun < self._transport.woke:
@@ -244,8 +244,8 @@ class Worker:
         return bool(self._attempts or self._rounds.pending or self._rounds.waiting)
 
 
-def _post(claimed: Claimed) -> Post:
-    return Post(
+def _post(claimed: ClaimedDelivery) -> EndpointPost:
+    return EndpointPost(
         kind=claimed.kind,
         content_type=claimed.content_type,
         headers=claimed.headers,

@@ -5,25 +5,25 @@ from __future__ import annotations
 import hmac
 
 from gateway.config import Config
-from gateway.inbound.callback import HOPS, MOST_HOPS, Callback, Kept
-from gateway.inbound.message import Text
-from gateway.inbound.status_update import Update
+from gateway.inbound.callback import HOPS, MAX_HOPS, Accepted, Callback
+from gateway.inbound.message import AcceptMessage
+from gateway.inbound.status_update import AcceptStatusUpdate
 from gateway.store import Store, StoreUnavailable, events, outbox
 from schemas import BadCallback, credentials
 
-__all__ = ["HOPS", "MOST_HOPS", "PATIENCE", "Callback", "Kept", "accept", "reroute"]
+__all__ = ["HOPS", "MAX_HOPS", "PATIENCE", "Callback", "Accepted", "accept", "reroute"]
 
 # The platform waits for its answer; what is not on disk by then is not accepted.
 PATIENCE = 10.0
 
 
-def accept(callback: Callback, config: Config, store: Store) -> Kept:
+def accept(callback: Callback, config: Config, store: Store) -> Accepted:
     """Read, route, translate and keep one callback. Raises `StoreUnavailable`; all else ends up on disk."""
     if not store.has_room():
         raise StoreUnavailable("the disk is nearly full")
     if not _is_known(callback, config):
         return _refuse(callback, store, BadCallback({"credentials": ("Not the configured ones.",)}), forbidden=True)
-    if callback.hops > MOST_HOPS:
+    if callback.hops > MAX_HOPS:
         return _refuse(callback, store, BadCallback({HOPS: ("It goes in circles between gateways.",)}))
     try:
         work = _work(callback, outbox.new_id(callback.at), config)
@@ -40,10 +40,10 @@ def reroute(event: events.Event, config: Config, store: Store) -> bool:
     return store.writer.write(lambda connection: work.again(connection, event.id), timeout=PATIENCE, lanes=work.lanes)
 
 
-def _work(callback: Callback, sid: str, config: Config) -> Text | Update:
+def _work(callback: Callback, sid: str, config: Config) -> AcceptMessage | AcceptStatusUpdate:
     """What is to be done about a callback, all of it that needs no store. Raises `BadCallback`."""
     message, way = callback.read(sid, config)
-    return (Text if message.inbound else Update)(callback, message, way, config)
+    return (AcceptMessage if message.inbound else AcceptStatusUpdate)(callback, message, way, config)
 
 
 def _is_known(callback: Callback, config: Config) -> bool:
@@ -63,9 +63,9 @@ def _is_known(callback: Callback, config: Config) -> bool:
     return all(same)
 
 
-def _refuse(callback: Callback, store: Store, error: BadCallback, forbidden: bool = False) -> Kept:
+def _refuse(callback: Callback, store: Store, error: BadCallback, forbidden: bool = False) -> Accepted:
     """Kept with the reasons, for the operator who will be asked."""
-    new = events.New(
+    new = events.NewEvent(
         source=callback.format,
         state="refused",
         received_at=callback.now.timestamp(),
@@ -75,4 +75,4 @@ def _refuse(callback: Callback, store: Store, error: BadCallback, forbidden: boo
         remote=callback.remote,
     )
     event_id = store.writer.write(lambda connection: events.add(connection, new), timeout=PATIENCE)
-    return Kept("refused", event_id, error.errors, forbidden)
+    return Accepted("refused", event_id, error.errors, forbidden)

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 from gateway.config import Config
 from gateway.routing.route import Route
-from gateway.routing.translation import read
+from gateway.routing.translation import load_message
 from gateway.store import events
-from schemas import Message, Receipt, credentials
+from schemas import Message, ReceiveContext, credentials
 
 HOPS = "X-Gateway-Hops"
-MOST_HOPS = 4
+MAX_HOPS = 4
 """Gateways that point at each other would pass a text round for ever."""
 
 
@@ -49,11 +49,11 @@ class Callback:
 
     def read(self, sid: str, config: Config) -> tuple[Message, Route]:
         """The message, with all that the configuration knows of it. Raises `BadCallback`."""
-        receipt = Receipt(now=self.now, sid=sid, prefix=config.prefix)
-        return read(self.body, self.content_type, self.format, receipt, config)
+        receipt = ReceiveContext(now=self.now, sid=sid, prefix=config.prefix)
+        return load_message(self.body, self.content_type, self.format, receipt, config)
 
-    def event(self, message: Message, state: str, body: bytes, notes: tuple[str, ...]) -> events.New:
-        return events.New(
+    def event(self, message: Message, state: str, body: bytes, notes: tuple[str, ...]) -> events.NewEvent:
+        return events.NewEvent(
             source=self.format,
             state=state,
             received_at=self.at,
@@ -73,7 +73,7 @@ class Callback:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Accepted:
     """What became of a callback that is on disk."""
 
     state: str

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from gateway.config import Config
-from gateway.inbound.callback import Callback, Kept
+from gateway.inbound.callback import Accepted, Callback
 from gateway.outbound import replies
-from gateway.routing.deliveries import Letter, letters
+from gateway.routing.deliveries import DeliveryDraft, build_deliveries
 from gateway.routing.route import Route
 from gateway.store import Connection, events, ledger, message_status, outbox, tickets
 from schemas import Message
 
 
-class Text:
+class AcceptMessage:
     """The writer runs it, alone or among others, perhaps a second time."""
 
     def __init__(self, callback: Callback, message: Message, way: Route, config: Config) -> None:
         self._callback, self._message, self._way, self._config = callback, message, way, config
         # Translated, and scrubbed, before the transaction: while it lasts, nobody else can write.
-        self._letters = letters(message, way.endpoints)
+        self._letters = build_deliveries(message, way.endpoints)
         self._body = callback.kept_bytes()
-        self._replies = replies.to_text(message, way, config)
+        self._replies = replies.plan_replies(message, way, config)
         self.lanes = (*(letter.lane for letter in self._letters), *self._replies.lanes)
 
     @property
     def goes_somewhere(self) -> bool:
         return bool(self._way.endpoints)
 
-    def __call__(self, conn: Connection) -> Kept:
+    def __call__(self, conn: Connection) -> Accepted:
         state = "accepted" if self._is_news(conn) else "duplicate"
         message, owed = self._with_ticket(conn) if state == "accepted" else (self._message, self._letters)
         if state == "accepted" and not self.goes_somewhere and not self._replies.answers:
@@ -38,11 +38,11 @@ class Text:
             owing = tuple(one.name for one in self._way.endpoints)
         if state != "duplicate" and self._replies.owe(conn, event_id, self._callback.at):
             owing = (*owing, ledger.ENDPOINT)
-        return Kept(state, event_id, endpoints=owing)
+        return Accepted(state, event_id, endpoints=owing)
 
     def again(self, conn: Connection, event_id: int) -> bool:
         """The same for an event that was kept without a route. Nobody is answered now: that time is over."""
-        if not events.routed(conn, event_id, self._message.keyword, (*self._message.notes, self._way.why)):
+        if not events.mark_routed(conn, event_id, self._message.keyword, (*self._message.notes, self._way.why)):
             return False
         self._owe(conn, event_id, self._with_ticket(conn)[1], wants_answer=False)
         return True
@@ -52,18 +52,18 @@ class Text:
         message, at = self._message, self._callback.at
         if self._callback.format != "carrierx":
             return True
-        return message_status.note(conn, message.message_sid, message.to, message.status, at) == "new"
+        return message_status.record_status(conn, message.message_sid, message.to, message.status, at) == "new"
 
-    def _with_ticket(self, conn: Connection) -> tuple[Message, tuple[Letter, ...]]:
+    def _with_ticket(self, conn: Connection) -> tuple[Message, tuple[DeliveryDraft, ...]]:
         """With the `custom_ticket` of the last message sent to that phone from that number. Most texts answer none."""
         message = self._message
-        ticket = tickets.last(conn, message.number, message.phone) if message.legacy is None else ""
+        ticket = tickets.last_custom_ticket(conn, message.number, message.phone) if message.legacy is None else ""
         if not ticket or ticket == message.custom_ticket:
             return message, self._letters
         message = message.but(custom_ticket=ticket)
-        return message, letters(message, self._way.endpoints)
+        return message, build_deliveries(message, self._way.endpoints)
 
-    def _owe(self, conn: Connection, event_id: int, owed: tuple[Letter, ...], wants_answer: bool) -> None:
+    def _owe(self, conn: Connection, event_id: int, owed: tuple[DeliveryDraft, ...], wants_answer: bool) -> None:
         hops = self._callback.hops
         # The keyword's first endpoint answers, the others hear of it.
         bodies = [one.owed(hops, True if wants_answer and not at else None) for at, one in enumerate(owed)]

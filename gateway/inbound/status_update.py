@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.config import Config, Endpoint
-from gateway.inbound.callback import Callback, Kept
+from gateway.inbound.callback import Accepted, Callback
 from gateway.outbound import enqueue, status_posts
-from gateway.routing.deliveries import Letter, letters
+from gateway.routing.deliveries import DeliveryDraft, build_deliveries
 from gateway.routing.route import Route
 from gateway.store import Connection, events, ledger, message_status, outbox, tickets
-from gateway.store.ledger import Entry
+from gateway.store.ledger import LedgerEntry
 from schemas import Message
 from schemas.status import stage
 
@@ -27,24 +27,24 @@ class _Said:
     """What an update says, to whom."""
 
     message: Message
-    letters: tuple[Letter, ...]
+    letters: tuple[DeliveryDraft, ...]
     endpoints: tuple[Endpoint, ...]
     state: str
     fresh: frozenset[str] = frozenset()
-    entry: Entry | None = None
+    entry: LedgerEntry | None = None
     orphan: str = ""
     notes: tuple[str, ...] = ()
     woken: frozenset[str] = frozenset()
     """To whom something else is owed by now."""
 
 
-class Update:
+class AcceptStatusUpdate:
     """The writer runs it, alone or among others, perhaps a second time."""
 
     def __init__(self, callback: Callback, message: Message, way: Route, config: Config) -> None:
         self._callback, self._message, self._way, self._config = callback, message, way, config
         # Translated, and scrubbed, before the transaction: while it lasts, nobody else can write.
-        self._letters = letters(message, way.endpoints)
+        self._letters = build_deliveries(message, way.endpoints)
         self._body = callback.kept_bytes()
         self.lanes = (*(letter.lane for letter in self._letters), *self._conversations())
 
@@ -52,20 +52,20 @@ class Update:
     def goes_somewhere(self) -> bool:
         return bool(self._way.endpoints)
 
-    def __call__(self, conn: Connection) -> Kept:
+    def __call__(self, conn: Connection) -> Accepted:
         said = self._weigh(conn, may_wait=True)
         return self._finish(conn, events.add(conn, self._event(said)), said)
 
-    def release(self, conn: Connection, event_id: int) -> Kept:
+    def release(self, conn: Connection, event_id: int) -> Accepted:
         """The same for one that waited."""
         said = self._weigh(conn, may_wait=False)
-        if not events.released(conn, event_id, self._event(said)):
-            return Kept(said.state, event_id)
+        if not events.mark_released(conn, event_id, self._event(said)):
+            return Accepted(said.state, event_id)
         return self._finish(conn, event_id, said)
 
     def again(self, conn: Connection, event_id: int) -> bool:
         """The same for one that was kept without a route."""
-        if not events.routed(conn, event_id, self._message.keyword, (*self._message.notes, self._way.why)):
+        if not events.mark_routed(conn, event_id, self._message.keyword, (*self._message.notes, self._way.why)):
             return False
         self._owe(conn, event_id, self._letters, frozenset(self._message.recipients))
         return True
@@ -78,7 +78,7 @@ class Update:
         """Whoever learns the message_sid of something sent there holds these, so that the two never miss each other."""
         if not self._is_of_carrierx:
             return ()
-        return tuple(enqueue.lane(self._message.number, one) for one in self._message.recipients)
+        return tuple(enqueue.conversation_key(self._message.number, one) for one in self._message.recipients)
 
     def _weigh(self, conn: Connection, *, may_wait: bool) -> _Said:
         message = self._message
@@ -89,13 +89,13 @@ class Update:
         if claimed is not None and claimed.message_sid:
             return self._nobodys("duplicate", TWICE)
         if claimed is not None:
-            woken = status_posts.learnt(conn, claimed, message, self._config, self._callback.at)
+            woken = status_posts.mark_accepted(conn, claimed, message, self._config, self._callback.at)
             return self._ours(conn, claimed, woken)
         if may_wait and self._may_be_ours(conn):
             return self._nobodys("waiting", "It waits until it is known of which message it speaks.")
         return self._others(conn)
 
-    def _claimed(self, conn: Connection) -> Entry | None:
+    def _claimed(self, conn: Connection) -> LedgerEntry | None:
         """By what we gave along when sending."""
         message = self._message
         entry = ledger.of_send(conn, message.user_data) if self._is_of_carrierx and message.user_data else None
@@ -110,13 +110,13 @@ class Update:
     def _nobodys(self, state: str, note: str) -> _Said:
         return _Said(message=self._message, letters=(), endpoints=(), state=state, notes=(note,))
 
-    def _ours(self, conn: Connection, entry: Entry, woken: frozenset[str] = frozenset()) -> _Said:
+    def _ours(self, conn: Connection, entry: LedgerEntry, woken: frozenset[str] = frozenset()) -> _Said:
         message = status_posts.as_sent(self._message, entry)
-        endpoints = status_posts.endpoints(entry, self._config)
+        endpoints = status_posts.status_endpoints(entry, self._config)
         fresh, state = self._news(conn)
         return _Said(
             message=message,
-            letters=letters(message, endpoints) if fresh else (),
+            letters=build_deliveries(message, endpoints) if fresh else (),
             endpoints=endpoints,
             state=state,
             fresh=fresh,
@@ -152,26 +152,27 @@ class Update:
         """The recipients for whom this says something new, and the event's state."""
         message, at = self._message, self._callback.at
         said = {
-            one: message_status.note(conn, message.message_sid, one, message.status, at) for one in message.recipients
+            one: message_status.record_status(conn, message.message_sid, one, message.status, at)
+            for one in message.recipients
         }
         fresh = frozenset(one for one, news in said.items() if news == "new")
         if fresh:
             return fresh, "accepted"
         return fresh, "stale" if "stale" in said.values() else "duplicate"
 
-    def _event(self, said: _Said) -> events.New:
+    def _event(self, said: _Said) -> events.NewEvent:
         notes = (*said.message.notes, self._way.why, *said.notes)
         return self._callback.event(said.message, said.state, self._body, notes)
 
-    def _finish(self, conn: Connection, event_id: int, said: _Said) -> Kept:
+    def _finish(self, conn: Connection, event_id: int, said: _Said) -> Accepted:
         owing: tuple[str, ...] = ()
         if said.state == "accepted":
             self._owe(conn, event_id, said.letters, said.fresh)
             self._note(conn, said)
             owing = tuple(one.name for one in said.endpoints)
-        return Kept(said.state, event_id, endpoints=(*owing, *said.woken), orphan=said.orphan)
+        return Accepted(said.state, event_id, endpoints=(*owing, *said.woken), orphan=said.orphan)
 
-    def _owe(self, conn: Connection, event_id: int, owed: tuple[Letter, ...], fresh: frozenset[str]) -> None:
+    def _owe(self, conn: Connection, event_id: int, owed: tuple[DeliveryDraft, ...], fresh: frozenset[str]) -> None:
         hops = self._callback.hops
         bodies = [letter.owed(hops) for letter in owed if fresh.intersection(letter.recipients)]
         outbox.owe(conn, event_id, bodies, self._callback.at)
@@ -180,17 +181,17 @@ class Update:
         """Of ours the ledger has all; of others only their `custom_ticket` is of use later."""
         if said.entry is not None:
             after = self._config.carrierx.missing_after
-            ledger.said(conn, said.entry, said.message.status, self._callback.at, after)
+            ledger.record_status(conn, said.entry, said.message.status, self._callback.at, after)
         elif said.message.custom_ticket:
             sent = (said.message.date_created or self._callback.now).timestamp()
             for one in said.message.recipients:
-                tickets.note(conn, said.message.number, one, said.message.custom_ticket, sent)
+                tickets.remember_custom_ticket(conn, said.message.number, one, said.message.custom_ticket, sent)
 
 
-def release(conn: Connection, number: str, phone: str, config: Config) -> frozenset[str]:
+def release_waiting(conn: Connection, number: str, phone: str, config: Config) -> frozenset[str]:
     """Lets go what waits for messages from that number to that phone, as far as it is known by now: to the message's
     own receivers, and where nothing is in flight any more, as the updates of somebody else's. Whom to wake."""
-    waits = events.waiting(conn, number, phone)
+    waits = events.waiting_updates(conn, number, phone)
     if not waits:
         return frozenset()
     in_flight = ledger.is_in_flight(conn, number, phone)
@@ -200,6 +201,6 @@ def release(conn: Connection, number: str, phone: str, config: Config) -> frozen
         if in_flight and ledger.of_sid(conn, event.message_sid) is None:
             continue
         callback = Callback.of(event)
-        update = Update(callback, *callback.read(event.message_sid, config), config)
+        update = AcceptStatusUpdate(callback, *callback.read(event.message_sid, config), config)
         woken.update(update.release(conn, event.id).endpoints)
     return frozenset(woken)

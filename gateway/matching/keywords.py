@@ -31,7 +31,7 @@ _INSIDE_NUMBERS = frozenset(".,:/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
+class KeywordMatch:
     """A keyword that a text matches."""
 
     keyword: Keyword
@@ -43,14 +43,14 @@ class Match:
     """``the first word is "JOIN"``"""
 
 
-def match(text: str, keywords: Sequence[Keyword]) -> Match | None:
+def match(text: str, keywords: Sequence[Keyword]) -> KeywordMatch | None:
     """The keyword that a text matches most exactly; None if it matches none."""
     return min(_matches(text, keywords), key=_order, default=None)
 
 
-def candidates(text: str, keywords: Sequence[Keyword]) -> tuple[Match, ...]:
+def candidates(text: str, keywords: Sequence[Keyword]) -> tuple[KeywordMatch, ...]:
     """Every keyword that a text matches, each once by its best word; the winner first."""
-    best: dict[int, Match] = {}
+    best: dict[int, KeywordMatch] = {}
     for found in sorted(_matches(text, keywords), key=_order):
         best.setdefault(id(found.keyword), found)
     return tuple(best.values())
@@ -111,10 +111,10 @@ def _table(keywords: Sequence[Keyword]) -> _Table:
     return known
 
 
-def _matches(text: str, keywords: Sequence[Keyword]) -> Iterator[Match]:
-    table, plain = _table(keywords), normalize.plain(text)
+def _matches(text: str, keywords: Sequence[Keyword]) -> Iterator[KeywordMatch]:
+    table, plain = _table(keywords), normalize.normalized(text)
     for keyword, form in chain(_by_word(normalize.folded(plain), table), _by_pattern(plain, table)):
-        yield Match(keyword=keyword, matched=keyword.word, form=form, why=_why(keyword, form))
+        yield KeywordMatch(keyword=keyword, matched=keyword.word, form=form, why=_why(keyword, form))
 
 
 def _by_word(folded: str, table: _Table) -> Iterator[tuple[Keyword, str]]:
@@ -128,7 +128,7 @@ def _by_word(folded: str, table: _Table) -> Iterator[tuple[Keyword, str]]:
 
 def _by_pattern(plain: str, table: _Table) -> Iterator[tuple[Keyword, str]]:
     # Both with and without what stands around: a pattern may ask for a question mark, or for the end.
-    spellings = (plain, normalize.stripped(plain)) if table.patterns else ()
+    spellings = (plain, normalize.strip_punctuation(plain)) if table.patterns else ()
     for keyword, form in table.patterns:
         if any(map(_pattern(form).search, spellings)):
             yield keyword, form
@@ -174,12 +174,12 @@ def _length(keyword: Keyword, form: str) -> int:
     return len(compared(keyword.match, form))
 
 
-def _order(found: Match) -> tuple[int, int, str, str]:
+def _order(found: KeywordMatch) -> tuple[int, int, str, str]:
     """Lower is more exact. The last two only make one order of equals, whatever the order in the file."""
     return _rank(found.keyword), -_length(found.keyword, found.form), found.form, found.matched
 
 
-def lost(loser: Match, winner: Match) -> str:
+def shadowed(loser: KeywordMatch, winner: KeywordMatch) -> str:
     """Why one match gave way to another, in plain words."""
     if loser.keyword.match != winner.keyword.match:
         return f'match = "{winner.keyword.match}" is more exact than match = "{loser.keyword.match}"'
@@ -193,10 +193,10 @@ def compared(how: str, form: str) -> str:
     return form if how == "regex" else normalize.word_of(form)
 
 
-def never(how: str, form: str) -> str:
+def why_never_matches(how: str, form: str) -> str:
     """Why a word, compared in that way, can match no text at all; empty if it can."""
     if how == "regex":
-        return regex_checks.never(form, _can_occur, normalize.LIMIT)
+        return regex_checks.why_pattern_never_matches(form, _can_occur, normalize.LIMIT)
     word = normalize.word_of(form)
     if not word:
         return "has nothing that counts: quotes, punctuation and invisible characters do not"
@@ -207,10 +207,10 @@ def never(how: str, form: str) -> str:
 
 def _can_occur(letter: str) -> bool:
     # An accent may melt into the letter before it or not: nothing is sure about it.
-    return unicodedata.category(letter)[0] == "M" or normalize.plain(f"x{letter}x") == f"x{letter}x"
+    return unicodedata.category(letter)[0] == "M" or normalize.normalized(f"x{letter}x") == f"x{letter}x"
 
 
-def near(text: str, keywords: Sequence[Keyword]) -> tuple[str, ...]:
+def nearest_words(text: str, keywords: Sequence[Keyword]) -> tuple[str, ...]:
     """What a text that matches no keyword may have meant, one sentence each."""
     folded = normalize.fold(text)
     plain = [keyword for keyword in keywords if keyword.match != "regex"]

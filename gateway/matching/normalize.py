@@ -25,16 +25,16 @@ _PLAIN = {
     '"': "\u201c\u201d\u201e\u201f\u2033",
     "-": "\u2010\u2011\u2012\u2013\u2014\u2015\u2212",
 }
-_PLAINLY = str.maketrans({letter: plain for plain, letters in _PLAIN.items() for letter in letters})
+_PLAINLY = str.maketrans({letter: normalized for normalized, letters in _PLAIN.items() for letter in letters})
 _SIGNS = re.compile(f"[{''.join(_PLAIN.values())}]")
 
 
 def fold(text: str) -> str:
     """What of a text is compared: NFKC, case-folded, single spaces, nothing but words at its ends."""
-    return folded(plain(text))
+    return folded(normalized(text))
 
 
-def plain(text: str) -> str:
+def normalized(text: str) -> str:
     """NFKC and single spaces; case and punctuation stay, for patterns."""
     if text.isascii() and text.isprintable():
         # In its normal form already, and nothing in it is invisible.
@@ -47,13 +47,13 @@ def plain(text: str) -> str:
     return " ".join(visible[:LIMIT].split())
 
 
-def folded(plain: str) -> str:
-    """What of a text that is `plain` already is compared with words."""
+def folded(normalized: str) -> str:
+    """What of a text that is `normalized` already is compared with words."""
     # Twice, because folding can undo the normal form.
-    return stripped(unicodedata.normalize("NFKC", plain.casefold()))
+    return strip_punctuation(unicodedata.normalize("NFKC", normalized.casefold()))
 
 
-def stripped(text: str) -> str:
+def strip_punctuation(text: str) -> str:
     """Nothing but words at its ends."""
     start, end = 0, len(text)
     # A mark with no letter before it is what is left of a sign: the frame of a keycap, say.

@@ -29,7 +29,7 @@ _LONGEST = 40
 """Characters; what is longer is no such word, whatever stands around it."""
 
 
-def said(text: str | None) -> tuple[str, str] | None:
+def opt_out_word(text: str | None) -> tuple[str, str] | None:
     """(kind, word) where the text is one of the words: ``("stop", "UNSUBSCRIBE")``."""
     if not text or len(text) > _LONGEST:
         return None

@@ -18,7 +18,7 @@ _BEGINNINGS = ("AT_BEGINNING", "AT_BEGINNING_STRING")
 _REPEATS = ("MAX_REPEAT", "MIN_REPEAT")
 
 
-def never(pattern: str, can_occur: Callable[[str], bool], longest: int) -> str:
+def why_pattern_never_matches(pattern: str, can_occur: Callable[[str], bool], longest: int) -> str:
     """Why a pattern can be found in no text; empty if it may be. Says only what is sure.
 
     `can_occur`: whether a character can be in a text at all; `longest`: characters that a text has at most.

@@ -15,7 +15,7 @@ _PARTS = re.compile(rf"\{{\{{ ?(?P<doubled>{_NAME}) ?\}}\}}|\{{\{{|\}}\}}|\{{(?P
 _BRACES = {"{{": "{", "}}": "}"}
 
 
-class Unresolved(ValueError):
+class MissingPlaceholder(ValueError):
     """Placeholders have no value: `names`, each once, in the order of the text."""
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -24,13 +24,13 @@ class Unresolved(ValueError):
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """`text` with the values in their places; what a value holds is taken as it is. Raises `Unresolved`.
+    """`text` with the values in their places; what a value holds is taken as it is. Raises `MissingPlaceholder`.
 
     An empty value is one. Of a text that `fault` finds wrong, what cannot be read stays as it stands.
     """
     missing = [name for name in placeholders(text) if name not in values]
     if missing:
-        raise Unresolved(missing)
+        raise MissingPlaceholder(missing)
     return _PARTS.sub(lambda found: values[_named(found)] if _named(found) else _BRACES.get(found[0], found[0]), text)
 
 

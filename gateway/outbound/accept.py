@@ -8,8 +8,8 @@ from datetime import datetime
 
 from gateway.config import Config, Number
 from gateway.outbound import codes, enqueue, status_posts, validate
-from gateway.outbound.model import Answer, Call
-from gateway.outbound.validate import Checked, Refused
+from gateway.outbound.model import CallAnswer, SendCall
+from gateway.outbound.validate import CallRefused, CheckedCall
 from gateway.store import Connection, Store, StoreUnavailable, events, ledger, opt_outs, tickets
 
 PATIENCE = 10.0
@@ -20,16 +20,16 @@ OPERATOR = "command"
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedCall:
     """What became of a call that is on disk."""
 
-    answer: Answer
+    answer: CallAnswer
     endpoints: tuple[str, ...] = ()
     """To whom something is owed now."""
     event_id: int = 0
 
 
-def accept(call: Call, config: Config, store: Store, may_keep: Callable[[], bool] = lambda: True) -> Accepted:
+def accept(call: SendCall, config: Config, store: Store, may_keep: Callable[[], bool] = lambda: True) -> AcceptedCall:
     """Checks, keeps and owes. Raises `StoreUnavailable`; every other fault is an answer.
 
     `may_keep` is asked where the credentials are wrong: anybody can call, and must not fill the disk.
@@ -39,10 +39,10 @@ def accept(call: Call, config: Config, store: Store, may_keep: Callable[[], bool
     try:
         if call.source != OPERATOR:
             validate.authenticate(call.auth, config)
-        work = _Work(call, validate.check(call, config), config)
-    except Refused as error:
+        work = _AcceptCall(call, validate.check(call, config), config)
+    except CallRefused as error:
         if error.code == codes.CREDENTIALS and not may_keep():
-            return Accepted(_refusal(call, error))
+            return AcceptedCall(_refusal(call, error))
         return _refuse(call, error, config, store)
     return store.writer.write(work, timeout=PATIENCE, lanes=work.lanes)
 
@@ -57,7 +57,7 @@ def malformed(
     store: Store,
 ) -> None:
     """Keeps a call that cannot be read; `body` without credentials. Raises `StoreUnavailable`."""
-    new = events.New(
+    new = events.NewEvent(
         source="legacy-send",
         state="refused",
         received_at=now.timestamp(),
@@ -71,15 +71,15 @@ def malformed(
     store.writer.write(lambda conn: events.add(conn, new), timeout=PATIENCE)
 
 
-def _refuse(call: Call, error: Refused, config: Config, store: Store) -> Accepted:
+def _refuse(call: SendCall, error: CallRefused, config: Config, store: Store) -> AcceptedCall:
     number = config.number_for(call.auth.code) if call.auth.code.strip() else None
     new = _event(call, number, "refused", "", error)
     event_id = store.writer.write(lambda conn: events.add(conn, new), timeout=PATIENCE)
-    return Accepted(_refusal(call, error), event_id=event_id)
+    return AcceptedCall(_refusal(call, error), event_id=event_id)
 
 
-def _refusal(call: Call, error: Refused) -> Answer:
-    return Answer(
+def _refusal(call: SendCall, error: CallRefused) -> CallAnswer:
+    return CallAnswer(
         result=False,
         error_code=error.code,
         message=codes.SENTENCES[error.code] if error.code in _GENERAL else error.detail,
@@ -88,51 +88,51 @@ def _refusal(call: Call, error: Refused) -> Answer:
     )
 
 
-class _Work:
+class _AcceptCall:
     """The transaction of one call. The writer runs it, alone or among others, perhaps a second time."""
 
-    def __init__(self, call: Call, checked: Checked, config: Config) -> None:
+    def __init__(self, call: SendCall, checked: CheckedCall, config: Config) -> None:
         self._call, self._checked, self._config = call, checked, config
         self._ticket, self._now = enqueue.new_ticket(), call.now.timestamp()
         self._number = checked.number.number
-        self.lanes = tuple(enqueue.lane(self._number, one.phone) for one in checked.texts)
+        self.lanes = tuple(enqueue.conversation_key(self._number, one.phone) for one in checked.texts)
 
-    def __call__(self, conn: Connection) -> Accepted:
-        out = {one.phone for one in self._checked.texts if opt_outs.is_out(conn, self._number, one.phone)}
+    def __call__(self, conn: Connection) -> AcceptedCall:
+        out = {one.phone for one in self._checked.texts if opt_outs.has_opted_out(conn, self._number, one.phone)}
         if len(out) == len(self._checked.texts):
-            error = Refused(codes.OPTED_OUT)
+            error = CallRefused(codes.OPTED_OUT)
             event_id = events.add(conn, _event(self._call, self._checked.number, "refused", "", error))
-            return Accepted(_refusal(self._call, error), event_id=event_id)
+            return AcceptedCall(_refusal(self._call, error), event_id=event_id)
         return self._accept(conn, out)
 
-    def _accept(self, conn: Connection, out: set[str]) -> Accepted:
+    def _accept(self, conn: Connection, out: set[str]) -> AcceptedCall:
         event_id = events.add(conn, _event(self._call, self._checked.number, "accepted", self._ticket))
-        told = enqueue.told(self._ticket, event_id, self._config)
+        told = enqueue.ticket_for_caller(self._ticket, event_id, self._config)
         for one in self._checked.texts:
             if one.phone not in out:
-                enqueue.owe(conn, event_id, self._outgoing(one.phone, one.text), self._config, self._now)
-                tickets.note(conn, self._number, one.phone, self._call.custom_ticket, self._now)
+                enqueue.enqueue(conn, event_id, self._outgoing(one.phone, one.text), self._config, self._now)
+                tickets.remember_custom_ticket(conn, self._number, one.phone, self._call.custom_ticket, self._now)
         reasons = dict.fromkeys(out, codes.SENTENCES[codes.OPTED_OUT])
         reasons |= dict.fromkeys(self._checked.bad, "This is no phone number.")
         endpoints = {ledger.ENDPOINT, *self._refuse_some(conn, event_id, reasons)}
-        answer = Answer(
+        answer = CallAnswer(
             result=True, message=_left_out(len(reasons)), custom_ticket=self._call.custom_ticket, ticket=told
         )
-        return Accepted(answer, tuple(endpoints), event_id)
+        return AcceptedCall(answer, tuple(endpoints), event_id)
 
     def _refuse_some(self, conn: Connection, event_id: int, reasons: Mapping[str, str]) -> set[str]:
         """Others of the same call get theirs; these have a final status at once."""
         told: set[str] = set()
         for phone, reason in reasons.items():
-            send_id = enqueue.refuse(conn, event_id, self._outgoing(phone, ""), reason, self._config, self._now)
+            send_id = enqueue.record_refused(conn, event_id, self._outgoing(phone, ""), reason, self._config, self._now)
             entry = ledger.of_send(conn, send_id)
             assert entry is not None, "it was added just now"  # noqa: S101
-            told |= status_posts.failed(conn, entry, self._config, self._now)
+            told |= status_posts.mark_failed(conn, entry, self._config, self._now)
         return told
 
-    def _outgoing(self, phone: str, text: str) -> enqueue.Outgoing:
+    def _outgoing(self, phone: str, text: str) -> enqueue.OutgoingText:
         call = self._call
-        return enqueue.Outgoing(
+        return enqueue.OutgoingText(
             number=self._number,
             code=self._checked.number.shortcode,
             phone=phone,
@@ -149,8 +149,10 @@ def _left_out(count: int) -> str:
     return f"Left out: {count} of the recipients; their status tells." if count else ""
 
 
-def _event(call: Call, number: Number | None, state: str, ticket: str, error: Refused | None = None) -> events.New:
-    return events.New(
+def _event(
+    call: SendCall, number: Number | None, state: str, ticket: str, error: CallRefused | None = None
+) -> events.NewEvent:
+    return events.NewEvent(
         source=call.source,
         state=state,
         received_at=call.now.timestamp(),

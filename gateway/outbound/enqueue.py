@@ -13,7 +13,7 @@ CONTENT_TYPE = "application/json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class OutgoingText:
     """One message to one phone."""
 
     number: str
@@ -35,37 +35,37 @@ def new_ticket() -> str:
     return str(uuid.uuid4())
 
 
-def told(ticket: str, event_id: int, config: Config) -> str:
+def ticket_for_caller(ticket: str, event_id: int, config: Config) -> str:
     """The ticket in the spelling that legacy callers get."""
     return str(event_id) if config.tickets == "decimal" else ticket
 
 
-def lane(number: str, phone: str) -> str:
+def conversation_key(number: str, phone: str) -> str:
     """Texts from one number to one phone go in the order in which they were asked for."""
     return f"{ledger.ENDPOINT}/conversation/{phone}/{number}"
 
 
-def owe(conn: Connection, event_id: int, out: Outgoing, config: Config, now: float) -> str:
+def enqueue(conn: Connection, event_id: int, out: OutgoingText, config: Config, now: float) -> str:
     """The send_id. It is on its way as soon as this is committed and the Sender is woken."""
     send_id = outbox.new_id(now)
-    ledger.add(conn, _entry(out, send_id, event_id, config), now)
+    ledger.add_send(conn, _entry(out, send_id, event_id, config), now)
     outbox.owe(conn, event_id, [_delivery(out, send_id)], now)
     return send_id
 
 
-def refuse(conn: Connection, event_id: int, out: Outgoing, reason: str, config: Config, now: float) -> str:
+def record_refused(conn: Connection, event_id: int, out: OutgoingText, reason: str, config: Config, now: float) -> str:
     """One recipient of a call that is not sent to: it has a row of its own, and its status is final."""
     send_id = outbox.new_id(now)
-    ledger.add(conn, _entry(out, send_id, event_id, config, reason), now)
+    ledger.add_send(conn, _entry(out, send_id, event_id, config, reason), now)
     return send_id
 
 
-def _entry(out: Outgoing, send_id: str, event_id: int, config: Config, reason: str = "") -> ledger.New:
-    return ledger.New(
+def _entry(out: OutgoingText, send_id: str, event_id: int, config: Config, reason: str = "") -> ledger.NewSend:
+    return ledger.NewSend(
         send_id=send_id,
         ticket=out.ticket,
         alias=event_id,
-        told=told(out.ticket, event_id, config),
+        told=ticket_for_caller(out.ticket, event_id, config),
         origin=out.origin,
         number=out.number,
         code=out.code,
@@ -78,10 +78,14 @@ def _entry(out: Outgoing, send_id: str, event_id: int, config: Config, reason: s
     )
 
 
-def _delivery(out: Outgoing, send_id: str) -> outbox.Owed:
+def _delivery(out: OutgoingText, send_id: str) -> outbox.OwedDelivery:
     media = {"media_urls": list(out.media_urls)} if out.media_urls else {}
     request = {"from": out.number, "to": out.phone, "message": out.text, **media, "user_data": send_id}
     body = Body(content_type=CONTENT_TYPE, data=wire.write_object(request))
-    return outbox.Owed(
-        endpoint=ledger.ENDPOINT, kind=ledger.KIND, lane=lane(out.number, out.phone), body=body, delivery_id=send_id
+    return outbox.OwedDelivery(
+        endpoint=ledger.ENDPOINT,
+        kind=ledger.KIND,
+        lane=conversation_key(out.number, out.phone),
+        body=body,
+        delivery_id=send_id,
     )

@@ -11,7 +11,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Auth:
+class CallCredentials:
     """``auth`` of every call. What was not given is empty."""
 
     username: str = field(default="", repr=False)
@@ -33,11 +33,11 @@ class Recipient:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class SendCall:
     """`sendMessage` or `sendTemplateMessage`."""
 
     name: str
-    auth: Auth
+    auth: CallCredentials
     text: str = ""
     """The message; of `sendTemplateMessage` the template's ID."""
     values: Mapping[str, str] = field(default_factory=lambda: NOTHING)
@@ -57,7 +57,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class CallAnswer:
     """What a call is answered, in the platform's shape. Only a `result` of True has a ticket."""
 
     result: bool
@@ -71,10 +71,10 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class StatusQuery:
     """`getTransactionStatus` (by `ticket`) or `getCustomTransactionStatus` (by `custom_ticket`)."""
 
-    auth: Auth
+    auth: CallCredentials
     ticket: str = ""
     custom_ticket: str = ""
     phone: str = ""
@@ -82,7 +82,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class StatusRow:
     """One recipient's line in the answer to a query."""
 
     phone: str

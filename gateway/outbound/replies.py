@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from gateway.config import Config, Number
 from gateway.matching import opt_out_words, templates
 from gateway.outbound import enqueue
-from gateway.outbound.enqueue import Outgoing
+from gateway.outbound.enqueue import OutgoingText
 from gateway.routing.route import Route
 from gateway.store import Connection, events, ledger, opt_outs
-from gateway.store.outbox import Settled
+from gateway.store.outbox import SettledDelivery
 from schemas import Message
 
 RESPONSE = "response"
@@ -42,22 +42,22 @@ class Replies:
     def lanes(self) -> tuple[str, ...]:
         """Of what may be owed."""
         may_owe = self.number is not None and (self.text or self.word)
-        return (enqueue.lane(self.number.number, self.phone),) if may_owe and self.number else ()
+        return (enqueue.conversation_key(self.number.number, self.phone),) if may_owe and self.number else ()
 
     def owe(self, conn: Connection, event_id: int, now: float) -> bool:
         """Records who opts out, and owes the answer. True: something is to be sent."""
         number = self.number
         if number is None or not (self.word or self.text):
             return False
-        was_out = opt_outs.is_out(conn, number.number, self.phone)
+        was_out = opt_outs.has_opted_out(conn, number.number, self.phone)
         if self.word and self.word[0] != opt_out_words.HELP:
             kind, said = self.word
-            opt_outs.note(conn, number.number, self.phone, said, now, out=kind == opt_out_words.STOP)
+            opt_outs.record_opt_out(conn, number.number, self.phone, said, now, out=kind == opt_out_words.STOP)
         text = self._answer(number, was_out)
         if text:
             # What answers these words goes out to those who have opted out, too.
             out = _outgoing(number, self.phone, text, OPT_OUT if self.word else REPLY)
-            enqueue.owe(conn, event_id, out, self.config, now)
+            enqueue.enqueue(conn, event_id, out, self.config, now)
         return bool(text)
 
     def _answer(self, number: Number, was_out: bool) -> str:
@@ -71,7 +71,7 @@ class Replies:
         return templates.fill(wording, {"title": number.title or number.shortcode})
 
 
-def to_text(message: Message, way: Route, config: Config) -> Replies:
+def plan_replies(message: Message, way: Route, config: Config) -> Replies:
     """What a text that came in calls for by its keyword and by its words."""
     if way.number is None:
         return Replies(config=config, number=None, phone="")
@@ -82,12 +82,12 @@ def to_text(message: Message, way: Route, config: Config) -> Replies:
         phone=message.phone,
         text="" if reply == RESPONSE else reply,
         wants_answer=reply == RESPONSE,
-        word=None if way.number.opt_out == "off" else opt_out_words.said(message.message),
+        word=None if way.number.opt_out == "off" else opt_out_words.opt_out_word(message.message),
     )
 
 
 def owe_replies(
-    conn: Connection, settled: Sequence[Settled], applied: Sequence[bool], config: Config, now: float
+    conn: Connection, settled: Sequence[SettledDelivery], applied: Sequence[bool], config: Config, now: float
 ) -> frozenset[str]:
     """In the transaction that settles them: what endpoints answered is owed to those who texted. Whom to wake."""
     owed = [
@@ -98,21 +98,21 @@ def owe_replies(
     return frozenset((ledger.ENDPOINT,)) if any(owed) else frozenset()
 
 
-def _owe_answer(conn: Connection, settled: Settled, config: Config, now: float) -> bool:
+def _owe_answer(conn: Connection, settled: SettledDelivery, config: Config, now: float) -> bool:
     """Once for a text, whatever is replayed; and not to whom it was said meanwhile that he wants none."""
     event_id = settled.claimed.event_id
     asked = events.parties(conn, event_id)
     number = config.number_for(asked[0]) if asked else None
-    if asked is None or number is None or opt_outs.is_out(conn, number.number, asked[1]):
+    if asked is None or number is None or opt_outs.has_opted_out(conn, number.number, asked[1]):
         return False
     if any(entry.origin == REPLY for entry in ledger.of_event(conn, event_id)):
         return False
-    enqueue.owe(conn, event_id, _outgoing(number, asked[1], settled.reply, REPLY), config, now)
+    enqueue.enqueue(conn, event_id, _outgoing(number, asked[1], settled.reply, REPLY), config, now)
     return True
 
 
-def _outgoing(number: Number, phone: str, text: str, origin: str) -> Outgoing:
-    return Outgoing(
+def _outgoing(number: Number, phone: str, text: str, origin: str) -> OutgoingText:
+    return OutgoingText(
         number=number.number,
         code=number.shortcode,
         phone=phone,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gateway.config import Config, Number
 from gateway.matching import templates
 from gateway.outbound import codes
-from gateway.outbound.model import Auth, Call, Recipient
+from gateway.outbound.model import CallCredentials, Recipient, SendCall
 from gateway.safe_http.ssrf import check_url, judge, place
 from schemas.fields import number as normalised
 
@@ -22,7 +22,7 @@ LONGEST_CUSTOM_TICKET = 200
 _PHONE = re.compile(r"[0-9]{7,15}")
 
 
-class Refused(Exception):
+class CallRefused(Exception):
     """The caller must act; `detail` is for the operator, and holds neither text nor secret."""
 
     def __init__(self, code: int, detail: str = "") -> None:
@@ -31,7 +31,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class RecipientText:
     """What one phone is to get."""
 
     phone: str
@@ -39,38 +39,38 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckedCall:
     """A call that may be kept."""
 
     number: Number
-    texts: tuple[Text, ...]
+    texts: tuple[RecipientText, ...]
     bad: tuple[str, ...]
     """Recipients that are no phone numbers, as they were given; there are others that are."""
 
 
-def authenticate(auth: Auth, config: Config) -> None:
-    """Raises `Refused`. All three are compared, so that the time does not tell which one is wrong."""
+def authenticate(auth: CallCredentials, config: Config) -> None:
+    """Raises `CallRefused`. All three are compared, so that the time does not tell which one is wrong."""
     expected = config.legacy
     if expected is None or not (expected.password or expected.api_key):
-        raise Refused(codes.CREDENTIALS, "[legacy] has neither password nor api_key, so nobody may send by it.")
+        raise CallRefused(codes.CREDENTIALS, "[legacy] has neither password nor api_key, so nobody may send by it.")
     wanted = (expected.user_name, auth.username), (expected.password, auth.password), (expected.api_key, auth.api_key)
     same = [hmac.compare_digest(want.encode(), got.encode("utf-8", "replace")) for want, got in wanted if want]
     if not all(same):
-        raise Refused(codes.CREDENTIALS)
+        raise CallRefused(codes.CREDENTIALS)
 
 
-def check(call: Call, config: Config) -> Checked:
-    """Raises `Refused`, with the first thing that is wrong."""
+def check(call: SendCall, config: Config) -> CheckedCall:
+    """Raises `CallRefused`, with the first thing that is wrong."""
     number = config.number_for(call.auth.code) if call.auth.code.strip() else None
     if number is None:
-        raise Refused(codes.CODE)
+        raise CallRefused(codes.CODE)
     if len(call.custom_ticket.encode("utf-8", "replace")) > LONGEST_CUSTOM_TICKET:
-        raise Refused(codes.CUSTOM_TICKET)
+        raise CallRefused(codes.CUSTOM_TICKET)
     if call.status_url:
         _check_status_url(call.status_url, config)
     good, bad = _phones(call, config)
-    texts = tuple(Text(phone, _text(call, one, phone, number, config)) for phone, one in good.items())
-    return Checked(number, texts, bad)
+    texts = tuple(RecipientText(phone, _text(call, one, phone, number, config)) for phone, one in good.items())
+    return CheckedCall(number, texts, bad)
 
 
 def _check_status_url(url: str, config: Config) -> None:
@@ -80,7 +80,7 @@ def _check_status_url(url: str, config: Config) -> None:
         host, port = place(url)
         fault = judge(host, port, free_form=True, allow_networks=config.allow_networks) if _is_address(host) else None
     if fault:
-        raise Refused(codes.STATUS_URL, f"status_url: {fault}.")
+        raise CallRefused(codes.STATUS_URL, f"status_url: {fault}.")
 
 
 def _is_address(host: str) -> bool:
@@ -88,10 +88,10 @@ def _is_address(host: str) -> bool:
     return ":" in host or re.fullmatch(r"[0-9]+(\.[0-9]+){3}", host) is not None
 
 
-def _phones(call: Call, config: Config) -> tuple[dict[str, Recipient], tuple[str, ...]]:
+def _phones(call: SendCall, config: Config) -> tuple[dict[str, Recipient], tuple[str, ...]]:
     """Each phone once, in the order given: a ticket and a phone name one message."""
     if len(call.recipients) > MOST_RECIPIENTS:
-        raise Refused(codes.RECIPIENTS, f"There are more than {MOST_RECIPIENTS} recipients in one call.")
+        raise CallRefused(codes.RECIPIENTS, f"There are more than {MOST_RECIPIENTS} recipients in one call.")
     good: dict[str, Recipient] = {}
     bad: dict[str, None] = {}
     for one in call.recipients:
@@ -101,29 +101,29 @@ def _phones(call: Call, config: Config) -> tuple[dict[str, Recipient], tuple[str
         elif one.phone.strip():
             bad.setdefault(one.phone.strip()[:50])
     if not good:
-        raise Refused(codes.RECIPIENTS)
+        raise CallRefused(codes.RECIPIENTS)
     return good, tuple(bad)
 
 
-def _text(call: Call, one: Recipient, phone: str, number: Number, config: Config) -> str:
+def _text(call: SendCall, one: Recipient, phone: str, number: Number, config: Config) -> str:
     text = call.text if call.name != "sendTemplateMessage" else _filled(call, one, phone, number, config)
     text = text.replace("\0", "")
     if not (text.strip() or call.media_urls) or len(text) > LONGEST:
-        raise Refused(codes.MESSAGE)
+        raise CallRefused(codes.MESSAGE)
     return text
 
 
-def _filled(call: Call, one: Recipient, phone: str, number: Number, config: Config) -> str:
+def _filled(call: SendCall, one: Recipient, phone: str, number: Number, config: Config) -> str:
     template = config.templates.get(call.text.strip())
     if template is None:
-        raise Refused(codes.TEMPLATE, "There is no template of this ID.")
+        raise CallRefused(codes.TEMPLATE, "There is no template of this ID.")
     try:
         return templates.fill(template, {**dict(_known(call, phone, number)), **call.values, **one.values})
-    except templates.Unresolved as error:
-        raise Refused(codes.TEMPLATE, f"Placeholders without a value: {', '.join(error.names)}.") from None
+    except templates.MissingPlaceholder as error:
+        raise CallRefused(codes.TEMPLATE, f"Placeholders without a value: {', '.join(error.names)}.") from None
 
 
-def _known(call: Call, phone: str, number: Number) -> Iterator[tuple[str, str]]:
+def _known(call: SendCall, phone: str, number: Number) -> Iterator[tuple[str, str]]:
     """What every template can say."""
     said: Mapping[str, str] = {"title": number.title, "group": number.group, "code": number.shortcode}
     yield from said.items()

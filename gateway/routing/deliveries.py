@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from gateway.config import Endpoint
 from gateway.inbound.callback import HOPS
-from gateway.routing.route import kind, lane
+from gateway.routing.route import ordering_key, wire_format
 from gateway.store import outbox
 from schemas import FORMATS, Body, CannotSay, Message, for_recipient
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeliveryDraft:
     """One body for one endpoint, and the recipients that it speaks of."""
 
     endpoint: Endpoint
@@ -22,29 +22,31 @@ class Letter:
     body: Body | CannotSay
     recipients: tuple[str, ...]
 
-    def owed(self, hops: int, replies: bool | None = None) -> outbox.Owed:
+    def owed(self, hops: int, replies: bool | None = None) -> outbox.OwedDelivery:
         body = self.body
         if isinstance(body, Body):
             headers = (*body.headers, (HOPS, str(hops + 1)))
             body = Body(content_type=body.content_type, data=body.data, headers=headers, notes=body.notes)
-        return outbox.Owed(endpoint=self.endpoint.name, kind=self.kind, lane=self.lane, body=body, replies=replies)
+        return outbox.OwedDelivery(
+            endpoint=self.endpoint.name, kind=self.kind, lane=self.lane, body=body, replies=replies
+        )
 
 
-def letters(message: Message, endpoints: Iterable[Endpoint]) -> tuple[Letter, ...]:
+def build_deliveries(message: Message, endpoints: Iterable[Endpoint]) -> tuple[DeliveryDraft, ...]:
     return tuple(letter for endpoint in endpoints for letter in _for_endpoint(message, endpoint))
 
 
-def _for_endpoint(message: Message, endpoint: Endpoint) -> list[Letter]:
-    how = kind(endpoint, message)
+def _for_endpoint(message: Message, endpoint: Endpoint) -> list[DeliveryDraft]:
+    how = wire_format(endpoint, message)
     if how != "legacy-status":
         return [_letter(message, endpoint, how, message.recipients)]
     # A status post has room for one recipient: a group gets one each.
     return [_letter(for_recipient(message, one), endpoint, how, (one,)) for one in message.recipients]
 
 
-def _letter(message: Message, endpoint: Endpoint, how: str, recipients: tuple[str, ...]) -> Letter:
+def _letter(message: Message, endpoint: Endpoint, how: str, recipients: tuple[str, ...]) -> DeliveryDraft:
     try:
         body: Body | CannotSay = FORMATS[how].dump(message, endpoint.manners)
     except CannotSay as error:
         body = error
-    return Letter(endpoint, how, lane(endpoint, message), body, recipients)
+    return DeliveryDraft(endpoint, how, ordering_key(endpoint, message), body, recipients)

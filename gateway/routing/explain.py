@@ -12,7 +12,7 @@ from gateway.matching import keywords
 class Loser:
     """A keyword that the text matches too."""
 
-    match: keywords.Match
+    match: keywords.KeywordMatch
     why: str
     """Why it gave way: ``match = "word" is more exact than match = "prefix"``"""
 
@@ -22,7 +22,7 @@ class Explanation:
     """Which keyword of a number a text matches, why, and where it goes."""
 
     number: Number
-    match: keywords.Match | None
+    match: keywords.KeywordMatch | None
     """None: no keyword, and the text goes to the number's own callback."""
     losers: tuple[Loser, ...]
     perhaps: tuple[str, ...]
@@ -38,7 +38,7 @@ def explain(text: str, number: Number, config: Config) -> Explanation:
     return Explanation(
         number=number,
         match=winner,
-        losers=tuple(Loser(match=each, why=keywords.lost(each, winner)) for each in others if each and winner),
-        perhaps=() if winner else keywords.near(text, number.keywords),
+        losers=tuple(Loser(match=each, why=keywords.shadowed(each, winner)) for each in others if each and winner),
+        perhaps=() if winner else keywords.nearest_words(text, number.keywords),
         endpoints=tuple(config.endpoints[name] for name in names),
     )

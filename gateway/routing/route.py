@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gateway.config import Config, Endpoint, Keyword, Number
 from gateway.matching import keywords
-from schemas import Facts, Message
+from schemas import Message, NumberContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,12 +18,12 @@ class Route:
     endpoints: tuple[Endpoint, ...] = ()
     why: str
 
-    def facts(self, config: Config, custom_ticket: str = "") -> Facts:
+    def facts(self, config: Config, custom_ticket: str = "") -> NumberContext:
         """What the configuration knows about this message, for the crossing."""
         if self.number is None:
-            return Facts(custom_ticket=custom_ticket, partner_sid=config.carrierx.partner_sid)
+            return NumberContext(custom_ticket=custom_ticket, partner_sid=config.carrierx.partner_sid)
         named = self.keyword or self.number
-        return Facts(
+        return NumberContext(
             number=self.number.number,
             code=self.number.shortcode,
             keyword=self.keyword.word if self.keyword else "",
@@ -71,14 +71,14 @@ def _endpoints(names: tuple[str, ...], config: Config) -> tuple[Endpoint, ...]:
     return tuple([config.endpoints[name] for name in dict.fromkeys(names)])
 
 
-def kind(endpoint: Endpoint, message: Message) -> str:
+def wire_format(endpoint: Endpoint, message: Message) -> str:
     """The wire format that `endpoint` gets this message in."""
     if endpoint.format == "carrierx":
         return "carrierx"
     return "legacy-callback" if message.inbound else "legacy-status"
 
 
-def lane(endpoint: Endpoint, message: Message) -> str:
+def ordering_key(endpoint: Endpoint, message: Message) -> str:
     """What must arrive in order at one endpoint: one conversation's texts, one message's updates."""
     if message.inbound:
         return f"{endpoint.name}/conversation/{message.phone}/{message.number}"

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from gateway.config import Config
 from gateway.routing.route import Route, route
-from schemas import FORMATS, Body, Manners, Message, Receipt, complete, for_recipient
+from schemas import FORMATS, Body, FormatOptions, Message, ReceiveContext, enrich, for_recipient
 
 
-def read(body: bytes, content_type: str | None, source: str, receipt: Receipt, config: Config) -> tuple[Message, Route]:
+def load_message(
+    body: bytes, content_type: str | None, source: str, receipt: ReceiveContext, config: Config
+) -> tuple[Message, Route]:
     """The message in `body` with all that the configuration knows of it, and its route. Raises `BadCallback`."""
     message = FORMATS[source].load(body, content_type, receipt)
     way = route(message, config)
-    return complete(message, way.facts(config)), way
+    return enrich(message, way.facts(config)), way
 
 
-def write(message: Message, target: str, manners: Manners) -> list[Body]:
+def dump_message(message: Message, target: str, manners: FormatOptions) -> list[Body]:
     """`message` in the format `target`: one body, or one for each recipient of a group. Raises `CannotSay`."""
     if target != "legacy-status":
         return [FORMATS[target].dump(message, manners)]

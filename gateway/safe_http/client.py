@@ -19,16 +19,16 @@ from typing import Any
 
 import pycurl
 
-from gateway.safe_http.departures import Departures, Start
-from gateway.safe_http.dns import TTL, Found, Lookup, Resolver
-from gateway.safe_http.gate import Gate
-from gateway.safe_http.loop import Loop
-from gateway.safe_http.models import Answer, Failure, Request, Times
+from gateway.safe_http.departures import PendingRequest, PendingRequests
+from gateway.safe_http.dns import TTL, Lookup, ResolvedName, Resolver
+from gateway.safe_http.gate import AddressPolicy
+from gateway.safe_http.loop import SocketLoop
+from gateway.safe_http.models import Failure, Request, Response, Timings
 from gateway.safe_http.options import lines, options, tls_options
-from gateway.safe_http.spares import Spares
-from gateway.safe_http.transfer import Flight
+from gateway.safe_http.spares import HandlePool
+from gateway.safe_http.transfer import Transfer
 
-__all__ = ["Answer", "Failure", "Request", "Times", "Transport", "post"]
+__all__ = ["Response", "Failure", "Request", "Timings", "HttpClient", "post"]
 
 CONNECTIONS = 256
 """Unused connections that are kept open."""
@@ -52,24 +52,24 @@ _TLS = {
 _SUPPRESS_CONNECT_HEADERS = 265
 """pycurl has no name for it. What a proxy says to CONNECT is no part of the answer."""
 
-Result = tuple[Any, Answer]
+Result = tuple[Any, Response]
 """(the tag given to `start`, what came back)"""
 Profile = tuple[str, str, bool, bool | str, str]
 """URL, egress proxy, capture, verify_tls, tls_min: requests that share these share a handle's options."""
 
 
-class Transport:
+class HttpClient:
     """Many requests at once in one thread, which calls `run` over and over. Only `wake` may come from others.
 
-    What the other side does, or a request that cannot be sent, is an `Answer` with a `Failure`, never an exception.
+    What the other side does, or a request that cannot be sent, is an `Response` with a `Failure`, never an exception.
     """
 
     def __init__(self, lookup: Lookup = socket.getaddrinfo, ttl: float = TTL) -> None:
-        self._loop = Loop()
-        self._departures = Departures(Resolver(self._loop.wake, lookup, ttl), self._fly, self._fail)
+        self._loop = SocketLoop()
+        self._departures = PendingRequests(Resolver(self._loop.wake, lookup, ttl), self._fly, self._fail)
         self._multi = _multi(self._loop)
-        self._flying: dict[Any, _Slot] = {}
-        self._spares: Spares[_Slot] = Spares(SPARE)
+        self._flying: dict[Any, _Handle] = {}
+        self._spares: HandlePool[_Handle] = HandlePool(SPARE)
         self._results: list[Result] = []
         self._expected = time.monotonic()
         """When the next turn begins at the latest, if nothing keeps us from it."""
@@ -85,7 +85,7 @@ class Transport:
         """Handles that are kept for later requests."""
         return self._spares.count
 
-    def __enter__(self) -> Transport:
+    def __enter__(self) -> HttpClient:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -184,22 +184,22 @@ class Transport:
         for curl, code, text in failed:
             self._done(self._flying[curl], code, text)
 
-    def _done(self, slot: _Slot, code: int, text: str) -> None:
+    def _done(self, slot: _Handle, code: int, text: str) -> None:
         self._results.append((slot.tag, slot.finish(code, text)))
         self._land(slot)
 
-    def _fail(self, start: Start, kind: str, sentence: str) -> None:
-        times = Times(name=_ms(start.waited), total=_ms(time.monotonic() - start.begun))
-        self._results.append((start.tag, Answer(failure=Failure(kind=kind, sentence=sentence), times=times)))
+    def _fail(self, start: PendingRequest, kind: str, sentence: str) -> None:
+        times = Timings(name=_ms(start.waited), total=_ms(time.monotonic() - start.begun))
+        self._results.append((start.tag, Response(failure=Failure(kind=kind, sentence=sentence), times=times)))
 
-    def _fly(self, start: Start, found: Found, gate: Gate) -> None:
+    def _fly(self, start: PendingRequest, found: ResolvedName, gate: AddressPolicy) -> None:
         request = start.request
         if request.egress_proxy:
             # libcurl looks up the proxy's name itself, with sockets of its own.
             self._loop.be_eager()
         try:
             profile = request.url, request.egress_proxy, request.capture, request.verify_tls, request.tls_min
-            slot = self._spares.take(profile) or _Slot(profile, self._loop.opened)
+            slot = self._spares.take(profile) or _Handle(profile, self._loop.opened)
             slot.load(start, found, gate)
             self._multi.add_handle(slot.curl)
         except (pycurl.error, ValueError, TypeError, KeyError) as error:
@@ -207,14 +207,14 @@ class Transport:
         else:
             self._flying[slot.curl] = slot
 
-    def _land(self, slot: _Slot) -> None:
+    def _land(self, slot: _Handle) -> None:
         del self._flying[slot.curl]
         self._multi.remove_handle(slot.curl)
         slot.tag = None
         self._spares.put(slot)
 
 
-class _Slot(Flight):
+class _Handle(Transfer):
     """A libcurl handle, set up for one profile, and the request that it carries."""
 
     __slots__ = ("curl", "profile", "_set", "_get", "_pinned", "limits")
@@ -225,7 +225,7 @@ class _Slot(Flight):
         self.profile = profile
         # Looked up once: on a handle of pycurl that costs as much as the call.
         self._set, self._get = self.curl.setopt, self.curl.getinfo
-        self._pinned: Found | None = None
+        self._pinned: ResolvedName | None = None
         self.limits = (0.0, 0.0)
         _set_up(self.curl, profile)
         self.curl.setopt(pycurl.HEADERFUNCTION, self.lines.append)
@@ -234,7 +234,7 @@ class _Slot(Flight):
         self.curl.setopt(pycurl.PREREQFUNCTION, self.before)
         self.curl.setopt(pycurl.DEBUGFUNCTION, self.note)
 
-    def load(self, start: Start, found: Found, gate: Gate) -> None:
+    def load(self, start: PendingRequest, found: ResolvedName, gate: AddressPolicy) -> None:
         """What differs from one request to the next."""
         self.begin(start, gate)
         request = start.request
@@ -252,13 +252,13 @@ class _Slot(Flight):
         self._set(pycurl.TIMEOUT_MS, max(1, round(whole * 1000)))
         self._set(pycurl.CONNECTTIMEOUT_MS, max(1, round(connect * 1000)))
 
-    def _pin(self, start: Start, found: Found) -> None:
+    def _pin(self, start: PendingRequest, found: ResolvedName) -> None:
         """These addresses and no others: libcurl does not look the name up again."""
         addresses = ",".join([f"[{address}]" if ":" in address else address for address in found.addresses])
         self._set(pycurl.RESOLVE, [f"+{start.target.host}:{start.target.port}:{addresses}"])
         self._pinned = found
 
-    def finish(self, code: int, text: str) -> Answer:
+    def finish(self, code: int, text: str) -> Response:
         get, head = self._get, self.head()
         # Each of libcurl's facts costs as much as a callback of ours; what a callback knows is not asked for.
         times = self._times(self.dialled if not code else get(pycurl.NUM_CONNECTS))
@@ -270,14 +270,14 @@ class _Slot(Flight):
         address = self.address if self.connected and not code else get(pycurl.PRIMARY_IP) or ""
         return self.answer(head, status, address, times, failure)
 
-    def _times(self, fresh: int) -> Times:
+    def _times(self, fresh: int) -> Timings:
         get = self._get
         # libcurl counts microseconds from when the name was known.
         before = round(waited * 1_000_000) if (waited := self.start.waited) else 0
         # On a connection that was kept, what libcurl has for the first steps is no time of this attempt.
         name, connect, tls = self._connection() if fresh else (0, 0, 0)
         first_byte = get(pycurl.STARTTRANSFER_TIME_T) if self.lines else 0
-        return Times(
+        return Timings(
             (before + name) / 1000,
             (before + connect) / 1000 if connect else 0.0,
             (before + tls) / 1000 if tls else 0.0,
@@ -290,16 +290,16 @@ class _Slot(Flight):
         return get(pycurl.NAMELOOKUP_TIME_T), get(pycurl.CONNECT_TIME_T), get(pycurl.APPCONNECT_TIME_T)
 
 
-def post(request: Request) -> Answer:
+def post(request: Request) -> Response:
     """One request, waited for, by the very code that deliveries use. Never raises for what the other side does."""
-    with Transport() as transport:
+    with HttpClient() as transport:
         transport.start(request, None)
         while True:
             for _, answer in transport.run(60):
                 return answer
 
 
-def _multi(loop: Loop) -> Any:
+def _multi(loop: SocketLoop) -> Any:
     multi = pycurl.CurlMulti()
     # POLL_IN is 1, POLL_OUT 2, both 3, as in selectors; POLL_REMOVE is 4.
     multi.setopt(pycurl.M_SOCKETFUNCTION, loop.want)

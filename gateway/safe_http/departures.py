@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.safe_http import shortage
-from gateway.safe_http.dns import Found, Resolver
-from gateway.safe_http.gate import Gate
+from gateway.safe_http.dns import ResolvedName, Resolver
+from gateway.safe_http.gate import AddressPolicy
 from gateway.safe_http.models import Request
 from gateway.safe_http.options import Target, target_of
 
 
 @dataclass(slots=True)
-class Start:
+class PendingRequest:
     """A request that is about to leave."""
 
     request: Request
@@ -32,23 +32,26 @@ class Start:
         return self.begun + min(self.request.connect_timeout, self.request.timeout)
 
 
-class Departures:
+class PendingRequests:
     """Calls `fly` with those that may leave, their addresses and the gate that their connection must pass too, and
     `fail` with a kind and a sentence for those that may not."""
 
     def __init__(
-        self, resolver: Resolver, fly: Callable[[Start, Found, Gate], None], fail: Callable[[Start, str, str], None]
+        self,
+        resolver: Resolver,
+        fly: Callable[[PendingRequest, ResolvedName, AddressPolicy], None],
+        fail: Callable[[PendingRequest, str, str], None],
     ) -> None:
         self._resolver, self._fly, self._fail = resolver, fly, fail
-        self._waiting: dict[str, list[Start]] = {}
-        self._gates: dict[str, Gate] = {}
+        self._waiting: dict[str, list[PendingRequest]] = {}
+        self._gates: dict[str, AddressPolicy] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
     def enter(self, request: Request, tag: object) -> None:
         target = target_of(request.url)
-        start = Start(request, tag, target, time.monotonic())
+        start = PendingRequest(request, tag, target, time.monotonic())
         if target.fault:
             self._fail(start, "url", target.fault)
         elif found := self._resolver.find(target.host):
@@ -69,7 +72,7 @@ class Departures:
         """When `go_on` is needed though no name came: a time of the monotonic clock."""
         return min((start.deadline for starts in self._waiting.values() for start in starts), default=None)
 
-    def _judge(self, start: Start, found: Found) -> None:
+    def _judge(self, start: PendingRequest, found: ResolvedName) -> None:
         request = start.request
         gate = self._gate("free" if request.free_form else "own", request)
         # Behind a proxy names may be known to the proxy alone. The operator's own go on unjudged then, to be
@@ -86,11 +89,11 @@ class Departures:
         else:
             self._fly(start, found, gate)
 
-    def _gate(self, name: str, request: Request) -> Gate:
+    def _gate(self, name: str, request: Request) -> AddressPolicy:
         gate = self._gates.get(name)
         # By identity: the rules are the configuration's own objects, and new ones with every configuration.
         if gate is None or gate.allow_networks is not request.allow_networks or gate.own is not request.own_addresses:
-            gate = self._gates[name] = Gate(name == "free", request.allow_networks, request.own_addresses)
+            gate = self._gates[name] = AddressPolicy(name == "free", request.allow_networks, request.own_addresses)
         return gate
 
     def _give_up(self, now: float) -> None:

@@ -31,7 +31,7 @@ Lookup = Callable[..., Iterable[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ResolvedName:
     """All addresses of a name, in the resolver's order, or why there are none."""
 
     addresses: tuple[str, ...] = ()
@@ -47,15 +47,15 @@ class Resolver:
 
     def __init__(self, wake: Callable[[], None], lookup: Lookup = socket.getaddrinfo, ttl: float = TTL) -> None:
         self._wake, self._lookup, self._ttl = wake, lookup, ttl
-        self._known: dict[str, tuple[float, Found]] = {}
+        self._known: dict[str, tuple[float, ResolvedName]] = {}
         self._under_way: set[str] = set()
-        self._came: deque[tuple[str, Found]] = deque()
+        self._came: deque[tuple[str, ResolvedName]] = deque()
 
     def __len__(self) -> int:
         """Names whose answers are kept."""
         return len(self._known)
 
-    def find(self, host: str) -> Found | None:
+    def find(self, host: str) -> ResolvedName | None:
         """The answer where it is known; else None, and the looking up has begun."""
         known = self._known.get(host)
         if known is not None and known[0] > time.monotonic():
@@ -65,7 +65,7 @@ class Resolver:
             self._begin(host)
         return literal
 
-    def collect(self) -> list[tuple[str, Found]]:
+    def collect(self) -> list[tuple[str, ResolvedName]]:
         """The answers that came since the last call."""
         came = []
         while self._came:
@@ -76,13 +76,13 @@ class Resolver:
             came.append((host, found))
         return came
 
-    def _literal(self, host: str) -> Found | None:
+    def _literal(self, host: str) -> ResolvedName | None:
         """`127.1`, `0x7f000001` and their like are addresses to the system's resolver; this asks no name server."""
         try:
             answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         except (OSError, UnicodeError):
             return None
-        found = Found(_addresses(answers), literal=True)
+        found = ResolvedName(_addresses(answers), literal=True)
         self._keep(host, found, self._ttl)
         return found
 
@@ -92,19 +92,19 @@ class Resolver:
             try:
                 Thread(target=self._look_up, args=(host,), name="resolver", daemon=True).start()
             except RuntimeError:
-                self._came.append((host, Found(error="this machine is short of threads", short=True)))
+                self._came.append((host, ResolvedName(error="this machine is short of threads", short=True)))
                 self._wake()
 
     def _look_up(self, host: str) -> None:
         try:
             addresses = _addresses(self._lookup(host, None, type=socket.SOCK_STREAM))
-            found = Found(addresses) if addresses else Found(error="no address")
+            found = ResolvedName(addresses) if addresses else ResolvedName(error="no address")
         except (OSError, UnicodeError) as error:
             found = _not_found(error)
         self._came.append((host, found))
         self._wake()
 
-    def _keep(self, host: str, found: Found, seconds: float) -> None:
+    def _keep(self, host: str, found: ResolvedName, seconds: float) -> None:
         now = time.monotonic()
         if len(self._known) >= _MANY:
             self._known = {name: kept for name, kept in self._known.items() if kept[0] > now}
@@ -113,12 +113,12 @@ class Resolver:
         self._known[host] = (now + seconds, found)
 
 
-def _not_found(error: OSError | UnicodeError) -> Found:
+def _not_found(error: OSError | UnicodeError) -> ResolvedName:
     if isinstance(error, UnicodeError):
-        return Found(error="no name of a host")
+        return ResolvedName(error="no name of a host")
     # The system's resolver says "not known" too where it could not even open a socket.
     short = shortage.of(error) or shortage.now()
-    return Found(error=short or error.strerror or str(error), short=bool(short))
+    return ResolvedName(error=short or error.strerror or str(error), short=bool(short))
 
 
 def _addresses(answers: Iterable[tuple[Any, ...]]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import errno
 import re
 from dataclasses import dataclass
 
-from gateway.safe_http.models import Failure, Times
+from gateway.safe_http.models import Failure, Timings
 
 _NOT_HTTP = (1, 8)
 _NAME = (5, 6)
@@ -30,7 +30,7 @@ _UNKNOWN_CA = (2, 18, 19, 20, 21)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class CurlError:
     """A transfer that libcurl gave up, and what is known of it."""
 
     code: int
@@ -41,14 +41,14 @@ class Trouble:
     """OpenSSL's verdict on the certificate; 0 is fine, or not asked."""
     secure: bool = False
     status: int | None = None
-    times: Times = Times()
+    times: Timings = Timings()
     connected: bool = False
     """A connection stood, handshake and all, so that the request could be sent."""
     timeout: float = 0.0
     connect_timeout: float = 0.0
 
 
-def explain(trouble: Trouble) -> Failure:
+def describe(trouble: CurlError) -> Failure:
     """One sentence for the operator, and the kind that programs go by."""
     code = trouble.code
     if "CONNECT tunnel" in trouble.text or code == _PROXY:
@@ -64,7 +64,7 @@ def explain(trouble: Trouble) -> Failure:
     return _other(trouble)
 
 
-def _other(trouble: Trouble) -> Failure:
+def _other(trouble: CurlError) -> Failure:
     code, text = trouble.code, trouble.text
     if code in (_GOT_NOTHING, _SEND, _RECEIVE, _PARTIAL):
         return _broken_off(trouble)
@@ -84,7 +84,7 @@ def _other(trouble: Trouble) -> Failure:
 _BROKEN = re.compile(r"reset|broken pipe|recv failure|send failure|aborted|closed|unexpected eof", re.IGNORECASE)
 
 
-def _broken_off(trouble: Trouble) -> Failure:
+def _broken_off(trouble: CurlError) -> Failure:
     if trouble.secure and not trouble.connected:
         return Failure(kind="tls", sentence=_tls(trouble.text))
     if trouble.code == _RECEIVE and not _BROKEN.search(trouble.text):
@@ -96,7 +96,7 @@ def _broken_off(trouble: Trouble) -> Failure:
     return Failure(kind="reset", sentence="the server broke the connection off before it answered")
 
 
-def _timeout(trouble: Trouble) -> str:
+def _timeout(trouble: CurlError) -> str:
     if not trouble.connected:
         return _connect_timeout(trouble)
     limit = f"{trouble.timeout:g} s"
@@ -105,7 +105,7 @@ def _timeout(trouble: Trouble) -> str:
     return f"no answer within {limit}, though the server took the connection"
 
 
-def _connect_timeout(trouble: Trouble) -> str:
+def _connect_timeout(trouble: CurlError) -> str:
     limit = f"{min(trouble.timeout, trouble.connect_timeout):g} s"
     if trouble.times.connect:
         return f"the server took the connection but did not finish the TLS handshake within {limit}"
@@ -122,12 +122,12 @@ _ERRNO = {
 }
 
 
-def _connect(trouble: Trouble) -> str:
+def _connect(trouble: CurlError) -> str:
     known = _ERRNO.get(trouble.errno)
     return known or f"no connection: {trouble.text}"
 
 
-def _certificate(trouble: Trouble) -> str:
+def _certificate(trouble: CurlError) -> str:
     text, verified = trouble.text, trouble.verified
     if verified == _EXPIRED or "has expired" in text:
         return "certificate expired"

@@ -15,7 +15,7 @@ from gateway.safe_http.ssrf import Network, Own, judge
 _MANY = 1024
 
 
-class Gate:
+class AddressPolicy:
     """Says no to addresses, with the full reason, for requests that share `free_form`, `allow_networks` and `own`."""
 
     def __init__(self, free_form: bool, allow_networks: Collection[Network], own: Own) -> None:

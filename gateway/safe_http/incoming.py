@@ -8,8 +8,8 @@ from functools import lru_cache
 
 from gateway.safe_http.models import Headers
 
-MAX_BODY = 64 * 1024
-MAX_HEAD = 16 * 1024
+MAX_BODY_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 16 * 1024
 MAX_LINES = 100
 STOP = 0
 """What a callback returns to end the transfer: "taken: nothing"."""
@@ -21,7 +21,7 @@ _NEXT_HEAD = re.compile(rb"\r?\n\r?\n(?=HTTP/)")
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ResponseHead:
     """What an answer's head comes to."""
 
     headers: Headers
@@ -34,7 +34,7 @@ class Head:
     """Whole, and not too large."""
 
 
-class Incoming:
+class ResponseBuffer:
     """One answer; `clear` makes room for the next."""
 
     __slots__ = ("lines", "size", "enough", "pieces")
@@ -45,7 +45,7 @@ class Incoming:
         # answers and trailers with it, at 300 KB; what is more than we take is seen when the transfer is over.
         self.lines: list[bytes] = []
         self.pieces: list[bytes] = []
-        """Of the body. The last one may go beyond `MAX_BODY`."""
+        """Of the body. The last one may go beyond `MAX_BODY_BYTES`."""
         self.size = 0
         self.enough = False
         """The body was cut at 64 KB. That is no failure: the status was known by then."""
@@ -60,26 +60,28 @@ class Incoming:
         """A piece of the body, as it came. None goes on."""
         self.size += len(piece)
         self.pieces.append(piece)
-        if self.size <= MAX_BODY:
+        if self.size <= MAX_BODY_BYTES:
             return None
         self.enough = True
         return STOP
 
-    def head(self) -> Head:
+    def head(self) -> ResponseHead:
         raw = b"".join(self.lines)
         return _remembered(raw) if len(raw) <= _USUAL else _read(raw)
 
 
-def _read(raw: bytes) -> Head:
-    large = len(raw) > MAX_HEAD or raw.count(b"\n") > MAX_LINES
+def _read(raw: bytes) -> ResponseHead:
+    large = len(raw) > MAX_HEAD_BYTES or raw.count(b"\n") > MAX_LINES
     # The final answer's head: interim answers stand before it.
     last = _NEXT_HEAD.split(raw)[-1] if raw.find(b"HTTP/", 5) > 0 else raw
     fields = [line.partition(":") for line in last.decode("latin-1").split("\n")[1:]]
     whole = not last or last.endswith(b"\r\n\r\n") or _END.search(last) is not None
-    return Head(
+    return ResponseHead(
         headers=tuple([(name, value.strip()) for name, colon, value in fields if colon]),
         whole=whole,
-        too_large=f"the answer's headers are longer than {MAX_HEAD // 1024} KB or {MAX_LINES} lines" if large else "",
+        too_large=f"the answer's headers are longer than {MAX_HEAD_BYTES // 1024} KB or {MAX_LINES} lines"
+        if large
+        else "",
         fine=whole and not large,
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 from gateway.safe_http.pollers import Ready, best
 
 
-class Loop:
+class SocketLoop:
     """One thread's. Only `wake` may be called from others."""
 
     def __init__(self) -> None:

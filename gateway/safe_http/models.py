@@ -8,7 +8,7 @@ from typing import TypeVar, dataclass_transform
 
 from gateway.safe_http.ssrf import NOBODY, Network, Own
 
-KEPT = 2048
+KEPT_BODY_BYTES = 2048
 """Bytes of an answer's body that are kept; the tests of the endpoint see all that was read."""
 
 Headers = tuple[tuple[str, str], ...]
@@ -48,7 +48,7 @@ class Request:
     own_addresses: Own = NOBODY
     """(address, port) pairs that the gateway listens on. A wildcard means every address of this machine."""
     capture: bool = False
-    """Fill `Answer.sent`. Costs a few microseconds; for the test forms."""
+    """Fill `Response.sent`. Costs a few microseconds; for the test forms."""
 
 
 @_record
@@ -63,7 +63,7 @@ class Failure:
 
 
 @_record
-class Times:
+class Timings:
     """Milliseconds from the start of the attempt to the end of each step, as ``curl -w`` counts them.
 
     `name` is the looking up, `connect` the TCP connection, `tls` the handshake, `first_byte` the answer's first byte,
@@ -89,7 +89,7 @@ class Times:
 
 
 @_record
-class Answer:
+class Response:
     """What came back. A `failure` may come with a status: the answer had begun."""
 
     status: int | None = None
@@ -101,7 +101,7 @@ class Answer:
     """Bytes of body that were read; more than `read` holds where it was cut."""
     sent: bytes = field(default=b"", repr=False)
     """Head and body of the request exactly as they went out, where asked for. Holds credentials."""
-    times: Times = Times()
+    times: Timings = Timings()
     address: str = ""
     """The IP address that was talked to."""
     failure: Failure | None = None
@@ -109,7 +109,7 @@ class Answer:
     @property
     def body(self) -> bytes:
         """The first 2 KB of `read`: what is stored and shown."""
-        return self.read[:KEPT]
+        return self.read[:KEPT_BODY_BYTES]
 
     def header(self, name: str) -> str | None:
         """The first header of that name, in any case of letters."""

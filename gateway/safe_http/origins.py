@@ -16,17 +16,17 @@ NOWHERE = "://"
 """The origin of what cannot be called at all."""
 
 
-def is_free_form(name: str) -> bool:
+def is_url(name: str) -> bool:
     """Whether an endpoint's name is such a URL; no name of a configuration has a colon in it."""
     return "://" in name
 
 
-def origin(name: str) -> str:
+def origin_of(name: str) -> str:
     """``https://pages.example.com:443``; an endpoint of the configuration is one by itself."""
     return _origin(name) if "://" in name else name
 
 
-def shown(name: str) -> str:
+def mask_url(name: str) -> str:
     """As it may stand in logs and pages: without query, fragment and userinfo."""
     if "://" not in name:
         return name

@@ -47,7 +47,7 @@ def _said(number: int) -> str:
     return f"this machine is short of something: {os.strerror(number)}"
 
 
-class Shortage:
+class DescriptorShortage:
     """For a while nothing more is claimed; that it is so is logged now and then, not for each delivery."""
 
     REST = 1.0

@@ -15,7 +15,7 @@ class Holder(Protocol):
 H = TypeVar("H", bound=Holder)
 
 
-class Spares(Generic[H]):
+class HandlePool(Generic[H]):
     """At most `most` of them; then those of the profile that was unused for longest are closed."""
 
     def __init__(self, most: int) -> None:

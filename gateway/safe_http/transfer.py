@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.safe_http import shortage
-from gateway.safe_http.departures import Start
-from gateway.safe_http.errors import Trouble, explain
-from gateway.safe_http.gate import Gate
-from gateway.safe_http.incoming import MAX_BODY, Head, Incoming
-from gateway.safe_http.models import Answer, Failure, Times
+from gateway.safe_http.departures import PendingRequest
+from gateway.safe_http.errors import CurlError, describe
+from gateway.safe_http.gate import AddressPolicy
+from gateway.safe_http.incoming import MAX_BODY_BYTES, ResponseBuffer, ResponseHead
+from gateway.safe_http.models import Failure, Response, Timings
 
 SOCKET_BAD = -1
 GO_ON, ABORT = 0, 1
@@ -23,7 +23,7 @@ NAMES, CONNECT = (5, 6), 7
 """CURL_SOCKET_BAD, CURL_PREREQFUNC_…, CURLINFO_HEADER_OUT and …_DATA_OUT, CURLE_COULDNT_…."""
 
 
-class Flight(Incoming):
+class Transfer(ResponseBuffer):
     """The answer that is being read, the rules that its connection must pass, the bytes that went out."""
 
     __slots__ = (
@@ -47,7 +47,7 @@ class Flight(Incoming):
         self._opened = opened
         self._sent: list[bytes] = []
 
-    def begin(self, start: Start, gate: Gate) -> None:
+    def begin(self, start: PendingRequest, gate: AddressPolicy) -> None:
         self.clear()
         self.tag, self.start, self._gate = start.tag, start, gate
         self.connected = self.dialled = self._cut = False
@@ -96,11 +96,13 @@ class Flight(Incoming):
         self._refusal = self._refusal or self._gate.judge(address, port) or ""
         return not self._refusal
 
-    def answer(self, head: Head, status: int | None, address: str, times: Times, failure: Failure | None) -> Answer:
-        read, sent = b"".join(self.pieces)[:MAX_BODY], b"".join(self._sent)
-        return Answer(status, head.headers, read, self.size, sent, times, address, failure)
+    def answer(
+        self, head: ResponseHead, status: int | None, address: str, times: Timings, failure: Failure | None
+    ) -> Response:
+        read, sent = b"".join(self.pieces)[:MAX_BODY_BYTES], b"".join(self._sent)
+        return Response(status, head.headers, read, self.size, sent, times, address, failure)
 
-    def fault(self, head: Head, code: int) -> Failure | None:
+    def fault(self, head: ResponseHead, code: int) -> Failure | None:
         """What we found ourselves, whatever libcurl says. A head that breaks off is an answer to libcurl."""
         if head.fine and not (self._cut or self._refusal):
             return None
@@ -119,14 +121,14 @@ class Flight(Incoming):
         return self._short if code == CONNECT else ""
 
     def failure(self, code: int, text: str, **facts: Any) -> Failure | None:
-        """What libcurl's error means; `facts` are those of `Trouble` that it alone knows."""
+        """What libcurl's error means; `facts` are those of `CurlError` that it alone knows."""
         if self.enough:
             return None
         if not self.connected and (short := self._lack(code)):
             return Failure(kind=shortage.KIND, sentence=short)
         request = self.start.request
-        return explain(
-            Trouble(
+        return describe(
+            CurlError(
                 code=code,
                 text=text,
                 secure=self.start.target.secure,

@@ -14,9 +14,9 @@ from gateway.sandbox.platforms import Text, post, send_message
 from gateway.sandbox.stories import AGAIN, Step, number_of, own_address, remember, replies, steps, under_way
 from gateway.store import ledger
 from gateway.store import records as kept
-from gateway.store.ledger import Entry
+from gateway.store.ledger import LedgerEntry
 from gateway.web.auth import config
-from gateway.web.context import site
+from gateway.web.context import web_context
 
 HANDSET = "15162060001"
 """One that gets what it is sent; other endings do other things."""
@@ -63,12 +63,12 @@ def _credentials(now: Config) -> dict[str, str]:
     return {name: value for name, value in trio.items() if value}
 
 
-def _entries(custom_ticket: str) -> list[Entry]:
-    with site().store.reader() as connection:
+def _entries(custom_ticket: str) -> list[LedgerEntry]:
+    with web_context().store.reader() as connection:
         return ledger.of_custom_ticket(connection, custom_ticket)
 
 
-def _steps(entries: list[Entry]) -> list[Step]:
+def _steps(entries: list[LedgerEntry]) -> list[Step]:
     """The call, and every update of what it became."""
-    updates = (kept.Search(message_sid=entry.message_sid) for entry in entries if entry.message_sid)
+    updates = (kept.EventSearch(message_sid=entry.message_sid) for entry in entries if entry.message_sid)
     return steps(*updates, ids={entry.alias for entry in entries})

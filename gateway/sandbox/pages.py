@@ -27,7 +27,7 @@ from gateway.sandbox.stories import (
 )
 from gateway.store import records as kept
 from gateway.web.auth import config
-from gateway.web.context import site
+from gateway.web.context import web_context
 
 HANDSET = "15162065515"
 
@@ -68,7 +68,7 @@ def send(kind: str) -> ResponseReturnValue:
 
 
 def _calls(kind: str, text: Text, number: Number) -> list[Call]:
-    now = site().clock()
+    now = web_context().clock()
     if kind == "text":
         return [inbound(text, now)]
     if kind == "status":
@@ -80,7 +80,7 @@ def _calls(kind: str, text: Text, number: Number) -> list[Call]:
 @blueprint.get("/<any(text, keyword, status):kind>/<id>")
 def story(kind: str, id: str) -> ResponseReturnValue:
     """What went in, the answer, what came of it, what the page read. Looks again by itself until all is settled."""
-    what = kept.Search(ticket=id) if kind == "keyword" else kept.Search(message_sid=id)
+    what = kept.EventSearch(ticket=id) if kind == "keyword" else kept.EventSearch(message_sid=id)
     came, found = replies().get(id), steps(what)
     if not found and came is None:
         raise NotFound

@@ -14,7 +14,7 @@ from gateway.config import Config, Number
 from gateway.sandbox.platforms import Reply, records
 from gateway.store import records as kept
 from gateway.web.auth import config
-from gateway.web.context import site
+from gateway.web.context import web_context
 
 REMEMBERED = 100
 AGAIN = 1
@@ -31,11 +31,11 @@ class Step:
     records: dict[str, list[dict[str, Any]]]
 
 
-def steps(*asked: kept.Search, ids: Collection[int] = ()) -> list[Step]:
+def steps(*asked: kept.EventSearch, ids: Collection[int] = ()) -> list[Step]:
     """Of all events that are found, and those with these ids; the oldest first."""
-    with site().store.reader() as connection:
-        found = {one.event.id for what in asked for one in kept.search(connection, what).found}
-        wholes = [kept.whole(connection, id) for id in sorted(found.union(ids))]
+    with web_context().store.reader() as connection:
+        found = {one.event.id for what in asked for one in kept.search_events(connection, what).found}
+        wholes = [kept.load_event(connection, id) for id in sorted(found.union(ids))]
     page = page_address(config())
     return [
         Step(one.event, one.deliveries, {each.delivery_id: records(page, each.delivery_id) for each in one.deliveries})

@@ -8,7 +8,7 @@ from gateway.carrierx import CoreAPI
 from gateway.config import CarrierX
 
 
-class Accounts:
+class ClientCache:
     """Makes a client once for each configuration of it; its connections are kept from one request to the next."""
 
     def __init__(self, log: Any) -> None:

@@ -8,38 +8,38 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from gateway.config import Config
-from gateway.delivery.batch import MARGIN
+from gateway.delivery.batch import LEASE_MARGIN_SECONDS
 from gateway.outbound import status_posts
 from gateway.routing import route
 from gateway.sender import settle, submit
-from gateway.sender.outcome import Departure, Ended
+from gateway.sender.outcome import Submission, SubmissionResult
 from gateway.store import Connection, breakers, forgotten, leases, ledger, outbox
-from gateway.store.breakers import State
-from gateway.store.outbox import Claimed, Room, Settled
+from gateway.store.breakers import BreakerState
+from gateway.store.outbox import ClaimedDelivery, ClaimLimit, SettledDelivery
 from schemas import Message
 
 FIRST = 4
 """One place of so many is kept for what is sent for the first time."""
 
 
-class Written(NamedTuple):
+class SubmitBatchResult(NamedTuple):
     """What a round came to."""
 
-    departures: list[Departure]
+    departures: list[Submission]
     woken: frozenset[str]
     """Endpoints that something is owed to by now."""
 
 
 @dataclass(kw_only=True)
-class Round:
+class SubmitBatch:
     """`now`: epoch seconds. `room`: how many more may leave."""
 
     owner: str
     config: Config
     now: float
-    ended: Sequence[Ended] = ()
+    ended: Sequence[SubmissionResult] = ()
     room: int = 0
-    held: Sequence[Departure] = ()
+    held: Sequence[Submission] = ()
     """In flight, for so long, or after such a step of the clock, that their leases are to be taken anew."""
     is_doubtful: bool = False
     """Nobody knows whether the claims of the round before were committed."""
@@ -47,7 +47,7 @@ class Round:
     """Deliveries that are known to be ours, where some are in doubt."""
     tidies: bool = False
     """Updates that wait for nothing any more are let go."""
-    states: Sequence[State] = ()
+    states: Sequence[BreakerState] = ()
     """Whether everything is sent, for people."""
 
     def __bool__(self) -> bool:
@@ -58,29 +58,29 @@ class Round:
     def lanes(self) -> tuple[str, ...]:
         return tuple(lane for one in self.ended for lane in _lanes(one, self.config))
 
-    def write(self, conn: Connection) -> Written:
+    def write(self, conn: Connection) -> SubmitBatchResult:
         """May be run more than once, and changes nothing here."""
         self._hold(conn)
         woken = self._settle(conn)
         if self.is_doubtful:
-            forgotten.give_back(conn, self.owner, [ledger.ENDPOINT], self.known, self.now)
+            forgotten.reclaim_uncertain(conn, self.owner, [ledger.ENDPOINT], self.known, self.now)
         if self.tidies:
             woken |= settle.release_stale(conn, self.config, self.now)
         if self.states:
-            breakers.note(conn, self.owner, self.states, self.now)
+            breakers.record_breakers(conn, self.owner, self.states, self.now)
         claimed = self._claim(conn) if self.room else []
-        return Written([submit.plan(conn, one, self.config, self.now) for one in claimed], woken)
+        return SubmitBatchResult([submit.choose_action(conn, one, self.config, self.now) for one in claimed], woken)
 
-    def _claim(self, conn: Connection) -> list[Claimed]:
-        rooms = {ledger.ENDPOINT: Room(self.room, self.room // FIRST)}
+    def _claim(self, conn: Connection) -> list[ClaimedDelivery]:
+        rooms = {ledger.ENDPOINT: ClaimLimit(self.room, self.room // FIRST)}
         return outbox.claim(conn, self.owner, rooms, self.now, {ledger.ENDPOINT: lease(self.config)})
 
     def _hold(self, conn: Connection) -> None:
         until = self.now + submit.SLACK + self.config.carrierx.timeout
         for one in self.held:
-            ours = leases.renew(conn, self.owner, one.claimed, self.now + lease(self.config))
+            ours = leases.extend(conn, self.owner, one.claimed, self.now + lease(self.config))
             if ours and one.plan == "post":
-                ledger.doubt(conn, one.claimed.delivery_id, self.now, until)
+                ledger.mark_uncertain(conn, one.claimed.delivery_id, self.now, until)
 
     def _settle(self, conn: Connection) -> frozenset[str]:
         # What CarrierX said meanwhile, in a callback, is knowledge; what we could not find out is none.
@@ -93,7 +93,7 @@ class Round:
                 woken |= self._tell(conn, one)
         return woken
 
-    def _corrected(self, conn: Connection, one: Ended) -> Ended:
+    def _corrected(self, conn: Connection, one: SubmissionResult) -> SubmissionResult:
         entry = ledger.of_send(conn, one.departure.claimed.delivery_id)
         if entry is None:
             return replace(one, word="same")
@@ -102,16 +102,16 @@ class Round:
             return replace(one, outcome="succeeded", word="same", due=None, sentence="")
         return one
 
-    def _apply(self, conn: Connection, ended: Sequence[Ended]) -> list[bool]:
+    def _apply(self, conn: Connection, ended: Sequence[SubmissionResult]) -> list[bool]:
         settled = {at: said for at, one in enumerate(ended) if (said := _settled(one))}
         applied = dict(zip(settled, outbox.settle_all(conn, self.owner, [*settled.values()], self.now), strict=True))
         for at, one in enumerate(ended):
             if at not in settled:
                 due = self.now if one.due is None else one.due
-                applied[at] = outbox.give_back(conn, self.owner, [one.departure.claimed], due) == 1
+                applied[at] = outbox.release_interrupted(conn, self.owner, [one.departure.claimed], due) == 1
         return [applied[at] for at in range(len(ended))]
 
-    def _tell(self, conn: Connection, one: Ended) -> frozenset[str]:
+    def _tell(self, conn: Connection, one: SubmissionResult) -> frozenset[str]:
         entry, word, config, now = one.departure.entry, one.word, self.config, self.now
         if entry is None or word == "same":
             return frozenset()
@@ -120,16 +120,16 @@ class Round:
         if word in _PROGRESS:
             return _PROGRESS[word](conn, entry, one.sentence, config, now)
         if word == "doubt":
-            ledger.doubt(conn, entry.send_id, now, one.at)
+            ledger.mark_uncertain(conn, entry.send_id, now, one.at)
         elif one.answer:
             _note(conn, entry, one.answer, config, now)
         return frozenset()
 
 
-def _note(conn: Connection, entry: ledger.Entry, answer: bytes, config: Config, now: float) -> None:
+def _note(conn: Connection, entry: ledger.LedgerEntry, answer: bytes, config: Config, now: float) -> None:
     message = settle.read(answer, entry)
     if message is not None:
-        ledger.sent(conn, entry.send_id, message.message_sid, now, now + config.carrierx.missing_after)
+        ledger.mark_sent(conn, entry.send_id, message.message_sid, now, now + config.carrierx.missing_after)
 
 
 _PROGRESS = {"refused": settle.refused, "undecided": settle.undecided, "owed": settle.put_back}
@@ -137,14 +137,14 @@ _PROGRESS = {"refused": settle.refused, "undecided": settle.undecided, "owed": s
 
 def lease(config: Config) -> float:
     """Seconds for which a send is claimed."""
-    return config.carrierx.timeout + MARGIN
+    return config.carrierx.timeout + LEASE_MARGIN_SECONDS
 
 
-def _settled(one: Ended) -> Settled | None:
+def _settled(one: SubmissionResult) -> SettledDelivery | None:
     outcome: Literal["succeeded", "again", "dead", "uncounted"] = one.outcome
     if outcome == "uncounted":
         return None
-    return Settled(
+    return SettledDelivery(
         claimed=one.departure.claimed,
         outcome=outcome,
         finished_at=one.at,
@@ -156,12 +156,12 @@ def _settled(one: Ended) -> Settled | None:
     )
 
 
-def _lanes(one: Ended, config: Config) -> Iterator[str]:
+def _lanes(one: SubmissionResult, config: Config) -> Iterator[str]:
     """The conversation's, and those of the posts that may be owed for what is settled."""
     yield one.departure.claimed.lane
     entry = one.departure.entry
     if entry is not None and one.word in ("sent", "refused"):
         message = settle.read(one.answer, entry) if one.answer else None
         blank = Message(direction="outbound", from_=entry.number, to=entry.phone, status="", message_sid=entry.send_id)
-        for endpoint in status_posts.endpoints(entry, config):
-            yield route.lane(endpoint, message or blank)
+        for endpoint in status_posts.status_endpoints(entry, config):
+            yield route.ordering_key(endpoint, message or blank)

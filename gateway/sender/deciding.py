@@ -1,6 +1,6 @@
 """What a person decides about a text of which nobody can tell whether it was sent. Each is one transaction.
 
-Whoever comes second, a colleague or an update that tells after all, finds it decided: `Impossible`.
+Whoever comes second, a colleague or an update that tells after all, finds it decided: `AlreadyDecided`.
 """
 
 from __future__ import annotations
@@ -8,22 +8,23 @@ from __future__ import annotations
 from functools import partial
 
 from gateway.config import Config
-from gateway.outbound.enqueue import lane
+from gateway.outbound.enqueue import conversation_key
 from gateway.sender import settle
 from gateway.store import Connection, Store, ledger, records, replay, sends
-from gateway.store.ledger import Entry
+from gateway.store.ledger import LedgerEntry
 from schemas import Message
 
 BY_HAND = "Somebody has said that it was sent."
 GIVEN_UP = "Nobody could tell whether it was sent, and it was given up by hand."
 
 
-class Impossible(Exception):
+class AlreadyDecided(Exception):
     """It cannot be decided so; why stands in words."""
 
 
 def was_sent(store: Store, send_id: str, message_sid: str, config: Config, now: float) -> frozenset[str]:
-    """It was sent; under that name, where it is not empty. Endpoints to ring. Raises `Impossible`, `StoreUnavailable`.
+    """It was sent; under that name, where it is not empty. Endpoints to ring. Raises `AlreadyDecided`,
+    `StoreUnavailable`.
 
     What became of it is asked of CarrierX next, where the name is known.
     """
@@ -45,8 +46,8 @@ def _decide(store: Store, send_id: str, work: partial[frozenset[str]]) -> frozen
     with store.reader() as conn:
         entry = ledger.of_send(conn, send_id)
     if entry is None:
-        raise Impossible("There is no such send, or not any more.")
-    return store.writer.write(work, lanes=(lane(entry.number, entry.phone),))
+        raise AlreadyDecided("There is no such send, or not any more.")
+    return store.writer.write(work, lanes=(conversation_key(entry.number, entry.phone),))
 
 
 def _was_sent(conn: Connection, *, send_id: str, message_sid: str, config: Config, now: float) -> frozenset[str]:
@@ -63,8 +64,8 @@ def _was_sent(conn: Connection, *, send_id: str, message_sid: str, config: Confi
 def _named(conn: Connection, send_id: str, message_sid: str, config: Config, now: float) -> frozenset[str]:
     other = ledger.of_sid(conn, message_sid)
     if other is not None and other.send_id != send_id:
-        raise Impossible(f"Another send has this message_sid: {other.send_id}.")
-    if not sends.take(conn, send_id, now):
+        raise AlreadyDecided(f"Another send has this message_sid: {other.send_id}.")
+    if not sends.take_for_decision(conn, send_id, now):
         raise _decided(conn, send_id)
     entry = _entry(conn, send_id)
     found = Message(direction="outbound", from_=entry.number, to=entry.phone, status="queued", message_sid=message_sid)
@@ -76,24 +77,24 @@ def _send_again(conn: Connection, *, send_id: str, now: float) -> frozenset[str]
         raise _decided(conn, send_id)
     delivery = records.delivery(conn, send_id)
     if delivery is None:
-        raise Impossible("Its delivery is not kept any more: there is nothing to send.")
+        raise AlreadyDecided("Its delivery is not kept any more: there is nothing to send.")
     if delivery.state == "dead":
         replay.put_back(conn, delivery.id, delivery.lane, now)
     return frozenset((ledger.ENDPOINT,))
 
 
 def _give_up(conn: Connection, *, send_id: str, config: Config, now: float) -> frozenset[str]:
-    if not sends.take(conn, send_id, now):
+    if not sends.take_for_decision(conn, send_id, now):
         raise _decided(conn, send_id)
     return frozenset(settle.refused(conn, _entry(conn, send_id), GIVEN_UP, config, now))
 
 
-def _entry(conn: Connection, send_id: str) -> Entry:
+def _entry(conn: Connection, send_id: str) -> LedgerEntry:
     entry = ledger.of_send(conn, send_id)
     if entry is None:
-        raise Impossible("There is no such send, or not any more.")
+        raise AlreadyDecided("There is no such send, or not any more.")
     return entry
 
 
-def _decided(conn: Connection, send_id: str) -> Impossible:
-    return Impossible(f"It is not undecided any more: it is {_entry(conn, send_id).state}.")
+def _decided(conn: Connection, send_id: str) -> AlreadyDecided:
+    return AlreadyDecided(f"It is not undecided any more: it is {_entry(conn, send_id).state}.")

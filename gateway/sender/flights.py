@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 
-from gateway.sender.outcome import Core, Departure, Ended, World
-from gateway.sender.submit import FLIGHT, SLACK, depart, unbegun
+from gateway.sender.outcome import Core, Submission, SubmissionResult, SubmitContext
+from gateway.sender.submit import FLIGHT, SLACK, not_started, submit
 
 LOOK = 20.0
 """Seconds after which no further page of the listing is asked for."""
@@ -21,12 +21,12 @@ MOST_DOUBTS = 10_000
 
 @dataclass(slots=True)
 class _Flight:
-    departure: Departure
+    departure: Submission
     began: float
     renewed: float
 
 
-class Flights:
+class SubmitPool:
     """What is in the air. Steady times are those of the clock that nobody sets; it is one thread's, but for `wake`."""
 
     def __init__(
@@ -35,7 +35,7 @@ class Flights:
         self._clock, self._dice, self._is_known = clock, dice, is_known
         self._flights: dict[tuple[int, int], _Flight] = {}
         self._doubts: dict[tuple[str, float], float] = {}
-        self._back: SimpleQueue[Ended | None] = SimpleQueue()
+        self._back: SimpleQueue[SubmissionResult | None] = SimpleQueue()
 
     def __len__(self) -> int:
         """How many there are; what hangs for ever takes nobody's place."""
@@ -46,11 +46,11 @@ class Flights:
         """Deliveries that are in the air."""
         return {one.departure.claimed.id for one in self._flights.values()}
 
-    def to_hold(self, steady: float, step: float) -> list[Departure]:
+    def to_hold(self, steady: float, step: float) -> list[Submission]:
         """Those whose leases are to be taken anew; all, where the clock on the wall was set by `step` seconds."""
         return [one.departure for one in self._young(steady) if step or steady - one.renewed > RENEWAL]
 
-    def were_held(self, held: Sequence[Departure], steady: float) -> None:
+    def were_held(self, held: Sequence[Submission], steady: float) -> None:
         """As of then."""
         for one in held:
             flight = self._flights.get(one.claimed.attempt_id)
@@ -64,7 +64,7 @@ class Flights:
         """From any thread, or a signal handler."""
         self._back.put(None)
 
-    def take(self, patience: float) -> tuple[list[Ended], bool]:
+    def take(self, patience: float) -> tuple[list[SubmissionResult], bool]:
         """What came back, waiting for it if need be; and whether somebody woke us."""
         came, woken = [], False
         try:
@@ -79,20 +79,20 @@ class Flights:
             self._landed(each)
         return came, woken
 
-    def _landed(self, one: Ended) -> None:
+    def _landed(self, one: SubmissionResult) -> None:
         self._flights.pop(one.departure.claimed.attempt_id, None)
         if one.word == "doubt":
             self._see(one.departure.claimed.delivery_id, one.at)
         elif one.word != "same":
             self._doubts.pop((one.departure.claimed.delivery_id, one.departure.doubt_at), None)
 
-    def start(self, departure: Departure, core: Core, claimed_at: float, wall: float) -> None:
+    def start(self, departure: Submission, core: Core, claimed_at: float, wall: float) -> None:
         """`claimed_at`, `wall`: steady and epoch seconds at which its claim began."""
         steady, send_id = time.monotonic(), departure.claimed.delivery_id
         self._flights[departure.claimed.attempt_id] = _Flight(departure, steady, claimed_at)
         if departure.plan == "look up":
             self._see(send_id, departure.doubt_at)
-        world = World(
+        world = SubmitContext(
             clock=self._clock,
             dice=self._dice,
             is_late=lambda: max(time.monotonic() - claimed_at, abs(self._clock() - wall)) > SLACK,
@@ -103,11 +103,11 @@ class Flights:
         try:
             threading.Thread(target=self._fly, args=(departure, core, world), name="send", daemon=True).start()
         except RuntimeError:  # no more threads
-            self._back.put(unbegun(departure, world))
+            self._back.put(not_started(departure, world))
 
-    def _fly(self, departure: Departure, core: Core, world: World) -> None:
+    def _fly(self, departure: Submission, core: Core, world: SubmitContext) -> None:
         began = time.monotonic()
-        came = depart(departure, core, world)
+        came = submit(departure, core, world)
         self._back.put(replace(came, seconds=time.monotonic() - began))
 
     def _see(self, send_id: str, doubt_at: float) -> None:
@@ -115,7 +115,7 @@ class Flights:
             self._doubts.pop(next(iter(self._doubts)))
         self._doubts.setdefault((send_id, doubt_at), time.monotonic())
 
-    def _remaining(self, departure: Departure) -> float:
+    def _remaining(self, departure: Submission) -> float:
         """Called in the threads. Doubts may have been seen later than they arose, never earlier."""
         send_id, doubt, steady = departure.claimed.delivery_id, departure.carrierx.doubt, time.monotonic()
         in_the_air = [one.departure for one in list(self._flights.values()) if one.departure.plan == "post"]

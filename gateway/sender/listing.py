@@ -23,7 +23,7 @@ JUMP = 3
 """Pages before the end, where the oldest come first."""
 
 
-class Page(Protocol):
+class ListingPage(Protocol):
     """A page of a listing, as CarrierX's envelope has it. Of what it says nothing need be true."""
 
     @property
@@ -36,15 +36,15 @@ class Page(Protocol):
     def has_more(self) -> bool | None: ...
 
 
-class Ask(NamedTuple):
+class ListingRequest(NamedTuple):
     limit: int
     offset: int
 
 
-class Part:
+class ListingPart:
     """What was read at an offset."""
 
-    def __init__(self, offset: int, page: Page) -> None:
+    def __init__(self, offset: int, page: ListingPage) -> None:
         self.items = [tidy(item) for item in page.items]
         self.ids = [identity(item) for item in self.items]
         self.names = frozenset(self.ids)
@@ -61,13 +61,13 @@ class Part:
         """It is the end, and the envelope says that it is not."""
         return self.total > self.end or (self.total < 0 and bool(self._has_more))
 
-    def follows(self, before: Part) -> bool:
+    def follows(self, before: ListingPart) -> bool:
         """Nothing stands between them."""
         return self.ids[0] in before.names if self.ids else not before.overlap
 
 
 @dataclass(slots=True)
-class Order:
+class ListingOrder:
     """What the dates prove, page by page."""
 
     falls: bool = True
@@ -92,13 +92,13 @@ class Order:
         """All that follows is older than what is sought."""
         return self.falls and self.dates >= PROOF and self.last is not None and self.last < since - SKEW
 
-    def ahead(self, page: Part, since: float) -> int:
+    def ahead(self, page: ListingPart, since: float) -> int:
         """Where to go on, where it would take long to come to what is new; 0: at the next page."""
         known = self.rises and self.dates >= PROOF and self.last is not None and self.last < since - SKEW
         offset = page.total - JUMP * len(page.items)
         return offset if known and offset > page.end else 0
 
-    def skips(self, page: Part, since: float) -> bool:
+    def skips(self, page: ListingPart, since: float) -> bool:
         """What was skipped to come here is older than what is sought."""
         dates = [created(item) for item in page.items]
         known = [date for date in dates if date is not None]

@@ -9,17 +9,17 @@ from typing import Literal, NamedTuple, Protocol
 from gateway.carrierx.errors import AnswerLost, CarrierXError, CoreError, ServerError, TooMany
 from gateway.config import CarrierX
 from gateway.delivery import retry
-from gateway.sender.listing import Page
+from gateway.sender.listing import ListingPage
 from gateway.store import ledger
-from gateway.store.outbox import Claimed
+from gateway.store.outbox import ClaimedDelivery
 
 CUT_OFF = 60.0
 """Seconds until the next try of one that had all its tries, and none of them said anything."""
 SOON = 0.5
 """Seconds after which something in doubt is looked up first: most often it is there."""
 
-Plan = Literal["post", "look up", "known", "opted out", "gone"]
-Word = Literal["sent", "refused", "undecided", "doubt", "owed", "same", "noted"]
+SubmitAction = Literal["post", "look up", "known", "opted out", "gone"]
+LedgerChange = Literal["sent", "refused", "undecided", "doubt", "owed", "same", "noted"]
 
 
 class Core(Protocol):
@@ -29,10 +29,10 @@ class Core(Protocol):
 
     def read_raw(self, message_sid: str, /) -> bytes: ...
 
-    def messages(self, limit: int = ..., offset: int = ...) -> Page: ...
+    def messages(self, limit: int = ..., offset: int = ...) -> ListingPage: ...
 
 
-class Trouble(NamedTuple):
+class SubmitFault(NamedTuple):
     """What keeps everything from being sent."""
 
     reason: str
@@ -42,12 +42,12 @@ class Trouble(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Departure:
+class Submission:
     """One claimed send, and what is to be done about it."""
 
-    claimed: Claimed
-    entry: ledger.Entry | None
-    plan: Plan
+    claimed: ClaimedDelivery
+    entry: ledger.LedgerEntry | None
+    plan: SubmitAction
     carrierx: CarrierX = field(repr=False)
 
     @property
@@ -62,28 +62,28 @@ class Departure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class SubmissionResult:
     """What came of it."""
 
-    departure: Departure
+    departure: Submission
     at: float
     outcome: Literal["succeeded", "again", "dead", "uncounted"]
     """``uncounted``: it was no attempt, and comes again at `due`."""
-    word: Word
+    word: LedgerChange
     """What the ledger is to say. ``noted``: its message_sid, where it has one, and nobody is told."""
     due: float | None = None
     sentence: str = ""
     status: int | None = None
     answer: bytes = field(default=b"", repr=False)
     """CarrierX's object, of what was sent."""
-    trouble: Trouble | None = None
+    trouble: SubmitFault | None = None
     warning: str = ""
     seconds: float = 0.0
     """That it took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class SubmitContext:
     """What a thread that does it may know of the world."""
 
     clock: Callable[[], float]
@@ -98,7 +98,7 @@ class World:
     """Whether a `message_sid` is that of another send of ours."""
 
 
-def wait(departure: Departure, world: World, tries: int, retry_after: float | None = None) -> float | None:
+def wait(departure: Submission, world: SubmitContext, tries: int, retry_after: float | None = None) -> float | None:
     """Seconds until the next try after so many that failed; None: there is none.
 
     Tries that a crash of ours cut off say nothing of CarrierX: as long as the schedule is not over by the clock, there
@@ -110,25 +110,29 @@ def wait(departure: Departure, world: World, tries: int, retry_after: float | No
     return planned
 
 
-def sent(departure: Departure, world: World, answer: bytes, warning: str = "") -> Ended:
+def sent(departure: Submission, world: SubmitContext, answer: bytes, warning: str = "") -> SubmissionResult:
     at = world.clock()
-    return Ended(departure=departure, at=at, outcome="succeeded", word="sent", answer=answer, warning=warning)
+    return SubmissionResult(
+        departure=departure, at=at, outcome="succeeded", word="sent", answer=answer, warning=warning
+    )
 
 
-def refused(departure: Departure, world: World, reason: str, status: int | None = None) -> Ended:
+def refused(departure: Submission, world: SubmitContext, reason: str, status: int | None = None) -> SubmissionResult:
     at = world.clock()
-    return Ended(departure=departure, at=at, outcome="dead", word="refused", sentence=reason, status=status)
+    return SubmissionResult(departure=departure, at=at, outcome="dead", word="refused", sentence=reason, status=status)
 
 
-def undecided(departure: Departure, world: World, reason: str, status: int | None = None) -> Ended:
+def undecided(departure: Submission, world: SubmitContext, reason: str, status: int | None = None) -> SubmissionResult:
     at = world.clock()
-    return Ended(departure=departure, at=at, outcome="dead", word="undecided", sentence=reason, status=status)
+    return SubmissionResult(
+        departure=departure, at=at, outcome="dead", word="undecided", sentence=reason, status=status
+    )
 
 
-def doubted(departure: Departure, world: World, reason: str, status: int | None = None) -> Ended:
+def doubted(departure: Submission, world: SubmitContext, reason: str, status: int | None = None) -> SubmissionResult:
     """A request went out, and nobody knows what became of it."""
     at = world.clock()
-    return Ended(
+    return SubmissionResult(
         departure=departure,
         at=at,
         outcome="again",
@@ -136,16 +140,16 @@ def doubted(departure: Departure, world: World, reason: str, status: int | None 
         due=at + SOON,
         sentence=reason,
         status=status,
-        trouble=Trouble(reason, "failing"),
+        trouble=SubmitFault(reason, "failing"),
     )
 
 
-def later(departure: Departure, world: World, error: CoreError) -> Ended:
+def later(departure: Submission, world: SubmitContext, error: CoreError) -> SubmissionResult:
     """CarrierX did nothing, and may later."""
     at, left = world.clock(), wait(departure, world, departure.claimed.tries, error.retry_after)
     if left is None:
         return refused(departure, world, str(error), error.status)
-    return Ended(
+    return SubmissionResult(
         departure=departure,
         at=at,
         outcome="again",
@@ -157,10 +161,12 @@ def later(departure: Departure, world: World, error: CoreError) -> Ended:
     )
 
 
-def owed(departure: Departure, world: World, reason: str, due: float = 0.0, trouble: Trouble | None = None) -> Ended:
+def owed(
+    departure: Submission, world: SubmitContext, reason: str, due: float = 0.0, trouble: SubmitFault | None = None
+) -> SubmissionResult:
     """For certain it was not sent, and that counts for nothing."""
     at = world.clock()
-    return Ended(
+    return SubmissionResult(
         departure=departure,
         at=at,
         outcome="uncounted",
@@ -171,13 +177,15 @@ def owed(departure: Departure, world: World, reason: str, due: float = 0.0, trou
     )
 
 
-def unread(departure: Departure, world: World, reason: str, error: CarrierXError | None = None) -> Ended:
+def unread(
+    departure: Submission, world: SubmitContext, reason: str, error: CarrierXError | None = None
+) -> SubmissionResult:
     """The listing did not tell. When the schedule ends, a person has to look."""
     at, status = world.clock(), getattr(error, "status", None)
     left = wait(departure, world, departure.claimed.tries)
     if left is None:
         return undecided(departure, world, reason, status)
-    return Ended(
+    return SubmissionResult(
         departure=departure,
         at=at,
         outcome="again",
@@ -185,17 +193,17 @@ def unread(departure: Departure, world: World, reason: str, error: CarrierXError
         due=at + left,
         sentence=reason,
         status=status,
-        trouble=Trouble(reason, "failing") if isinstance(error, (AnswerLost, ServerError)) else None,
+        trouble=SubmitFault(reason, "failing") if isinstance(error, (AnswerLost, ServerError)) else None,
     )
 
 
-def not_yet(departure: Departure, world: World, trouble: Trouble | None = None) -> Ended:
+def not_yet(departure: Submission, world: SubmitContext, trouble: SubmitFault | None = None) -> SubmissionResult:
     """The next look comes soon, those after it later, the last when it cannot turn up any more."""
     at = world.clock()
     left = max(departure.until - at, world.remaining(), 0.0)
     due = at + min(left, 2 * max(SOON, at - departure.doubt_at))
-    return Ended(departure=departure, at=at, outcome="uncounted", word="same", due=due, trouble=trouble)
+    return SubmissionResult(departure=departure, at=at, outcome="uncounted", word="same", due=due, trouble=trouble)
 
 
-def throttled(error: CoreError) -> Trouble:
-    return Trouble(str(error), "throttled", error.retry_after)
+def throttled(error: CoreError) -> SubmitFault:
+    return SubmitFault(str(error), "throttled", error.retry_after)

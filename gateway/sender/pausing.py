@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.sender.outcome import Trouble
+from gateway.sender.outcome import SubmitFault
 from gateway.store import ledger
-from gateway.store.breakers import REFRESH, State
+from gateway.store.breakers import REFRESH, BreakerState
 
 FIRST, LONGEST = 1.0, 60.0
 LONGEST_ASKED = 300.0
@@ -22,7 +22,7 @@ PATIENCE = 5
 """Errors in a row that may be about these messages alone."""
 
 
-class Pausing:
+class CarrierXBreaker:
     """`steady`: seconds of the clock that nobody sets."""
 
     def __init__(self, log: Any) -> None:
@@ -42,14 +42,14 @@ class Pausing:
         """Seconds that it lasts."""
         return max(0.0, self._until - steady)
 
-    def news(self, now: float, steady: float) -> tuple[State, ...]:
+    def news(self, now: float, steady: float) -> tuple[BreakerState, ...]:
         """For people, as the breaker of an endpoint: what has changed since `noted`; now and then what has not."""
         state = "open" if self.left(steady) else "half_open" if self.is_wary else "closed"
         if state == self._noted and (state == "closed" or steady < self._refresh_at):
             return ()
         since, until = now - (steady - self._began), now + self.left(steady)
         return (
-            State(
+            BreakerState(
                 endpoint=ledger.ENDPOINT,
                 state=state,
                 since=since,
@@ -59,12 +59,12 @@ class Pausing:
             ),
         )
 
-    def noted(self, states: Sequence[State], steady: float) -> None:
+    def noted(self, states: Sequence[BreakerState], steady: float) -> None:
         """These are written down."""
         for one in states:
             self._noted, self._refresh_at = one.state, steady + REFRESH
 
-    def met(self, trouble: Trouble, steady: float) -> None:
+    def met(self, trouble: SubmitFault, steady: float) -> None:
         if trouble.kind == "failing":
             self._errors += 1
             if self._errors < PATIENCE:
@@ -75,7 +75,7 @@ class Pausing:
         self._until = max(self._until, steady + (asked if trouble.kind == "throttled" and asked else self._wait))
         self._say(trouble, steady)
 
-    def _say(self, trouble: Trouble, steady: float) -> None:
+    def _say(self, trouble: SubmitFault, steady: float) -> None:
         if trouble.reason != self._reason:
             self._began = self._began if self._reason else steady
             self._reason = trouble.reason

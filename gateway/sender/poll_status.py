@@ -11,7 +11,7 @@ from gateway.carrierx.errors import CarrierXError, CoreError, NotAuthorized, Not
 from gateway.config import Config
 from gateway.inbound import accept
 from gateway.inbound.callback import Callback
-from gateway.sender.outcome import Core, Trouble, throttled
+from gateway.sender.outcome import Core, SubmitFault, throttled
 from gateway.store import Connection, Store, StoreUnavailable, ledger
 from schemas import BadCallback, wire
 
@@ -23,7 +23,7 @@ FETCHED = "fetched"
 """What stands for the caller's address."""
 
 
-class Missing:
+class StatusPoller:
     """`ring`: wakes whoever delivers to these endpoints, from any thread."""
 
     def __init__(
@@ -32,9 +32,9 @@ class Missing:
         self._store, self._clock, self._log, self._ring = store, clock, log, ring
         self._at = 0.0
         self._thread: threading.Thread | None = None
-        self._trouble: Trouble | None = None
+        self._trouble: SubmitFault | None = None
 
-    def trouble(self) -> Trouble | None:
+    def trouble(self) -> SubmitFault | None:
         """What was met since the last time."""
         trouble, self._trouble = self._trouble, None
         return trouble
@@ -45,7 +45,7 @@ class Missing:
             return
         self._at = steady + EVERY
         with self._store.reader() as conn:
-            found = ledger.missing(conn, self._clock(), MOST)
+            found = ledger.without_status(conn, self._clock(), MOST)
         if found:
             self._at = steady + SOON
             self._thread = threading.Thread(target=self._run, args=(core, config), name="missing", daemon=True)
@@ -58,19 +58,19 @@ class Missing:
         except StoreUnavailable as error:
             self._log.error("store_unavailable", reason=str(error))
         except NotSent as error:
-            self._trouble = Trouble(str(error))
+            self._trouble = SubmitFault(str(error))
         except CoreError as error:
-            self._trouble = throttled(error) if isinstance(error, TooMany) else Trouble(str(error))
+            self._trouble = throttled(error) if isinstance(error, TooMany) else SubmitFault(str(error))
 
-    def _take(self, conn: Connection, config: Config) -> Sequence[ledger.Entry]:
+    def _take(self, conn: Connection, config: Config) -> Sequence[ledger.LedgerEntry]:
         """Noted as asked before it is: who dies in between asks later, and two do not ask the same."""
         now = self._clock()
-        found = ledger.missing(conn, now, MOST)
+        found = ledger.without_status(conn, now, MOST)
         for entry in found:
-            ledger.fetched(conn, entry, now, config.carrierx.missing_after)
+            ledger.record_poll(conn, entry, now, config.carrierx.missing_after)
         return found
 
-    def _ask(self, core: Core, entry: ledger.Entry, config: Config) -> None:
+    def _ask(self, core: Core, entry: ledger.LedgerEntry, config: Config) -> None:
         try:
             body = core.read_raw(entry.message_sid)
         except (NotSent, NotAuthorized, TooMany):

@@ -17,7 +17,19 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from gateway.sender.listing import LIMIT, SKEW, Ask, Item, Order, Page, Part, created, digits, plain, sid
+from gateway.sender.listing import (
+    LIMIT,
+    SKEW,
+    Item,
+    ListingOrder,
+    ListingPage,
+    ListingPart,
+    ListingRequest,
+    created,
+    digits,
+    plain,
+    sid,
+)
 
 MOST = 100_000
 """Messages that are looked through."""
@@ -26,7 +38,7 @@ BEGINNINGS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sought:
+class Wanted:
     """A message as it was to be sent."""
 
     send_id: str
@@ -38,24 +50,24 @@ class Sought:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class MessageFound:
     item: Item
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
+class MessageAbsent:
     """The whole listing was seen, and it is not there."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class ListingUnreadable:
     """Not all of the listing could be seen, this time."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Undecidable:
+class Ambiguous:
     """It may be there, and the listing cannot tell."""
 
     reason: str
@@ -63,8 +75,8 @@ class Undecidable:
     """`message_sid`s of what may be it. Where all of them are known to be others, it is absent."""
 
 
-Verdict = Found | Absent | Unreadable | Undecidable
-Steps = Generator[Ask, Page, Verdict]
+ReconcileVerdict = MessageFound | MessageAbsent | ListingUnreadable | Ambiguous
+Steps = Generator[ListingRequest, ListingPage, ReconcileVerdict]
 
 TWICE = "CarrierX has more than one message of this id."
 NAMELESS = "CarrierX has it, without a message_sid."
@@ -74,31 +86,31 @@ TOO_LONG = f"CarrierX's listing is longer than {MOST:,} messages."
 NOT_SHOWN = "CarrierX's listing says that there is more than it shows."
 
 
-def search(sought: Sought) -> Steps:
+def find_message(sought: Wanted) -> Steps:
     """Asks for pages, and comes to a verdict."""
     seen = _Seen(sought)
     for _ in range(BEGINNINGS):
         verdict = yield from _read(seen)
         if verdict is not None:
             return verdict
-    return Unreadable(TOO_FAST)
+    return ListingUnreadable(TOO_FAST)
 
 
-def _read(seen: _Seen) -> Generator[Ask, Page, Verdict | None]:
+def _read(seen: _Seen) -> Generator[ListingRequest, ListingPage, ReconcileVerdict | None]:
     """From the beginning. None: something was skipped."""
-    first = page = Part(0, (yield Ask(LIMIT, 0)))
-    order = Order()
+    first = page = ListingPart(0, (yield ListingRequest(LIMIT, 0)))
+    order = ListingOrder()
     seen.take(page, order)
     if seen.hit is None and (ahead := order.ahead(page, seen.sought.since)):
-        jumped = Part(ahead, (yield Ask(LIMIT, ahead)))
+        jumped = ListingPart(ahead, (yield ListingRequest(LIMIT, ahead)))
         page = jumped if order.skips(jumped, seen.sought.since) else page
         seen.take(jumped, order)
     pages = 1
     while seen.hit is None and not order.is_past(seen.sought.since):
         if page.end >= MOST and page.items:
-            return Unreadable(TOO_LONG)
+            return ListingUnreadable(TOO_LONG)
         offset = page.end - page.overlap
-        following = Part(offset, (yield Ask(LIMIT, offset)))
+        following = ListingPart(offset, (yield ListingRequest(LIMIT, offset)))
         seen.take(following, order)
         if not following.follows(page):
             return seen.hit
@@ -108,13 +120,15 @@ def _read(seen: _Seen) -> Generator[Ask, Page, Verdict | None]:
     return seen.hit or seen.otherwise()
 
 
-def _end(seen: _Seen, first: Part, last: Part, pages: int) -> Generator[Ask, Page, Verdict | None]:
+def _end(
+    seen: _Seen, first: ListingPart, last: ListingPart, pages: int
+) -> Generator[ListingRequest, ListingPage, ReconcileVerdict | None]:
     if last.is_contradicted:
-        return seen.hit or Unreadable(NOT_SHOWN)
+        return seen.hit or ListingUnreadable(NOT_SHOWN)
     if pages > 1 and seen.hit is None:
         # What is listed by its last change may have gone to the front meanwhile.
-        again = Part(0, (yield Ask(LIMIT, 0)))
-        seen.take(again, Order())
+        again = ListingPart(0, (yield ListingRequest(LIMIT, 0)))
+        seen.take(again, ListingOrder())
         if not first.names & again.names:
             return seen.hit
     return seen.hit or seen.otherwise()
@@ -123,13 +137,13 @@ def _end(seen: _Seen, first: Part, last: Part, pages: int) -> Generator[Ask, Pag
 class _Seen:
     """What of the pages may be the message."""
 
-    def __init__(self, sought: Sought) -> None:
+    def __init__(self, sought: Wanted) -> None:
         self.sought = sought
         self._hits: dict[str, Item] = {}
         self._alike: set[str] = set()
         self._text = plain(sought.text)
 
-    def take(self, part: Part, order: Order) -> None:
+    def take(self, part: ListingPart, order: ListingOrder) -> None:
         for name, item in zip(part.ids, part.items, strict=True):
             order.note(name, created(item))
             said = item.get("user_data")
@@ -139,15 +153,15 @@ class _Seen:
                 self._alike.add(sid(item))
 
     @property
-    def hit(self) -> Verdict | None:
+    def hit(self) -> ReconcileVerdict | None:
         if len(self._hits) > 1:
-            return Undecidable(TWICE)
+            return Ambiguous(TWICE)
         if "" in self._hits:
-            return Undecidable(NAMELESS)
-        return next((Found(item) for item in self._hits.values()), None)
+            return Ambiguous(NAMELESS)
+        return next((MessageFound(item) for item in self._hits.values()), None)
 
-    def otherwise(self) -> Verdict:
-        return Undecidable(ALIKE, frozenset(self._alike)) if self._alike else Absent()
+    def otherwise(self) -> ReconcileVerdict:
+        return Ambiguous(ALIKE, frozenset(self._alike)) if self._alike else MessageAbsent()
 
     def _is_alike(self, item: Item) -> bool:
         sought, text, date = self.sought, item.get("message"), created(item)

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.config import Config
-from gateway.sender.batch import Round, Written
-from gateway.sender.outcome import Departure, Ended
+from gateway.sender.batch import SubmitBatch, SubmitBatchResult
+from gateway.sender.outcome import Submission, SubmissionResult
 from gateway.store import Store, StoreUnavailable
-from gateway.store.breakers import State
+from gateway.store.breakers import BreakerState
 
 STORE_WAIT = 10.0
 """Seconds after which a round that the store has not begun is taken back."""
@@ -24,14 +24,14 @@ MOST = 64
 """Sends settled in one transaction."""
 
 
-class Rounds:
+class SubmitBatchWriter:
     """`alive` is called while the store is waited for."""
 
     def __init__(self, store: Store, owner: str, log: Any, alive: Callable[[], None]) -> None:
         self._store, self._owner, self._log, self._alive = store, owner, log, alive
         self._is_away = self._is_doubtful = self._is_odd = False
         self._rest_until = 0.0
-        self.ended: list[Ended] = []
+        self.ended: list[SubmissionResult] = []
         """What came back, and is not known to be written down."""
         self.give_up_at = float("inf")
         """Steady seconds after which the store is not waited for any more."""
@@ -45,13 +45,13 @@ class Rounds:
         config: Config,
         now: float,
         room: int,
-        held: Sequence[Departure],
+        held: Sequence[Submission],
         known: set[int],
         tidies: bool,
-        states: Sequence[State],
-    ) -> tuple[Round, Written] | None:
+        states: Sequence[BreakerState],
+    ) -> tuple[SubmitBatch, SubmitBatchResult] | None:
         """Writes what there is to write. None: there was nothing, or it came to nothing."""
-        round_ = Round(
+        round_ = SubmitBatch(
             owner=self._owner,
             config=config,
             now=now,
@@ -66,7 +66,7 @@ class Rounds:
         written = self._write(round_) if round_ else None
         return None if written is None else (round_, written)
 
-    def _write(self, round_: Round) -> Written | None:
+    def _write(self, round_: SubmitBatch) -> SubmitBatchResult | None:
         try:
             written = self._written(round_)
         except StoreUnavailable as error:
@@ -81,7 +81,7 @@ class Rounds:
         self._back()
         return written
 
-    def _written(self, round_: Round) -> Written:
+    def _written(self, round_: SubmitBatch) -> SubmitBatchResult:
         future = self._store.writer.submit(round_.write, lanes=round_.lanes)
         began = time.monotonic()
         while True:
@@ -95,7 +95,7 @@ class Rounds:
                     future.cancel()
                     raise StoreUnavailable("the writer does not come to it") from None
 
-    def _odd(self, round_: Round, error: Exception) -> None:
+    def _odd(self, round_: SubmitBatch, error: Exception) -> None:
         """One of them cannot be settled as it should. It is found, and what we know of it is kept all the same."""
         if not round_.ended or all(one.word == "noted" for one in round_.ended):
             raise error

@@ -8,15 +8,15 @@ from gateway.config import Config
 from gateway.inbound import status_update
 from gateway.outbound import status_posts
 from gateway.store import Connection, events, ledger
-from gateway.store.ledger import Entry
-from schemas import FORMATS, BadCallback, Message, Receipt, wire
+from gateway.store.ledger import LedgerEntry
+from schemas import FORMATS, BadCallback, Message, ReceiveContext, wire
 
 PATIENCE = 60.0
 """Seconds after which an update that waits, though nothing is in flight any more, is let go."""
 MOST = 100
 
 
-def sent(conn: Connection, entry: Entry, answer: bytes, config: Config, now: float) -> frozenset[str]:
+def sent(conn: Connection, entry: LedgerEntry, answer: bytes, config: Config, now: float) -> frozenset[str]:
     """CarrierX has it: `answer` is its object, which `read` can read. Whom to wake."""
     message = read(answer, entry)
     if message is None:
@@ -24,54 +24,54 @@ def sent(conn: Connection, entry: Entry, answer: bytes, config: Config, now: flo
     return known(conn, entry, message, config, now)
 
 
-def known(conn: Connection, entry: Entry, message: Message, config: Config, now: float) -> frozenset[str]:
+def known(conn: Connection, entry: LedgerEntry, message: Message, config: Config, now: float) -> frozenset[str]:
     """CarrierX has it, under the message_sid of `message`, however that became known. Whom to wake."""
-    return status_posts.learnt(conn, entry, message, config, now) | _release(conn, entry, config)
+    return status_posts.mark_accepted(conn, entry, message, config, now) | _release(conn, entry, config)
 
 
-def refused(conn: Connection, entry: Entry, reason: str, config: Config, now: float) -> frozenset[str]:
+def refused(conn: Connection, entry: LedgerEntry, reason: str, config: Config, now: float) -> frozenset[str]:
     """It was not sent, and will not be: its sender is told `failed`. Whom to wake."""
     told = (
-        status_posts.failed(conn, entry, config, now)
-        if ledger.refused(conn, entry.send_id, reason, now)
+        status_posts.mark_failed(conn, entry, config, now)
+        if ledger.mark_refused(conn, entry.send_id, reason, now)
         else frozenset()
     )
     return told | _release(conn, entry, config)
 
 
-def undecided(conn: Connection, entry: Entry, reason: str, config: Config, now: float) -> frozenset[str]:
+def undecided(conn: Connection, entry: LedgerEntry, reason: str, config: Config, now: float) -> frozenset[str]:
     """Nobody can tell whether it was sent: a person has to. Nobody is told anything. Whom to wake."""
-    ledger.undecided(conn, entry.send_id, reason, now)
+    ledger.mark_undecided(conn, entry.send_id, reason, now)
     return _release(conn, entry, config)
 
 
-def put_back(conn: Connection, entry: Entry, reason: str, config: Config, now: float) -> frozenset[str]:
+def put_back(conn: Connection, entry: LedgerEntry, reason: str, config: Config, now: float) -> frozenset[str]:
     """For certain it was not sent, and will be tried again. Whom to wake."""
-    ledger.put_back(conn, entry.send_id, now, reason)
+    ledger.put_back_for_submission(conn, entry.send_id, now, reason)
     return _release(conn, entry, config)
 
 
 def release_stale(conn: Connection, config: Config, now: float) -> frozenset[str]:
     """What waits longer than an answer can take, and for nothing any more: a net below `sent` and the others."""
     woken: frozenset[str] = frozenset()
-    for number, phone in events.waiting_since(conn, now - PATIENCE, MOST):
-        woken |= status_update.release(conn, number, phone, config)
+    for number, phone in events.waiting_pairs(conn, now - PATIENCE, MOST):
+        woken |= status_update.release_waiting(conn, number, phone, config)
     return woken
 
 
-def read(answer: bytes, entry: Entry) -> Message | None:
+def read(answer: bytes, entry: LedgerEntry) -> Message | None:
     """CarrierX's answer to a sending; None where it does not say which message it speaks of.
 
     What else is wrong with it is no matter: CarrierX has the message.
     """
-    receipt = Receipt(now=datetime.now(UTC), sid="")
+    receipt = ReceiveContext(now=datetime.now(UTC), sid="")
     try:
         return FORMATS["carrierx"].load(answer, None, receipt)
     except BadCallback:
         return _barely(answer, entry)
 
 
-def _barely(answer: bytes, entry: Entry) -> Message | None:
+def _barely(answer: bytes, entry: LedgerEntry) -> Message | None:
     try:
         sid = wire.read_object(answer).get("message_sid")
     except BadCallback:
@@ -81,5 +81,5 @@ def _barely(answer: bytes, entry: Entry) -> Message | None:
     return Message(direction="outbound", from_=entry.number, to=entry.phone, status="", message_sid=sid)
 
 
-def _release(conn: Connection, entry: Entry, config: Config) -> frozenset[str]:
-    return status_update.release(conn, entry.number, entry.phone, config)
+def _release(conn: Connection, entry: LedgerEntry, config: Config) -> frozenset[str]:
+    return status_update.release_waiting(conn, entry.number, entry.phone, config)

@@ -29,9 +29,9 @@ from gateway.carrierx.errors import (
 from gateway.config import Config
 from gateway.sender import listing, reconcile, settle
 from gateway.sender import outcome as ended
-from gateway.sender.outcome import Core, Departure, Ended, Plan, Trouble, World
+from gateway.sender.outcome import Core, Submission, SubmissionResult, SubmitAction, SubmitContext, SubmitFault
 from gateway.store import Connection, StoreUnavailable, ledger, opt_outs
-from gateway.store.outbox import Claimed
+from gateway.store.outbox import ClaimedDelivery
 
 SLACK = 10.0
 """Seconds that a request may need to leave after its claim; what is later does not leave."""
@@ -51,30 +51,30 @@ ABSENT = "CarrierX does not have it: it is sent again."
 NEVER = "CarrierX never took it: no answer of its could be read, and it is not in its listing."
 
 
-def plan(conn: Connection, claimed: Claimed, config: Config, now: float) -> Departure:
+def choose_action(conn: Connection, claimed: ClaimedDelivery, config: Config, now: float) -> Submission:
     """In the transaction of its claim. What is going to leave is on disk as such before it does."""
     entry, carrierx = ledger.of_send(conn, claimed.delivery_id), config.carrierx
-    todo: Plan = "gone" if entry is None else _plan(conn, entry)
+    todo: SubmitAction = "gone" if entry is None else _plan(conn, entry)
     longest = now + SLACK + carrierx.timeout
     if todo == "post":
-        ledger.begin(conn, claimed.delivery_id, now, longest)
+        ledger.mark_submitting(conn, claimed.delivery_id, now, longest)
     elif entry and todo == "look up" and (entry.doubt_at is None or entry.doubt_at > longest):
         # The clock was set back meanwhile.
-        ledger.doubt(conn, claimed.delivery_id, now, longest)
+        ledger.mark_uncertain(conn, claimed.delivery_id, now, longest)
         entry = ledger.of_send(conn, claimed.delivery_id)
-    return Departure(claimed=claimed, entry=entry, plan=todo, carrierx=carrierx)
+    return Submission(claimed=claimed, entry=entry, plan=todo, carrierx=carrierx)
 
 
-def _plan(conn: Connection, entry: ledger.Entry) -> Plan:
+def _plan(conn: Connection, entry: ledger.LedgerEntry) -> SubmitAction:
     if entry.message_sid or entry.state == "sent":  # a person may know that it was, and not under which name
         return "known"
     if entry.state in ("sending", "undecided"):
         return "look up"
-    is_out = entry.origin != "opt-out" and opt_outs.is_out(conn, entry.number, entry.phone)
+    is_out = entry.origin != "opt-out" and opt_outs.has_opted_out(conn, entry.number, entry.phone)
     return "opted out" if is_out else "post"
 
 
-def depart(departure: Departure, core: Core, world: World) -> Ended:
+def submit(departure: Submission, core: Core, world: SubmitContext) -> SubmissionResult:
     """Does it. Never raises: what nobody thought of leaves a doubt."""
     try:
         return _STEPS[departure.plan](departure, core, world)
@@ -85,28 +85,28 @@ def depart(departure: Departure, core: Core, world: World) -> Ended:
         return (ended.doubted if departure.plan == "post" else ended.unread)(departure, world, reason)
 
 
-def unbegun(departure: Departure, world: World) -> Ended:
+def not_started(departure: Submission, world: SubmitContext) -> SubmissionResult:
     """It was claimed, and nothing is done about it now."""
     if departure.plan == "look up":
         return ended.not_yet(departure, world)
     return ended.owed(departure, world, LATE)
 
 
-def _known(departure: Departure, core: Core, world: World) -> Ended:
-    return Ended(departure=departure, at=world.clock(), outcome="succeeded", word="same")
+def _known(departure: Submission, core: Core, world: SubmitContext) -> SubmissionResult:
+    return SubmissionResult(departure=departure, at=world.clock(), outcome="succeeded", word="same")
 
 
-def _gone(departure: Departure, core: Core, world: World) -> Ended:
-    return Ended(departure=departure, at=world.clock(), outcome="dead", word="same", sentence=GONE)
+def _gone(departure: Submission, core: Core, world: SubmitContext) -> SubmissionResult:
+    return SubmissionResult(departure=departure, at=world.clock(), outcome="dead", word="same", sentence=GONE)
 
 
-def _opted_out(departure: Departure, core: Core, world: World) -> Ended:
+def _opted_out(departure: Submission, core: Core, world: SubmitContext) -> SubmissionResult:
     return ended.refused(departure, world, OPTED_OUT)
 
 
-def _post(departure: Departure, core: Core, world: World) -> Ended:
+def _post(departure: Submission, core: Core, world: SubmitContext) -> SubmissionResult:
     if world.is_late():
-        return unbegun(departure, world)
+        return not_started(departure, world)
     try:
         # Asked once more when there is a connection: a process may hang anywhere, and another one has its work by then.
         answer = core.send_raw(departure.claimed.body, may_leave=lambda: not world.is_late())
@@ -115,7 +115,7 @@ def _post(departure: Departure, core: Core, world: World) -> Ended:
     return _accepted(departure, world, answer)
 
 
-def _accepted(departure: Departure, world: World, answer: bytes) -> Ended:
+def _accepted(departure: Submission, world: SubmitContext, answer: bytes) -> SubmissionResult:
     entry = _entry(departure)
     message = settle.read(answer, entry)
     if message is None:
@@ -124,10 +124,10 @@ def _accepted(departure: Departure, world: World, answer: bytes) -> Ended:
     return ended.sent(departure, world, answer, "" if fits else "CarrierX's answer speaks of other numbers.")
 
 
-def _not_accepted(departure: Departure, world: World, error: CarrierXError) -> Ended:
+def _not_accepted(departure: Submission, world: SubmitContext, error: CarrierXError) -> SubmissionResult:
     status, reason = getattr(error, "status", None), str(error)
     if isinstance(error, (NotSent, NotAuthorized)):
-        return ended.owed(departure, world, reason, trouble=Trouble(reason))
+        return ended.owed(departure, world, reason, trouble=SubmitFault(reason))
     if isinstance(error, (Conflict, TooMany)):
         return ended.later(departure, world, error)
     if isinstance(error, (AnswerLost, ServerError)) or status is None or status < 400 or status in UNSURE:
@@ -135,30 +135,30 @@ def _not_accepted(departure: Departure, world: World, error: CarrierXError) -> E
     return ended.refused(departure, world, reason, status)
 
 
-def _look_up(departure: Departure, core: Core, world: World) -> Ended:
+def _look_up(departure: Submission, core: Core, world: SubmitContext) -> SubmissionResult:
     # What the listing shows counts from here.
     may_decide = world.clock() >= departure.until and not world.remaining()
     try:
-        verdict = _search(reconcile.search(_sought(departure)), core, world)
+        verdict = _search(reconcile.find_message(_sought(departure)), core, world)
     except CarrierXError as error:
         return _not_shown(departure, world, error, may_decide)
-    if isinstance(verdict, reconcile.Undecidable) and verdict.sids and all(map(world.is_known, verdict.sids)):
-        verdict = reconcile.Absent()
+    if isinstance(verdict, reconcile.Ambiguous) and verdict.sids and all(map(world.is_known, verdict.sids)):
+        verdict = reconcile.MessageAbsent()
     return _judged(departure, world, verdict, may_decide)
 
 
-def _search(steps: reconcile.Steps, core: Core, world: World) -> reconcile.Verdict:
+def _search(steps: reconcile.Steps, core: Core, world: SubmitContext) -> reconcile.ReconcileVerdict:
     try:
         ask = next(steps)
         while not world.is_over():
             ask = steps.send(_page(ask, core, world))
     except StopIteration as end:
-        verdict: reconcile.Verdict = end.value
+        verdict: reconcile.ReconcileVerdict = end.value
         return verdict
-    return reconcile.Unreadable("CarrierX's listing could not be read to its end in time.")
+    return reconcile.ListingUnreadable("CarrierX's listing could not be read to its end in time.")
 
 
-def _page(ask: listing.Ask, core: Core, world: World) -> listing.Page:
+def _page(ask: listing.ListingRequest, core: Core, world: SubmitContext) -> listing.ListingPage:
     """Asked for again at once where it may help: the schedule is long, and somebody waits for what is in doubt."""
     for wait in AGAIN:
         try:
@@ -170,26 +170,28 @@ def _page(ask: listing.Ask, core: Core, world: World) -> listing.Page:
     return core.messages(limit=ask.limit, offset=ask.offset)
 
 
-def _judged(departure: Departure, world: World, verdict: reconcile.Verdict, may_decide: bool) -> Ended:
-    if isinstance(verdict, reconcile.Found):
+def _judged(
+    departure: Submission, world: SubmitContext, verdict: reconcile.ReconcileVerdict, may_decide: bool
+) -> SubmissionResult:
+    if isinstance(verdict, reconcile.MessageFound):
         return _found(departure, world, verdict)
-    if isinstance(verdict, reconcile.Unreadable):
+    if isinstance(verdict, reconcile.ListingUnreadable):
         return ended.unread(departure, world, verdict.reason)
     if not may_decide:
         return ended.not_yet(departure, world)
-    if isinstance(verdict, reconcile.Undecidable):
+    if isinstance(verdict, reconcile.Ambiguous):
         return ended.undecided(departure, world, verdict.reason)
     return _absent(departure, world)
 
 
-def _found(departure: Departure, world: World, found: reconcile.Found) -> Ended:
+def _found(departure: Submission, world: SubmitContext, found: reconcile.MessageFound) -> SubmissionResult:
     answer = json.dumps(found.item, default=str).encode()  # prices are no floats
     if settle.read(answer, _entry(departure)) is None:
         return ended.undecided(departure, world, reconcile.NAMELESS)
     return ended.sent(departure, world, answer)
 
 
-def _absent(departure: Departure, world: World) -> Ended:
+def _absent(departure: Submission, world: SubmitContext) -> SubmissionResult:
     """It goes on by the schedule: what failed was the attempt before this one, and that has counted."""
     failed = departure.claimed.tries - 1
     wait = ended.wait(departure, world, failed) if failed > 0 else 0.0
@@ -198,9 +200,9 @@ def _absent(departure: Departure, world: World) -> Ended:
     return ended.owed(departure, world, ABSENT, departure.doubt_at + wait)
 
 
-def _not_shown(departure: Departure, world: World, error: CarrierXError, may_decide: bool) -> Ended:
+def _not_shown(departure: Submission, world: SubmitContext, error: CarrierXError, may_decide: bool) -> SubmissionResult:
     if isinstance(error, (NotSent, NotAuthorized)):
-        return ended.not_yet(departure, world, Trouble(str(error)))
+        return ended.not_yet(departure, world, SubmitFault(str(error)))
     if isinstance(error, TooMany):
         return ended.not_yet(departure, world, ended.throttled(error))
     if isinstance(error, CoreError) and error.status in CLOSED:
@@ -209,9 +211,9 @@ def _not_shown(departure: Departure, world: World, error: CarrierXError, may_dec
     return ended.unread(departure, world, str(error), error)
 
 
-def _sought(departure: Departure) -> reconcile.Sought:
+def _sought(departure: Submission) -> reconcile.Wanted:
     entry, request = _entry(departure), json.loads(departure.claimed.body)
-    return reconcile.Sought(
+    return reconcile.Wanted(
         send_id=entry.send_id,
         number=entry.number,
         phone=entry.phone,
@@ -225,13 +227,13 @@ def _text(request: Any) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _entry(departure: Departure) -> ledger.Entry:
+def _entry(departure: Submission) -> ledger.LedgerEntry:
     if departure.entry is None:
         raise ValueError("the ledger has nothing of it")
     return departure.entry
 
 
-_STEPS: dict[Plan, Callable[[Departure, Core, World], Ended]] = {
+_STEPS: dict[SubmitAction, Callable[[Submission, Core, SubmitContext], SubmissionResult]] = {
     "post": _post,
     "look up": _look_up,
     "known": _known,

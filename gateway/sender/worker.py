@@ -18,14 +18,14 @@ from typing import Any
 import structlog
 
 from gateway.config import Settings
-from gateway.delivery.drift import Drift
-from gateway.sender.accounts import Accounts
-from gateway.sender.batch import Round, Written
-from gateway.sender.flights import Flights
-from gateway.sender.outcome import Core, Ended
-from gateway.sender.pausing import Pausing
-from gateway.sender.poll_status import Missing
-from gateway.sender.rounds import LOOK, Rounds
+from gateway.delivery.drift import ClockJumpDetector
+from gateway.sender.accounts import ClientCache
+from gateway.sender.batch import SubmitBatch, SubmitBatchResult
+from gateway.sender.flights import SubmitPool
+from gateway.sender.outcome import Core, SubmissionResult
+from gateway.sender.pausing import CarrierXBreaker
+from gateway.sender.poll_status import StatusPoller
+from gateway.sender.rounds import LOOK, SubmitBatchWriter
 from gateway.sender.settle import PATIENCE
 from gateway.sender.tally import Nobody, Tally
 from gateway.store import Store, StoreUnavailable, events, ledger, outbox
@@ -59,15 +59,15 @@ class Sender:
         self._tally: Tally = tally or Nobody()
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._log: Any = structlog.get_logger().bind(sender=self._owner)
-        self._flights = Flights(clock, dice, self._is_known)
-        self._accounts, self._pausing = Accounts(self._log), Pausing(self._log)
-        self._missing = Missing(store, clock, self._log, ring)
-        self._drift, self._step = Drift(clock(), time.monotonic()), 0.0
+        self._flights = SubmitPool(clock, dice, self._is_known)
+        self._accounts, self._pausing = ClientCache(self._log), CarrierXBreaker(self._log)
+        self._missing = StatusPoller(store, clock, self._log, ring)
+        self._drift, self._step = ClockJumpDetector(clock(), time.monotonic()), 0.0
         self._next: float | None = 0.0
         self._look_at = self._claim_at = self._tidy_at = 0.0
         self._alive_at = time.monotonic()
         self._stop = threading.Event()
-        self._rounds = Rounds(store, self._owner, self._log, self._live)
+        self._rounds = SubmitBatchWriter(store, self._owner, self._log, self._live)
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set; then what is in flight may end, within `DRAIN` seconds.
@@ -168,7 +168,7 @@ class Sender:
             return False
         self._tidy_at = steady + TIDY
         with self._store.reader() as conn:
-            return bool(events.waiting_since(conn, self._clock() - PATIENCE, 1))
+            return bool(events.waiting_pairs(conn, self._clock() - PATIENCE, 1))
 
     def _is_known(self, send_id: str, message_sid: str) -> bool:
         """Called in the threads."""
@@ -176,7 +176,7 @@ class Sender:
             entry = ledger.of_sid(conn, message_sid)
         return entry is not None and entry.send_id != send_id
 
-    def _note(self, one: Ended, steady: float) -> None:
+    def _note(self, one: SubmissionResult, steady: float) -> None:
         self._rounds.ended.append(one)
         if one.trouble is not None:
             self._pausing.met(one.trouble, steady)
@@ -191,7 +191,7 @@ class Sender:
         if done is not None:
             self._done(*done, steady, core)
 
-    def _done(self, round_: Round, written: Written, steady: float, core: Core | None) -> None:
+    def _done(self, round_: SubmitBatch, written: SubmitBatchResult, steady: float, core: Core | None) -> None:
         self._flights.were_held(round_.held, steady)
         self._pausing.noted(round_.states, steady)
         self._step = 0.0
@@ -206,7 +206,7 @@ class Sender:
         if written.woken:
             self._ring(written.woken)
 
-    def _tell(self, one: Ended) -> None:
+    def _tell(self, one: SubmissionResult) -> None:
         claimed, origin = one.departure.claimed, one.departure.entry.origin if one.departure.entry else ""
         if one.word in ("sent", "refused", "undecided"):
             self._tally.send(origin, one.word)

@@ -43,7 +43,7 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def told(folder: Path, host: str, port: int) -> Iterator[None]:
+def serve_metrics(folder: Path, host: str, port: int) -> Iterator[None]:
     """Answers while the block runs. Raises OSError where it cannot listen."""
     with _Server((host, port), folder) as server:
         thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)

@@ -20,7 +20,7 @@ BEAT = 0.5
 """Seconds between two signs of life."""
 
 
-class Pulse:
+class Heartbeat:
     """To be called in every turn of a process's loop: a sign of life for the supervisor, where there is one."""
 
     def __init__(self, *, lifeline: bool) -> None:

@@ -24,7 +24,7 @@ import structlog
 from gateway.serve.connection import LINGER, Connection
 from gateway.serve.requests import LIMIT, Request
 from gateway.serve.wsgi import Answer, Unread, plain, run
-from gateway.store.greenlets import Errands
+from gateway.store.greenlets import GreenletPool
 
 SMALL = LIMIT // 16
 """Bytes of a body that is always let in: callbacks are far below."""
@@ -82,7 +82,7 @@ class Listener:
         self._waiting: dict[Request, Waiting] = {}
         self._reserved = 0
         self._loop = asyncio.get_running_loop()
-        self._errands = Errands(self._loop)
+        self._errands = GreenletPool(self._loop)
         self._ticking = self._loop.call_later(TICK, self._tick)
         self._look_at_idle = 0.0
         self._free = asyncio.Event()

@@ -16,12 +16,12 @@ from gateway.figures import Figures, folder_of
 from gateway.figures.tally import Endpoints, Sends
 from gateway.serve.addresses import listening
 from gateway.serve.files import files
-from gateway.serve.lifeline import Pulse, on_stop
+from gateway.serve.lifeline import Heartbeat, on_stop
 from gateway.store import Store, StoreUnavailable, health
-from gateway.store.wakeup import Ringer
+from gateway.store.wakeup import WorkerNotifier
 
 if TYPE_CHECKING:
-    from gateway.sandbox.carrierx import StandIn
+    from gateway.sandbox.carrierx import CarrierXStub
 
 LOGIN_TOKEN = "GATEWAY_LOGIN_TOKEN"  # noqa: S105
 LISTEN = "GATEWAY_LISTEN"
@@ -54,17 +54,17 @@ def sample(environ: Mapping[str, str] = os.environ) -> Config:
     return sample_config(environ.get(SANDBOX_PAGE, PAGE), environ.get(SANDBOX_CARRIERX, CARRIERX))
 
 
-def web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None:
+def run_web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None:
     """Raises OSError where it cannot listen, `StoreUnavailable` where there is no store."""
     from gateway import create_app
     from gateway.serve.server import serve
     from gateway.web import callbacks
-    from gateway.web.context import site_of
+    from gateway.web.context import web_context_of
 
     store = _store(settings, lifeline=lifeline)
     app = create_app(settings, store, login_token=os.environ.pop(LOGIN_TOKEN, None))
     app.config["OWN_ADDRESSES"] = frozenset({(host, port)})
-    site_of(app).counts.started()
+    web_context_of(app).counts.started()
     _settle_down()
     try:
         serve(app, host, port, lifeline=lifeline, quick=callbacks.are_quick)
@@ -72,7 +72,7 @@ def web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None:
         store.close(timeout=1.0)
 
 
-def worker(settings: Settings, *, lifeline: bool, metrics: AbstractContextManager[None]) -> None:
+def run_worker(settings: Settings, *, lifeline: bool, metrics: AbstractContextManager[None]) -> None:
     """Raises `StoreUnavailable` where there is no store.
 
     `metrics` is entered once SIGTERM ends the process in order, and may raise OSError: whoever gets an answer there
@@ -81,7 +81,7 @@ def worker(settings: Settings, *, lifeline: bool, metrics: AbstractContextManage
     from gateway.delivery.worker import Worker
     from gateway.outbound import replies
     from gateway.sender.worker import Sender
-    from gateway.serve.sending import Sending
+    from gateway.serve.sending import SenderThread
     from gateway.store import ledger
 
     store, stop = _store(settings, lifeline=lifeline), threading.Event()
@@ -89,19 +89,19 @@ def worker(settings: Settings, *, lifeline: bool, metrics: AbstractContextManage
     files(FILES)
     figures = Figures(folder_of(data))
     figures.series("gateway_process_starts_total", process="worker").inc()
-    sender = Sender(settings, store, ring=Ringer(data).ring, tally=Sends(figures))
+    sender = Sender(settings, store, ring=WorkerNotifier(data).ring, tally=Sends(figures))
 
     def ask() -> None:
         stop.set()
         half.wake()
         sender.wake()
 
-    sending = Sending(sender, stop, ask)
+    sending = SenderThread(sender, stop, ask)
     half = Worker(
         settings,
         store,
         own,
-        pulse=sending.alive(Alive(store, Pulse(lifeline=lifeline))),
+        pulse=sending.alive(WorkerHeartbeat(store, Heartbeat(lifeline=lifeline))),
         tally=Endpoints(figures),
         replies=replies.owe_replies,
         others={ledger.ENDPOINT: sender.wake},
@@ -117,19 +117,20 @@ def worker(settings: Settings, *, lifeline: bool, metrics: AbstractContextManage
         raise SystemExit(1)
 
 
-def page(host: str, port: int, carrierx: int, *, lifeline: bool) -> None:
-    """The sandbox's stand-ins: for the applications that are called, and, on the port `carrierx`, for CarrierX."""
-    from gateway.sandbox.carrierx import Setup, StandIn
+def run_sandbox_page(host: str, port: int, run_carrierx_stub: int, *, lifeline: bool) -> None:
+    """The sandbox's stand-ins: for the applications that are called, and, on the port `carrierx`, for
+    CarrierX."""
+    from gateway.sandbox.carrierx import CarrierXStub, Setup
     from gateway.sandbox.legacy_app import make_page
     from gateway.serve.server import serve
 
     numbers = [number.number for number in sample().numbers]
     setup = Setup(numbers=numbers, callback=os.environ.pop(SANDBOX_CALLBACK, ""), pace=0.5)
-    with StandIn(setup, host, carrierx):
+    with CarrierXStub(setup, host, run_carrierx_stub):
         serve(make_page(), host, port, lifeline=lifeline, threads=8)
 
 
-def carrierx(standin: StandIn) -> None:
+def run_carrierx_stub(standin: CarrierXStub) -> None:
     """The stand-in for CarrierX by itself, until Ctrl-C or SIGTERM."""
     stop = threading.Event()
     on_stop(stop.set, lifeline=False)
@@ -137,10 +138,10 @@ def carrierx(standin: StandIn) -> None:
         stop.wait()
 
 
-class Alive:
+class WorkerHeartbeat:
     """The worker's signs of life: for the supervisor, and now and then one in the store, for whoever watches."""
 
-    def __init__(self, store: Store, pulse: Pulse) -> None:
+    def __init__(self, store: Store, pulse: Heartbeat) -> None:
         self._store, self._pulse = store, pulse
         self._next = 0.0
 

@@ -14,7 +14,7 @@ JOIN = 8.5
 """Seconds that it may take longer than the worker to end: both have the same time, and one may have nothing to do."""
 
 
-class Sending:
+class SenderThread:
     """`give_up`: ends the process where the Sender has died; whoever watches the process starts another one."""
 
     def __init__(self, sender: Sender, stop: threading.Event, give_up: Callable[[], None]) -> None:
@@ -34,7 +34,7 @@ class Sending:
             structlog.get_logger().exception("sender_failed", error=type(error).__name__)
             self._give_up()
 
-    def __enter__(self) -> Sending:
+    def __enter__(self) -> SenderThread:
         self._thread.start()
         return self
 

@@ -11,7 +11,7 @@ import structlog
 
 from gateway.serve.connection import Connection
 from gateway.serve.files import files
-from gateway.serve.lifeline import BEAT, GRACE, Pulse, on_stop
+from gateway.serve.lifeline import BEAT, GRACE, Heartbeat, on_stop
 from gateway.serve.listener import PATIENCE, THREADS, Listener, Takes
 
 CONNECTIONS = 4096
@@ -73,7 +73,7 @@ async def _serve(make: Callable[[], Listener], host: str, port: int, lifeline: b
     # Several web processes share the port.
     together = sys.platform != "win32" or None
     server = await loop.create_server(lambda: Connection(listener), host, port, backlog=QUEUE, reuse_port=together)
-    beating = asyncio.create_task(_beat(Pulse(lifeline=lifeline)))
+    beating = asyncio.create_task(_beat(Heartbeat(lifeline=lifeline)))
     try:
         await stopping.wait()
         server.close()
@@ -83,7 +83,7 @@ async def _serve(make: Callable[[], Listener], host: str, port: int, lifeline: b
         listener.close()
 
 
-async def _beat(pulse: Pulse) -> None:
+async def _beat(pulse: Heartbeat) -> None:
     while True:
         pulse()
         await asyncio.sleep(BEAT)

@@ -28,7 +28,7 @@ PAGE_HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ServePlan:
     """Which processes there are to be. `page_port`, `carrierx_port`: of the sandbox's stand-ins; None outside of it."""
 
     config: Config
@@ -55,19 +55,19 @@ class Plan:
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """What the operator must mend is said in a sentence, with exit code 1, not with a traceback."""
     try:
         yield
     except (ConfigError, PortTaken, WrongDatabase) as error:
-        said(str(error))
+        fail(str(error))
     except StoreUnavailable as error:
-        said(f"The database cannot be used: {error}.")
+        fail(f"The database cannot be used: {error}.")
     except OSError as error:
-        said(f"{error.strerror or error}.")
+        fail(f"{error.strerror or error}.")
 
 
-def said(text: str) -> NoReturn:
+def fail(text: str) -> NoReturn:
     click.echo(text, err=True)
     sys.exit(1)
 
@@ -77,14 +77,14 @@ def settings_for(path: Path | None) -> Settings:
     try:
         return roles.settings_for(path)
     except ConfigError as error:
-        said(str(error))
+        fail(str(error))
 
 
-def checked(host: str, port: int, workers: int) -> str:
+def check_listen_address(host: str, port: int, workers: int) -> str:
     """The address to listen on, free to be used."""
     if workers > 1 and sys.platform == "win32":
         raise click.BadParameter("on Windows there is one web process", param_hint="--workers")
-    with plainly():
+    with exit_on_error():
         address = _address(host)
         check_free(address, port)
     return address
@@ -103,7 +103,7 @@ def _address(host: str) -> str:
 
 def prepare_store(config: Config) -> None:
     """Brings the store up to date before the others start, so that none of them waits for it."""
-    with plainly(), Store(config.database) as store:
+    with exit_on_error(), Store(config.database) as store:
         store.migrate()
 
 
@@ -112,7 +112,7 @@ def forget_figures(config: Config) -> None:
     forget(folder_of(config.data))
 
 
-def children(plan: Plan) -> list[Child]:
+def children(plan: ServePlan) -> list[Child]:
     both = {roles.LISTEN: f"{plan.host}:{plan.port}"}
     if plan.page_port is None:
         return [*web_children(plan, both), Child("worker", ["worker", *_config(plan.config)], both)]
@@ -123,7 +123,7 @@ def children(plan: Plan) -> list[Child]:
     return [page, *web_children(plan, both | {roles.LOGIN_TOKEN: plan.token}), Child("worker", ["worker"], both)]
 
 
-def web_children(plan: Plan, environ: Mapping[str, str]) -> list[Child]:
+def web_children(plan: ServePlan, environ: Mapping[str, str]) -> list[Child]:
     arguments = ["web", *_config(plan.config), "--host", plan.host, "--port", str(plan.port)]
     names = ["web"] if plan.workers == 1 else [f"web-{number + 1}" for number in range(plan.workers)]
     return [Child(name, arguments, environ) for name in names]
@@ -147,7 +147,7 @@ def say_secrets(settings: Settings) -> None:
         click.echo(f"They are kept in {settings.current.data}, and not shown again.")
 
 
-def welcome(plan: Plan) -> str:
+def welcome(plan: ServePlan) -> str:
     """What there is to look at, and where the platforms call."""
     callbacks = plan.config.public_url or plan.console
     lines = ["The SMS gateway is up. Ctrl-C stops it.", *(f"Warning: {warning}" for warning in plan.config.warnings)]
@@ -172,11 +172,11 @@ def welcome(plan: Plan) -> str:
     )
 
 
-def _where_key(plan: Plan) -> str:
+def _where_key(plan: ServePlan) -> str:
     return f"in {plan.config.data / 'keys'}" if plan.keys_are_kept else "one of `keys` in the configuration"
 
 
-def when_up(supervisor: Supervisor, plan: Plan, say: Callable[[], None]) -> None:
+def when_up(supervisor: Supervisor, plan: ServePlan, say: Callable[[], None]) -> None:
     """Tell the supervisor, and the operator, as soon as the web half listens."""
 
     def look() -> None:

@@ -186,7 +186,9 @@ class Supervisor:
     def _bury(self, child: Child, process: subprocess.Popen[bytes]) -> bool:
         """False where there is no hope."""
         pause = child.died(self._clock())
-        self._log.error("process_ended", name=child.name, pid=process.pid, how=how(process.returncode), again_in=pause)
+        self._log.error(
+            "process_ended", name=child.name, pid=process.pid, how=exit_reason(process.returncode), again_in=pause
+        )
         return self._ready or child.deaths < HOPELESS
 
     def _end(self) -> None:
@@ -206,7 +208,7 @@ class Supervisor:
         self._log.info("stopped")
 
 
-def how(code: int) -> str:
+def exit_reason(code: int) -> str:
     """An exit code in words: ``exit 1``, ``SIGKILL``."""
     if code >= 0:
         return f"exit {code}"

@@ -23,9 +23,9 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from gateway.store import health, migrations, notices
 from gateway.store.database import Database
-from gateway.store.errors import StoreUnavailable, Trouble, WrongDatabase, judge, reason
-from gateway.store.group_commit import Group, Quick
-from gateway.store.sqlite import Sqlite
+from gateway.store.errors import Blame, StoreUnavailable, WrongDatabase, classify, reason
+from gateway.store.group_commit import GroupCommitter, ImmediateCommitter
+from gateway.store.sqlite import SqliteDatabase
 from gateway.store.writer import Writer
 
 __all__ = ["Connection", "Store", "StoreUnavailable", "Writer", "WrongDatabase"]
@@ -42,7 +42,7 @@ class Store:
         self._database = _database(url, patience)
         database = self._database
         self._was_ready = True
-        group = Group(database.writing, database.is_current, _announcer(database))
+        group = GroupCommitter(database.writing, database.is_current, _announcer(database))
         self.writer = Writer(group, database.guard(), _quick(database))
 
     @property
@@ -123,15 +123,15 @@ class Store:
         self.close()
 
 
-def _quick(database: Database) -> Quick | None:
+def _quick(database: Database) -> ImmediateCommitter | None:
     """Where another machine is asked, somebody must be left waiting for it."""
-    if not isinstance(database, Sqlite):
+    if not isinstance(database, SqliteDatabase):
         return None
-    return Quick(Group(database.quick, database.is_current), database.guard())
+    return ImmediateCommitter(GroupCommitter(database.quick, database.is_current), database.guard())
 
 
-def _announcer(database: Database) -> notices.Announcer | None:
-    return None if isinstance(database, Sqlite) else notices.Announcer(database.writing)
+def _announcer(database: Database) -> notices.PgNotifier | None:
+    return None if isinstance(database, SqliteDatabase) else notices.PgNotifier(database.writing)
 
 
 @contextmanager
@@ -140,7 +140,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, StoreUnavailable) or judge(error) is Trouble.WORK:
+        if isinstance(error, StoreUnavailable) or classify(error) is Blame.WORK:
             raise
         raise StoreUnavailable(reason(error)) from None
 
@@ -149,12 +149,12 @@ def _database(text: str, patience: float) -> Database:
     scheme, _colon, rest = text.partition(":")
     if scheme in ("postgres", "postgresql", "postgresql+psycopg"):
         # Its driver takes a tenth of the time of a start, and most have no use for it.
-        from gateway.store.postgresql import Postgresql, spelled
+        from gateway.store.postgresql import PostgresqlDatabase, spelled
 
-        return Postgresql(_url(f"postgresql+psycopg:{rest}", spelled), patience)
+        return PostgresqlDatabase(_url(f"postgresql+psycopg:{rest}", spelled), patience)
     url = _url(text, str)
     if url.drivername == "sqlite":
-        return Sqlite(url, patience)
+        return SqliteDatabase(url, patience)
     raise WrongDatabase(f"{url.drivername} is not supported: use sqlite:///file or postgresql://user@host/db")
 
 

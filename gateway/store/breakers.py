@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from gateway.store.spelling import plain
+from gateway.store.spelling import storable
 from gateway.store.statement import Statement
 
 REFRESH = 30.0
@@ -38,7 +38,7 @@ CURRENT = Statement(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class BreakerState:
     """Times are epoch seconds."""
 
     endpoint: str
@@ -53,7 +53,7 @@ class State:
     """In a row."""
 
 
-def note(conn: Connection, owner: str, states: Sequence[State], now: float) -> None:
+def record_breakers(conn: Connection, owner: str, states: Sequence[BreakerState], now: float) -> None:
     """Writes down how these are now; what is closed has no row."""
     for one in states:
         if one.state == "closed":
@@ -63,33 +63,33 @@ def note(conn: Connection, owner: str, states: Sequence[State], now: float) -> N
     SWEEP.run(conn, {"old": now - STALE})
 
 
-def forget(conn: Connection, owner: str, now: float) -> None:
+def forget_worker(conn: Connection, owner: str, now: float) -> None:
     """This worker ends."""
     GONE.run(conn, {"owner": owner, "old": now - STALE})
 
 
-def current(conn: Connection, now: float) -> dict[str, State]:
+def current_breakers(conn: Connection, now: float) -> dict[str, BreakerState]:
     """Every endpoint that is not closed. Where workers differ: the gravest, of these the one that lasts longest."""
-    found: dict[str, State] = {}
+    found: dict[str, BreakerState] = {}
     # A row from the future was written before the clock was set back.
     for row in CURRENT.run(conn, {"old": now - STALE, "new": now + STALE}).fetchall():
-        one = State(endpoint=row[0], state=row[1], since=row[2], until=row[3], reason=row[4], failures=row[5])
+        one = BreakerState(endpoint=row[0], state=row[1], since=row[2], until=row[3], reason=row[4], failures=row[5])
         known = found.get(one.endpoint)
         if known is None or _gravity(one) > _gravity(known):
             found[one.endpoint] = one
     return found
 
 
-def _gravity(one: State) -> tuple[int, float]:
+def _gravity(one: BreakerState) -> tuple[int, float]:
     return _GRAVEST.index(one.state) if one.state in _GRAVEST else -1, one.until
 
 
-def _row(one: State) -> dict[str, object]:
+def _row(one: BreakerState) -> dict[str, object]:
     return {
         "endpoint": one.endpoint,
         "state": one.state,
         "since": one.since,
         "until": one.until,
-        "reason": plain(one.reason),
+        "reason": storable(one.reason),
         "failures": one.failures,
     }

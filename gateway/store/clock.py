@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from gateway.store.leases import Claimed
-from gateway.store.outbox import agenda
+from gateway.store.leases import ClaimedDelivery
+from gateway.store.outbox import due_endpoints
 from gateway.store.statement import Statement
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ class Setting:
     """No lease ends later than this, unless by the clock of before."""
 
 
-def catch_up(conn: Connection, now: float) -> int:
+def find_set_back(conn: Connection, now: float) -> int:
     """What was owed by the clock of before, and committed when all else had been moved, is due now. How many."""
     return LEFT_BEHIND.run(conn, {"now": now, "latest": now + TOLERANCE}).rowcount
 
 
-def note(conn: Connection, now: float) -> None:
+def record_clock(conn: Connection, now: float) -> None:
     """This is the time now, as a worker sees it."""
     NOTE.run(conn, {"now": now})
 
@@ -96,12 +96,12 @@ def behind(conn: Connection, now: float, was: float = 0.0) -> float:
     return float(latest - now) if latest > now + TOLERANCE else 0.0
 
 
-def set_back(store: Store, owner: str, now: float, lease: float, was: float = 0.0) -> Iterator[float]:
+def shift_back(store: Store, owner: str, now: float, lease: float, was: float = 0.0) -> Iterator[float]:
     """Moves what is to come if the clock was set back; after each small step, seconds by which. Raises
     `StoreUnavailable`; it may be begun again then, and what was moved already comes that much too early."""
     with store.reader() as conn:
         step = behind(conn, now, was)
-        endpoints = sorted(agenda(conn)) if step else []
+        endpoints = sorted(due_endpoints(conn)) if step else []
         server = SERVER.run(conn).fetchone()[0] if step and store.name == "postgresql" else now
     if not step:
         return
@@ -116,7 +116,7 @@ def set_back(store: Store, owner: str, now: float, lease: float, was: float = 0.
             yield step
 
 
-def extend(conn: Connection, owner: str, claimed: Sequence[Claimed], step: float) -> None:
+def extend(conn: Connection, owner: str, claimed: Sequence[ClaimedDelivery], step: float) -> None:
     """The clock was set forward: leases that are held last as long as they would have."""
     EXTEND.run_many(conn, [{"id": one.id, "owner": owner, "number": one.number, "step": step} for one in claimed])
 

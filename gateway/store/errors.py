@@ -45,40 +45,40 @@ class WrongDatabase(Exception):
     """The operator must act: this database cannot be used by this version. One sentence."""
 
 
-class Trouble(Enum):
+class Blame(Enum):
     STORE = "the database cannot do anything now"
     CONFLICT = "another transaction stood in the way; once more"
     WORK = "this piece of work is wrong, others are not"
 
 
-def judge(error: BaseException) -> Trouble:
+def classify(error: BaseException) -> Blame:
     """Whose trouble is it? Takes the drivers' errors, bare or as SQLAlchemy wraps them."""
     if isinstance(error, StoreUnavailable | PoolTimeout):
-        return Trouble.STORE
+        return Blame.STORE
     if isinstance(error, DBAPIError):
-        return Trouble.STORE if error.connection_invalidated else judge(error.orig or Exception())
+        return Blame.STORE if error.connection_invalidated else classify(error.orig or Exception())
     if isinstance(error, sqlite3.Error):
         return _sqlite(error)
     # Who never met this driver has none of its errors.
-    return _postgresql(error) if "psycopg" in sys.modules else Trouble.WORK
+    return _postgresql(error) if "psycopg" in sys.modules else Blame.WORK
 
 
-def _sqlite(error: sqlite3.Error) -> Trouble:
+def _sqlite(error: sqlite3.Error) -> Blame:
     # There is no code where the driver itself complains: "Cannot operate on a closed database".
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
-    return Trouble.STORE if code & 0xFF in SQLITE_STORE or str(error).startswith("no such table") else Trouble.WORK
+    return Blame.STORE if code & 0xFF in SQLITE_STORE or str(error).startswith("no such table") else Blame.WORK
 
 
-def _postgresql(error: BaseException) -> Trouble:
+def _postgresql(error: BaseException) -> Blame:
     import psycopg
 
     if not isinstance(error, psycopg.Error):
-        return Trouble.WORK
+        return Blame.WORK
     if error.sqlstate is None:  # the connection's own: lost, closed
-        return Trouble.STORE if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) else Trouble.WORK
+        return Blame.STORE if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) else Blame.WORK
     if error.sqlstate in POSTGRESQL_CONFLICT:
-        return Trouble.CONFLICT
-    return Trouble.STORE if error.sqlstate.startswith(POSTGRESQL_STORE) else Trouble.WORK
+        return Blame.CONFLICT
+    return Blame.STORE if error.sqlstate.startswith(POSTGRESQL_STORE) else Blame.WORK
 
 
 def reason(error: BaseException) -> str:

@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, bindparam, insert
 
 from gateway.store import schema
-from gateway.store.spelling import key, packed, packed_words, plain
+from gateway.store.spelling import index_key, storable, texts_to_json, to_json
 from gateway.store.statement import Statement
 
 _ADD = insert(schema.events).values({c.name: bindparam(c.name) for c in schema.events.c if c.name != "id"})
-ADD = {
+ADD_EVENT = {
     "sqlite": Statement(_ADD.inline()),  # its driver knows the new id; RETURNING doubles the time (35 µs, not 18)
     "postgresql": Statement(_ADD.returning(schema.events.c.id)),
 }
@@ -45,13 +45,13 @@ RELEASED = Statement(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class New:
+class NewEvent:
     """A callback to be kept."""
 
     source: str
     """``carrierx``, ``legacy-callback``, ``legacy-status``; of what is to be sent ``legacy-send``, ``command``."""
     state: str
-    """``accepted``, ``duplicate``, ``stale``, ``unrouted``, ``refused``, ``waiting`` or ``orphan``."""
+    """``accepted``, ``duplicate``, ``stale``, ``unrouted``, ``refused``, ``waiting_updates`` or ``orphan``."""
     received_at: float
     body: bytes = field(repr=False)
     """As it came, credentials blanked."""
@@ -74,7 +74,7 @@ class New:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A callback that was kept; fields as in `New`."""
+    """A callback that was kept; fields as in `NewEvent`."""
 
     id: int
     source: str
@@ -95,16 +95,16 @@ class Event:
     remote: str
 
 
-def add(conn: Connection, new: New) -> int:
+def add(conn: Connection, new: NewEvent) -> int:
     """Keeps the event; its id."""
     name = conn.dialect.name
-    done = ADD[name].run(conn, _values(new))
+    done = ADD_EVENT[name].run(conn, _values(new))
     return int(done.lastrowid if name == "sqlite" else done.fetchone()[0])
 
 
-def routed(conn: Connection, event_id: int, keyword: str, notes: Sequence[str]) -> bool:
+def mark_routed(conn: Connection, event_id: int, keyword: str, notes: Sequence[str]) -> bool:
     """An unrouted event has found its way. False: it is not unrouted, or no longer: somebody was quicker."""
-    values = {"id": event_id, "keyword": key(keyword), "notes": packed_words(notes)}
+    values = {"id": event_id, "keyword": index_key(keyword), "notes": texts_to_json(notes)}
     return ROUTED.run(conn, values).rowcount == 1
 
 
@@ -114,27 +114,27 @@ def parties(conn: Connection, event_id: int) -> tuple[str, str] | None:
     return None if row is None else (row[0], row[1])
 
 
-def waiting(conn: Connection, number: str, phone: str) -> list[Event]:
+def waiting_updates(conn: Connection, number: str, phone: str) -> list[Event]:
     """Reads. Status updates whose message is not known yet, the oldest first."""
-    rows = WAITING.run(conn, {"number": key(number), "phone": key(phone)}).fetchall()
+    rows = WAITING.run(conn, {"number": index_key(number), "phone": index_key(phone)}).fetchall()
     names = schema.events.c.keys()
     return [_event(dict(zip(names, row, strict=True))) for row in rows]
 
 
-def waiting_since(conn: Connection, before: float, most: int) -> list[tuple[str, str]]:
+def waiting_pairs(conn: Connection, before: float, most: int) -> list[tuple[str, str]]:
     """Reads. (number, phone) of updates that wait since then or longer."""
     rows = WAITING_SINCE.run(conn, {"before": before, "most": most}).fetchall()
     return [(row[0], row[1]) for row in rows]
 
 
-def released(conn: Connection, event_id: int, new: New) -> bool:
+def mark_released(conn: Connection, event_id: int, new: NewEvent) -> bool:
     """An update that waited has become this. False: it waits no longer: somebody was quicker."""
     values = _values(new)
     kept = {name: values[name] for name in ("state", "ticket", "custom_ticket", "notes")}
     return RELEASED.run(conn, kept | {"id": event_id}).rowcount == 1
 
 
-def of_row(row: RowMapping) -> Event:
+def event_from_row(row: RowMapping) -> Event:
     """All columns of the table as an event."""
     return _event(dict(row))
 
@@ -144,22 +144,22 @@ def _event(values: dict[str, Any]) -> Event:
     return Event(**values)
 
 
-def _values(new: New) -> dict[str, object]:
+def _values(new: NewEvent) -> dict[str, object]:
     return {
         "source": new.source,
         "state": new.state,
         "received_at": new.received_at,
-        "direction": plain(new.direction),
-        "phone": key(new.phone),
-        "number": key(new.number),
-        "keyword": key(new.keyword),
-        "message_sid": key(new.message_sid),
-        "status": key(new.status),
-        "ticket": key(new.ticket),
-        "custom_ticket": key(new.custom_ticket),
-        "content_type": plain(new.content_type or ""),
+        "direction": storable(new.direction),
+        "phone": index_key(new.phone),
+        "number": index_key(new.number),
+        "keyword": index_key(new.keyword),
+        "message_sid": index_key(new.message_sid),
+        "status": index_key(new.status),
+        "ticket": index_key(new.ticket),
+        "custom_ticket": index_key(new.custom_ticket),
+        "content_type": storable(new.content_type or ""),
         "body": new.body,
-        "errors": packed(new.errors),
-        "notes": packed_words(new.notes),
-        "remote": plain(new.remote),
+        "errors": to_json(new.errors),
+        "notes": texts_to_json(new.notes),
+        "remote": storable(new.remote),
     }

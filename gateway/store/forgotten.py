@@ -24,7 +24,9 @@ UNCOUNT = Statement(
 )
 
 
-def give_back(conn: Connection, owner: str, endpoints: Iterable[str], known: Collection[int], now: float) -> int:
+def reclaim_uncertain(
+    conn: Connection, owner: str, endpoints: Iterable[str], known: Collection[int], now: float
+) -> int:
     """All leases of the owner at these endpoints, but those on deliveries that are `known` (ids). How many."""
     given = 0
     for endpoint in endpoints:

@@ -14,16 +14,16 @@ from typing import Any, NoReturn, cast
 
 from greenlet import getcurrent, greenlet
 
-SPARE = 256
+MAX_SPARE_GREENLETS = 256
 """Errands that are kept for later work: a new one costs 10 µs, most of it for its stack."""
 
 Work = Callable[[], object]
 
 
-class Errand(greenlet):
+class RequestGreenlet(greenlet):
     """One piece of work after another, each of which may wait, but for nothing that another errand has to free."""
 
-    def __init__(self, errands: Errands) -> None:
+    def __init__(self, errands: GreenletPool) -> None:
         super().__init__(self._labour)
         self._errands = errands
 
@@ -43,12 +43,12 @@ class Errand(greenlet):
             work = self.wait()
 
 
-class Errands:
+class GreenletPool:
     """Those of one event loop. For its thread alone."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self.loop = loop
-        self._spare: list[Errand] = []
+        self._spare: list[RequestGreenlet] = []
 
     def run(self, work: Work) -> None:
         """Until it ends, or has to wait."""
@@ -56,17 +56,17 @@ class Errands:
             # An errand goes on to its end first: it would be left lying when this one waits.
             self.loop.call_soon(self.run, work)
             return
-        errand = self._spare.pop() if self._spare else Errand(self)
+        errand = self._spare.pop() if self._spare else RequestGreenlet(self)
         errand.switch(work)
 
-    def take_back(self, errand: Errand) -> bool:
-        if len(self._spare) >= SPARE:
+    def take_back(self, errand: RequestGreenlet) -> bool:
+        if len(self._spare) >= MAX_SPARE_GREENLETS:
             return False
         self._spare.append(errand)
         return True
 
 
-def current() -> Errand | None:
+def current() -> RequestGreenlet | None:
     """The errand that calls; None where a thread may stand still."""
     here = getcurrent()
-    return here if isinstance(here, Errand) else None
+    return here if isinstance(here, RequestGreenlet) else None

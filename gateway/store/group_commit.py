@@ -13,15 +13,15 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
 
-from gateway.store.errors import StoreUnavailable, Trouble, judge, reason
-from gateway.store.notices import Announcer, noted
+from gateway.store.errors import Blame, StoreUnavailable, classify, reason
+from gateway.store.notices import PgNotifier, take_marked
 from gateway.store.ordering import hold_first
 
-TRIES = 5
+MAX_TRIES = 5
 """At work of which the database says that another transaction stood in its way."""
 
 
-class Turn(Protocol):
+class WriteLock(Protocol):
     """A lock that one can do without waiting for."""
 
     def enter_now(self) -> bool: ...
@@ -32,31 +32,31 @@ class Turn(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class WriteOperation:
     run: Callable[[Connection], Any]
     lanes: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class WriteResult:
     """Committed, with an answer; or not, with an error."""
 
     answer: Any = None
     error: BaseException | None = None
 
 
-class Undecided(StoreUnavailable):
+class OutcomeUnknown(StoreUnavailable):
     """The commit itself failed: done or not, nobody knows."""
 
 
-class Group:
+class GroupCommitter:
     """Commits groups over one connection, which it keeps, and replaces when it is broken. For one thread.
 
     `is_current` tells whether a kept connection is still good: asked before each transaction, so it is quick.
     """
 
     def __init__(
-        self, engine: Engine, is_current: Callable[[Connection], bool], announcer: Announcer | None = None
+        self, engine: Engine, is_current: Callable[[Connection], bool], announcer: PgNotifier | None = None
     ) -> None:
         self._engine = engine
         self._announcer = announcer
@@ -64,18 +64,18 @@ class Group:
         self._is_current = is_current
         self._conn: Connection | None = None
 
-    def commit(self, group: Sequence[Work]) -> list[Done]:
+    def commit(self, group: Sequence[WriteOperation]) -> list[WriteResult]:
         """What became of each, in order. Never raises; work that is wrong spoils nobody else's."""
         try:
             return self._together(group)
         except BaseException as error:
             failure = error
-        if judge(failure) is Trouble.WORK and len(group) > 1:
+        if classify(failure) is Blame.WORK and len(group) > 1:
             try:
                 return self._apart(group)
             except BaseException as error:
                 failure = error
-        if judge(failure) is Trouble.CONFLICT or (judge(failure) is Trouble.WORK and len(group) > 1):
+        if classify(failure) is Blame.CONFLICT or (classify(failure) is Blame.WORK and len(group) > 1):
             return self._one_by_one(group)
         return [_failed(failure) for _ in group]
 
@@ -93,17 +93,17 @@ class Group:
             with contextlib.suppress(Exception):
                 conn.close()
 
-    def _together(self, group: Sequence[Work]) -> list[Done]:
+    def _together(self, group: Sequence[WriteOperation]) -> list[WriteResult]:
         conn = self._begin(group)
         try:
-            done = [Done(work.run(conn)) for work in group]
+            done = [WriteResult(work.run(conn)) for work in group]
         except BaseException as error:
             self._abandon(conn, error)
             raise
         self._finish(conn)
         return done
 
-    def _apart(self, group: Sequence[Work]) -> list[Done]:
+    def _apart(self, group: Sequence[WriteOperation]) -> list[WriteResult]:
         """Still one commit, but each behind a savepoint of its own."""
         conn = self._begin(group)
         try:
@@ -114,25 +114,25 @@ class Group:
         self._finish(conn)
         return done
 
-    def _one_by_one(self, group: Sequence[Work]) -> list[Done]:
+    def _one_by_one(self, group: Sequence[WriteOperation]) -> list[WriteResult]:
         """Nobody waits here for a second lock with a first in hand, so sooner or later each gets through."""
-        done: list[Done] = []
+        done: list[WriteResult] = []
         for work in group:
             done.append(self._alone(work))
             if isinstance(done[-1].error, StoreUnavailable):
                 return done + [_failed(done[-1].error) for _ in group[len(done) :]]
         return done
 
-    def _alone(self, work: Work) -> Done:
-        for _ in range(TRIES):
+    def _alone(self, work: WriteOperation) -> WriteResult:
+        for _ in range(MAX_TRIES):
             try:
                 return self._together([work])[0]
             except BaseException as error:
-                if judge(error) is not Trouble.CONFLICT:
+                if classify(error) is not Blame.CONFLICT:
                     return _failed(error)
-        return Done(error=StoreUnavailable(f"other transactions stood in the way {TRIES} times"))
+        return WriteResult(error=StoreUnavailable(f"other transactions stood in the way {MAX_TRIES} times"))
 
-    def _begin(self, group: Sequence[Work]) -> Connection:
+    def _begin(self, group: Sequence[WriteOperation]) -> Connection:
         conn = self._connection()
         try:
             conn.begin()
@@ -150,25 +150,25 @@ class Group:
         return self._conn
 
     def _finish(self, conn: Connection) -> None:
-        owed = noted(conn)
+        owed = take_marked(conn)
         try:
             conn.commit()
         except BaseException as error:
             self._abandon(conn, error)
-            if judge(error) is Trouble.CONFLICT:
+            if classify(error) is Blame.CONFLICT:
                 raise
             # It must not be run again, and its callers must not be told that it is kept.
-            raise Undecided(f"commit: {reason(error)}") from None
+            raise OutcomeUnknown(f"commit: {reason(error)}") from None
         self._owed |= owed
 
     def _abandon(self, conn: Connection, error: BaseException) -> None:
         if not conn.invalidated:
-            noted(conn)
+            take_marked(conn)
         try:
             conn.rollback()
         except Exception:
             self._drop()
-        if judge(error) is Trouble.STORE:
+        if classify(error) is Blame.STORE:
             self._drop()
 
     def _drop(self) -> None:
@@ -179,33 +179,33 @@ class Group:
                 conn.close()
 
 
-def _saved(conn: Connection, work: Work) -> Done:
+def _saved(conn: Connection, work: WriteOperation) -> WriteResult:
     savepoint = conn.begin_nested()
     try:
         answer = work.run(conn)
         savepoint.commit()
     except BaseException as error:
-        if judge(error) is not Trouble.WORK:
+        if classify(error) is not Blame.WORK:
             raise
         savepoint.rollback()
-        return Done(error=error)
-    return Done(answer)
+        return WriteResult(error=error)
+    return WriteResult(answer)
 
 
-def _failed(error: BaseException) -> Done:
+def _failed(error: BaseException) -> WriteResult:
     """Each waiter raises its error in its own thread, so each gets one of its own."""
-    if judge(error) is Trouble.WORK:
-        return Done(error=error)
-    return Done(error=(Undecided if isinstance(error, Undecided) else StoreUnavailable)(reason(error)))
+    if classify(error) is Blame.WORK:
+        return WriteResult(error=error)
+    return WriteResult(error=(OutcomeUnknown if isinstance(error, OutcomeUnknown) else StoreUnavailable)(reason(error)))
 
 
-class Quick:
+class ImmediateCommitter:
     """Commits in the caller's own thread, if nobody else writes just now. `group`'s connection waits for no lock."""
 
-    def __init__(self, group: Group, guard: Turn) -> None:
+    def __init__(self, group: GroupCommitter, guard: WriteLock) -> None:
         self._group, self._guard = group, guard
 
-    def commit(self, works: Sequence[Work]) -> list[Done] | None:
+    def commit(self, works: Sequence[WriteOperation]) -> list[WriteResult] | None:
         """What became of each; None: not now, and nothing was done."""
         try:
             if not self._guard.enter_now():
@@ -216,7 +216,9 @@ class Quick:
             done = self._group.commit(works)
         finally:
             self._guard.leave()
-        later = all(isinstance(one.error, StoreUnavailable) and not isinstance(one.error, Undecided) for one in done)
+        later = all(
+            isinstance(one.error, StoreUnavailable) and not isinstance(one.error, OutcomeUnknown) for one in done
+        )
         return None if later else done
 
     def give_up(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from gateway.store.spelling import pairs
+from gateway.store.spelling import pairs_from_json
 from gateway.store.statement import Statement
 
 # Two looks for each endpoint: at what was tried before, the lease that ran out among it, then at what never was.
@@ -69,7 +69,7 @@ LET_GO = Statement(f"UPDATE deliveries SET due = :due, owner = NULL {_MINE}")  #
 RENEW = Statement(f"UPDATE deliveries SET due = :until {_MINE}")  # noqa: S608
 
 
-class Room(NamedTuple):
+class ClaimLimit(NamedTuple):
     """How many more deliveries an endpoint may have in flight."""
 
     all: int
@@ -78,7 +78,7 @@ class Room(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
+class ClaimedDelivery:
     """A delivery that is ours to attempt, until its lease ends. Bodies and headers are the bytes of the event's day."""
 
     id: int
@@ -106,8 +106,8 @@ class Claimed:
 
 
 def claim(
-    conn: Connection, owner: str, rooms: Mapping[str, Room], now: float, leases: Mapping[str, float]
-) -> list[Claimed]:
+    conn: Connection, owner: str, rooms: Mapping[str, ClaimLimit], now: float, leases: Mapping[str, float]
+) -> list[ClaimedDelivery]:
     """Takes what is due, as much for each endpoint as it has room, the longest due first, for `leases` seconds.
 
     Where an earlier lease ran out, that attempt stays behind as ``unknown``: it may or may not have arrived.
@@ -119,17 +119,17 @@ def claim(
     return [_claimed(row, now) for row in rows]
 
 
-def renew(conn: Connection, owner: str, held: Claimed, until: float) -> bool:
+def extend(conn: Connection, owner: str, held: ClaimedDelivery, until: float) -> bool:
     """Makes a lease last until then. False: it is not ours any more."""
     return RENEW.run(conn, _of(held, owner) | {"until": until}).rowcount == 1
 
 
-def give_back(conn: Connection, owner: str, unbegun: Sequence[Claimed], due: float) -> int:
+def release_interrupted(conn: Connection, owner: str, unbegun: Sequence[ClaimedDelivery], due: float) -> int:
     """Ends leases whose request was never begun, as if they had not been taken; claimable from `due` on. How many."""
     return sum(UNCOUNT.run(conn, _of(one, owner) | {"due": due}).rowcount for one in unbegun)
 
 
-def let_go(conn: Connection, owner: str, begun: Sequence[Claimed], due: float) -> int:
+def release_unattempted(conn: Connection, owner: str, begun: Sequence[ClaimedDelivery], due: float) -> int:
     """Ends leases whose request was cut off: it may have arrived, so the attempt is ``unknown``, and counts."""
     return sum(_let_go(conn, _of(one, owner) | {"due": due, "nothing": b"", "late": False}) for one in begun)
 
@@ -142,7 +142,7 @@ def _let_go(conn: Connection, one: dict[str, object]) -> int:
     return int(held)
 
 
-def _due(conn: Connection, rooms: Mapping[str, Room], now: float) -> list[Any]:
+def _due(conn: Connection, rooms: Mapping[str, ClaimLimit], now: float) -> list[Any]:
     rows: list[Any] = []
     for endpoint, room in rooms.items():
         here = {"endpoint": endpoint, "now": now}
@@ -152,7 +152,7 @@ def _due(conn: Connection, rooms: Mapping[str, Room], now: float) -> list[Any]:
     return rows
 
 
-def _due_of_all(conn: Connection, rooms: Mapping[str, Room], now: float) -> list[Any]:
+def _due_of_all(conn: Connection, rooms: Mapping[str, ClaimLimit], now: float) -> list[Any]:
     left = {endpoint: room.all for endpoint, room in rooms.items()}
     here = {"endpoints": list(rooms), "most": [max(room.all - room.first, 0) for room in rooms.values()], "now": now}
     tried = TRIED_OF_ALL.run(conn, here).fetchall()
@@ -171,8 +171,8 @@ def _take(conn: Connection, owner: str, rows: Sequence[Any], now: float, leases:
     TAKE.run_many(conn, [{"owner": owner, "now": now, "id": row[0], "until": until} for row, until in taken])
 
 
-def _claimed(row: Any, now: float) -> Claimed:
-    return Claimed(
+def _claimed(row: Any, now: float) -> ClaimedDelivery:
+    return ClaimedDelivery(
         id=row[0],
         delivery_id=row[1],
         event_id=row[2],
@@ -182,7 +182,7 @@ def _claimed(row: Any, now: float) -> Claimed:
         number=row[6] + 1,
         tries=row[7] + 1,
         content_type=row[8],
-        headers=pairs(row[9]),
+        headers=pairs_from_json(row[9]),
         body=row[10],
         created_at=row[11],
         started_at=now,
@@ -190,5 +190,5 @@ def _claimed(row: Any, now: float) -> Claimed:
     )
 
 
-def _of(claimed: Claimed, owner: str) -> dict[str, object]:
+def _of(claimed: ClaimedDelivery, owner: str) -> dict[str, object]:
     return {"id": claimed.id, "number": claimed.number, "owner": owner}

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from gateway.store import Connection
-from gateway.store.spelling import key, plain
+from gateway.store.spelling import index_key, storable
 from gateway.store.statement import Statement
 from schemas.status import is_final, supersedes
 
@@ -30,7 +30,7 @@ FETCHES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class New:
+class NewSend:
     """A message that is to be sent."""
 
     send_id: str
@@ -51,13 +51,13 @@ class New:
     custom_ticket: str = ""
     status_url: str = ""
     state: str = "owed"
-    """Or ``refused``, from the start."""
+    """Or ``mark_refused``, from the start."""
     status: str = ""
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry(New):
+class LedgerEntry(NewSend):
     """One row, as it is."""
 
     id: int
@@ -74,9 +74,9 @@ class Entry(New):
         return is_final(self.status)
 
 
-_NAMES = [one.name for one in fields(Entry)]
+_NAMES = [one.name for one in fields(LedgerEntry)]
 _COLUMNS = ", ".join(_NAMES)
-_NEW = [one.name for one in fields(New)]
+_NEW = [one.name for one in fields(NewSend)]
 ADD = Statement(
     f"""
     INSERT INTO ledger ({", ".join(_NEW)}, message_sid, created_at, changed_at, fetches)
@@ -129,100 +129,100 @@ SAID = Statement(
 FETCHED = Statement("UPDATE ledger SET fetch_at = :fetch_at, fetches = fetches + 1 WHERE id = :id")
 
 
-def add(conn: Connection, new: New, now: float) -> None:
+def add_send(conn: Connection, new: NewSend, now: float) -> None:
     """A message that we owe, or that was refused for one recipient of a call."""
     values = {name: getattr(new, name) for name in _NEW}
-    indexed = {name: key(values[name]) for name in ("custom_ticket", "number", "phone", "code", "status")}
-    ADD.run(conn, values | indexed | {name: plain(values[name]) for name in ("status_url", "reason")} | {"now": now})
+    indexed = {name: index_key(values[name]) for name in ("custom_ticket", "number", "phone", "code", "status")}
+    ADD.run(conn, values | indexed | {name: storable(values[name]) for name in ("status_url", "reason")} | {"now": now})
 
 
-def of_send(conn: Connection, send_id: str) -> Entry | None:
+def of_send(conn: Connection, send_id: str) -> LedgerEntry | None:
     """Reads."""
     return _one(BY_SEND_ID.run(conn, {"send_id": send_id}).fetchone())
 
 
-def of_sid(conn: Connection, message_sid: str) -> Entry | None:
+def of_sid(conn: Connection, message_sid: str) -> LedgerEntry | None:
     """Reads."""
-    return _one(BY_SID.run(conn, {"sid": key(message_sid)}).fetchone()) if message_sid else None
+    return _one(BY_SID.run(conn, {"sid": index_key(message_sid)}).fetchone()) if message_sid else None
 
 
-def of_ticket(conn: Connection, ticket: str) -> list[Entry]:
+def of_ticket(conn: Connection, ticket: str) -> list[LedgerEntry]:
     """Reads. By the UUID, in any case of letters, or by the number that stands for it."""
     text = ticket.strip()
     if text.isascii() and text.isdigit() and len(text) <= 18:
         return _all(BY_ALIAS.run(conn, {"alias": int(text)}).fetchall())
-    return _all(BY_TICKET.run(conn, {"ticket": key(text.lower())}).fetchall())
+    return _all(BY_TICKET.run(conn, {"ticket": index_key(text.lower())}).fetchall())
 
 
-def of_event(conn: Connection, event_id: int) -> list[Entry]:
+def of_event(conn: Connection, event_id: int) -> list[LedgerEntry]:
     """Reads. All that one call, or one text that was answered, became."""
     return _all(BY_ALIAS.run(conn, {"alias": event_id}).fetchall())
 
 
-def of_custom_ticket(conn: Connection, custom_ticket: str) -> list[Entry]:
+def of_custom_ticket(conn: Connection, custom_ticket: str) -> list[LedgerEntry]:
     """Reads. Of all calls that gave this one, the oldest first."""
-    return _all(BY_CUSTOM_TICKET.run(conn, {"custom_ticket": key(custom_ticket)}).fetchall())
+    return _all(BY_CUSTOM_TICKET.run(conn, {"custom_ticket": index_key(custom_ticket)}).fetchall())
 
 
 def is_in_flight(conn: Connection, number: str, phone: str) -> bool:
     """Reads. Whether something is on its way there of which we do not know the message_sid yet."""
-    return IN_FLIGHT.run(conn, {"number": key(number), "phone": key(phone)}).fetchone() is not None
+    return IN_FLIGHT.run(conn, {"number": index_key(number), "phone": index_key(phone)}).fetchone() is not None
 
 
-def missing(conn: Connection, now: float, most: int) -> list[Entry]:
+def without_status(conn: Connection, now: float, most: int) -> list[LedgerEntry]:
     """Reads. Of which nothing was heard for too long."""
     return _all(MISSING.run(conn, {"now": now, "most": most}).fetchall())
 
 
-def begin(conn: Connection, send_id: str, now: float, doubt_at: float) -> None:
+def mark_submitting(conn: Connection, send_id: str, now: float, doubt_at: float) -> None:
     """A request is about to leave; it may reach CarrierX until `doubt_at`."""
     BEGIN.run(conn, {"send_id": send_id, "now": now, "doubt_at": doubt_at})
 
 
-def doubt(conn: Connection, send_id: str, now: float, doubt_at: float) -> None:
+def mark_uncertain(conn: Connection, send_id: str, now: float, doubt_at: float) -> None:
     """Its answer was lost."""
     DOUBT.run(conn, {"send_id": send_id, "now": now, "doubt_at": doubt_at})
 
 
-def put_back(conn: Connection, send_id: str, now: float, reason: str = "") -> None:
+def put_back_for_submission(conn: Connection, send_id: str, now: float, reason: str = "") -> None:
     """For certain it was not sent: it may be tried again."""
-    PUT_BACK.run(conn, {"send_id": send_id, "now": now, "reason": plain(reason)})
+    PUT_BACK.run(conn, {"send_id": send_id, "now": now, "reason": storable(reason)})
 
 
-def sent(conn: Connection, send_id: str, message_sid: str, now: float, fetch_at: float) -> bool:
+def mark_sent(conn: Connection, send_id: str, message_sid: str, now: float, fetch_at: float) -> bool:
     """CarrierX has it under this name. False: that was known already."""
-    values = {"send_id": send_id, "sid": key(message_sid), "now": now, "fetch_at": fetch_at}
+    values = {"send_id": send_id, "sid": index_key(message_sid), "now": now, "fetch_at": fetch_at}
     return SENT.run(conn, values).rowcount == 1
 
 
-def refused(conn: Connection, send_id: str, reason: str, now: float) -> bool:
+def mark_refused(conn: Connection, send_id: str, reason: str, now: float) -> bool:
     """It will not be sent. False: it was, as we know by now."""
-    values = {"send_id": send_id, "reason": plain(reason), "now": now, "state": "refused", "status": "failed"}
+    values = {"send_id": send_id, "reason": storable(reason), "now": now, "state": "refused", "status": "failed"}
     return ENDED.run(conn, values).rowcount == 1
 
 
-def undecided(conn: Connection, send_id: str, reason: str, now: float) -> bool:
+def mark_undecided(conn: Connection, send_id: str, reason: str, now: float) -> bool:
     """Nobody can tell whether it was sent: a person must. False: it was, as we know by now."""
-    values = {"send_id": send_id, "reason": plain(reason), "now": now, "state": "undecided", "status": ""}
+    values = {"send_id": send_id, "reason": storable(reason), "now": now, "state": "undecided", "status": ""}
     return ENDED.run(conn, values).rowcount == 1
 
 
-def said(conn: Connection, entry: Entry, status: str, now: float, missing_after: float) -> None:
+def record_status(conn: Connection, entry: LedgerEntry, status: str, now: float, missing_after: float) -> None:
     """An update came; it becomes the last status if it is newer in the flow than the one known."""
     newest = status if not entry.status or supersedes(entry.status, status) else entry.status
     fetch_at = None if is_final(newest) else now + missing_after
-    SAID.run(conn, {"id": entry.id, "status": key(newest), "fetch_at": fetch_at, "now": now})
+    SAID.run(conn, {"id": entry.id, "status": index_key(newest), "fetch_at": fetch_at, "now": now})
 
 
-def fetched(conn: Connection, entry: Entry, now: float, missing_after: float) -> None:
+def record_poll(conn: Connection, entry: LedgerEntry, now: float, missing_after: float) -> None:
     """CarrierX was asked about it; the next time is later, and after some there is none."""
     again = now + missing_after * 2 ** (entry.fetches + 1) if entry.fetches + 1 < FETCHES else None
     FETCHED.run(conn, {"id": entry.id, "fetch_at": again})
 
 
-def _one(row: Any) -> Entry | None:
-    return None if row is None else Entry(**dict(zip(_NAMES, row, strict=True)))
+def _one(row: Any) -> LedgerEntry | None:
+    return None if row is None else LedgerEntry(**dict(zip(_NAMES, row, strict=True)))
 
 
-def _all(rows: Sequence[Any]) -> list[Entry]:
-    return [Entry(**dict(zip(_NAMES, row, strict=True))) for row in rows]
+def _all(rows: Sequence[Any]) -> list[LedgerEntry]:
+    return [LedgerEntry(**dict(zip(_NAMES, row, strict=True))) for row in rows]

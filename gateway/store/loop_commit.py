@@ -16,13 +16,13 @@ from functools import partial
 from typing import Any, Protocol
 
 from gateway.store.errors import StoreUnavailable
-from gateway.store.greenlets import Errand
-from gateway.store.group_commit import Done, Work
-from gateway.store.ordering import MOST as MOST_LANES
+from gateway.store.greenlets import RequestGreenlet
+from gateway.store.group_commit import WriteOperation, WriteResult
+from gateway.store.ordering import MAX_KEYS_PER_TRANSACTION as MOST_LANES
 
-MOST = 64
+MAX_OPERATIONS = 64
 """Pieces of work in one transaction: while it lasts, the loop stands still."""
-MOST_WAITING = 4096
+MAX_WAITING = 4096
 COMPANY = 0.004
 """Seconds for which a commit may be put off."""
 LOOKS = 0.05
@@ -31,7 +31,7 @@ DOZE = 0.0001
 
 
 class Quick(Protocol):
-    def commit(self, works: Sequence[Work]) -> list[Done] | None:
+    def commit(self, works: Sequence[WriteOperation]) -> list[WriteResult] | None:
         """None: not now, and nothing was done."""
 
     def give_up(self) -> None: ...
@@ -45,18 +45,18 @@ class Slow(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Item:
-    work: Work
-    errand: Errand
+    work: WriteOperation
+    errand: RequestGreenlet
     timeout: float
     told: bool = False
 
-    def tell(self, done: Done) -> None:
+    def tell(self, done: WriteResult) -> None:
         if not self.told:
             self.told = True
             self.errand.switch(done)
 
 
-class Gathering:
+class LoopCommitter:
     """For one event loop."""
 
     def __init__(self, loop: AbstractEventLoop, quick: Quick | None, slow: Slow, grace: float) -> None:
@@ -69,15 +69,15 @@ class Gathering:
         """When the first of the items came."""
         self._scheduled = False
 
-    def write(self, work: Work, errand: Errand, timeout: float) -> Any:
+    def write(self, work: WriteOperation, errand: RequestGreenlet, timeout: float) -> Any:
         """The work's answer, after its commit; as `Writer.write`."""
-        if len(self._items) >= MOST_WAITING:
-            raise StoreUnavailable(f"{MOST_WAITING} pieces of work wait already")
+        if len(self._items) >= MAX_WAITING:
+            raise StoreUnavailable(f"{MAX_WAITING} pieces of work wait already")
         if not self._items:
             self._first, self._seen = time.monotonic(), 0
         self._items.append(_Item(work, errand, timeout))
         self._flush_soon()
-        done: Done = errand.wait()
+        done: WriteResult = errand.wait()
         if done.error is not None:
             raise done.error
         return done.answer
@@ -109,7 +109,7 @@ class Gathering:
     def _is_growing(self) -> bool:
         """A commit costs as much as the work of five: while every turn of the loop brings more, it is put off a bit."""
         before, self._seen = self._seen, len(self._items)
-        return before < self._seen < MOST and time.monotonic() - self._first < COMPANY
+        return before < self._seen < MAX_OPERATIONS and time.monotonic() - self._first < COMPANY
 
     def _is_worth_another_look(self, waiting: int) -> bool:
         """The loop goes on meanwhile; where it has nothing to do, it dozes instead of turning as fast as it can."""
@@ -127,7 +127,7 @@ class Gathering:
 
     def _take(self) -> list[_Item]:
         count = lanes = 0
-        for item in self._items[:MOST]:
+        for item in self._items[:MAX_OPERATIONS]:
             lanes += len(item.work.lanes)
             if count and lanes > MOST_LANES:
                 break
@@ -139,7 +139,7 @@ class Gathering:
         try:
             future = self._slow.submit(item.work.run, item.work.lanes)
         except StoreUnavailable as error:
-            item.tell(Done(error=error))
+            item.tell(WriteResult(error=error))
             return
         future.add_done_callback(lambda future: self._loop.call_soon_threadsafe(_ended, item, future))
         self._loop.call_later(item.timeout, self._too_late, item, future)
@@ -147,13 +147,13 @@ class Gathering:
     def _too_late(self, item: _Item, future: Future[Any]) -> None:
         if not item.told and not future.cancel():
             unknown = StoreUnavailable(f"not committed within {item.timeout + self._grace:g} s")
-            self._loop.call_later(self._grace, partial(item.tell, Done(error=unknown)))
+            self._loop.call_later(self._grace, partial(item.tell, WriteResult(error=unknown)))
 
 
 def _ended(item: _Item, future: Future[Any]) -> None:
     if future.cancelled():
-        item.tell(Done(error=StoreUnavailable(f"waited {item.timeout:g} s for the writer")))
+        item.tell(WriteResult(error=StoreUnavailable(f"waited {item.timeout:g} s for the writer")))
     elif error := future.exception():
-        item.tell(Done(error=error))
+        item.tell(WriteResult(error=error))
     else:
-        item.tell(Done(future.result()))
+        item.tell(WriteResult(future.result()))

@@ -12,7 +12,7 @@ from typing import Literal
 from sqlalchemy import Connection, bindparam, select
 
 from gateway.store import schema
-from gateway.store.spelling import key, packed_words
+from gateway.store.spelling import index_key, texts_to_json
 from gateway.store.statement import Statement
 from schemas.status import is_final, supersedes
 
@@ -42,19 +42,19 @@ AGAIN = Statement(
 )
 
 
-def note(conn: Connection, message_sid: str, recipient: str, status: str, now: float) -> Verdict:
+def record_status(conn: Connection, message_sid: str, recipient: str, status: str, now: float) -> Verdict:
     """Notes that the message reached this status at this recipient; the answer is whether that is to go out.
 
     ``duplicate``: the very same was noted before. ``stale``: one that was noted is newer in the flow, or final and
     this is not. Between machines the row stays locked until the commit.
     """
-    status = key(status)
+    status = index_key(status)
     noted = {
-        "message_sid": key(message_sid),
-        "recipient": key(recipient),
+        "message_sid": index_key(message_sid),
+        "recipient": index_key(recipient),
         "status": status,
         "final": is_final(status),
-        "seen": packed_words((status,)),
+        "seen": texts_to_json((status,)),
         "now": now,
     }
     while not FIRST.run(conn, noted).rowcount:
@@ -67,6 +67,6 @@ def note(conn: Connection, message_sid: str, recipient: str, status: str, now: f
         # All of them are asked, not the newest alone: a word that nobody knows would hide what came before it.
         new = all(supersedes(one, status) for one in (newest, *seen))
         same = {} if new else {"status": newest, "final": final}
-        AGAIN.run(conn, noted | same | {"seen": packed_words([*seen[-(MOST_SEEN - 1) :], status])})
+        AGAIN.run(conn, noted | same | {"seen": texts_to_json([*seen[-(MOST_SEEN - 1) :], status])})
         return "new" if new else "stale"
     return "new"

@@ -29,19 +29,19 @@ NOTIFY = f"SELECT pg_notify('{CHANNEL}', %s)"
 Heard = Callable[[Iterable[str]], object]
 
 
-def note(conn: Connection, endpoints: Iterable[str]) -> None:
+def mark_due(conn: Connection, endpoints: Iterable[str]) -> None:
     """To be called where something becomes due for these; SQLite has one machine, and the worker's bell."""
     if conn.dialect.name == "postgresql":
         conn.info.setdefault(NOTED, set()).update(endpoints)
 
 
-def noted(conn: Connection) -> set[str]:
+def take_marked(conn: Connection) -> set[str]:
     """What was noted since the last time: to be said after a commit, to be forgotten after anything else."""
     found: set[str] = conn.info.pop(NOTED, set())
     return found
 
 
-class Announcer:
+class PgNotifier:
     """Says what was noted. For one thread; what it cannot say is left unsaid."""
 
     def __init__(self, engine: Engine) -> None:
@@ -73,7 +73,7 @@ class Announcer:
                 conn.close()
 
 
-class Notices:
+class PgListener:
     """A thread with a connection of its own. `heard`: called there, with names; the empty one stands for all."""
 
     def __init__(self, engine: Engine, heard: Heard) -> None:
@@ -116,6 +116,6 @@ class Notices:
                     yield
 
 
-def listen(engine: Engine, heard: Heard) -> Notices | None:
+def listen(engine: Engine, heard: Heard) -> PgListener | None:
     """`engine`: `Store.apart`. None where there is nothing to listen to."""
-    return Notices(engine, heard) if engine.dialect.name == "postgresql" else None
+    return PgListener(engine, heard) if engine.dialect.name == "postgresql" else None

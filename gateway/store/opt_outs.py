@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from gateway.store.spelling import key, plain
+from gateway.store.spelling import index_key, storable
 from gateway.store.statement import Statement
 
 # The last word counts, by the time at which it was said: an import may bring older ones.
@@ -58,25 +58,25 @@ class OptOut:
     """Epoch seconds."""
 
 
-def note(conn: Connection, number: str, phone: str, word: str, at: float, *, out: bool) -> bool:
+def record_opt_out(conn: Connection, number: str, phone: str, word: str, at: float, *, out: bool) -> bool:
     """The phone has said this word to the number. False: a later one is known."""
-    values = {"number": key(number), "phone": key(phone), "out": out, "word": plain(word), "at": at}
+    values = {"number": index_key(number), "phone": index_key(phone), "out": out, "word": storable(word), "at": at}
     return NOTE.run(conn, values).rowcount == 1
 
 
-def known(conn: Connection, number: str, phone: str) -> OptOut | None:
+def opt_out_of(conn: Connection, number: str, phone: str) -> OptOut | None:
     """Reads. What was said last."""
-    row = KNOWN.run(conn, {"number": key(number), "phone": key(phone)}).fetchone()
+    row = KNOWN.run(conn, {"number": index_key(number), "phone": index_key(phone)}).fetchone()
     return None if row is None else OptOut(row[0], row[1], bool(row[2]), row[3], row[4])
 
 
-def is_out(conn: Connection, number: str, phone: str) -> bool:
+def has_opted_out(conn: Connection, number: str, phone: str) -> bool:
     """Reads. Whether nothing may be sent there."""
-    found = known(conn, number, phone)
+    found = opt_out_of(conn, number, phone)
     return found is not None and found.out
 
 
-def page(conn: Connection, after: tuple[str, str] = ("", ""), most: int = 500) -> list[OptOut]:
+def opt_outs_after(conn: Connection, after: tuple[str, str] = ("", ""), most: int = 500) -> list[OptOut]:
     """Reads. By number and phone, those that come after one."""
     rows = PAGE.run(conn, {"number": after[0], "phone": after[1], "most": most}).fetchall()
     return [OptOut(row[0], row[1], bool(row[2]), row[3], row[4]) for row in rows]
@@ -84,13 +84,13 @@ def page(conn: Connection, after: tuple[str, str] = ("", ""), most: int = 500) -
 
 def of_phone(conn: Connection, phone: str) -> list[OptOut]:
     """Reads. What a phone has said to any number."""
-    rows = OF_PHONE.run(conn, {"phone": key(phone)}).fetchall()
+    rows = OF_PHONE.run(conn, {"phone": index_key(phone)}).fetchall()
     return [OptOut(row[0], row[1], bool(row[2]), row[3], row[4]) for row in sorted(rows)]
 
 
 def of_number(conn: Connection, number: str, after: str = "", most: int = 500) -> list[OptOut]:
     """Reads. What was said to a number, by phone, those that come after one."""
-    rows = OF_NUMBER.run(conn, {"number": key(number), "phone": after, "most": most}).fetchall()
+    rows = OF_NUMBER.run(conn, {"number": index_key(number), "phone": after, "most": most}).fetchall()
     return [OptOut(row[0], row[1], bool(row[2]), row[3], row[4]) for row in rows]
 
 

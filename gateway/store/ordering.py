@@ -16,10 +16,10 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from gateway.store.spelling import key
+from gateway.store.spelling import index_key
 from gateway.store.statement import Statement
 
-MOST = 256
+MAX_KEYS_PER_TRANSACTION = 256
 """Lanes that one transaction may hold: PostgreSQL's table of locks has room for 6,400 in all, as it is shipped."""
 
 LOCK = "SELECT pg_advisory_xact_lock(n) FROM unnest(CAST(%(numbers)s AS bigint[])) AS n"
@@ -83,7 +83,7 @@ def promote(conn: Connection, settled: Sequence[InLane], now: float) -> None:
 def _numbers(conn: Connection, lanes: Iterable[str]) -> frozenset[int]:
     if conn.dialect.name == "sqlite":
         return frozenset()
-    return frozenset(_number(key(lane)) for lane in lanes)
+    return frozenset(_number(index_key(lane)) for lane in lanes)
 
 
 def _number(lane: str) -> int:

@@ -21,26 +21,26 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from gateway.store import notices
-from gateway.store.leases import Claimed, Room, claim, give_back, let_go
+from gateway.store.leases import ClaimedDelivery, ClaimLimit, claim, release_interrupted, release_unattempted
 from gateway.store.ordering import hold
-from gateway.store.replay import PACE, Replay, replay, replay_all
-from gateway.store.settling import Outcome, Settled, settle, settle_all
-from gateway.store.spelling import key, packed_pairs, packed_words, plain
+from gateway.store.replay import REPLAYS_PER_SECOND, ReplayFilter, replay, replay_all
+from gateway.store.settling import AttemptOutcome, SettledDelivery, settle, settle_all
+from gateway.store.spelling import index_key, pairs_to_json, storable, texts_to_json
 from gateway.store.statement import Statement
 from schemas.message import Body, CannotSay
 
 __all__ = [
-    "PACE",
-    "Claimed",
-    "Outcome",
-    "Owed",
-    "Replay",
-    "Room",
-    "Settled",
-    "agenda",
+    "REPLAYS_PER_SECOND",
+    "ClaimedDelivery",
+    "AttemptOutcome",
+    "OwedDelivery",
+    "ReplayFilter",
+    "ClaimLimit",
+    "SettledDelivery",
+    "due_endpoints",
     "claim",
-    "give_back",
-    "let_go",
+    "release_interrupted",
+    "release_unattempted",
     "new_id",
     "next_due",
     "owe",
@@ -92,7 +92,7 @@ NO_BODY = Body(content_type="", data=b"")  # known by its empty content type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owed:
+class OwedDelivery:
     """One body for one endpoint. What its format cannot say is dead from the start, and shown."""
 
     endpoint: str
@@ -107,14 +107,14 @@ class Owed:
     """What the endpoint answers is texted back."""
 
 
-def owe(conn: Connection, event_id: int, owed: Sequence[Owed], now: float) -> list[str]:
+def owe(conn: Connection, event_id: int, owed: Sequence[OwedDelivery], now: float) -> list[str]:
     """Puts deliveries into the outbox, in this order; their delivery_ids. One whose lane is free is due at once."""
     hold(conn, [one.lane for one in owed])
-    notices.note(conn, [one.endpoint for one in owed])
+    notices.mark_due(conn, [one.endpoint for one in owed])
     return [_put(conn, _row(event_id, one, now)) for one in owed]
 
 
-def agenda(conn: Connection) -> dict[str, float]:
+def due_endpoints(conn: Connection) -> dict[str, float]:
     """Every endpoint that has something to claim, now or later, and when the first of it is due, epoch seconds."""
     when: dict[str, float] = {}
     for each in AGENDA:
@@ -134,19 +134,19 @@ def _put(conn: Connection, row: dict[str, object]) -> str:
     return str(row["delivery_id"])
 
 
-def _row(event_id: int, owed: Owed, now: float) -> dict[str, object]:
+def _row(event_id: int, owed: OwedDelivery, now: float) -> dict[str, object]:
     cannot, body = (owed.body, NO_BODY) if isinstance(owed.body, CannotSay) else (None, owed.body)
     return {
         "delivery_id": owed.delivery_id or new_id(now),
         "event_id": event_id,
-        "endpoint": plain(owed.endpoint),  # never shortened: it may be a URL that is to be called
+        "endpoint": storable(owed.endpoint),  # never shortened: it may be a URL that is to be called
         "kind": owed.kind,
-        "lane": key(owed.lane),
+        "lane": index_key(owed.lane),
         "content_type": body.content_type,
-        "headers": packed_pairs(body.headers),
+        "headers": pairs_to_json(body.headers),
         "body": body.data,
-        "notes": packed_words(body.notes),
-        "error": None if cannot is None else plain(str(cannot)),
+        "notes": texts_to_json(body.notes),
+        "error": None if cannot is None else storable(str(cannot)),
         "replies": owed.replies,
         "now": now,
     }

@@ -85,7 +85,7 @@ class Replicated(psycopg.Connection[Any]):
             raise psycopg.OperationalError(self.warned)
 
 
-class Door:
+class HostConnector:
     """Makes connections; of several hosts the one that answered last is asked first.
 
     A host that is gone does not even refuse: asking it first would cost every new connection `connect_timeout`.
@@ -110,7 +110,7 @@ class Door:
         return given | {"host": ",".join(pair[0] for pair in pairs), "port": ",".join(pair[1] for pair in pairs)}
 
 
-class Postgresql:
+class PostgresqlDatabase:
     """See `gateway.store.database`. `patience` is for one lock; a whole statement gets six times as long."""
 
     def __init__(self, url: URL, patience: float) -> None:
@@ -160,7 +160,7 @@ def _engine(url: URL, patience: float, most: int) -> Engine:
         cursor.close()
         connection.commit()
 
-    event.listen(made, "do_connect", Door().connect)
+    event.listen(made, "do_connect", HostConnector().connect)
     event.listen(made, "connect", connects)
     return made
 

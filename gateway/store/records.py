@@ -17,24 +17,24 @@ from gateway.store.overview import EndpointState, Overview, overview
 from gateway.store.schema import attempts as attempts_table
 from gateway.store.schema import deliveries as deliveries_table
 from gateway.store.schema import events as events_table
-from gateway.store.search import FARTHEST, MOST, PREVIEW, Found, Page, Search, search
-from gateway.store.spelling import pairs, plain
+from gateway.store.search import FARTHEST, MAX_RESULTS, PREVIEW, EventPage, EventSearch, FoundEvent, search_events
+from gateway.store.spelling import pairs_from_json, storable
 
 __all__ = [
     "PREVIEW",
     "Attempt",
     "Delivery",
     "EndpointState",
-    "Found",
+    "FoundEvent",
     "Overview",
-    "Page",
-    "Search",
-    "Whole",
+    "EventPage",
+    "EventSearch",
+    "EventDetail",
     "deliveries",
     "delivery",
     "overview",
-    "search",
-    "whole",
+    "search_events",
+    "load_event",
 ]
 
 LARGEST = 2**63 - 1
@@ -94,26 +94,26 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class EventDetail:
     """What came in, what it became, and every attempt."""
 
     event: events.Event
     deliveries: tuple[Delivery, ...]
 
 
-def whole(conn: Connection, event_id: int) -> Whole | None:
+def load_event(conn: Connection, event_id: int) -> EventDetail | None:
     """One event with everything that belongs to it; None: there is none (any more)."""
     if not 0 < event_id <= LARGEST:
         return None
     row = conn.execute(select(events_table).where(events_table.c.id == event_id)).mappings().one_or_none()
     if row is None:
         return None
-    return Whole(events.of_row(row), _deliveries(conn, deliveries_table.c.event_id == event_id))
+    return EventDetail(events.event_from_row(row), _deliveries(conn, deliveries_table.c.event_id == event_id))
 
 
 def delivery(conn: Connection, delivery_id: str) -> Delivery | None:
     """One delivery with its attempts, by the id that its receiver saw."""
-    found = _deliveries(conn, deliveries_table.c.delivery_id == plain(delivery_id))
+    found = _deliveries(conn, deliveries_table.c.delivery_id == storable(delivery_id))
     return found[0] if found else None
 
 
@@ -123,11 +123,11 @@ def deliveries(
     """Settled deliveries (``dead``, ``succeeded``) of one endpoint or all, those settled last first."""
     columns = [column for column in deliveries_table.c if column.name != "body"]
     settled = deliveries_table.c.settled_at
-    query = select(*columns).where(deliveries_table.c.state == plain(state), settled.is_not(None))
+    query = select(*columns).where(deliveries_table.c.state == storable(state), settled.is_not(None))
     if endpoint is not None:
-        query = query.where(deliveries_table.c.endpoint == plain(endpoint))
+        query = query.where(deliveries_table.c.endpoint == storable(endpoint))
     query = query.order_by(settled.desc(), deliveries_table.c.id.desc())
-    rows = conn.execute(query.limit(min(max(limit, 1), MOST)).offset(min(max(offset, 0), FARTHEST)))
+    rows = conn.execute(query.limit(min(max(limit, 1), MAX_RESULTS)).offset(min(max(offset, 0), FARTHEST)))
     return [_delivery(row, ()) for row in rows]
 
 
@@ -149,7 +149,7 @@ def _attempts(conn: Connection, ids: Sequence[int]) -> dict[int, list[Attempt]]:
 def _delivery(row: Row[Any], made: Sequence[Attempt]) -> Delivery:
     values = dict(row._mapping)
     del values["started_at"]
-    values |= {"headers": pairs(row.headers), "notes": tuple(json.loads(row.notes))}
+    values |= {"headers": pairs_from_json(row.headers), "notes": tuple(json.loads(row.notes))}
     return Delivery(**values | {"attempts_made": row.attempts, "attempts": tuple(made)})
 
 
@@ -167,4 +167,4 @@ def _attempt(row: Row[Any]) -> Attempt:
     values = dict(row._mapping)
     del values["delivery_id"]
     values |= {"times": json.loads(row.times), "diagnosis": tuple(json.loads(row.diagnosis))}
-    return Attempt(**values | {"answer_headers": pairs(row.answer_headers)})
+    return Attempt(**values | {"answer_headers": pairs_from_json(row.answer_headers)})

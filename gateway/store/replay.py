@@ -20,14 +20,14 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, literal_column, 
 from gateway.store import schema
 from gateway.store.ordering import hold
 from gateway.store.sends import ENDPOINT
-from gateway.store.spelling import plain
+from gateway.store.spelling import storable
 from gateway.store.statement import Statement
 
 if TYPE_CHECKING:
     from gateway.store import Store
 
 PAGE = 200
-PACE = 0.02
+REPLAYS_PER_SECOND = 0.02
 """Seconds from one to the next, usually: 50 a second leave room for today's texts."""
 _COLUMN = schema.deliveries.c
 _REFUSED_TEXT = and_(
@@ -59,7 +59,7 @@ UNREFUSE = Statement(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
+class ReplayFilter:
     """Which deliveries; what is None does not matter."""
 
     state: Literal["dead", "succeeded"] = "dead"
@@ -74,7 +74,7 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ReplayCandidate:
     id: int
     lane: str
     delivery_id: str = ""
@@ -86,7 +86,7 @@ class Found:
         return self.endpoint == ENDPOINT
 
 
-def replay_all(store: Store, which: Replay, now: float, pace: float) -> int:
+def replay_all(store: Store, which: ReplayFilter, now: float, pace: float) -> int:
     """Puts all of these back, in the order they were owed; how many. `pace`: seconds from one to the next."""
     with store.reader() as conn:
         ids = find(conn, which)
@@ -99,7 +99,7 @@ def replay_all(store: Store, which: Replay, now: float, pace: float) -> int:
     return done
 
 
-def replay(conn: Connection, found: Sequence[Found], *, state: str, now: float, pace: float) -> int:
+def replay(conn: Connection, found: Sequence[ReplayCandidate], *, state: str, now: float, pace: float) -> int:
     """Work for the writer, handed in with the lanes: puts these back; how many.
 
     One that is no longer `state` was put back by somebody else, or swept away, and is left alone.
@@ -119,24 +119,24 @@ def put_back(conn: Connection, id_: int, lane: str, now: float) -> bool:
     return PUT_BACK.run(conn, {"id": id_, "state": "dead", "due": now}).rowcount == 1
 
 
-def find(conn: Connection, which: Replay) -> list[int]:
+def find(conn: Connection, which: ReplayFilter) -> list[int]:
     """Their row ids, the first owed first."""
     return list(conn.scalars(select(_COLUMN.id).where(*_conditions(which)).order_by(_COLUMN.id)))
 
 
-def lanes_of(conn: Connection, ids: Sequence[int]) -> list[Found]:
+def lanes_of(conn: Connection, ids: Sequence[int]) -> list[ReplayCandidate]:
     query = select(_COLUMN.id, _COLUMN.lane, _COLUMN.delivery_id, _COLUMN.endpoint)
-    return [Found(*row) for row in conn.execute(query.where(_COLUMN.id.in_(ids)))]
+    return [ReplayCandidate(*row) for row in conn.execute(query.where(_COLUMN.id.in_(ids)))]
 
 
-def _conditions(which: Replay) -> Iterator[ColumnElement[bool]]:
+def _conditions(which: ReplayFilter) -> Iterator[ColumnElement[bool]]:
     yield _COLUMN.state == which.state
     yield _COLUMN.settled_at.is_not(None)  # says to the planner that the index on settled ones will do
     yield _COLUMN.content_type != ""
     are_meant = which.endpoint == ENDPOINT or which.event_id is not None or which.delivery_ids is not None
     yield or_(_COLUMN.endpoint != ENDPOINT, _REFUSED_TEXT) if are_meant else _COLUMN.endpoint != ENDPOINT
     if which.endpoint is not None:
-        yield _COLUMN.endpoint == plain(which.endpoint)
+        yield _COLUMN.endpoint == storable(which.endpoint)
     if which.since is not None:
         yield _COLUMN.settled_at >= which.since
     if which.until is not None:
@@ -144,4 +144,4 @@ def _conditions(which: Replay) -> Iterator[ColumnElement[bool]]:
     if which.event_id is not None:
         yield _COLUMN.event_id == which.event_id
     if which.delivery_ids is not None:
-        yield _COLUMN.delivery_id.in_([plain(one) for one in which.delivery_ids])
+        yield _COLUMN.delivery_id.in_([storable(one) for one in which.delivery_ids])

@@ -60,14 +60,14 @@ FORGET_TICKETS = Statement(
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SweepPosition:
     """How far a sweep came through the events, the oldest first."""
 
     at: float = 0.0
     id: int = 0
 
 
-BEGINNING = Place()
+BEGINNING = SweepPosition()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Swept:
     events: int = 0
     states: int = 0
     tickets: int = 0
-    reached: Place | None = field(default=None, compare=False)
+    reached: SweepPosition | None = field(default=None, compare=False)
     """Where the next step goes on; None: there is nothing older left."""
 
     def __bool__(self) -> bool:
@@ -85,7 +85,7 @@ class Swept:
 
 
 def sweep(
-    conn: Connection, before: float, limit: int = 500, *, after: Place = BEGINNING, seconds: float = STEP
+    conn: Connection, before: float, limit: int = 500, *, after: SweepPosition = BEGINNING, seconds: float = STEP
 ) -> Swept:
     """One step: deletes events received before that time, with their deliveries and attempts and what was sent for
     them, and what is known of messages and tickets that old; up to `limit` of each, and no more than can be done in
@@ -112,10 +112,10 @@ def _chunk(conn: Connection, before: float, most: int, so_far: Swept) -> Swept:
     )
 
 
-def _sweep_events(conn: Connection, before: float, most: int, after: Place) -> tuple[int, Place | None]:
+def _sweep_events(conn: Connection, before: float, most: int, after: SweepPosition) -> tuple[int, SweepPosition | None]:
     old = OLD.run(conn, {"before": before, "at": after.at, "id": after.id, "most": most}).fetchall()
     gone = sum(_forget(conn, id_) for id_, _, owed in old if not owed)
-    return gone, Place(old[-1][1], old[-1][0]) if len(old) == most else None
+    return gone, SweepPosition(old[-1][1], old[-1][0]) if len(old) == most else None
 
 
 def _forget(conn: Connection, event_id: int) -> int:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, Connection, and_, literal_column, or_, select
 
 from gateway.store.schema import ledger
-from gateway.store.search import FARTHEST, MOST
-from gateway.store.spelling import key, plain
+from gateway.store.search import FARTHEST, MAX_RESULTS
+from gateway.store.spelling import index_key, storable
 from gateway.store.statement import Statement
 
 ENDPOINT = "@carrierx"
@@ -39,7 +39,7 @@ ARRIVED = Statement(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
+class SendSearch:
     """What is empty or None does not matter; the rest must all be so. Numbers as they are stored: digits, no ``+``."""
 
     ticket: str = ""
@@ -57,14 +57,14 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class SendPage:
     send_ids: tuple[str, ...]
     more: bool
     """There are older ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class OpenSends:
     """How many there are of what has not come to its end."""
 
     open: Mapping[str, int] = field(default_factory=dict)
@@ -73,26 +73,26 @@ class Standing:
     """Status updates whose message is not known yet."""
 
 
-def search(conn: Connection, what: Search, *, limit: int = 50, offset: int = 0) -> Page:
+def search_sends(conn: Connection, what: SendSearch, *, limit: int = 50, offset: int = 0) -> SendPage:
     """The newest of these."""
     query = select(ledger.c.send_id).where(*_conditions(what))
     query = query.order_by(ledger.c.created_at.desc(), ledger.c.id.desc())
-    limit = min(max(limit, 1), MOST)
+    limit = min(max(limit, 1), MAX_RESULTS)
     found = conn.scalars(query.limit(limit + 1).offset(min(max(offset, 0), FARTHEST))).all()
-    return Page(tuple(found[:limit]), len(found) > limit)
+    return SendPage(tuple(found[:limit]), len(found) > limit)
 
 
-def _conditions(what: Search) -> list[ColumnElement[bool]]:
+def _conditions(what: SendSearch) -> list[ColumnElement[bool]]:
     column = ledger.c
     asked = [
         (what.ticket, _ticket(what.ticket)),
         (what.custom_ticket, _given(column.custom_ticket, what.custom_ticket)),
-        (what.phone, column.phone == key(what.phone)),
-        (what.number, or_(column.number == key(what.number), column.code == key(what.number))),
+        (what.phone, column.phone == index_key(what.phone)),
+        (what.number, or_(column.number == index_key(what.number), column.code == index_key(what.number))),
         (what.message_sid, _given(column.message_sid, what.message_sid)),
-        (what.state, column.state == plain(what.state)),
+        (what.state, column.state == storable(what.state)),
         (what.state not in ("", "sent"), column.state != _SENT),
-        (what.status, column.status == key(what.status)),
+        (what.status, column.status == index_key(what.status)),
         (what.since is not None, column.created_at >= (what.since or 0.0)),
         (what.until is not None, column.created_at < (what.until or 0.0)),
     ]
@@ -102,20 +102,20 @@ def _conditions(what: Search) -> list[ColumnElement[bool]]:
 def _ticket(text: str) -> ColumnElement[bool]:
     if text.isascii() and text.isdigit() and len(text) <= 18:
         return ledger.c.alias == int(text)
-    return ledger.c.ticket == key(text.lower())
+    return ledger.c.ticket == index_key(text.lower())
 
 
 def _given(column: ColumnElement[str], value: str) -> ColumnElement[bool]:
     """Said so that the planner sees that the index on non-empty ones will do."""
-    return and_(column == key(value), column != _EMPTY)
+    return and_(column == index_key(value), column != _EMPTY)
 
 
-def standing(conn: Connection) -> Standing:
+def open_sends(conn: Connection) -> OpenSends:
     open_ = {row[0]: int(row[1]) for row in OPEN.run(conn).fetchall()}
-    return Standing(open_, int(WAITING.run(conn).fetchone()[0]))
+    return OpenSends(open_, int(WAITING.run(conn).fetchone()[0]))
 
 
-def take(conn: Connection, send_id: str, now: float) -> bool:
+def take_for_decision(conn: Connection, send_id: str, now: float) -> bool:
     """Work for the writer. Whether it is undecided; until the commit nobody else decides about it."""
     return TAKE.run(conn, {"send_id": send_id, "now": now}).rowcount == 1
 
@@ -127,7 +127,7 @@ def owe_again(conn: Connection, send_id: str, now: float) -> bool:
 
 def was_sent(conn: Connection, send_id: str, reason: str, now: float) -> bool:
     """Work for the writer. An undecided one was sent after all, under whatever name. False: as above."""
-    return SENT.run(conn, {"send_id": send_id, "reason": plain(reason), "now": now}).rowcount == 1
+    return SENT.run(conn, {"send_id": send_id, "reason": storable(reason), "now": now}).rowcount == 1
 
 
 def settled(conn: Connection, send_id: str, now: float) -> None:

@@ -11,12 +11,12 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from gateway.store.leases import Claimed
+from gateway.store.leases import ClaimedDelivery
 from gateway.store.ordering import hold, promote
-from gateway.store.spelling import packed, packed_pairs, packed_words, plain
+from gateway.store.spelling import pairs_to_json, storable, texts_to_json, to_json
 from gateway.store.statement import Statement
 
-Outcome = Literal["succeeded", "again", "dead"]
+AttemptOutcome = Literal["succeeded", "again", "dead"]
 
 # Whose lease it is. The owner alone does not tell: one may have lost it and have got it again.
 _MINE = "WHERE id = :id AND owner = :owner AND attempts = :number"
@@ -70,11 +70,11 @@ LATE = Statement(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class SettledDelivery:
     """How an attempt ended."""
 
-    claimed: Claimed
-    outcome: Outcome
+    claimed: ClaimedDelivery
+    outcome: AttemptOutcome
     finished_at: float
     due: float | None = None
     """When to try again, epoch seconds; with ``again``, and only then."""
@@ -98,12 +98,12 @@ class Settled:
         return self.claimed.lane
 
 
-def settle(conn: Connection, owner: str, settled: Settled, now: float) -> bool:
+def settle(conn: Connection, owner: str, settled: SettledDelivery, now: float) -> bool:
     """Applies an attempt's end. False if the lease was lost meanwhile: then it is recorded as late, and that is all."""
     return settle_all(conn, owner, (settled,), now)[0]
 
 
-def settle_all(conn: Connection, owner: str, settled: Sequence[Settled], now: float) -> list[bool]:
+def settle_all(conn: Connection, owner: str, settled: Sequence[SettledDelivery], now: float) -> list[bool]:
     """The same for several; one answer for each."""
     hold(conn, [one.lane for one in settled])
     ends = [_end(owner, one, now) for one in settled]
@@ -130,7 +130,7 @@ def _apply_at_once(conn: Connection, ends: Sequence[Mapping[str, object]]) -> li
     return [(end["id"], end["number"]) in applied for end in ends]
 
 
-def _end(owner: str, settled: Settled, now: float) -> dict[str, object]:
+def _end(owner: str, settled: SettledDelivery, now: float) -> dict[str, object]:
     claimed = settled.claimed
     return {
         "id": claimed.id,
@@ -142,10 +142,10 @@ def _end(owner: str, settled: Settled, now: float) -> dict[str, object]:
         "finished_at": settled.finished_at,
         "outcome": settled.outcome,
         "due": settled.due,
-        "sentence": plain(settled.sentence) or None,
+        "sentence": storable(settled.sentence) or None,
         "status": settled.status,
-        "answer_headers": packed_pairs(settled.answer_headers),
+        "answer_headers": pairs_to_json(settled.answer_headers),
         "answer_body": settled.answer_body,
-        "times": packed(settled.times),
-        "diagnosis": packed_words(settled.diagnosis),
+        "times": to_json(settled.times),
+        "diagnosis": texts_to_json(settled.diagnosis),
     }

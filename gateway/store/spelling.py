@@ -14,44 +14,48 @@ _QUOTE = json.encoder.encode_basestring_ascii
 _DECODE = json.JSONDecoder().raw_decode
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
-LONGEST_KEY = 200
+MAX_KEY_CHARACTERS = 200
 """Bytes. PostgreSQL's indices take 2,704 a row, in which a URL may stand beside."""
 
 
-def plain(text: str) -> str:
+def storable(text: str) -> str:
     """The text without what a database refuses."""
     if text.isascii() and "\0" not in text:
         return text
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
-def key(text: str) -> str:
+def index_key(text: str) -> str:
     """The text as it stands in an indexed column. Different texts stay different: a long one ends in its digest."""
-    if len(text) <= LONGEST_KEY and text.isascii() and "\0" not in text:
+    if len(text) <= MAX_KEY_CHARACTERS and text.isascii() and "\0" not in text:
         return text
-    text = plain(text)
-    if len(text) * 4 <= LONGEST_KEY or len(data := text.encode()) <= LONGEST_KEY:
+    text = storable(text)
+    if len(text) * 4 <= MAX_KEY_CHARACTERS or len(data := text.encode()) <= MAX_KEY_CHARACTERS:
         return text
-    return f"{data[: LONGEST_KEY - 70].decode(errors='ignore')}…{hashlib.sha256(data).hexdigest()}"
+    return f"{data[: MAX_KEY_CHARACTERS - 70].decode(errors='ignore')}…{hashlib.sha256(data).hexdigest()}"
 
 
-def packed(value: Sequence[object] | Mapping[str, object]) -> str:
+def to_json(value: Sequence[object] | Mapping[str, object]) -> str:
     """JSON in ASCII: escapes carry what text columns cannot."""
     if not value:
         return "{}" if isinstance(value, Mapping) else "[]"
     return _ENCODE(value)
 
 
-def packed_words(words: Sequence[str]) -> str:
+def texts_to_json(words: Sequence[str]) -> str:
     """The same for texts alone, in a fifth of the time: every callback has some."""
     return f"[{','.join(map(_QUOTE, words))}]" if words else "[]"
 
 
-def packed_pairs(pairs: Sequence[tuple[str, str]]) -> str:
+def pairs_to_json(pairs_from_json: Sequence[tuple[str, str]]) -> str:
     """The same for headers."""
-    return f"[{','.join([f'[{_QUOTE(name)},{_QUOTE(value)}]' for name, value in pairs])}]" if pairs else "[]"
+    return (
+        f"[{','.join([f'[{_QUOTE(name)},{_QUOTE(value)}]' for name, value in pairs_from_json])}]"
+        if pairs_from_json
+        else "[]"
+    )
 
 
-def pairs(text: str) -> tuple[tuple[str, str], ...]:
-    """`packed` headers back into ordered pairs."""
+def pairs_from_json(text: str) -> tuple[tuple[str, str], ...]:
+    """`to_json` headers back into ordered pairs."""
     return tuple(map(tuple, _DECODE(text)[0])) if text != "[]" else ()

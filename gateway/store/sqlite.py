@@ -41,7 +41,7 @@ MIGRATING = tuple(pragma for pragma in WRITING if "foreign_keys" not in pragma)
 OLDEST = (3, 35)
 
 
-class Sqlite:
+class SqliteDatabase:
     """See `gateway.store.database`. `patience` is for those who do not know of our lock: a backup, a shell."""
 
     def __init__(self, url: URL, patience: float) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from gateway.store import health, opt_outs, sends
 from gateway.store.overview import DEAD, pending
-from gateway.store.spelling import key
+from gateway.store.spelling import index_key
 from gateway.store.statement import Statement
 
 OLDEST_EVENT = Statement("SELECT min(received_at) FROM events")
@@ -35,7 +35,7 @@ class Gauges:
     oldest_event: float | None
     worker: float | None
     """The last sign of life of any worker."""
-    sends: sends.Standing = field(default_factory=sends.Standing)
+    sends: sends.OpenSends = field(default_factory=sends.OpenSends)
     opt_outs: int = 0
 
 
@@ -47,7 +47,7 @@ def gauges(conn: Connection) -> Gauges:
         dead={row[0]: row[1] for row in DEAD.run(conn).fetchall()},
         oldest_event=OLDEST_EVENT.run(conn).fetchone()[0],
         worker=health.last(conn, health.WORKER),
-        sends=sends.standing(conn),
+        sends=sends.open_sends(conn),
         opt_outs=opt_outs.count(conn),
     )
 
@@ -62,12 +62,12 @@ class Matches:
     """Numbers that are not there have none since then. None: they have none at all."""
 
 
-def newest(conn: Connection, spellings: Iterable[str], numbers: Iterable[str]) -> Matches:
+def newest_texts(conn: Connection, spellings: Iterable[str], numbers: Iterable[str]) -> Matches:
     """The newest events of a keyword in any of these spellings, wanted for these numbers."""
     wanted, by_number, horizon = set(numbers), dict[str, float](), None
     for spelling in spellings:
         for most in (FEW, MANY):
-            rows = NEWEST_OF_WORD.run(conn, {"keyword": key(spelling), "most": most}).fetchall()
+            rows = NEWEST_OF_WORD.run(conn, {"keyword": index_key(spelling), "most": most}).fetchall()
             if len(rows) < most or wanted <= {row[0] for row in rows}:
                 break
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from gateway.store.spelling import key, plain
+from gateway.store.spelling import index_key, storable
 from gateway.store.statement import Statement
 
 # "Last" is by the time of sending, not of being told: two machines may tell in either order.
@@ -18,13 +18,18 @@ NOTE = Statement(
 LAST = Statement("SELECT custom_ticket FROM tickets WHERE number = :number AND phone = :phone")
 
 
-def note(conn: Connection, number: str, phone: str, custom_ticket: str, sent_at: float) -> None:
+def remember_custom_ticket(conn: Connection, number: str, phone: str, custom_ticket: str, sent_at: float) -> None:
     """Notes a message that was sent; an older one than the one known changes nothing."""
-    values = {"number": key(number), "phone": key(phone), "custom_ticket": plain(custom_ticket), "sent_at": sent_at}
+    values = {
+        "number": index_key(number),
+        "phone": index_key(phone),
+        "custom_ticket": storable(custom_ticket),
+        "sent_at": sent_at,
+    }
     NOTE.run(conn, values)
 
 
-def last(conn: Connection, number: str, phone: str) -> str:
+def last_custom_ticket(conn: Connection, number: str, phone: str) -> str:
     """The custom_ticket of the last message sent; empty if there was none, or it had none."""
-    row = LAST.run(conn, {"number": key(number), "phone": key(phone)}).fetchone()
+    row = LAST.run(conn, {"number": index_key(number), "phone": index_key(phone)}).fetchone()
     return str(row[0]) if row else ""

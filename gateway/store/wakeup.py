@@ -20,10 +20,10 @@ from pathlib import Path
 from gateway.config import make_private
 
 HOST = "127.0.0.1"
-FOLDER = "bells"
-TOUCH = 3.0
+FOLDER_NAME = "bells"
+TOUCH_SECONDS = 3.0
 """Seconds after which a worker says again that it is there."""
-GONE = 15.0
+GONE_SECONDS = 15.0
 """Seconds after which one that did not is not rung any more."""
 _FORGOTTEN = 60.0
 """Seconds after which its file goes; had it only slept, it makes another."""
@@ -33,13 +33,13 @@ _LONGEST = 8192
 _AT_ONCE = 1000
 
 
-class Bell:
+class WakeupSocket:
     """A worker's end: a socket to wait on, its port written down for those who ring."""
 
     def __init__(self, data: Path) -> None:
         # With PostgreSQL, and keys of the file's own, nobody else made the folder.
         make_private(data)
-        folder = data / FOLDER
+        folder = data / FOLDER_NAME
         make_private(folder)
         _tidy(folder)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -47,12 +47,12 @@ class Bell:
         self.socket.bind((HOST, 0))
         self._note = folder / str(self.socket.getsockname()[1])
         self._touch()
-        self._touch_at = time.monotonic() + TOUCH
+        self._touch_at = time.monotonic() + TOUCH_SECONDS
 
     def keep(self, steady: float) -> None:
         """To be called at least every few seconds, or nobody rings. `steady`: seconds of the clock that nobody sets."""
         if steady >= self._touch_at:
-            self._touch_at = steady + TOUCH
+            self._touch_at = steady + TOUCH_SECONDS
             with suppress(OSError):  # a full disk, say: the worker looks by itself
                 self._touch()
 
@@ -82,11 +82,11 @@ class Bell:
         self.socket.close()
 
 
-class Ringer:
+class WorkerNotifier:
     """The other end. Rings workers that may not be there, may have moved, and are never waited for."""
 
     def __init__(self, data: Path) -> None:
-        self._folder = data / FOLDER
+        self._folder = data / FOLDER_NAME
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         # It lives as long as the application that rings, which nobody closes.
@@ -117,7 +117,7 @@ class Ringer:
         self.ring(named)
 
     def _listening(self) -> list[int]:
-        return [int(name) for name, age in _notes(self._folder) if age < GONE]
+        return [int(name) for name, age in _notes(self._folder) if age < GONE_SECONDS]
 
 
 def _notes(folder: Path) -> list[tuple[str, float]]:

@@ -20,33 +20,35 @@ from sqlalchemy import Connection
 
 from gateway.store import greenlets
 from gateway.store.errors import StoreUnavailable
-from gateway.store.group_commit import Done, Group, Work
-from gateway.store.loop_commit import Gathering, Quick
-from gateway.store.ordering import MOST as MOST_LANES
+from gateway.store.group_commit import GroupCommitter, WriteOperation, WriteResult
+from gateway.store.loop_commit import LoopCommitter, Quick
+from gateway.store.ordering import MAX_KEYS_PER_TRANSACTION as MOST_LANES
 
 T = TypeVar("T")
 
-MOST = 256
+MAX_OPERATIONS = 256
 """Pieces of work in one transaction: with more the first would wait for the last, and gain nothing."""
-MOST_WAITING = 4096
+MAX_WAITING = 4096
 """Pieces of work that may wait. As many can only be there when nothing moves, and those who handed them in are gone."""
-GRACE = 5.0
+GRACE_SECONDS = 5.0
 """Seconds that a waiter gives to work that has begun when his own time is up: soon he will know."""
 
 
 class _Item(NamedTuple):
-    work: Work
+    work: WriteOperation
     future: Future[Any]
 
 
 class Writer:
     """Work is ``work(conn) -> answer``, see `gateway.store.group_commit`. `guard` is held around each transaction."""
 
-    def __init__(self, group: Group, guard: AbstractContextManager[object], quick: Quick | None = None) -> None:
+    def __init__(
+        self, group: GroupCommitter, guard: AbstractContextManager[object], quick: Quick | None = None
+    ) -> None:
         self._group = group
         self._guard = guard
         self._quick = quick
-        self._gatherings: dict[AbstractEventLoop, Gathering] = {}
+        self._gatherings: dict[AbstractEventLoop, LoopCommitter] = {}
         self._queue: SimpleQueue[_Item | None] = SimpleQueue()
         self._open = True
         self._gate = threading.Lock()
@@ -62,12 +64,12 @@ class Writer:
 
         The future raises `StoreUnavailable` (not kept, or nobody knows), or what the work itself raised.
         """
-        item = _Item(Work(work, lanes), Future())
+        item = _Item(WriteOperation(work, lanes), Future())
         with self._gate:  # nothing may come in behind the mark of the end: nobody would ever look there
             if not self._open:
                 raise StoreUnavailable("the store is closed")
-            if self._queue.qsize() >= MOST_WAITING:
-                raise StoreUnavailable(f"{MOST_WAITING} pieces of work wait for the writer already")
+            if self._queue.qsize() >= MAX_WAITING:
+                raise StoreUnavailable(f"{MAX_WAITING} pieces of work wait for the writer already")
             if self._thread is None:
                 self._thread = threading.Thread(target=self._write, name="store-writer", daemon=True)
                 self._thread.start()
@@ -77,11 +79,11 @@ class Writer:
     def write(self, work: Callable[[Connection], T], timeout: float = 10.0, *, lanes: Collection[str] = ()) -> T:
         """The work's answer, after its commit. `timeout`: seconds; work not begun by then is never done.
 
-        Work that was begun is given `GRACE` more; after that `StoreUnavailable` may stand for work that is kept.
-        """
+        Work that was begun is given `GRACE_SECONDS` more; after that `StoreUnavailable` may stand for work that is
+        kept."""
         here = greenlets.current()
         if here is not None:
-            return cast(T, self._gathering(here).write(Work(work, lanes), here, timeout))
+            return cast(T, self._gathering(here).write(WriteOperation(work, lanes), here, timeout))
         future = self.submit(work, lanes)
         try:
             return future.result(timeout)
@@ -89,14 +91,14 @@ class Writer:
             if future.cancel():
                 raise StoreUnavailable(f"waited {timeout:g} s for the writer") from None
         try:
-            return future.result(GRACE)
+            return future.result(GRACE_SECONDS)
         except TooLate:
-            raise StoreUnavailable(f"not committed within {timeout + GRACE:g} s") from None
+            raise StoreUnavailable(f"not committed within {timeout + GRACE_SECONDS:g} s") from None
 
-    def _gathering(self, here: greenlets.Errand) -> Gathering:
+    def _gathering(self, here: greenlets.RequestGreenlet) -> LoopCommitter:
         found = self._gatherings.get(here.loop)
         if found is None:
-            found = self._gatherings[here.loop] = Gathering(here.loop, self._quick, self, GRACE)
+            found = self._gatherings[here.loop] = LoopCommitter(here.loop, self._quick, self, GRACE_SECONDS)
         return found
 
     def close(self, timeout: float = 10.0) -> None:
@@ -128,7 +130,7 @@ class Writer:
                 done = self._group.commit([item.work for item in items]) if items else []
         except BaseException as error:  # of the guard: no room for its file, say
             items = _begun(items)
-            done = [Done(error=StoreUnavailable(f"lock: {error}")) for _ in items]
+            done = [WriteResult(error=StoreUnavailable(f"lock: {error}")) for _ in items]
         for item, what in zip(items, done, strict=True):
             _tell(item.future, what)
         self._group.announce()
@@ -136,7 +138,7 @@ class Writer:
 
     def _gather(self, items: list[_Item]) -> bool:
         lanes = len(items[0].work.lanes)
-        while len(items) < MOST and lanes < MOST_LANES:
+        while len(items) < MAX_OPERATIONS and lanes < MOST_LANES:
             try:
                 item = self._queue.get_nowait()
             except Empty:
@@ -155,7 +157,7 @@ class Writer:
                 rest += [item] if item else []
         self._queue.put(None)  # for a thread that was stuck, when it comes back
         for item in _begun(rest):
-            _tell(item.future, Done(error=StoreUnavailable("the store was closed before this was done")))
+            _tell(item.future, WriteResult(error=StoreUnavailable("the store was closed before this was done")))
 
 
 def _begun(items: Sequence[_Item]) -> list[_Item]:
@@ -163,7 +165,7 @@ def _begun(items: Sequence[_Item]) -> list[_Item]:
     return [item for item in items if item.future.running() or item.future.set_running_or_notify_cancel()]
 
 
-def _tell(future: Future[Any], done: Done) -> None:
+def _tell(future: Future[Any], done: WriteResult) -> None:
     if done.error is not None:
         future.set_exception(done.error)
     else:

@@ -10,12 +10,12 @@ from werkzeug.exceptions import HTTPException
 
 from gateway.config import Config, Settings
 from gateway.store import Store
-from gateway.store.wakeup import Ringer
+from gateway.store.wakeup import WorkerNotifier
 from gateway.web import auth, callbacks, health, legacy_api, login
 from gateway.web.console import errors, events, test_posts
-from gateway.web.context import Counts, Site, install
+from gateway.web.context import WebContext, WebMetrics, install
 from gateway.web.proxies import TrustedProxies
-from gateway.web.status_cache import Standing
+from gateway.web.status_cache import StatusCache
 
 MAX_BODY = callbacks.MAX_BODY
 
@@ -61,9 +61,15 @@ def application(settings: Settings | None, store: Store | None, login_token: str
     return app
 
 
-def _site(settings: Settings, store: Store) -> Site:
+def _site(settings: Settings, store: Store) -> WebContext:
     data = settings.current.data
-    return Site(settings=settings, store=store, ringer=Ringer(data), counts=Counts(data), standing=Standing(store))
+    return WebContext(
+        settings=settings,
+        store=store,
+        ringer=WorkerNotifier(data),
+        counts=WebMetrics(data),
+        standing=StatusCache(store),
+    )
 
 
 def _sandbox() -> Config:

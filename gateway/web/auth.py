@@ -15,8 +15,8 @@ from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
 
 from gateway.config import Config, Settings
-from gateway.web.context import site
-from gateway.web.limits import GUESSES, Limits, source
+from gateway.web.context import web_context
+from gateway.web.limits import GUESSES_PER_MINUTE, RateLimits, caller_key
 from gateway.web.password import Password
 from gateway.web.sessions import HOURS, Ended, Sessions, user_of
 
@@ -40,12 +40,12 @@ HEADERS = {
 
 
 @dataclass(slots=True, kw_only=True)
-class Doorkeeper:
+class AuthState:
     """What an application remembers about those who come in. `app.extensions["doorkeeper"]`."""
 
     settings: Settings
     password: Password = field(default_factory=Password)
-    limits: Limits = field(default_factory=Limits)
+    limits: RateLimits = field(default_factory=RateLimits)
     ended: Ended = field(default_factory=Ended)
     csrf: CSRFProtect = field(default_factory=CSRFProtect)
     sessions: Sessions = field(init=False)
@@ -54,23 +54,23 @@ class Doorkeeper:
         self.sessions = Sessions(self.settings, self.password)
 
 
-def doorkeeper() -> Doorkeeper:
-    keeper: Doorkeeper = current_app.extensions["doorkeeper"]
+def auth_state() -> AuthState:
+    keeper: AuthState = current_app.extensions["doorkeeper"]
     return keeper
 
 
 def config() -> Config:
-    return doorkeeper().settings.current
+    return auth_state().settings.current
 
 
 def now() -> float:
     """Seconds since the epoch, by the application's clock."""
-    return site().clock().timestamp()
+    return web_context().clock().timestamp()
 
 
 def secure(app: Flask, settings: Settings) -> None:
     """Put the doorkeeper before every request of `app`."""
-    keeper = app.extensions["doorkeeper"] = Doorkeeper(settings=settings)
+    keeper = app.extensions["doorkeeper"] = AuthState(settings=settings)
     app.session_interface = keeper.sessions
     app.config.update(
         SESSION_COOKIE_NAME="gateway_session",
@@ -78,42 +78,42 @@ def secure(app: Flask, settings: Settings) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_REFRESH_EACH_REQUEST=False,
         PERMANENT_SESSION_LIFETIME=HOURS * 3_600,
-        # The token lives as long as the session; `let_in` decides when it is asked for, and
+        # The token lives as long as the session; `authenticate_request` decides when it is asked for, and
         # judges the origin itself, also behind a proxy that rewrites the Host header.
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
         WTF_CSRF_SSL_STRICT=False,
     )
     keeper.csrf.init_app(app)
-    app.before_request(let_in)
+    app.before_request(authenticate_request)
     app.after_request(add_headers)
 
 
-def let_in() -> ResponseReturnValue | None:
+def authenticate_request() -> ResponseReturnValue | None:
     """None lets the request pass; anything else is the answer."""
     if request.blueprint in OPEN:
         return None
-    doorkeeper().sessions.get_signing_serializer(current_app)  # CSRF tokens are signed with the same key
+    auth_state().sessions.get_signing_serializer(current_app)  # CSRF tokens are signed with the same key
     if request.routing_exception is not None:  # what is no page at all (404, 405) is said to everybody
-        g.user = user_of(doorkeeper().ended, now())
+        g.user = user_of(auth_state().ended, now())
         return None
     if request.method not in SAFE:
         refuse_foreign_origin()
-    g.user = who()
+    g.user = current_user()
     if g.user is None and request.endpoint not in VISITORS:
         return ask_for_login()
     if request.method not in SAFE and not g.get("program"):
-        doorkeeper().csrf.protect()
+        auth_state().csrf.protect()
     return None
 
 
-def who() -> str | None:
+def current_user() -> str | None:
     """The user of this request: of its session, or a program with HTTP Basic; None is a visitor."""
     if request.endpoint == "static":
         return None
     given = request.authorization
     if given is None or given.type != "basic":
-        return user_of(doorkeeper().ended, now())
+        return user_of(auth_state().ended, now())
     if not knows_password(given.password or ""):
         abort(unauthorized())
     g.program = True
@@ -126,11 +126,11 @@ def knows_password(candidate: str) -> bool:
     Counted before the password is looked at, so that guesses sent all at once are counted too;
     one that was right before is no guess.
     """
-    keeper, caller = doorkeeper(), source(request.remote_addr)
-    keeper.limits.check(GUESSES, caller)
+    keeper, caller = auth_state(), caller_key(request.remote_addr)
+    keeper.limits.check(GUESSES_PER_MINUTE, caller)
     if keeper.password.was_right(candidate, config()):
         return True
-    keeper.limits.count(GUESSES, caller)
+    keeper.limits.count(GUESSES_PER_MINUTE, caller)
     return keeper.password.is_right(candidate, config())
 
 
@@ -160,9 +160,9 @@ def refuse_foreign_origin() -> None:
     `Sec-Fetch-Site` is the browser's own word and survives every proxy. Without it (plain HTTP to
     another machine, old browsers) `Origin` must be the host that was called, or `public_url`.
     """
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        foreign = site not in ("same-origin", "none")
+    web_context = request.headers.get("Sec-Fetch-Site")
+    if web_context is not None:
+        foreign = web_context not in ("same-origin", "none")
     else:
         origin = request.headers.get("Origin")
         ours = {request.host.lower(), _host(config().public_url)} - {""}

@@ -18,7 +18,7 @@ from werkzeug.sansio.response import Response as WSGIResponse
 from gateway.inbound import accept
 from gateway.store import StoreUnavailable
 from gateway.store.greenlets import current
-from gateway.web.context import Site, install, site
+from gateway.web.context import WebContext, install, web_context
 
 MAX_BODY = 1024 * 1024
 RETRY_AFTER = "5"
@@ -79,7 +79,7 @@ class _Application(Flask):
         return func
 
 
-def application(here: Site, *more: Blueprint) -> Flask:
+def application(here: WebContext, *more: Blueprint) -> Flask:
     """Takes callbacks, and what else programs call."""
     app = _Application(__name__, static_folder=None)
     install(app, here)
@@ -105,7 +105,7 @@ class _Same(Response):
 
 def _register(path: str, format_name: str) -> None:
     def receive(key: str = "") -> Response:
-        began, here = perf_counter(), site()
+        began, here = perf_counter(), web_context()
         answer = _receive(here, format_name, key)
         here.counts.took(format_name, perf_counter() - began)
         return answer
@@ -120,7 +120,7 @@ for _path, _format in _PLACES.items():
     _register(_path, _format)
 
 
-def _receive(here: Site, format_name: str, key: str) -> Response:
+def _receive(here: WebContext, format_name: str, key: str) -> Response:
     """The checks that need no body, the body, and the answer for what became of it."""
     if not _is_ours(_candidates(key), here.settings.current.keys):
         here.counts.refused(format_name, "key")
@@ -156,7 +156,7 @@ def whole_body() -> bytes:
     return request.get_data(cache=False)
 
 
-def _keep(here: Site, format_name: str, body: bytes) -> Response:
+def _keep(here: WebContext, format_name: str, body: bytes) -> Response:
     environ = request.environ
     callback = accept.Callback(
         format=format_name,
@@ -183,7 +183,7 @@ def _keep(here: Site, format_name: str, body: bytes) -> Response:
     return _KEPT[format_name]
 
 
-def _ring(here: Site, endpoints: tuple[str, ...]) -> None:
+def _ring(here: WebContext, endpoints: tuple[str, ...]) -> None:
     """Among errands once for all that were committed together."""
     errand = current()
     if errand is None:
@@ -234,7 +234,7 @@ def _accident(error: Exception) -> Response | WSGIResponse:
     """A fault of ours, not the caller's: it is logged, and the caller asked to send it again."""
     if isinstance(error, HTTPException):
         return _plainly(error)
-    here, format_name = site(), _PLACES.get("/".join(request.path.split("/")[:3]), "legacy-callback")
+    here, format_name = web_context(), _PLACES.get("/".join(request.path.split("/")[:3]), "legacy-callback")
     here.log.error("callback_failed", exc_info=error)
     here.counts.refused(format_name, "fault")
     return _later(format_name)

@@ -15,16 +15,16 @@ from gateway.config import Settings
 from gateway.figures import Figures, Histogram, Series, folder_of, merged
 from gateway.figures.slots import Merged
 from gateway.store import Store
-from gateway.store.wakeup import Ringer
-from gateway.web.limits import Limits
-from gateway.web.status_cache import Standing
+from gateway.store.wakeup import WorkerNotifier
+from gateway.web.limits import RateLimits
+from gateway.web.status_cache import StatusCache
 
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Counts:
+class WebMetrics:
     """What becomes of callbacks, counted for Prometheus: a look into a dictionary and an addition each."""
 
     def __init__(self, data: Path) -> None:
@@ -74,25 +74,25 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class WebContext:
     settings: Settings
     store: Store
-    ringer: Ringer
-    counts: Counts
-    standing: Standing
+    ringer: WorkerNotifier
+    counts: WebMetrics
+    standing: StatusCache
     clock: Callable[[], datetime] = utc_now
     log: Any = field(default_factory=structlog.get_logger)
-    strangers: Limits = field(default_factory=Limits)
+    strangers: RateLimits = field(default_factory=RateLimits)
     """Of those who call without a key, and have not shown who they are."""
 
 
-def install(app: Flask, here: Site) -> None:
+def install(app: Flask, here: WebContext) -> None:
     app.extensions["gateway"] = here
 
 
-def site_of(app: Flask) -> Site:
-    return cast(Site, app.extensions["gateway"])
+def web_context_of(app: Flask) -> WebContext:
+    return cast(WebContext, app.extensions["gateway"])
 
 
-def site() -> Site:
-    return site_of(current_app)
+def web_context() -> WebContext:
+    return web_context_of(current_app)

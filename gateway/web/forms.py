@@ -6,7 +6,7 @@ import json
 import re
 from urllib.parse import urlencode
 
-from gateway.outbound.model import Answer, Row
+from gateway.outbound.model import CallAnswer, StatusRow
 from gateway.web.legacy_forms import Pairs
 from schemas import wire
 
@@ -45,23 +45,23 @@ def _group(groups: dict[str, dict[str, str]], index: str, name: str) -> dict[str
     return last if last is not None and name not in last else groups.setdefault(str(len(groups) + 1), {})
 
 
-def sent(answer: Answer, as_json: bool) -> bytes:
+def sent(answer: CallAnswer, as_json: bool) -> bytes:
     """What `sendMessage` and `sendTemplateMessage` are answered."""
     said = {**_of(answer), "custom_ticket": answer.custom_ticket, "ticket": answer.ticket}
     return _json(said) if as_json else _form(said)
 
 
-def known(rows: list[Row], as_json: bool) -> bytes:
+def known(rows: list[StatusRow], as_json: bool) -> bytes:
     """What a query is answered: JSON has a list, the form names that PHP reads as one (``recipients[0][sendTo]``)."""
-    return _status(Answer(result=True), rows, as_json)
+    return _status(CallAnswer(result=True), rows, as_json)
 
 
-def unknown(answer: Answer, as_json: bool) -> bytes:
+def unknown(answer: CallAnswer, as_json: bool) -> bytes:
     """What a query is answered that has no rows."""
     return _status(answer, [], as_json)
 
 
-def _status(answer: Answer, rows: list[Row], as_json: bool) -> bytes:
+def _status(answer: CallAnswer, rows: list[StatusRow], as_json: bool) -> bytes:
     listed = [_row(row) for row in rows]
     if as_json:
         return _json({**_of(answer), "recipients": listed})
@@ -69,11 +69,11 @@ def _status(answer: Answer, rows: list[Row], as_json: bool) -> bytes:
     return _form({**_of(answer), **flat})
 
 
-def _of(answer: Answer) -> dict[str, object]:
+def _of(answer: CallAnswer) -> dict[str, object]:
     return {"result": answer.result, "error_code": answer.error_code, "message": answer.message}
 
 
-def _row(row: Row) -> dict[str, object]:
+def _row(row: StatusRow) -> dict[str, object]:
     return {
         "sendTo": row.phone,
         "status_code": row.status_code,

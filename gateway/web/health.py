@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from gateway.figures.exposition import CONTENT_TYPE
-from gateway.web.context import site
+from gateway.web.context import web_context
 from gateway.web.scrape import scrape
 
 blueprint = Blueprint("health", __name__)
@@ -20,11 +20,11 @@ def healthz() -> Response:
 @blueprint.get("/readyz")
 def readyz() -> Response:
     """A callback could be kept now: the store commits. Whether somebody delivers is not asked here: see `/metrics`."""
-    if site().store.ready():
+    if web_context().store.ready():
         return Response("ok\n", 200, mimetype="text/plain")
     return Response("The store cannot keep anything now.\n", 503, mimetype="text/plain")
 
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    return Response(scrape(site()), 200, content_type=CONTENT_TYPE)
+    return Response(scrape(web_context()), 200, content_type=CONTENT_TYPE)

@@ -13,11 +13,11 @@ from flask import Blueprint, Response, render_template, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, TooManyRequests
 
 from gateway.outbound import accept, codes, status_query
-from gateway.outbound.model import Answer, Row
+from gateway.outbound.model import CallAnswer, StatusRow
 from gateway.store import StoreUnavailable
 from gateway.web import forms, legacy_forms, soap, soap_answers
 from gateway.web.callbacks import MAX_BODY, RETRY_AFTER, is_coded, whole_body
-from gateway.web.context import Site, site
+from gateway.web.context import WebContext, web_context
 from gateway.web.soap_xml import Unreadable
 from schemas import BadCallback, credentials, wire
 
@@ -42,14 +42,14 @@ class _Fault(Exception):
 @blueprint.route(PATH, methods=["GET", "POST"], provide_automatic_options=False, strict_slashes=False)
 def webservices() -> Response:
     if request.method == "POST":
-        return _soap(site())
+        return _soap(web_context())
     if not any(name.lower() == "wsdl" for name in request.args):
         raise MethodNotAllowed(["POST"], "Post an envelope here, or get the WSDL by ?wsdl.")
-    said = render_template("webservices.wsdl.xml", namespace=soap.NAMESPACE, address=_address(site()))
+    said = render_template("webservices.wsdl.xml", namespace=soap.NAMESPACE, address=_address(web_context()))
     return Response(said, content_type=_XML)
 
 
-def _address(here: Site) -> str:
+def _address(here: WebContext) -> str:
     """Where clients are sent to by the WSDL: never by what a caller says of our name."""
     public = here.settings.current.public_url
     if public:
@@ -60,7 +60,7 @@ def _address(here: Site) -> str:
     return f"{environ['wsgi.url_scheme']}://{name}:{environ['SERVER_PORT']}{environ.get('SCRIPT_NAME', '')}{PATH}"
 
 
-def _soap(here: Site) -> Response:
+def _soap(here: WebContext) -> Response:
     version, name = soap.SOAP_11, "unknown"
     try:
         body = _taken()
@@ -81,7 +81,7 @@ def _soap(here: Site) -> Response:
     return _reply(text, soap_answers.CONTENT_TYPES[version])
 
 
-def _envelope(here: Site, body: bytes) -> soap.Envelope:
+def _envelope(here: WebContext, body: bytes) -> soap.SoapEnvelope:
     try:
         return soap.read(body, request.environ.get("CONTENT_TYPE"))
     except Unreadable as error:
@@ -90,7 +90,7 @@ def _envelope(here: Site, body: bytes) -> soap.Envelope:
         raise _Fault(400, "malformed", str(error)) from error
 
 
-def _in_xml(envelope: soap.Envelope, done: Answer | list[Row]) -> bytes:
+def _in_xml(envelope: soap.SoapEnvelope, done: CallAnswer | list[StatusRow]) -> bytes:
     if isinstance(done, list):
         return soap_answers.known(envelope, done)
     return (soap_answers.unknown if envelope.name in legacy_forms.QUERIES else soap_answers.sent)(envelope, done)
@@ -98,7 +98,7 @@ def _in_xml(envelope: soap.Envelope, done: Answer | list[Row]) -> bytes:
 
 def _register(name: str) -> None:
     def receive() -> Response:
-        return _form(site(), name)
+        return _form(web_context(), name)
 
     blueprint.add_url_rule(
         f"/legacy/{name}", name, receive, methods=["POST"], provide_automatic_options=False, strict_slashes=False
@@ -109,18 +109,18 @@ for _name in legacy_forms.OPERATIONS:
     _register(_name)
 
 
-def _form(here: Site, name: str) -> Response:
+def _form(here: WebContext, name: str) -> Response:
     as_json = request.accept_mimetypes.best_match([wire.FORM, forms.JSON]) == forms.JSON
     status = 200
     try:
         done = _do_form(here, name, _taken())
     except Exception as error:
         fault = _fault(here, name, error)
-        status, done = fault.status, Answer(result=False, error_code=fault.code, message=fault.text)
+        status, done = fault.status, CallAnswer(result=False, error_code=fault.code, message=fault.text)
     return _reply(_in_form(name, done, as_json), forms.JSON if as_json else forms.FORM, status)
 
 
-def _do_form(here: Site, name: str, body: bytes) -> Answer | list[Row]:
+def _do_form(here: WebContext, name: str, body: bytes) -> CallAnswer | list[StatusRow]:
     content_type = request.environ.get("CONTENT_TYPE")
     try:
         said = forms.read(body, content_type)
@@ -130,10 +130,10 @@ def _do_form(here: Site, name: str, body: bytes) -> Answer | list[Row]:
     return _do(here, name, said, credentials.scrub_call(body, content_type), content_type or "")
 
 
-def _in_form(name: str, done: Answer | list[Row], as_json: bool) -> bytes:
+def _in_form(name: str, done: CallAnswer | list[StatusRow], as_json: bool) -> bytes:
     if isinstance(done, list):
         return forms.known(done, as_json)
-    say: Callable[[Answer, bool], bytes] = forms.unknown if name in legacy_forms.QUERIES else forms.sent
+    say: Callable[[CallAnswer, bool], bytes] = forms.unknown if name in legacy_forms.QUERIES else forms.sent
     return say(done, as_json)
 
 
@@ -147,13 +147,15 @@ def _taken() -> bytes:
         raise _Fault(413, "size", f"Larger than {MAX_BODY} bytes.") from None
 
 
-def _do(here: Site, name: str, said: legacy_forms.Pairs, kept: bytes, content_type: str) -> Answer | list[Row]:
+def _do(
+    here: WebContext, name: str, said: legacy_forms.Pairs, kept: bytes, content_type: str
+) -> CallAnswer | list[StatusRow]:
     """The call itself; it is counted and logged. Raises `StoreUnavailable`."""
     config = here.settings.current
     if name in legacy_forms.QUERIES:
         done = status_query.statuses(legacy_forms.query_of(name, said), config, here.store)
         return _told(here, name, done, rows=len(done) if isinstance(done, list) else 0)
-    came = legacy_forms.Came(kept, content_type, request.environ.get("REMOTE_ADDR", ""), here.clock())
+    came = legacy_forms.RequestMeta(kept, content_type, request.environ.get("REMOTE_ADDR", ""), here.clock())
     call = legacy_forms.call_of(name, said, came)
     accepted = accept.accept(call, config, here.store, _may_keep)
     if accepted.endpoints:
@@ -161,7 +163,9 @@ def _do(here: Site, name: str, said: legacy_forms.Pairs, kept: bytes, content_ty
     return _told(here, name, accepted.answer, recipients=len(call.recipients), event_id=accepted.event_id)
 
 
-def _told(here: Site, name: str, done: Answer | list[Row], **facts: int) -> Answer | list[Row]:
+def _told(
+    here: WebContext, name: str, done: CallAnswer | list[StatusRow], **facts: int
+) -> CallAnswer | list[StatusRow]:
     error_code = codes.OK if isinstance(done, list) else done.error_code
     outcome = "refused" if error_code else "answered" if name in legacy_forms.QUERIES else "accepted"
     here.counts.sent_call(name, outcome)
@@ -169,7 +173,9 @@ def _told(here: Site, name: str, done: Answer | list[Row], **facts: int) -> Answ
     return done
 
 
-def _malformed(here: Site, name: str, faults: Mapping[str, tuple[str, ...]], body: bytes, content_type: str) -> None:
+def _malformed(
+    here: WebContext, name: str, faults: Mapping[str, tuple[str, ...]], body: bytes, content_type: str
+) -> None:
     if _may_keep():
         remote = request.environ.get("REMOTE_ADDR", "")
         accept.malformed(name, faults, body[:KEPT], content_type, remote, here.clock(), here.store)
@@ -178,13 +184,13 @@ def _malformed(here: Site, name: str, faults: Mapping[str, tuple[str, ...]], bod
 def _may_keep() -> bool:
     """Of strangers: what is beyond this is counted and logged, and that is all."""
     try:
-        site().strangers.count(STRANGERS, "")
+        web_context().strangers.count(STRANGERS, "")
     except TooManyRequests:
         return False
     return True
 
 
-def _fault(here: Site, name: str, error: Exception) -> _Fault:
+def _fault(here: WebContext, name: str, error: Exception) -> _Fault:
     """What the caller is told, counted and logged. What is no fault of his is to be sent again."""
     if isinstance(error, _Fault):
         fault = error

@@ -1,4 +1,4 @@
-"""What was said in a call, by SOAP or by form → `Call` or `Query`. Nothing here knows how it came.
+"""What was said in a call, by SOAP or by form → `SendCall` or `StatusQuery`. Nothing here knows how it came.
 
 An application's call in words of this module::
 
@@ -14,7 +14,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Union
 
-from gateway.outbound.model import Auth, Call, Query, Recipient
+from gateway.outbound.model import CallCredentials, Recipient, SendCall, StatusQuery
 
 Value = Union[str, "Pairs"]
 Pairs = Sequence[tuple[str, Value]]
@@ -46,7 +46,7 @@ _BETWEEN = re.compile(r"[,;\r\n]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
+class RequestMeta:
     """What a call brought besides its words."""
 
     body: bytes
@@ -56,9 +56,9 @@ class Came:
     now: datetime
 
 
-def call_of(name: str, said: Pairs, came: Came) -> Call:
+def call_of(name: str, said: Pairs, came: RequestMeta) -> SendCall:
     """`sendMessage` or `sendTemplateMessage`."""
-    return Call(
+    return SendCall(
         name=name,
         auth=auth_of(said),
         text=first(said, "template" if name == "sendTemplateMessage" else "message"),
@@ -73,10 +73,10 @@ def call_of(name: str, said: Pairs, came: Came) -> Call:
     )
 
 
-def query_of(name: str, said: Pairs) -> Query:
+def query_of(name: str, said: Pairs) -> StatusQuery:
     """`getTransactionStatus` by a ticket, `getCustomTransactionStatus` by the caller's own."""
     own = name == "getCustomTransactionStatus"
-    return Query(
+    return StatusQuery(
         auth=auth_of(said),
         ticket="" if own else first(said, *TICKET).strip(),
         custom_ticket=_unwrapped(first(said, "custom_ticket")) if own else "",
@@ -84,11 +84,11 @@ def query_of(name: str, said: Pairs) -> Query:
     )
 
 
-def auth_of(said: Pairs) -> Auth:
+def auth_of(said: Pairs) -> CallCredentials:
     """Of the structure `auth`, else of what stands among the arguments."""
     inner = next((value for name, value in said if name.lower() == "auth" and not isinstance(value, str)), said)
     within: Pairs = inner if not isinstance(inner, str) else said
-    return Auth(
+    return CallCredentials(
         username=_unwrapped(first(within, *USER)),
         password=_unwrapped(first(within, "password")),
         api_key=_unwrapped(first(within, "api_key")),

@@ -18,13 +18,13 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from werkzeug.exceptions import TooManyRequests
 
-GUESSES = limits.parse("10/minute")
+GUESSES_PER_MINUTE = limits.parse("10/minute")
 """Wrong passwords (form, one-click link, HTTP Basic) from one address."""
-TRIALS = limits.parse("120/minute")
+TEST_POSTS_PER_MINUTE = limits.parse("120/minute")
 """Test posts of one user: enough for a script that walks through its cases, no use as a port scanner."""
 
 
-def source(address: str | None) -> str:
+def caller_key(address: str | None) -> str:
     """What counts as one caller: an IPv4 address, or the /64 in which an IPv6 host can choose its own."""
     try:
         found = ip_address(address or "")
@@ -35,7 +35,7 @@ def source(address: str | None) -> str:
     return str(found.ipv4_mapped or ip_network((found.packed[:8] + bytes(8), 64)))
 
 
-class Limits:
+class RateLimits:
     """Made once for an application, shared by its threads."""
 
     def __init__(self) -> None:

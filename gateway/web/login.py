@@ -10,8 +10,8 @@ from flask import Blueprint, Flask, current_app, g, redirect, render_template, r
 from flask.typing import ResponseReturnValue
 
 from gateway.web import sessions
-from gateway.web.auth import config, doorkeeper, knows_password, now
-from gateway.web.limits import GUESSES, source
+from gateway.web.auth import auth_state, config, knows_password, now
+from gateway.web.limits import GUESSES_PER_MINUTE, caller_key
 
 blueprint = Blueprint("login", __name__)
 log = structlog.get_logger(__name__)
@@ -45,18 +45,18 @@ def enter() -> ResponseReturnValue:
 @blueprint.post("/logout")
 def leave() -> ResponseReturnValue:
     if user := session.get("user"):
-        doorkeeper().ended.add(user, now())
+        auth_state().ended.add(user, now())
     session.clear()
     return redirect(url_for("login.form"), 303)
 
 
 def enter_by_link(token: str) -> ResponseReturnValue:
     """The link of `gateway serve`: its token came to this process from the supervisor, by no other way."""
-    limits, caller = doorkeeper().limits, source(request.remote_addr)
-    limits.check(GUESSES, caller)
+    limits, caller = auth_state().limits, caller_key(request.remote_addr)
+    limits.check(GUESSES_PER_MINUTE, caller)
     expected = current_app.config.get("LOGIN_TOKEN") or ""
     if not expected or not hmac.compare_digest(token.encode(), expected.encode()):
-        limits.count(GUESSES, caller)
+        limits.count(GUESSES_PER_MINUTE, caller)
         return page("This link is not, or no longer, valid. Use the newest one, or the password."), 403
     return welcome(request.script_root + ("/sandbox" if config().sandbox else "/"))
 

@@ -9,12 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from gateway.figures import Gauge, text
 from gateway.store import StoreUnavailable
 from gateway.store.overview import STATUS_URLS, is_url
-from gateway.web.context import Site
+from gateway.web.context import WebContext
 
 BREAKERS = {"closed": 0.0, "ramp": 1.0, "half_open": 2.0, "open": 3.0}
 
 
-def scrape(here: Site) -> str:
+def scrape(here: WebContext) -> str:
     """Without the store, the gauges of the store are left out: nobody knows them, and a nought would be a lie."""
     ready, room = here.store.ready(), here.store.has_room()
     gauges = [*_process(here), _plain("gateway_store_ready", "1: the store commits, as /readyz asks.", ready)]
@@ -27,7 +27,7 @@ def scrape(here: Site) -> str:
     return text(here.counts.merged(), gauges)
 
 
-def _process(here: Site) -> Iterator[Gauge]:
+def _process(here: WebContext) -> Iterator[Gauge]:
     settings = here.settings
     yield Gauge(
         "gateway_build_info",
@@ -41,7 +41,7 @@ def _process(here: Site) -> Iterator[Gauge]:
     yield _plain("gateway_retention_seconds", "For how long what is settled is kept.", days)
 
 
-def _outbox(here: Site) -> Iterator[Gauge]:
+def _outbox(here: WebContext) -> Iterator[Gauge]:
     now = here.clock().timestamp()
     figures = here.standing.figures(now)
     found = figures.gauges
@@ -74,7 +74,7 @@ def _together(values: Mapping[str, float], join: Callable[[list[float]], float])
     return named | ({STATUS_URLS: join(pages)} if pages else {})
 
 
-def _sends(here: Site) -> Iterator[Gauge]:
+def _sends(here: WebContext) -> Iterator[Gauge]:
     found = here.standing.figures(here.clock().timestamp()).gauges
     said = "Messages to be sent that have not come to their end: owed, sending, undecided (for a person)."
     states = {one: found.sends.open.get(one, 0) for one in ("owed", "sending", "undecided")}
@@ -83,7 +83,7 @@ def _sends(here: Site) -> Iterator[Gauge]:
     yield _plain("gateway_opt_outs", "Phones that want no texts from a number.", found.opt_outs)
 
 
-def _keywords(here: Site) -> Iterator[Gauge]:
+def _keywords(here: WebContext) -> Iterator[Gauge]:
     now = here.clock().timestamp()
     heard = here.standing.last_heard(here.settings.current, now)
     yield Gauge(

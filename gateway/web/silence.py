@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from gateway.config import Config, Keyword
 from gateway.store import Connection
-from gateway.store.stats import newest
+from gateway.store.stats import newest_texts
 
 Pair = tuple[str, str]
 """Number, word: both as configured."""
 
 
-class Silence:
+class KeywordActivity:
     """Remembers what it saw: where a word is on many numbers, and loud on another one, a look goes back only so far."""
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Silence:
     def look(self, conn: Connection, config: Config, since: float) -> Mapping[Pair, float]:
         """When the last event of each keyword was received; `since` where none is kept."""
         for word, numbers in _words(config).items():
-            found = newest(conn, word, numbers)
+            found = newest_texts(conn, word, numbers)
             for number, name in numbers.items():
                 known = self._last.get((number, name))
                 seen = [found.by_number.get(number, found.horizon if known is None else None), known]

@@ -28,7 +28,7 @@ class WrongVersion(Unreadable):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class SoapEnvelope:
     version: str = SOAP_11
     """The namespace of the envelope."""
     name: str = ""
@@ -42,7 +42,7 @@ class Envelope:
     """The envelope without credentials."""
 
 
-def read(body: bytes, content_type: str | None) -> Envelope:
+def read(body: bytes, content_type: str | None) -> SoapEnvelope:
     """Raises `Unreadable`."""
     root = parse(body, content_type)
     version = _version(root)
@@ -50,10 +50,10 @@ def read(body: bytes, content_type: str | None) -> Envelope:
     tree = _Tree(root)
     operation = next((one for one in inside if _operation(one)), None)
     if operation is None:
-        return Envelope(version=version, kept=tree.blanked())
+        return SoapEnvelope(version=version, kept=tree.blanked())
     name = _operation(operation)
     said = _arguments(name, tree.pairs(operation))
-    return Envelope(
+    return SoapEnvelope(
         version=version,
         name=name,
         namespace=str(operation.tag)[1:].partition("}")[0] if "}" in operation.tag else NAMESPACE,

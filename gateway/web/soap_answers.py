@@ -11,8 +11,8 @@ import html
 import re
 from collections.abc import Iterable
 
-from gateway.outbound.model import Answer, Row
-from gateway.web.soap import SOAP_11, SOAP_12, Envelope
+from gateway.outbound.model import CallAnswer, StatusRow
+from gateway.web.soap import SOAP_11, SOAP_12, SoapEnvelope
 
 CONTENT_TYPES = {SOAP_11: "text/xml; charset=utf-8", SOAP_12: "application/soap+xml; charset=utf-8"}
 _ENCODING = "http://schemas.xmlsoap.org/soap/encoding/"
@@ -21,13 +21,13 @@ _CODES_12 = {"Client": "Sender", "Server": "Receiver"}
 _NEVER_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def sent(envelope: Envelope, answer: Answer) -> bytes:
+def sent(envelope: SoapEnvelope, answer: CallAnswer) -> bytes:
     """What `sendMessage` and `sendTemplateMessage` are answered."""
     said = [*_of(answer), ("custom_ticket", answer.custom_ticket), ("ticket", answer.ticket)]
     return _response(envelope, _fields(said))
 
 
-def known(envelope: Envelope, rows: list[Row]) -> bytes:
+def known(envelope: SoapEnvelope, rows: list[StatusRow]) -> bytes:
     """What a query is answered. By SOAP's own encoding the rows are an array, else an element each."""
     if envelope.encoded and envelope.version == SOAP_11:
         items = "".join(f"<item>{_row(row)}</item>" for row in rows)
@@ -35,10 +35,10 @@ def known(envelope: Envelope, rows: list[Row]) -> bytes:
         listed = f"<recipients {kind}>{items}</recipients>"
     else:
         listed = "".join(f"<recipients>{_row(row)}</recipients>" for row in rows)
-    return _response(envelope, _fields(_of(Answer(result=True))) + listed)
+    return _response(envelope, _fields(_of(CallAnswer(result=True))) + listed)
 
 
-def unknown(envelope: Envelope, answer: Answer) -> bytes:
+def unknown(envelope: SoapEnvelope, answer: CallAnswer) -> bytes:
     """What a query is answered that has no rows."""
     return _response(envelope, _fields(_of(answer)))
 
@@ -57,11 +57,11 @@ def fault(version: str, code: str, text: str) -> bytes:
     return _envelope(version, "", f"<SOAP-ENV:Fault>{inner}</SOAP-ENV:Fault>")
 
 
-def _of(answer: Answer) -> list[tuple[str, bool | int | str]]:
+def _of(answer: CallAnswer) -> list[tuple[str, bool | int | str]]:
     return [("result", answer.result), ("error_code", answer.error_code), ("message", answer.message)]
 
 
-def _row(row: Row) -> str:
+def _row(row: StatusRow) -> str:
     said: list[tuple[str, bool | int | str]] = [("sendTo", row.phone), ("status_code", row.status_code)]
     return _fields([*said, ("status_message", row.status_message), ("result", row.result)])
 
@@ -77,7 +77,7 @@ def _text(value: bool | int | str) -> str:
     return html.escape(_NEVER_XML.sub("", str(value))).replace("\r", "&#13;")
 
 
-def _response(envelope: Envelope, fields: str) -> bytes:
+def _response(envelope: SoapEnvelope, fields: str) -> bytes:
     style = f' SOAP-ENV:encodingStyle="{_ENCODING}"' if envelope.encoded and envelope.version == SOAP_11 else ""
     name = f"ns1:{envelope.name}Response"
     inner = f"<{name}{style}><return>{fields}</return></{name}>"

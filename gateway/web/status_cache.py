@@ -10,9 +10,9 @@ from typing import Generic, TypeVar
 
 from gateway.config import Config
 from gateway.store import Store
-from gateway.store.breakers import State, current
+from gateway.store.breakers import BreakerState, current_breakers
 from gateway.store.stats import Gauges, gauges
-from gateway.web.silence import Pair, Silence
+from gateway.web.silence import KeywordActivity, Pair
 
 T = TypeVar("T")
 
@@ -25,28 +25,28 @@ SHARE = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class StatusSnapshot:
     gauges: Gauges
-    breakers: Mapping[str, State]
+    breakers: Mapping[str, BreakerState]
 
 
-class Standing:
+class StatusCache:
     """Of one process; its threads may share it. Raises `StoreUnavailable`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._silence = Silence()
-        self._figures: Kept[Figures] = Kept(FRESH)
-        self._last_heard: Kept[Mapping[Pair, float]] = Kept(RARELY)
+        self._silence = KeywordActivity()
+        self._figures: Cached[StatusSnapshot] = Cached(FRESH)
+        self._last_heard: Cached[Mapping[Pair, float]] = Cached(RARELY)
         self._started = time.time()
 
-    def figures(self, now: float) -> Figures:
+    def figures(self, now: float) -> StatusSnapshot:
         """now: seconds since 1970."""
         return self._figures.get(lambda: self._look(now))
 
-    def _look(self, now: float) -> Figures:
+    def _look(self, now: float) -> StatusSnapshot:
         with self._store.reader() as connection:
-            return Figures(gauges(connection), current(connection, now))
+            return StatusSnapshot(gauges(connection), current_breakers(connection, now))
 
     def last_heard(self, config: Config, now: float) -> Mapping[Pair, float]:
         """(number, keyword) → when its last event was received; for one never heard, the time of the oldest event."""
@@ -59,7 +59,7 @@ class Standing:
         return self._last_heard.get(look, config)
 
 
-class Kept(Generic[T]):
+class Cached(Generic[T]):
     """The last answer, while it is good. Of several who ask at once, one looks and the others wait for him."""
 
     def __init__(self, fresh: float) -> None:

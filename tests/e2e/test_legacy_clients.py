@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from gateway.carrierx import CoreAPI
-from gateway.sandbox.carrierx import Setup, StandIn
+from gateway.sandbox.carrierx import CarrierXStub, Setup
 from gateway.sandbox.carrierx.model import PARTNER
 from tests.e2e.applications import Page
 from tests.running import KEY, Gateway, running_gateway, until
@@ -82,7 +82,7 @@ class Family:
 class World:
     gateway: Gateway
     page: Page
-    carrierx: StandIn
+    carrierx: CarrierXStub
 
     def sent(self, text: str) -> list[tuple[str, str]]:
         """What the stand-in was asked to send, from whom to whom."""
@@ -94,7 +94,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("clients")
     with ExitStack() as stack:
-        carrierx = stack.enter_context(StandIn(Setup(pace=0.02)))
+        carrierx = stack.enter_context(CarrierXStub(Setup(pace=0.02)))
         page = Page(folder, "page")
         stack.callback(page.kill)
         page.start()

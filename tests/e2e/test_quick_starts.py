@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 
-from gateway.sandbox.carrierx import Setup, StandIn
+from gateway.sandbox.carrierx import CarrierXStub, Setup
 from tests.running import HOST, KEY, Gateway, Process, free_port, running_gateway, until
 
 QUICK_STARTS = Path(__file__).parent / "quick_starts"
@@ -75,7 +75,7 @@ def test_a_quick_start(tmp_path: Path, kind: str, text: dict[str, Any], sender: 
     with (
         application(tmp_path, kind, messages) as app,
         running_gateway(tmp_path / "gateway", CONFIG.format(port=app, shape=kind)) as gateway,
-        StandIn(
+        CarrierXStub(
             Setup(token=TOKEN, numbers=[NUMBER], callback=f"{gateway.url}/carrierx/callback/{KEY}", pace=0.02),
             port=port,
         ) as standin,

@@ -25,7 +25,7 @@ NUMBER = "15162065919"
 TOKEN, WRONG = "token-of-the-tests", "token-of-somebody-else"
 SOON: dict[str, dict[str, object]] = {
     "worker": {
-        "gateway.delivery.batch.MARGIN": 1.5,
+        "gateway.delivery.batch.LEASE_MARGIN_SECONDS": 1.5,
         "gateway.delivery.retry.WAITS": [0.2, 0.3, 0.5, 1, 1, 1, 1, 1, 1],
         "gateway.sender.submit.SLACK": 1.0,
         "gateway.sender.flights.RENEWAL": 0.7,

@@ -23,7 +23,10 @@ from tests.running import BASE, ROOT, Gateway, alive, until
 
 POINTS = Path(__file__).parent / "points"
 SOON: dict[str, dict[str, object]] = {
-    "worker": {"gateway.delivery.batch.MARGIN": 1.5, "gateway.delivery.retry.WAITS": [1, 2, 3, 4, 5, 5, 5, 5, 5]},
+    "worker": {
+        "gateway.delivery.batch.LEASE_MARGIN_SECONDS": 1.5,
+        "gateway.delivery.retry.WAITS": [1, 2, 3, 4, 5, 5, 5, 5, 5],
+    },
     "serve": {"gateway.serve.supervisor.LONGEST_PAUSE": 0.3},
 }
 """A test has no time for leases of dead workers, nor for the usual schedule: the same things happen, only sooner."""

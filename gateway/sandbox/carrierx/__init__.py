@@ -1,6 +1,6 @@
 """A stand-in of CarrierX: its Core API, its callbacks, and all that may go wrong with both. For trying out and tests.
 
-with StandIn(Setup(callback="http://127.0.0.1:8080/carrierx/callback/KEY")) as carrierx:
+with CarrierXStub(Setup(callback="http://127.0.0.1:8080/carrierx/callback/KEY")) as carrierx:
     …[carrierx] base_url = carrierx.url, token = "sandbox"…
 """
 
@@ -19,7 +19,7 @@ from gateway.sandbox.carrierx.model import PARTNER
 from gateway.sandbox.carrierx.scenarios import MAGIC, magic, table
 from gateway.sandbox.carrierx.server import Server
 
-__all__ = ["MAGIC", "PARTNER", "Misbehaviour", "Setup", "StandIn", "magic", "make_carrierx", "table"]
+__all__ = ["MAGIC", "PARTNER", "Misbehaviour", "Setup", "CarrierXStub", "magic", "make_carrierx", "table"]
 
 
 def make_carrierx(setup: Setup | None = None) -> Flask:
@@ -34,7 +34,7 @@ def make_carrierx(setup: Setup | None = None) -> Flask:
     return app
 
 
-class StandIn:
+class CarrierXStub:
     """A running one, in threads of this process. Raises OSError where it cannot listen. `port` 0: any that is free."""
 
     def __init__(self, setup: Setup | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -48,7 +48,7 @@ class StandIn:
         """For `base_url`."""
         return f"{self.address}/core/v2"
 
-    def __enter__(self) -> StandIn:
+    def __enter__(self) -> CarrierXStub:
         self._server.__enter__()
         return self
 

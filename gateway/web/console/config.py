@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from gateway.config import Config, Credentials, Endpoint
 from gateway.delivery.redaction import shown_url
-from schemas import Manners
+from schemas import FormatOptions
 from schemas.credentials import CREDENTIALS
 
 Row = tuple[str, str]
@@ -68,9 +68,9 @@ def endpoint(each: Endpoint) -> list[Row]:
     ]
 
 
-def _manners(manners: Manners) -> Iterator[Row]:
+def _manners(manners: FormatOptions) -> Iterator[Row]:
     """Only what differs from the documented format."""
-    usual = Manners(prefix=manners.prefix)
+    usual = FormatOptions(prefix=manners.prefix)
     for field in fields(manners):
         value = getattr(manners, field.name)
         if value != getattr(usual, field.name):

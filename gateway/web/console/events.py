@@ -10,10 +10,10 @@ from flask import Blueprint, Flask, Response, abort, redirect, render_template, 
 from flask.typing import ResponseReturnValue
 
 from gateway.config import ConfigError
-from gateway.delivery.redaction import Redaction
+from gateway.delivery.redaction import EndpointRedaction
 from gateway.preview import facts
 from gateway.routing.explain import explain
-from gateway.routing.translation import read
+from gateway.routing.translation import load_message
 from gateway.store import ledger, records, sends
 from gateway.store.events import Event
 from gateway.web.auth import config, now
@@ -21,9 +21,9 @@ from gateway.web.console import config as configuration
 from gateway.web.console import opt_outs, putting_back, templating, words
 from gateway.web.console import sends as sent
 from gateway.web.console.paging import PAGE, offset_asked, other_page
-from gateway.web.console.search_forms import NAMES, SOURCES, STATES, asked
-from gateway.web.context import site
-from schemas import FORMATS, BadCallback, Message, Receipt
+from gateway.web.console.search_forms import NAMES, SOURCES, STATES, event_query
+from gateway.web.context import web_context
+from schemas import FORMATS, BadCallback, Message, ReceiveContext
 
 DAY = 86_400
 
@@ -39,10 +39,10 @@ def register(app: Flask) -> None:
 
 @blueprint.get("/")
 def overview() -> ResponseReturnValue:
-    current, here, at = config(), site().standing, now()
-    with site().store.reader() as connection:
+    current, here, at = config(), web_context().standing, now()
+    with web_context().store.reader() as connection:
         state = records.overview(connection, at - DAY, current.endpoints)
-        sending = sends.standing(connection)
+        sending = sends.open_sends(connection)
     figures = here.figures(at)
     return render_template(
         "overview.html",
@@ -75,9 +75,9 @@ def refused() -> ResponseReturnValue:
 
 
 def _events(title: str, arguments: dict[str, str]) -> ResponseReturnValue:
-    question, offset = asked(arguments, config()), offset_asked()
-    with site().store.reader() as connection:
-        page = records.search(connection, question.search, limit=PAGE, offset=offset)
+    question, offset = event_query(arguments, config()), offset_asked()
+    with web_context().store.reader() as connection:
+        page = records.search_events(connection, question.search, limit=PAGE, offset=offset)
     return render_template(
         "events.html",
         title=title,
@@ -103,9 +103,11 @@ def _message(event: Event) -> Message | None:
     """The event's body, read again by today's configuration; None also for what is no message, such as a call."""
     if event.source not in FORMATS:
         return None
-    receipt = Receipt(now=datetime.fromtimestamp(event.received_at, UTC), sid=event.message_sid, prefix=config().prefix)
+    receipt = ReceiveContext(
+        now=datetime.fromtimestamp(event.received_at, UTC), sid=event.message_sid, prefix=config().prefix
+    )
     try:
-        return read(event.body, event.content_type or None, event.source, receipt, config())[0]
+        return load_message(event.body, event.content_type or None, event.source, receipt, config())[0]
     except BadCallback:
         return None
 
@@ -115,7 +117,7 @@ def event(event_id: int) -> ResponseReturnValue:
     """One event whole: what came in, byte for byte, what it became, every attempt."""
     whole = _whole(event_id)
     message = _message(whole.event)
-    with site().store.reader() as connection:
+    with web_context().store.reader() as connection:
         entries = ledger.of_event(connection, event_id)
     return render_template(
         "event.html",
@@ -126,15 +128,15 @@ def event(event_id: int) -> ResponseReturnValue:
         deliveries=whole.deliveries,
         facts=facts(message) if message else [],
         secrets=_secrets(whole.deliveries),
-        no_secrets=Redaction.none(),
+        no_secrets=EndpointRedaction.none(),
         now=now(),
     )
 
 
-def _secrets(deliveries: Iterable[records.Delivery]) -> dict[str, Redaction]:
+def _secrets(deliveries: Iterable[records.Delivery]) -> dict[str, EndpointRedaction]:
     """What may not be shown of their answers; also of pages that a call named."""
     known = {one.endpoint: config().endpoint(one.endpoint) for one in deliveries}
-    return {name: Redaction.of(endpoint) for name, endpoint in known.items() if endpoint}
+    return {name: EndpointRedaction.of(endpoint) for name, endpoint in known.items() if endpoint}
 
 
 @blueprint.get("/events/<int:event_id>/body")
@@ -145,9 +147,9 @@ def body(event_id: int) -> ResponseReturnValue:
     return answer
 
 
-def _whole(event_id: int) -> records.Whole:
-    with site().store.reader() as connection:
-        return records.whole(connection, event_id) or abort(404, "There is no such event, or not any more.")
+def _whole(event_id: int) -> records.EventDetail:
+    with web_context().store.reader() as connection:
+        return records.load_event(connection, event_id) or abort(404, "There is no such event, or not any more.")
 
 
 @blueprint.get("/deliveries")
@@ -155,7 +157,7 @@ def deliveries() -> ResponseReturnValue:
     """Settled deliveries; those of one endpoint or all."""
     state = "succeeded" if request.args.get("state") == "succeeded" else "dead"
     endpoint, offset = request.args.get("to") or None, offset_asked()
-    with site().store.reader() as connection:
+    with web_context().store.reader() as connection:
         found = records.deliveries(connection, state, endpoint, limit=PAGE + 1, offset=offset)
     return render_template(
         "deliveries.html",
@@ -171,7 +173,7 @@ def deliveries() -> ResponseReturnValue:
 @blueprint.get("/deliveries/<uuid:delivery_id>")
 def delivery(delivery_id: uuid.UUID) -> ResponseReturnValue:
     """By the id that its receiver saw: the page of its event."""
-    with site().store.reader() as connection:
+    with web_context().store.reader() as connection:
         found = records.delivery(connection, str(delivery_id))
     if found is None:
         abort(404, "There is no such delivery, or not any more.")
@@ -181,7 +183,7 @@ def delivery(delivery_id: uuid.UUID) -> ResponseReturnValue:
 @blueprint.get("/configuration")
 def settings() -> ResponseReturnValue:
     """As it was read, with its warnings, and with what is wrong with a newer one."""
-    current, error = config(), site().settings.refused
+    current, error = config(), web_context().settings.refused
     return render_template(
         "configuration.html",
         config=current,

@@ -13,7 +13,7 @@ from gateway.store.opt_outs import OptOut
 from gateway.web.auth import config, now
 from gateway.web.console.paging import PAGE
 from gateway.web.console.search_forms import number_of
-from gateway.web.context import site
+from gateway.web.context import web_context
 from schemas.fields import number as normalised
 
 BY_HAND = "by hand"
@@ -28,7 +28,7 @@ def search() -> ResponseReturnValue:
     """By phone, by number, or all of them; on from `after`, a number and a phone, which the page before ended with."""
     typed = {name: request.args.get(name, "").strip() for name in ("phone", "number")}
     phone, number = normalised(typed["phone"], config().prefix), number_of(typed["number"], config())
-    with site().store.reader() as connection:
+    with web_context().store.reader() as connection:
         found = _found(connection, phone, number)
     return render_template(
         "opt_outs.html",
@@ -44,17 +44,17 @@ def search() -> ResponseReturnValue:
 def _found(connection: Connection, phone: str, number: str) -> list[OptOut]:
     after = request.args.get("after_number", ""), request.args.get("after_phone", "")
     if phone and number:
-        one = opt_outs.known(connection, number, phone)
+        one = opt_outs.opt_out_of(connection, number, phone)
         return [one] if one else []
     if phone:
         return opt_outs.of_phone(connection, phone)
     if number:
         return opt_outs.of_number(connection, number, after[1], PAGE + 1)
-    return opt_outs.page(connection, after, PAGE + 1)
+    return opt_outs.opt_outs_after(connection, after, PAGE + 1)
 
 
 def _count() -> int:
-    return site().standing.figures(now()).gauges.opt_outs
+    return web_context().standing.figures(now()).gauges.opt_outs
 
 
 @blueprint.post("/opt-outs")
@@ -67,9 +67,9 @@ def note() -> ResponseReturnValue:
     if not _PHONE.fullmatch(kept):
         abort(400, "number: this is no number or short code.")
     out = request.form.get("what") != "lift"
-    work = partial(opt_outs.note, number=kept, phone=phone, word=BY_HAND, at=now(), out=out)
-    site().store.writer.write(work)
-    site().log.info("opt_out_noted", out=out)
+    work = partial(opt_outs.record_opt_out, number=kept, phone=phone, word=BY_HAND, at=now(), out=out)
+    web_context().store.writer.write(work)
+    web_context().log.info("opt_out_noted", out=out)
     flash(
         f"Noted: {phone} gets no texts from {kept} any more."
         if out

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from gateway.config import Config
 from gateway.store import ledger, sends
-from gateway.store.records import Search
+from gateway.store.records import EventSearch
 from schemas.fields import number as normalised
 
 STATES = ("accepted", "duplicate", "stale", "unrouted", "refused", "waiting", "orphan")
@@ -18,28 +18,28 @@ SENDS = ("ticket", "custom_ticket", "phone", "number", "message_sid", "state", "
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EventQuery:
     """The form as it was filled in, what it means, and what in it means nothing."""
 
     typed: Mapping[str, str]
-    search: Search
+    search: EventSearch
     errors: Mapping[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class AskedSends:
+class SendQuery:
     """The same for what is sent."""
 
     typed: Mapping[str, str]
-    search: sends.Search
+    search: sends.SendSearch
     errors: Mapping[str, list[str]]
 
 
-def asked(arguments: Mapping[str, str], config: Config) -> Asked:
+def event_query(arguments: Mapping[str, str], config: Config) -> EventQuery:
     """`arguments`: the query's names and values; unknown names do not matter."""
     typed = {name: arguments.get(name, "").strip() for name in NAMES}
     times, errors = _times(typed)
-    search = Search(
+    search = EventSearch(
         phone=normalised(typed["phone"], config.prefix),
         number=number_of(typed["number"], config),
         keyword=_keyword(typed["keyword"], config),
@@ -49,14 +49,14 @@ def asked(arguments: Mapping[str, str], config: Config) -> Asked:
         source=typed["source"] if typed["source"] in SOURCES else "",
         **times,
     )
-    return Asked(typed, search, errors)
+    return EventQuery(typed, search, errors)
 
 
-def asked_sends(arguments: Mapping[str, str], config: Config) -> AskedSends:
+def send_query(arguments: Mapping[str, str], config: Config) -> SendQuery:
     """The same for the ledger."""
     typed = {name: arguments.get(name, "").strip() for name in SENDS}
     times, errors = _times(typed)
-    search = sends.Search(
+    search = sends.SendSearch(
         ticket=typed["ticket"],
         custom_ticket=typed["custom_ticket"],
         phone=normalised(typed["phone"], config.prefix),
@@ -66,7 +66,7 @@ def asked_sends(arguments: Mapping[str, str], config: Config) -> AskedSends:
         status=typed["status"],
         **times,
     )
-    return AskedSends(typed, search, errors)
+    return SendQuery(typed, search, errors)
 
 
 def _times(typed: Mapping[str, str]) -> tuple[dict[str, float | None], dict[str, list[str]]]:

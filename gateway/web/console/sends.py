@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from gateway.delivery.redaction import Redaction
+from gateway.delivery.redaction import EndpointRedaction
 from gateway.sender import deciding
 from gateway.store import Connection, ledger, records, sends
 from gateway.store.events import Event
-from gateway.store.ledger import Entry
+from gateway.store.ledger import LedgerEntry
 from gateway.store.records import Delivery
-from gateway.store.spelling import key
+from gateway.store.spelling import index_key
 from gateway.web.auth import config, now
 from gateway.web.console import words
 from gateway.web.console.paging import PAGE, offset_asked, other_page
-from gateway.web.console.search_forms import SENDS, asked_sends
-from gateway.web.context import site
+from gateway.web.console.search_forms import SENDS, send_query
+from gateway.web.context import web_context
 from schemas import BadCallback, wire
 from schemas.status import WORDS
 
@@ -32,10 +32,10 @@ blueprint = Blueprint("sends", __name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Whole:
+class SendDetail:
     """One send with everything that belongs to it; what was swept away is missing."""
 
-    entry: Entry
+    entry: LedgerEntry
     event: Event | None
     delivery: Delivery | None
     updates: tuple[Event, ...]
@@ -45,9 +45,9 @@ class Whole:
 
 @blueprint.get("/sends")
 def search() -> ResponseReturnValue:
-    question, offset = asked_sends(dict(request.args.items()), config()), offset_asked()
-    with site().store.reader() as connection:
-        page = sends.search(connection, question.search, limit=PAGE, offset=offset)
+    question, offset = send_query(dict(request.args.items()), config()), offset_asked()
+    with web_context().store.reader() as connection:
+        page = sends.search_sends(connection, question.search, limit=PAGE, offset=offset)
         found = [entry for one in page.send_ids if (entry := ledger.of_send(connection, one))]
     return render_template(
         "sends.html",
@@ -63,7 +63,7 @@ def search() -> ResponseReturnValue:
 
 @blueprint.get("/sends/<uuid:send_id>")
 def one(send_id: uuid.UUID) -> ResponseReturnValue:
-    with site().store.reader() as connection:
+    with web_context().store.reader() as connection:
         whole = _whole(connection, str(send_id)) or abort(404, "There is no such send, or not any more.")
     return render_template(
         "send.html",
@@ -74,19 +74,19 @@ def one(send_id: uuid.UUID) -> ResponseReturnValue:
         posts=whole.posts,
         request_=_request(whole.delivery),
         words=words,
-        no_secrets=Redaction.none(),
+        no_secrets=EndpointRedaction.none(),
         now=now(),
     )
 
 
-def _whole(connection: Connection, send_id: str) -> Whole | None:
+def _whole(connection: Connection, send_id: str) -> SendDetail | None:
     entry = ledger.of_send(connection, send_id)
     if entry is None:
         return None
-    call = records.whole(connection, entry.alias)
+    call = records.load_event(connection, entry.alias)
     updates = _updates(connection, entry)
     owing = [*(call.deliveries if call else ()), *(one for each in updates for one in each.deliveries)]
-    return Whole(
+    return SendDetail(
         entry=entry,
         event=call.event if call else None,
         delivery=records.delivery(connection, send_id),
@@ -95,19 +95,19 @@ def _whole(connection: Connection, send_id: str) -> Whole | None:
     )
 
 
-def _updates(connection: Connection, entry: Entry) -> list[records.Whole]:
+def _updates(connection: Connection, entry: LedgerEntry) -> list[records.EventDetail]:
     """What came for its message_sid, the oldest first."""
     if not entry.message_sid:
         return []
-    page = records.search(connection, records.Search(message_sid=entry.message_sid), limit=UPDATES)
-    wholes = [records.whole(connection, found.event.id) for found in reversed(page.found)]
+    page = records.search_events(connection, records.EventSearch(message_sid=entry.message_sid), limit=UPDATES)
+    wholes = [records.load_event(connection, found.event.id) for found in reversed(page.found)]
     return [whole for whole in wholes if whole is not None]
 
 
-def _is_post(delivery: Delivery, entry: Entry) -> bool:
+def _is_post(delivery: Delivery, entry: LedgerEntry) -> bool:
     """Not the text itself, and not what the same call owes for its other recipients."""
     names = (entry.message_sid or entry.send_id, entry.send_id)
-    return delivery.lane in {key(f"{delivery.endpoint}/message/{name}") for name in names}
+    return delivery.lane in {index_key(f"{delivery.endpoint}/message/{name}") for name in names}
 
 
 def _request(delivery: Delivery | None) -> dict[str, object]:
@@ -123,17 +123,19 @@ def was_sent(send_id: uuid.UUID) -> ResponseReturnValue:
     message_sid = request.form.get("message_sid", "").strip()
     if len(message_sid) > LONGEST_SID or not message_sid.isprintable():
         abort(400, "message_sid: this is none.")
-    return _decide(send_id, "sent", lambda: deciding.was_sent(site().store, str(send_id), message_sid, config(), now()))
+    return _decide(
+        send_id, "sent", lambda: deciding.was_sent(web_context().store, str(send_id), message_sid, config(), now())
+    )
 
 
 @blueprint.post("/sends/<uuid:send_id>/again")
 def again(send_id: uuid.UUID) -> ResponseReturnValue:
-    return _decide(send_id, "again", lambda: deciding.send_again(site().store, str(send_id), now()))
+    return _decide(send_id, "again", lambda: deciding.send_again(web_context().store, str(send_id), now()))
 
 
 @blueprint.post("/sends/<uuid:send_id>/given-up")
 def give_up(send_id: uuid.UUID) -> ResponseReturnValue:
-    return _decide(send_id, "given up", lambda: deciding.give_up(site().store, str(send_id), config(), now()))
+    return _decide(send_id, "given up", lambda: deciding.give_up(web_context().store, str(send_id), config(), now()))
 
 
 SAID = {
@@ -150,10 +152,10 @@ def _decide(send_id: uuid.UUID, what: str, decide: Callable[[], frozenset[str]])
         return there
     try:
         endpoints = decide()
-    except deciding.Impossible as error:
+    except deciding.AlreadyDecided as error:
         flash(str(error), "wait")
         return there
-    site().ringer.ring(endpoints)
-    site().log.info("send_decided", send=str(send_id), decision=what)
+    web_context().ringer.ring(endpoints)
+    web_context().log.info("send_decided", send=str(send_id), decision=what)
     flash(SAID[what], "good")
     return there

@@ -12,7 +12,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from gateway.store import StoreUnavailable
 from gateway.web.auth import config
 from gateway.web.console import errors, filters
-from gateway.web.context import site
+from gateway.web.context import web_context
 
 NAVIGATION = (
     ("/", "Overview"),
@@ -45,10 +45,10 @@ def around() -> dict[str, Any]:
     return {
         "user": user,
         "navigation": (*NAVIGATION, SANDBOX) if user and config().sandbox else NAVIGATION,
-        "refused": bool(user and site().settings.refused),
+        "refused": bool(user and web_context().settings.refused),
     }
 
 
 def without_store(error: StoreUnavailable) -> Response:
-    site().log.error("store_unavailable", reason=str(error))
+    web_context().log.error("store_unavailable", reason=str(error))
     return errors.say(ServiceUnavailable("The store cannot be reached now. Nothing is lost: try again.", retry_after=5))

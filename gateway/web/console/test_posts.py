@@ -10,12 +10,12 @@ from werkzeug.exceptions import TooManyRequests
 
 from gateway import preview
 from gateway.safe_http.ssrf import NOBODY
-from gateway.test_posts import FIELDS, BadTrial, Trial, samples, try_out
-from gateway.trial_result import Result
-from gateway.web.auth import config, doorkeeper, wants_json
-from gateway.web.context import site
-from gateway.web.limits import TRIALS
-from schemas import BadCallback, Receipt, credentials
+from gateway.test_posts import FIELDS, InvalidTestPost, TestPost, samples, send_test_post
+from gateway.trial_result import TestPostResult
+from gateway.web.auth import auth_state, config, wants_json
+from gateway.web.context import web_context
+from gateway.web.limits import TEST_POSTS_PER_MINUTE
+from schemas import BadCallback, ReceiveContext, credentials
 
 blueprint = Blueprint("try_out", __name__)
 
@@ -51,10 +51,10 @@ def form(kind: str) -> ResponseReturnValue:
 def send(kind: str) -> ResponseReturnValue:
     given = _given()
     fields = {name: value for name, value in given.items() if name not in ADDRESSED}
-    trial = Trial(kind=kind, endpoint=given.get("endpoint", ""), url=given.get("url", "").strip(), fields=fields)
+    trial = TestPost(kind=kind, endpoint=given.get("endpoint", ""), url=given.get("url", "").strip(), fields=fields)
     try:
         result = _alone(trial)
-    except BadTrial as error:
+    except InvalidTestPost as error:
         if wants_json():
             return {"errors": error.errors}, 400
         return _page(kind, samples(kind, config()) | given, errors=error.errors), 400
@@ -69,20 +69,20 @@ def _given() -> dict[str, str]:
     return given if g.get("program") else {name: value.replace("\r\n", "\n") for name, value in given.items()}
 
 
-def _alone(trial: Trial) -> Result:
+def _alone(trial: TestPost) -> TestPostResult:
     """One test at a time for each user, and not too many: a form that posts anywhere is a tool for others, too."""
-    limits, user = doorkeeper().limits, g.user
+    limits, user = auth_state().limits, g.user
     with limits.alone(user) as free:
         if not free:
             raise TooManyRequests("A test of yours is still running.", retry_after=1)
-        limits.count(TRIALS, user)
-        result = try_out(trial, config(), site().clock(), current_app.config.get("OWN_ADDRESSES", NOBODY))
+        limits.count(TEST_POSTS_PER_MINUTE, user)
+        result = send_test_post(trial, config(), web_context().clock(), current_app.config.get("OWN_ADDRESSES", NOBODY))
     _log(trial, result)
     return result
 
 
-def _log(trial: Trial, result: Result) -> None:
-    site().log.info(
+def _log(trial: TestPost, result: TestPostResult) -> None:
+    web_context().log.info(
         "test_post",
         test=True,
         kind=trial.kind,
@@ -95,7 +95,11 @@ def _log(trial: Trial, result: Result) -> None:
 
 
 def _page(
-    kind: str, values: dict[str, str], *, result: Result | None = None, errors: dict[str, list[str]] | None = None
+    kind: str,
+    values: dict[str, str],
+    *,
+    result: TestPostResult | None = None,
+    errors: dict[str, list[str]] | None = None,
 ) -> str:
     return render_template(
         "try_out.html",
@@ -119,8 +123,8 @@ def pasted() -> ResponseReturnValue:
     try:
         if source not in ("", *preview.FORMATS):
             raise BadCallback({"format": ("One of carrierx, legacy-callback, legacy-status, or empty to guess.",)})
-        receipt = Receipt(now=site().clock(), sid=str(uuid.uuid4()), prefix=config().prefix)
-        crossing = preview.cross(body.encode(), source, receipt, config())
+        receipt = ReceiveContext(now=web_context().clock(), sid=str(uuid.uuid4()), prefix=config().prefix)
+        crossing = preview.preview(body.encode(), source, receipt, config())
     except BadCallback as error:
         if wants_json():
             return {"errors": error.errors}, 400
@@ -137,7 +141,7 @@ def _paste_page(
     body: str,
     source: str,
     *,
-    crossing: preview.Crossing | None = None,
+    crossing: preview.Preview | None = None,
     errors: dict[str, tuple[str, ...]] | None = None,
 ) -> str:
     return render_template(

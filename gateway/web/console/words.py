@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from gateway.config import Config
 from gateway.store import health
-from gateway.store.breakers import State
+from gateway.store.breakers import BreakerState
 from gateway.web.console.filters import ago
 from gateway.web.silence import Pair
 
@@ -72,7 +72,7 @@ class Silent:
     """When it was, or the time of the oldest event of all."""
 
 
-def breaker(state: State, now: float) -> Paused:
+def breaker(state: BreakerState, now: float) -> Paused:
     """``paused until 12:03:10: 7 failures in a row; next probe in 20 s``"""
     # What it answered last stands beside this already.
     why = f"{state.failures} failures in a row" if state.failures > 1 else state.reason.rstrip(". ") or "it failed"

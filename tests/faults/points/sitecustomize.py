@@ -120,7 +120,7 @@ def watch_steps() -> None:
     writer = found("gateway.store.writer.Writer")
     writer.write = wrapped(writer.write, after="told")
     if KIND == "worker":
-        transport = found("gateway.safe_http.client.Transport")
+        transport = found("gateway.safe_http.client.HttpClient")
         transport.start = wrapped(transport.start, before="start", after="started")
         transport.run = wrapped(transport.run, after="answers")
         core, connection = found("gateway.carrierx.api.CoreAPI"), found("urllib3.connection.HTTPConnection")
