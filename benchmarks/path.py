@@ -153,7 +153,7 @@ def _send(folder: Path, port: int, key: str, number: int) -> list[Window]:
     fields = {"api_key": key, "code": "12345", "sendTo": f"1516206{number:02}01", "message": "Hello"}
     start = time.monotonic_ns()
     _post(f"http://{HOST}:{port}/legacy/sendMessage", urllib.parse.urlencode(fields).encode(), None)
-    _wait(lambda: _count_rows(folder, "endpoint = 'page' AND kind = 'legacy-status'") == 3 * (number + 1))
+    _wait(lambda: _count_rows(folder, "endpoint = 'page' AND wire_format = 'legacy-status'") == 3 * (number + 1))
     return [Window("send to its last status post", ("web", "worker"), start, _settled(folder))]
 
 

@@ -137,7 +137,9 @@ def _accept(conn: Connection, endpoint: str, now: float) -> None:
     body = Body(
         content_type="application/x-www-form-urlencoded", data=b"message=JOIN".ljust(100), headers=(("X", "1"),)
     )
-    owed = outbox.OwedDelivery(endpoint=endpoint, kind="legacy-callback", lane=f"{endpoint}|{sid}", body=body)
+    owed = outbox.OwedDelivery(
+        endpoint=endpoint, wire_format="legacy-callback", ordering_key=f"{endpoint}|{sid}", body=body
+    )
     outbox.owe(conn, events.add(conn, new), [owed], now)
 
 

@@ -27,15 +27,16 @@ _EVENTS = f"""
            'received', '', '', 'application/json', :body, '{{}}', '[]', '127.0.0.1' FROM series
 """
 # i / endpoints is the delivery's turn at its endpoint: each tenth stands behind the one before it.
-_LANE = _PHONE.format(i="CASE WHEN turn % 10 = 9 THEN i - CAST(:endpoints AS integer) ELSE i END")
+_ORDERING_KEY = _PHONE.format(i="CASE WHEN turn % 10 = 9 THEN i - CAST(:endpoints AS integer) ELSE i END")
 _DELIVERIES = f"""
-    INSERT INTO deliveries (delivery_id, event_id, endpoint, kind, lane, state, standing, due, attempts, tries,
+    INSERT INTO deliveries (delivery_id, event_id, endpoint, wire_format, ordering_key, state, queue_position, due,
+                            attempts, attempts_since_replay,
                             content_type, headers, body, notes, created_at)
     {_SERIES}, placed AS (
         SELECT i, i / CAST(:endpoints AS integer) AS turn, i % CAST(:endpoints AS integer) AS place FROM series
     )
     SELECT '018bcfe5-6800-7000-8000-' || CAST(100000000000 + i AS text), i + 1, 'app-' || CAST(place AS text),
-           'legacy-callback', 'app-' || CAST(place AS text) || '|15160000000|' || {_LANE}, 'pending',
+           'legacy-callback', 'app-' || CAST(place AS text) || '|15160000000|' || {_ORDERING_KEY}, 'pending',
            CASE WHEN turn % 10 = 9 THEN 'behind' ELSE 'head' END,
            CASE WHEN turn % 10 = 9 THEN NULL WHEN place % {DEAD} = 0 THEN :now - 80000.0 + i * 0.05
                 ELSE :now - 3600.0 + i * 0.001 END,

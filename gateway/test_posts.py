@@ -133,7 +133,7 @@ def _message(trial: TestPost, config: Config, now: datetime) -> Message:
 
 def _post(how: str, body: Body) -> EndpointPost:
     return EndpointPost(
-        kind=how,
+        wire_format=how,
         content_type=body.content_type,
         headers=body.headers,
         data=body.data,

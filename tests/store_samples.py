@@ -45,8 +45,8 @@ def add(store: Store, **fields: object) -> int:
 SEND = ledger.NewSend(
     send_id="0194b3c0-0000-7000-8000-000000000001",
     ticket="4be0643f-1d98-473b-97cd-ca98a65347dd",
-    alias=1,
-    told="4be0643f-1d98-473b-97cd-ca98a65347dd",
+    ticket_number=1,
+    ticket_shown="4be0643f-1d98-473b-97cd-ca98a65347dd",
     origin="legacy",
     number="15162065919",
     code="12345",
@@ -64,16 +64,16 @@ def send(store: Store, now: float = NOW, **fields: object) -> str:
 def owe_text(store: Store, now: float = NOW, **fields: object) -> str:
     """The same with the event that asked for it, and the delivery; its send_id."""
     event_id = add(store, source="legacy-send", direction="outbound", message_sid="", keyword="", received_at=now)
-    send_id = send(store, now, alias=event_id, **fields)
+    send_id = send(store, now, ticket_number=event_id, **fields)
     entry = entry_of(store, send_id)
     out = outbox.OwedDelivery(
         endpoint=ledger.ENDPOINT,
-        kind=ledger.KIND,
-        lane=f"{ledger.ENDPOINT}/conversation/{entry.phone}/{entry.number}",
+        wire_format=ledger.KIND,
+        ordering_key=f"{ledger.ENDPOINT}/conversation/{entry.phone}/{entry.number}",
         body=Body(content_type="application/json", data=b'{"message": "hello"}'),
         delivery_id=send_id,
     )
-    store.writer.write(partial(outbox.owe, event_id=event_id, owed=[out], now=now), lanes=[out.lane])
+    store.writer.write(partial(outbox.owe, event_id=event_id, owed=[out], now=now), ordering_keys=[out.ordering_key])
     return send_id
 
 
@@ -84,15 +84,15 @@ def entry_of(store: Store, send_id: str) -> ledger.LedgerEntry:
     return found
 
 
-def letter(lane: str = "crm|1", endpoint: str = "crm", body: Body | CannotSay = BODY) -> outbox.OwedDelivery:
-    return outbox.OwedDelivery(endpoint=endpoint, kind="legacy-callback", lane=lane, body=body)
+def letter(ordering_key: str = "crm|1", endpoint: str = "crm", body: Body | CannotSay = BODY) -> outbox.OwedDelivery:
+    return outbox.OwedDelivery(endpoint=endpoint, wire_format="legacy-callback", ordering_key=ordering_key, body=body)
 
 
 def owe(store: Store, *owed: outbox.OwedDelivery, now: float = NOW) -> list[str]:
     """An event that owes these; their delivery_ids."""
     event_id = add(store, received_at=now)
     work = partial(outbox.owe, event_id=event_id, owed=owed, now=now)
-    return store.writer.write(work, lanes=[one.lane for one in owed])
+    return store.writer.write(work, ordering_keys=[one.ordering_key for one in owed])
 
 
 def claim(
@@ -132,7 +132,7 @@ def settle(
 ) -> bool:
     settled = ended(claimed, outcome, now, due)
     work = partial(outbox.settle, owner=owner, settled=settled, now=now)
-    return store.writer.write(work, lanes=(settled.lane,))
+    return store.writer.write(work, ordering_keys=(settled.ordering_key,))
 
 
 def ids(claimed: Sequence[outbox.ClaimedDelivery]) -> list[str]:

@@ -18,7 +18,7 @@ NOW = datetime(2026, 5, 12, 10, 11, 12, tzinfo=UTC)
 TRIO = Credentials(user_name="acme user", password="p&ss", api_key="k=y")
 PLAIN = Endpoint(name="app", url="http://10.0.0.5/a.php")
 POST = EndpointPost(
-    kind="legacy",
+    wire_format="legacy",
     content_type="application/x-www-form-urlencoded",
     headers=(("X-Message-Sid", "sid"),),
     data=b"message=join",
@@ -76,7 +76,7 @@ def test_every_setting_has_its_place(config: Config) -> None:
     ],
 )
 def test_the_trio_stands_behind_a_form(config: Config, kind: str, data: bytes, body: bytes) -> None:
-    assert made(config, replace(PLAIN, credentials=TRIO), replace(POST, kind=kind, data=data)).body == body
+    assert made(config, replace(PLAIN, credentials=TRIO), replace(POST, wire_format=kind, data=data)).body == body
 
 
 def test_the_signature_is_of_all_that_goes_out(config: Config) -> None:

@@ -129,7 +129,9 @@ def attempt(app: Flask, endpoint: str, outcome: outbox.AttemptOutcome, answer: b
             if outcome == "succeeded"
             else ("answered 500 (Internal Server Error)", "its own log tells why"),
         )
-        store.writer.write(partial(outbox.settle, owner="worker", settled=settled, now=now), lanes=[claimed.lane])
+        store.writer.write(
+            partial(outbox.settle, owner="worker", settled=settled, now=now), ordering_keys=[claimed.ordering_key]
+        )
 
 
 def words(answer: TestResponse) -> str:
@@ -409,7 +411,7 @@ def test_changes_are_posts_with_a_token(visitor: Visitor, path: str) -> None:
 
 def test_what_its_format_cannot_say_is_not_replayed(app: Flask, visitor: Visitor) -> None:
     call(app, text())
-    work = "UPDATE deliveries SET content_type = '', state = 'dead', standing = NULL, due = NULL, settled_at = 1"
+    work = "UPDATE deliveries SET content_type = '', state = 'dead', queue_position = NULL, due = NULL, settled_at = 1"
     store_of(app).writer.write(lambda connection: connection.exec_driver_sql(work))
     whole = newest(app)
     assert "Replay" not in words(visitor.get(f"/events/{whole.event.id}"))

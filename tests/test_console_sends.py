@@ -77,8 +77,10 @@ def end(app: Flask, entry: LedgerEntry, outcome: str) -> None:
         finished_at=now,
         sentence="" if outcome == "sent" else "The answer was lost.",
     )
-    store.writer.write(partial(ledger.mark_submitting, send_id=entry.send_id, now=now, doubt_at=now + 15))
-    store.writer.write(partial(outbox.settle, owner="sender", settled=settled, now=now), lanes=[claimed.lane])
+    store.writer.write(partial(ledger.mark_submitting, send_id=entry.send_id, now=now, uncertain_until=now + 15))
+    store.writer.write(
+        partial(outbox.settle, owner="sender", settled=settled, now=now), ordering_keys=[claimed.ordering_key]
+    )
     if outcome == "sent":
         answer = (
             b'{"message_sid": "%s", "direction": "outbound", "status": "queued", "from": "15162065919", "to": "%s"}'
@@ -104,7 +106,7 @@ def test_the_search(app: Flask, visitor: Visitor) -> None:
     for query, found in (
         ("", 3),
         (f"ticket={one.ticket}", 1),
-        (f"ticket={two.alias}", 2),
+        (f"ticket={two.ticket_number}", 2),
         ("custom_ticket=order-7", 1),
         ("phone=%2B1+(516)+555-0001", 1),
         ("number=12345", 3),
@@ -143,7 +145,7 @@ def test_one_send_whole(app: Flask, visitor: Visitor) -> None:
     [entry] = send(app, status_url=STATUS_URL.replace("canary-user:canary-pass@", ""))
     said = words(visitor.get(page_of(entry)))
     assert "Send to 15162065515 owed" in said and "It waits for its turn" in said and "hello there" in said
-    assert f"as a number {entry.alias}" in said and "order-7" in said and "the command gateway send" in said
+    assert f"as a number {entry.ticket_number}" in said and "order-7" in said and "the command gateway send" in said
     assert "status goes to https://status.example.com/page.php" in said
     assert "None are owed so far." in said and "they come by a message_sid" in said
 
@@ -155,9 +157,9 @@ def test_one_send_whole(app: Flask, visitor: Visitor) -> None:
     assert re.search(r"Updates that came .* delivered accepted", said)
     assert said.count("https://status.example.com/page.php legacy-status pending") == 2, "queued, delivered"
     assert "canary" not in page.text
-    event = visitor.get(f"/events/{entry.alias}")
+    event = visitor.get(f"/events/{entry.ticket_number}")
     assert entry.send_id in event.text and "a command to send" in words(event) and "canary" not in event.text
-    for path in ("/", "/events", "/sends", f"/events/{entry.alias + 1}", "/deliveries?state=succeeded"):
+    for path in ("/", "/events", "/sends", f"/events/{entry.ticket_number + 1}", "/deliveries?state=succeeded"):
         assert "canary" not in visitor.get(path).text, path
     assert "CarrierX (sending)" in words(visitor.get("/deliveries?state=succeeded"))
 
@@ -177,7 +179,12 @@ def test_posts_of_one_recipient_are_not_anothers(app: Flask, visitor: Visitor) -
 def test_everything_is_text(app: Flask, visitor: Visitor) -> None:
     [entry] = send(app, text=HOSTILE, custom_ticket=HOSTILE)
     end(app, entry, "undecided")
-    for path in (page_of(entry), "/sends", f"/sends?phone={HOSTILE}&ticket={HOSTILE}", f"/events/{entry.alias}"):
+    for path in (
+        page_of(entry),
+        "/sends",
+        f"/sends?phone={HOSTILE}&ticket={HOSTILE}",
+        f"/events/{entry.ticket_number}",
+    ):
         page = visitor.get(path)
         assert page.status_code == 200
         assert "<script" not in page.text and "<img" not in page.text and str(7331**3) not in page.text
@@ -260,13 +267,13 @@ def test_nothing_is_texted_twice_by_a_replay(app: Flask, visitor: Visitor) -> No
     end(app, refused, "refused")
     lost = undecided_to(app, "15165550003")
     for entry in (sent, lost):
-        assert "Replay" not in words(visitor.get(f"/events/{entry.alias}"))
-        assert "Send again" not in words(visitor.get(f"/events/{entry.alias}"))
+        assert "Replay" not in words(visitor.get(f"/events/{entry.ticket_number}"))
+        assert "Send again" not in words(visitor.get(f"/events/{entry.ticket_number}"))
         visitor.post(f"/deliveries/{entry.send_id}/replay", page="/")
         assert "Nothing is texted twice" in words(visitor.get("/"))
     visitor.post("/deliveries/replay", page="/", state="succeeded", to="@carrierx")
     assert "Put back 0 deliveries." in words(visitor.get("/"))
-    assert "Replay" in words(visitor.get(f"/events/{refused.alias}"))
+    assert "Replay" in words(visitor.get(f"/events/{refused.ticket_number}"))
     visitor.post(f"/deliveries/{refused.send_id}/replay", page="/")
     assert "Put back 1 delivery." in words(visitor.get("/"))
     assert [entry_of(app, one).state for one in (sent, refused, lost)] == ["sent", "owed", "undecided"]

@@ -58,7 +58,12 @@ def form(delivery: Any) -> dict[str, str]:
 def test_a_text_is_owed_in_both_formats(store: Store, accept: Accept) -> None:
     assert accept(acme.text()).state == "accepted"
     page, app = owed(store)
-    assert (page.endpoint, page.kind, page.state, page.standing) == ("page", "legacy-callback", "pending", "head")
+    assert (page.endpoint, page.wire_format, page.state, page.queue_position) == (
+        "page",
+        "legacy-callback",
+        "pending",
+        "head",
+    )
     assert form(page) == {
         "title": "Summer sign-up",
         "code": "12345",
@@ -72,7 +77,7 @@ def test_a_text_is_owed_in_both_formats(store: Store, accept: Accept) -> None:
         "default_keyword": "ACME1234",
     }
     assert ["X-Message-Sid", "87a1ee29-1954-4a22-a243-be21711f28dd"] in json.loads(page.headers)
-    assert (app.endpoint, app.kind) == ("app", "carrierx") and json.loads(app.body)["to_did"] == "15162065919"
+    assert (app.endpoint, app.wire_format) == ("app", "carrierx") and json.loads(app.body)["to_did"] == "15162065919"
 
 
 def test_the_event_has_the_bytes_and_what_they_said(store: Store, accept: Accept) -> None:
@@ -143,14 +148,14 @@ def test_a_group_gets_a_status_post_each(store: Store, accept: Accept) -> None:
     accept(acme.update(status="delivered", type="mms", group_recipients=group))
     posts = [form(one)["sendTo"] for one in owed(store) if one.endpoint == "page"]
     assert sorted(posts) == sorted(group)
-    assert [one.kind for one in owed(store)].count("carrierx") == 1
+    assert [one.wire_format for one in owed(store)].count("carrierx") == 1
 
 
 def test_the_ticket_of_the_last_message_comes_back(store: Store, accept: Accept) -> None:
     accept(acme.update(message_sid="newer", user_data="order-8", date_created="2026-11-20T09:29:55.000Z"))
     accept(acme.update(user_data="order-7"))
     accept(acme.text())
-    (page,) = [one for one in owed(store) if one.kind == "legacy-callback"]
+    (page,) = [one for one in owed(store) if one.wire_format == "legacy-callback"]
     assert form(page)["custom_ticket"] == "order-8"
 
 
@@ -233,8 +238,8 @@ def test_a_full_disk_is_said_before_anything_is_done(
 def test_order_is_that_of_the_acceptance(store: Store, accept: Accept) -> None:
     for second in range(3):
         accept(acme.text(message_sid=f"sid-{second}"), now=acme.NOW + timedelta(seconds=second))
-    lanes = rows(store, "SELECT standing FROM deliveries WHERE endpoint = 'page' ORDER BY id")
-    assert [row.standing for row in lanes] == ["head", "behind", "behind"]
+    ordering_keys = rows(store, "SELECT queue_position FROM deliveries WHERE endpoint = 'page' ORDER BY id")
+    assert [row.queue_position for row in ordering_keys] == ["head", "behind", "behind"]
 
 
 def test_one_conversation_does_not_hold_up_another(tmp_path: Path, store: Store, accept: Accept) -> None:
@@ -243,5 +248,5 @@ def test_one_conversation_does_not_hold_up_another(tmp_path: Path, store: Store,
     conversations = ((one, ours), (one, "15550001111"), ("15162065516", ours), (one, ours))
     for nth, (phone, number) in enumerate(conversations):
         accept(acme.text(message_sid=f"sid-{nth}", from_did=phone, to_did=number), config=config)
-    lanes = rows(store, "SELECT standing FROM deliveries WHERE endpoint = 'page' ORDER BY id")
-    assert [row.standing for row in lanes] == ["head", "head", "head", "behind"]
+    ordering_keys = rows(store, "SELECT queue_position FROM deliveries WHERE endpoint = 'page' ORDER BY id")
+    assert [row.queue_position for row in ordering_keys] == ["head", "head", "head", "behind"]

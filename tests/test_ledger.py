@@ -16,14 +16,14 @@ WAIT = 600.0
 
 
 def test_what_is_owed_is_found_by_everything_it_is_called(store: Store) -> None:
-    send(store, send_id="one", ticket="0b6c…", alias=7, custom_ticket="order-7")
-    send(store, send_id="two", ticket="0b6c…", alias=7, custom_ticket="order-7", phone="15551230000")
+    send(store, send_id="one", ticket="0b6c…", ticket_number=7, custom_ticket="order-7")
+    send(store, send_id="two", ticket="0b6c…", ticket_number=7, custom_ticket="order-7", phone="15551230000")
     with store.reader() as conn:
         found = ledger.of_send(conn, "one")
         assert found == LedgerEntry(
             **{name: getattr(SEND, name) for name in SEND.__dataclass_fields__}
-            | {"send_id": "one", "ticket": "0b6c…", "alias": 7, "custom_ticket": "order-7"},
-            id=1, message_sid="", created_at=NOW, changed_at=NOW, doubt_at=None, fetch_at=None, fetches=0,
+            | {"send_id": "one", "ticket": "0b6c…", "ticket_number": 7, "custom_ticket": "order-7"},
+            id=1, message_sid="", created_at=NOW, changed_at=NOW, uncertain_until=None, fetch_at=None, fetches=0,
         )  # fmt: skip
         for each in (
             ledger.of_ticket(conn, "0B6C…"),
@@ -54,13 +54,18 @@ def test_a_send_has_one_row(store: Store) -> None:
 def test_on_its_way_and_there(store: Store) -> None:
     send(store, send_id="one")
     assert not in_flight(store)
-    store.writer.write(partial(ledger.mark_submitting, send_id="one", now=NOW + 1, doubt_at=NOW + 16))
+    store.writer.write(partial(ledger.mark_submitting, send_id="one", now=NOW + 1, uncertain_until=NOW + 16))
     found = entry_of(store, "one")
-    assert (found.state, found.doubt_at, found.changed_at) == ("sending", NOW + 16, NOW + 1)
+    assert (found.state, found.uncertain_until, found.changed_at) == ("sending", NOW + 16, NOW + 1)
     assert in_flight(store)
     assert sent(store, "one")
     found = entry_of(store, "one")
-    assert (found.state, found.message_sid, found.doubt_at, found.fetch_at) == ("sent", SID, None, NOW + 2 + WAIT)
+    assert (found.state, found.message_sid, found.uncertain_until, found.fetch_at) == (
+        "sent",
+        SID,
+        None,
+        NOW + 2 + WAIT,
+    )
     assert not in_flight(store)
     with store.reader() as conn:
         assert ledger.of_sid(conn, SID) == found
@@ -79,12 +84,12 @@ def test_a_message_sid_is_learnt_once(store: Store) -> None:
 
 def test_an_answer_that_was_lost_and_a_request_that_never_left(store: Store) -> None:
     send(store, send_id="one")
-    store.writer.write(partial(ledger.mark_submitting, send_id="one", now=NOW, doubt_at=NOW + 15))
-    store.writer.write(partial(ledger.mark_uncertain, send_id="one", now=NOW + 3, doubt_at=NOW + 3))
-    assert (entry_of(store, "one").state, entry_of(store, "one").doubt_at) == ("sending", NOW + 3)
+    store.writer.write(partial(ledger.mark_submitting, send_id="one", now=NOW, uncertain_until=NOW + 15))
+    store.writer.write(partial(ledger.mark_uncertain, send_id="one", now=NOW + 3, uncertain_until=NOW + 3))
+    assert (entry_of(store, "one").state, entry_of(store, "one").uncertain_until) == ("sending", NOW + 3)
     store.writer.write(partial(ledger.put_back_for_submission, send_id="one", now=NOW + 4, reason="busy\0"))
     found = entry_of(store, "one")
-    assert (found.state, found.doubt_at, found.reason) == ("owed", None, "busy")
+    assert (found.state, found.uncertain_until, found.reason) == ("owed", None, "busy")
 
 
 def test_refused_and_undecided(store: Store) -> None:

@@ -25,7 +25,8 @@ def find(name: str) -> Endpoint | None:
 
 def claimed(url: str, count: int = 1, tries: int = 1) -> list[ClaimedDelivery]:
     one = ClaimedDelivery(
-        id=1, delivery_id="1", event_id=1, endpoint=url, kind="legacy-status", lane="1", number=tries, tries=tries,
+        id=1, delivery_id="1", event_id=1, endpoint=url, wire_format="legacy-status", ordering_key="1", number=tries,
+        attempts_since_replay=tries,
         content_type="text/plain", headers=(), body=b"", created_at=NOW,
     )  # fmt: skip
     return [replace(one, id=nth) for nth in range(count)]

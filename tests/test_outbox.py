@@ -29,9 +29,9 @@ def test_what_was_owed_is_claimed_byte_for_byte(store: Store) -> None:
     [claimed] = claim(store)
     assert uuid.UUID(claimed.delivery_id).version == 7
     assert claimed.delivery_id == delivery_id
-    assert (claimed.endpoint, claimed.kind, claimed.lane) == ("crm", "legacy-callback", "crm|1")
+    assert (claimed.endpoint, claimed.wire_format, claimed.ordering_key) == ("crm", "legacy-callback", "crm|1")
     assert (claimed.content_type, claimed.headers, claimed.body) == (BODY.content_type, BODY.headers, BODY.data)
-    assert (claimed.number, claimed.tries, claimed.created_at) == (1, 1, NOW)
+    assert (claimed.number, claimed.attempts_since_replay, claimed.created_at) == (1, 1, NOW)
     assert claimed.attempt_id == (claimed.id, 1)
     assert one(store, delivery_id).notes == BODY.notes
 
@@ -66,7 +66,7 @@ def test_success_settles(store: Store) -> None:
     [claimed] = claim(store)
     assert settle(store, claimed, now=NOW + 1) is True
     found = one(store, delivery_id)
-    assert (found.state, found.standing, found.due, found.owner) == ("succeeded", None, None, None)
+    assert (found.state, found.queue_position, found.due, found.owner) == ("succeeded", None, None, None)
     assert (found.settled_at, found.last_error, found.attempts_made) == (NOW + 1, None, 1)
     [attempt] = found.attempts
     assert (attempt.outcome, attempt.status, attempt.sentence, attempt.late) == ("succeeded", 200, None, False)
@@ -82,7 +82,7 @@ def test_a_retry_is_due_when_it_was_said(store: Store) -> None:
     assert one(store, delivery_id).last_error == "It answered 500."
     assert claim(store, now=NOW + 4.9) == []
     [again] = claim(store, now=NOW + 5)
-    assert (again.delivery_id, again.number, again.tries) == (delivery_id, 2, 2)
+    assert (again.delivery_id, again.number, again.attempts_since_replay) == (delivery_id, 2, 2)
 
 
 def test_a_retry_needs_a_time_and_nothing_else_has_one(store: Store) -> None:
@@ -94,7 +94,7 @@ def test_a_retry_needs_a_time_and_nothing_else_has_one(store: Store) -> None:
         settle(store, claimed, "dead", due=NOW)
 
 
-def test_a_lane_goes_one_after_another_in_order(store: Store) -> None:
+def test_a_ordering_key_goes_one_after_another_in_order(store: Store) -> None:
     first, second, third = (owe(store, letter("crm|1"))[0] for _ in range(3))
     for expected in (first, second, third):
         [claimed] = claim(store)
@@ -104,12 +104,12 @@ def test_a_lane_goes_one_after_another_in_order(store: Store) -> None:
     assert claim(store) == []
 
 
-def test_lanes_go_side_by_side(store: Store) -> None:
+def test_ordering_keys_go_side_by_side(store: Store) -> None:
     made = owe(store, letter("crm|1"), letter("crm|2"), letter("crm|3"))
     assert sorted(ids(claim(store))) == sorted(made)
 
 
-def test_several_of_one_event_in_one_lane_keep_their_order(store: Store) -> None:
+def test_several_of_one_event_in_one_ordering_key_keep_their_order(store: Store) -> None:
     made = owe(store, letter("crm|1"), letter("crm|2"), letter("crm|1"), letter("crm|1"))
     seen = []
     while claimed := claim(store):
@@ -125,11 +125,11 @@ def test_death_promotes_the_next_too(store: Store) -> None:
     [claimed] = claim(store)
     settle(store, claimed, "dead", now=NOW + 3)
     assert one(store, first).state == "dead"
-    assert one(store, second).standing == "head"
+    assert one(store, second).queue_position == "head"
     assert ids(claim(store, now=NOW + 3)) == [second]
 
 
-def test_the_second_attempt_still_holds_up_its_lane_the_third_no_longer(store: Store) -> None:
+def test_the_second_attempt_still_holds_up_its_ordering_key_the_third_no_longer(store: Store) -> None:
     [first] = owe(store, letter())
     [second] = owe(store, letter())
     [claimed] = claim(store)
@@ -137,12 +137,12 @@ def test_the_second_attempt_still_holds_up_its_lane_the_third_no_longer(store: S
     assert claim(store, now=NOW + 4) == []
     [claimed] = claim(store, now=NOW + 5)
     settle(store, claimed, "again", due=NOW + 35, now=NOW + 5)
-    assert one(store, first).standing == "released"
+    assert one(store, first).queue_position == "released"
     assert ids(claim(store, now=NOW + 5)) == [second]
     assert ids(claim(store, now=NOW + 35)) == [first, second]  # the second's lease ran out with that
 
 
-def test_a_released_one_and_its_lane_do_not_meet_again(store: Store) -> None:
+def test_a_released_one_and_its_ordering_key_do_not_meet_again(store: Store) -> None:
     owe(store, letter())
     for due in (NOW, NOW + 1):
         [claimed] = claim(store, now=due)
@@ -151,7 +151,7 @@ def test_a_released_one_and_its_lane_do_not_meet_again(store: Store) -> None:
     [second] = owe(store, letter(), now=NOW + 2)
     [third] = owe(store, letter(), now=NOW + 2)
     settle(store, released, now=NOW + 3)
-    assert (one(store, second).standing, one(store, third).standing) == ("head", "behind")
+    assert (one(store, second).queue_position, one(store, third).queue_position) == ("head", "behind")
 
 
 def test_who_lost_the_lease_is_heard_and_not_obeyed(store: Store) -> None:
@@ -191,7 +191,7 @@ def test_what_was_not_begun_is_given_back_uncounted(store: Store) -> None:
     assert store.writer.write(work) == 1
     assert store.writer.write(work) == 0
     found = one(store, delivery_id)
-    assert (found.attempts, found.attempts_made, found.tries, found.owner) == ((), 0, 0, None)
+    assert (found.attempts, found.attempts_made, found.attempts_since_replay, found.owner) == ((), 0, 0, None)
     [again] = claim(store, now=NOW + 2)
     assert again.number == 1
 
@@ -299,10 +299,10 @@ def test_an_event_may_owe_nothing(store: Store) -> None:
     assert store.writer.write(partial(outbox.owe, event_id=event_id, owed=[], now=NOW)) == []
 
 
-def test_a_lane_of_any_length_and_of_odd_characters_is_one_lane(store: Store) -> None:
+def test_a_ordering_key_of_any_length_and_of_odd_characters_is_one_ordering_key(store: Store) -> None:
     long, odd = "x" * 5000, "crm|\0\ud800é\n"
-    for lane in (long, odd, long + "y"):
-        owe(store, letter(lane), letter(lane))
+    for ordering_key in (long, odd, long + "y"):
+        owe(store, letter(ordering_key), letter(ordering_key))
     claimed = claim(store)
     assert len(claimed) == 3
     for each in claimed:
@@ -330,13 +330,13 @@ def test_several_are_settled_at_once_and_each_gets_its_answer(store: Store) -> N
         ended(lost, "dead", NOW + 1),
     ]
     work = partial(outbox.settle_all, owner="worker", settled=ends, now=NOW + 1)
-    assert store.writer.write(work, lanes=[each.lane for each in ends]) == [True, True, True, False]
+    assert store.writer.write(work, ordering_keys=[each.ordering_key for each in ends]) == [True, True, True, False]
     found = [one(store, each) for each in made]
     assert [each.state for each in found] == ["succeeded", "pending", "dead", "succeeded"]
     assert [each.attempts[0].outcome for each in found] == ["succeeded", "again", "dead", "succeeded"]
     assert [each.settled_at for each in found] == [NOW + 1, None, NOW + 1, NOW]
     assert [each.last_error for each in found] == [None, "It answered 500.", "It answered 500.", None]
-    assert len(claim(store, now=NOW + 1)) == 3  # the next of each lane, but of the second
+    assert len(claim(store, now=NOW + 1)) == 3  # the next of each ordering key, but of the second
 
 
 def test_nothing_at_all_may_be_settled(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Whatever workers do, in whatever order: what was owed is owed, succeeded or dead, and lanes keep their order.
+"""Whatever workers do, in whatever order: what was owed is owed, succeeded or dead, and ordering keys keep their order.
 
 A model of the outbox in plain Python goes along with a real one, on both databases, and both are compared whole after
 every step.
@@ -21,7 +21,7 @@ from gateway.store import Connection, Store, outbox, records, retention
 from tests import examples
 from tests.store_samples import LEASE, NOW, claim, ended, letter, owe, settle
 
-LANES = st.sampled_from(["crm|1", "crm|2", "crm|3"])
+ORDERING_KEYS = st.sampled_from(["crm|1", "crm|2", "crm|3"])
 OWNERS = st.sampled_from(["ann", "bob"])
 NEVER = NOW * 2
 """A time that does not come."""
@@ -31,13 +31,13 @@ NEVER = NOW * 2
 class Twin:
     """A delivery, as the model has it."""
 
-    lane: str
+    ordering_key: str
     event: int
-    standing: str | None = None
+    queue_position: str | None = None
     due: float | None = None
     state: str = "pending"
     owner: str | None = None
-    tries: int = 0
+    attempts_since_replay: int = 0
     replayed: bool = False
     outcomes: list[str | None] = field(default_factory=list)
     """Of its attempts, in order."""
@@ -63,19 +63,27 @@ class Machine(RuleBasedStateMachine):
         """What is due and what is leased comes later then, and that is all."""
         self.now -= seconds
 
-    @rule(lanes=st.lists(LANES, min_size=1, max_size=4))
-    def owe(self, lanes: list[str]) -> None:
+    @rule(ordering_keys=st.lists(ORDERING_KEYS, min_size=1, max_size=4))
+    def owe(self, ordering_keys: list[str]) -> None:
         self.events += 1
-        for delivery_id, lane in zip(owe(self.store, *map(letter, lanes), now=self.now), lanes, strict=True):
-            self.twins[delivery_id] = Twin(lane, self.events)
+        for delivery_id, ordering_key in zip(
+            owe(self.store, *map(letter, ordering_keys), now=self.now), ordering_keys, strict=True
+        ):
+            self.twins[delivery_id] = Twin(ordering_key, self.events)
             self.line_up(self.twins[delivery_id], self.now)
 
     @rule(target=leases, owner=OWNERS, most=st.integers(0, 4), first=st.integers(0, 3))
     def claim(self, owner: str, most: int, first: int) -> Any:
         """Whose lease ran out was killed, or hung: nobody asks which."""
-        tried, fresh = self.ready(lambda one: one.tries > 0), self.ready(lambda one: one.tries == 0)
+        tried, fresh = (
+            self.ready(lambda one: one.attempts_since_replay > 0),
+            self.ready(lambda one: one.attempts_since_replay == 0),
+        )
         claimed = claim(self.store, slots=most, first=first, now=self.now, owner=owner)
-        again, news = [each for each in claimed if each.tries > 1], [each for each in claimed if each.tries == 1]
+        again, news = (
+            [each for each in claimed if each.attempts_since_replay > 1],
+            [each for each in claimed if each.attempts_since_replay == 1],
+        )
         assert len(again) == min(len(tried), max(most - first, 0))
         assert len(news) == min(len(fresh), most - len(again))
         self.longest_due_first(again, tried)
@@ -92,7 +100,7 @@ class Machine(RuleBasedStateMachine):
         assert settle(self.store, claimed, outcome, now=self.now, due=due, owner=owner) == held
         if held:
             self.end(self.twins[claimed.delivery_id], outcome, self.now + wait)
-            self.promote(claimed.lane)
+            self.promote(claimed.ordering_key)
         self.note(claimed, outcome)
 
     @rule(ends=st.lists(st.tuples(leases, st.sampled_from(["succeeded", "again", "dead"])), min_size=1, max_size=4))
@@ -106,14 +114,14 @@ class Machine(RuleBasedStateMachine):
         ]
         work = partial(outbox.settle_all, owner=owner, settled=several, now=self.now)
         expected = [self.holds(claimed, owner) for claimed, _ in mine.values()]
-        assert self.store.writer.write(work, lanes=[one.lane for one in several]) == expected
+        assert self.store.writer.write(work, ordering_keys=[one.ordering_key for one in several]) == expected
         for applied, (claimed, outcome) in zip(expected, mine.values(), strict=True):
             if applied:
                 self.end(self.twins[claimed.delivery_id], outcome, due)
             self.note(claimed, outcome)
         for applied, (claimed, _) in zip(expected, mine.values(), strict=True):
             if applied:
-                self.promote(claimed.lane)
+                self.promote(claimed.ordering_key)
 
     @rule(lease=consumes(leases))
     def give_back(self, lease: tuple[outbox.ClaimedDelivery, str]) -> None:
@@ -123,7 +131,7 @@ class Machine(RuleBasedStateMachine):
         assert self.store.writer.write(work) == held
         if held:
             twin = self.twins[claimed.delivery_id]
-            twin.due, twin.owner, twin.tries = self.now, None, twin.tries - 1
+            twin.due, twin.owner, twin.attempts_since_replay = self.now, None, twin.attempts_since_replay - 1
             twin.outcomes.pop()
 
     @rule(lease=leases)
@@ -141,7 +149,7 @@ class Machine(RuleBasedStateMachine):
         back = [twin for twin in self.twins.values() if twin.state == state]
         assert outbox.replay_all(self.store, outbox.ReplayFilter(state=state), self.now, pace) == len(back)
         for turn, twin in enumerate(back):
-            twin.state, twin.tries, twin.replayed = "pending", 0, True
+            twin.state, twin.attempts_since_replay, twin.replayed = "pending", 0, True
             self.line_up(twin, self.now + turn * pace)
 
     @rule()
@@ -158,9 +166,18 @@ class Machine(RuleBasedStateMachine):
             rows = conn.execute(text("SELECT * FROM deliveries ORDER BY id")).all()
             made = {row.delivery_id: records.delivery(conn, row.delivery_id) for row in rows}
         assert [
-            (row.delivery_id, row.state, row.standing, row.due, row.owner, row.tries, row.attempts) for row in rows
+            (
+                row.delivery_id,
+                row.state,
+                row.queue_position,
+                row.due,
+                row.owner,
+                row.attempts_since_replay,
+                row.attempts,
+            )
+            for row in rows
         ] == [
-            (name, one.state, one.standing, one.due, one.owner, one.tries, len(one.outcomes))
+            (name, one.state, one.queue_position, one.due, one.owner, one.attempts_since_replay, len(one.outcomes))
             for name, one in self.twins.items()
         ]
         for name, found in made.items():
@@ -171,20 +188,22 @@ class Machine(RuleBasedStateMachine):
             ]
 
     @invariant()
-    def no_lane_waits_for_nobody(self) -> None:
-        for lane in {twin.lane for twin in self.twins.values()}:
-            inside = [twin for twin in self.twins.values() if twin.lane == lane and twin.state == "pending"]
-            waiting = [twin.standing for twin in inside if twin.standing != "released"]
+    def no_ordering_key_waits_for_nobody(self) -> None:
+        for ordering_key in {twin.ordering_key for twin in self.twins.values()}:
+            inside = [
+                twin for twin in self.twins.values() if twin.ordering_key == ordering_key and twin.state == "pending"
+            ]
+            waiting = [twin.queue_position for twin in inside if twin.queue_position != "released"]
             assert waiting.count("head") == bool(waiting)
             assert waiting.count("behind") == len(waiting) - bool(waiting)
-            assert all((twin.due is None) == (twin.standing == "behind") for twin in inside)
-            assert all(twin.tries >= 2 for twin in inside if twin.standing == "released")
+            assert all((twin.due is None) == (twin.queue_position == "behind") for twin in inside)
+            assert all(twin.attempts_since_replay >= 2 for twin in inside if twin.queue_position == "released")
 
     @invariant()
     def what_was_owed_is_owed_succeeded_or_dead(self) -> None:
         with self.store.reader() as conn:
             states = conn.execute(
-                text("SELECT state, standing IS NULL, due IS NULL, owner IS NULL FROM deliveries")
+                text("SELECT state, queue_position IS NULL, due IS NULL, owner IS NULL FROM deliveries")
             ).all()
         assert len(states) == len(self.twins)
         for state, *nothing in states:
@@ -206,27 +225,27 @@ class Machine(RuleBasedStateMachine):
     def end(self, twin: Twin, outcome: str, due: float) -> None:
         if outcome == "again":
             twin.due, twin.owner = due, None
-            twin.standing = "released" if twin.tries >= 2 else twin.standing
+            twin.queue_position = "released" if twin.attempts_since_replay >= 2 else twin.queue_position
         else:
-            twin.state, twin.standing, twin.due, twin.owner = outcome, None, None, None
+            twin.state, twin.queue_position, twin.due, twin.owner = outcome, None, None, None
 
     def line_up(self, twin: Twin, due: float) -> None:
-        led = any(one.lane == twin.lane and one.standing == "head" for one in self.twins.values())
-        twin.standing, twin.due = ("behind", None) if led else ("head", due)
+        led = any(one.ordering_key == twin.ordering_key and one.queue_position == "head" for one in self.twins.values())
+        twin.queue_position, twin.due = ("behind", None) if led else ("head", due)
 
-    def promote(self, lane: str) -> None:
-        inside = [twin for twin in self.twins.values() if twin.lane == lane]
-        behind = [twin for twin in inside if twin.standing == "behind"]
-        if behind and all(twin.standing != "head" for twin in inside):
-            behind[0].standing, behind[0].due = "head", self.now
+    def promote(self, ordering_key: str) -> None:
+        inside = [twin for twin in self.twins.values() if twin.ordering_key == ordering_key]
+        behind = [twin for twin in inside if twin.queue_position == "behind"]
+        if behind and all(twin.queue_position != "head" for twin in inside):
+            behind[0].queue_position, behind[0].due = "head", self.now
 
     def lease(self, claimed: outbox.ClaimedDelivery, owner: str) -> None:
         twin = self.twins[claimed.delivery_id]
         if twin.owner is not None and twin.outcomes[-1] is None:
             twin.outcomes[-1] = "unknown"
-        twin.owner, twin.due, twin.tries = owner, self.now + LEASE, twin.tries + 1
+        twin.owner, twin.due, twin.attempts_since_replay = owner, self.now + LEASE, twin.attempts_since_replay + 1
         twin.outcomes.append(None)
-        assert (claimed.number, claimed.tries) == (len(twin.outcomes), twin.tries)
+        assert (claimed.number, claimed.attempts_since_replay) == (len(twin.outcomes), twin.attempts_since_replay)
         if claimed.number == 1:
             self.comes_in_order(claimed.delivery_id)
 
@@ -235,8 +254,8 @@ class Machine(RuleBasedStateMachine):
         for name, twin in self.twins.items():
             if name == delivery_id:
                 return
-            if twin.lane == self.twins[delivery_id].lane and not twin.replayed:
-                assert twin.state != "pending" or twin.tries >= 2
+            if twin.ordering_key == self.twins[delivery_id].ordering_key and not twin.replayed:
+                assert twin.state != "pending" or twin.attempts_since_replay >= 2
 
     def holds(self, claimed: outbox.ClaimedDelivery, owner: str) -> bool:
         twin = self.twins.get(claimed.delivery_id)

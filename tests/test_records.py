@@ -90,7 +90,12 @@ def test_one_event_whole(store: Store) -> None:
         whole = records.load_event(conn, claimed.event_id)
     assert whole is not None
     first, second = whole.deliveries
-    assert (first.delivery_id, first.endpoint, first.state, first.standing) == (delivery_id, "crm", "pending", "head")
+    assert (first.delivery_id, first.endpoint, first.state, first.queue_position) == (
+        delivery_id,
+        "crm",
+        "pending",
+        "head",
+    )
     assert (first.body, first.headers, first.notes) == (BODY.data, BODY.headers, BODY.notes)
     assert [(attempt.outcome, attempt.sentence) for attempt in first.attempts] == [("again", "It answered 500.")]
     assert (second.endpoint, second.state, second.last_error) == ("signup", "dead", "It has no form.")

@@ -10,44 +10,44 @@ from gateway.store import Store, ledger, outbox, records, replay
 from tests.store_samples import NOW, claim, entry_of, ids, letter, owe, owe_text, settle
 
 
-def bury(store: Store, lane: str, endpoint: str = "crm", now: float = NOW) -> str:
-    [delivery_id] = owe(store, letter(lane, endpoint), now=now)
+def bury(store: Store, ordering_key: str, endpoint: str = "crm", now: float = NOW) -> str:
+    [delivery_id] = owe(store, letter(ordering_key, endpoint), now=now)
     [claimed] = claim(store, endpoint, now=now)
     settle(store, claimed, "dead", now=now)
     return delivery_id
 
 
-def standings(store: Store, delivery_ids: list[str]) -> list[tuple[str | None, float | None]]:
+def queue_positions(store: Store, delivery_ids: list[str]) -> list[tuple[str | None, float | None]]:
     with store.reader() as conn:
         found = [records.delivery(conn, each) for each in delivery_ids]
-    return [(each.standing, each.due) for each in found if each]
+    return [(each.queue_position, each.due) for each in found if each]
 
 
 def test_the_dead_live_again_with_all_their_tries(store: Store) -> None:
     dead = bury(store, "crm|1")
     assert outbox.replay_all(store, outbox.ReplayFilter(), NOW + 60, 1.0) == 1
     [claimed] = claim(store, now=NOW + 60)
-    assert (claimed.delivery_id, claimed.number, claimed.tries) == (dead, 2, 1)
+    assert (claimed.delivery_id, claimed.number, claimed.attempts_since_replay) == (dead, 2, 1)
     assert outbox.replay_all(store, outbox.ReplayFilter(), NOW + 60, 1.0) == 0
 
 
-def test_they_are_paced_each_lane_on_its_own(store: Store) -> None:
+def test_they_are_paced_each_ordering_key_on_its_own(store: Store) -> None:
     dead = [bury(store, f"crm|{turn}") for turn in range(3)]
     assert outbox.replay_all(store, outbox.ReplayFilter(), NOW, 0.5) == 3
-    assert standings(store, dead) == [("head", NOW), ("head", NOW + 0.5), ("head", NOW + 1)]
+    assert queue_positions(store, dead) == [("head", NOW), ("head", NOW + 0.5), ("head", NOW + 1)]
 
 
 def test_pacing_goes_on_over_many_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "PAGE", 2)
     dead = [bury(store, f"crm|{turn}") for turn in range(5)]
     assert outbox.replay_all(store, outbox.ReplayFilter(), NOW, 1.0) == 5
-    assert standings(store, dead) == [("head", NOW + turn) for turn in range(5)]
+    assert queue_positions(store, dead) == [("head", NOW + turn) for turn in range(5)]
 
 
-def test_within_a_lane_the_order_is_the_old_one(store: Store) -> None:
+def test_within_a_ordering_key_the_order_is_the_old_one(store: Store) -> None:
     dead = [bury(store, "crm|1") for _ in range(3)]
     outbox.replay_all(store, outbox.ReplayFilter(), NOW, 1.0)
-    assert [standing for standing, _ in standings(store, dead)] == ["head", "behind", "behind"]
+    assert [queue_position for queue_position, _ in queue_positions(store, dead)] == ["head", "behind", "behind"]
     for expected in dead:
         [claimed] = claim(store)
         assert claimed.delivery_id == expected
@@ -56,7 +56,8 @@ def test_within_a_lane_the_order_is_the_old_one(store: Store) -> None:
 
 @pytest.mark.parametrize("page", [1, 200])
 def test_the_order_is_that_of_owing_not_of_dying(store: Store, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
-    """The first failed twice and was released: its lane went on without it, and it died after the second did."""
+    """The first failed twice and was released: its ordering key went on without it, and it died after the second
+    did."""
     monkeypatch.setattr(replay, "PAGE", page)
     [first], [second] = owe(store, letter()), owe(store, letter())
     for now in (NOW, NOW + 1):
@@ -71,7 +72,7 @@ def test_the_order_is_that_of_owing_not_of_dying(store: Store, monkeypatch: pyte
         settle(store, claimed)
 
 
-def test_who_leads_a_lane_keeps_leading_it_and_the_old_come_next(store: Store) -> None:
+def test_who_leads_a_ordering_key_keeps_leading_it_and_the_old_come_next(store: Store) -> None:
     dead = bury(store, "crm|1")
     [head] = owe(store, letter())
     [behind] = owe(store, letter())
@@ -108,19 +109,19 @@ def test_what_succeeded_can_be_sent_once_more(store: Store) -> None:
 def test_those_of_a_page_go_back_in_order_however_they_were_read(store: Store) -> None:
     dead = [bury(store, "crm|1") for _ in range(2)]
     with store.reader() as conn:
-        found = sorted(replay.lanes_of(conn, replay.find(conn, outbox.ReplayFilter())), key=lambda one: -one.id)
-    store.writer.write(partial(outbox.replay, found=found, state="dead", now=NOW, pace=1.0), lanes=["crm|1"])
-    assert standings(store, dead) == [("head", NOW), ("behind", None)]
+        found = sorted(replay.ordering_keys_of(conn, replay.find(conn, outbox.ReplayFilter())), key=lambda one: -one.id)
+    store.writer.write(partial(outbox.replay, found=found, state="dead", now=NOW, pace=1.0), ordering_keys=["crm|1"])
+    assert queue_positions(store, dead) == [("head", NOW), ("behind", None)]
 
 
 def test_what_somebody_else_put_back_meanwhile_is_left_alone(store: Store) -> None:
     dead = bury(store, "crm|1")
     with store.reader() as conn:
-        found = replay.lanes_of(conn, replay.find(conn, outbox.ReplayFilter()))
+        found = replay.ordering_keys_of(conn, replay.find(conn, outbox.ReplayFilter()))
     outbox.replay_all(store, outbox.ReplayFilter(), NOW, 0.0)
     [claimed] = claim(store)
     work = partial(outbox.replay, found=found, state="dead", now=NOW, pace=0.0)
-    assert store.writer.write(work, lanes=["crm|1"]) == 0
+    assert store.writer.write(work, ordering_keys=["crm|1"]) == 0
     assert (claimed.delivery_id, settle(store, claimed)) == (dead, True)
 
 
@@ -170,11 +171,11 @@ def test_a_refused_text_that_is_replayed_by_two_goes_once(store: Store) -> None:
         "whoever replays what is dead does not mean texts"
     )
     with store.reader() as conn:
-        found = replay.lanes_of(conn, replay.find(conn, OF_CARRIERX))
+        found = replay.ordering_keys_of(conn, replay.find(conn, OF_CARRIERX))
     assert outbox.replay_all(store, OF_CARRIERX, NOW, 0.0) == 1
     [claimed] = claim(store, ledger.ENDPOINT)
     settle(store, claimed)
     store.writer.write(partial(ledger.mark_sent, send_id=refused, message_sid="sid", now=NOW, fetch_at=NOW))
     work = partial(outbox.replay, found=found, state="dead", now=NOW, pace=0.0)
-    assert store.writer.write(work, lanes=[found[0].lane]) == 0
+    assert store.writer.write(work, ordering_keys=[found[0].ordering_key]) == 0
     assert entry_of(store, refused).state == "sent"

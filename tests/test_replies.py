@@ -67,7 +67,7 @@ def test_a_keyword_replies(store: Store, config: Config, text: Text) -> None:
     assert "@carrierx" in kept.endpoints and texted_back(store) == ["Welcome! é"]
     entry = sends.entry(store)
     assert (entry.origin, entry.phone, entry.number) == ("reply", sends.PHONE, sends.NUMBER)
-    assert (entry.alias, entry.custom_ticket, entry.status_url) == (kept.event_id, "", "")
+    assert (entry.ticket_number, entry.custom_ticket, entry.status_url) == (kept.event_id, "", "")
 
 
 def test_a_text_that_comes_twice_is_answered_once(store: Store, config: Config) -> None:

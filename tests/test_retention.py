@@ -15,8 +15,8 @@ from tests.store_samples import NOW, SEND, add, claim, count, entry_of, letter, 
 
 
 def test_the_sweep_takes_what_is_old_and_settled_a_little_at_a_time(store: Store) -> None:
-    for lane in ("a", "b", "c"):
-        owe(store, letter(lane), now=NOW - 100)
+    for ordering_key in ("a", "b", "c"):
+        owe(store, letter(ordering_key), now=NOW - 100)
     young = add(store, received_at=NOW)
     for each in claim(store, now=NOW - 100):
         settle(store, each, now=NOW - 100)
@@ -71,11 +71,11 @@ def test_what_was_sent_goes_with_the_call_that_asked_for_it(store: Store) -> Non
 def test_a_send_that_has_not_come_to_its_end_stays_and_its_call_with_it(store: Store, state: str) -> None:
     """A second recipient of the same call was sent to: what became of that one stays with it."""
     send_id = owe_text(store, OLD)
-    work = replace(SEND, send_id="other", alias=entry_of(store, send_id).alias)
+    work = replace(SEND, send_id="other", ticket_number=entry_of(store, send_id).ticket_number)
     store.writer.write(partial(ledger.add_send, new=work, now=OLD))
     store.writer.write(partial(ledger.mark_sent, send_id="other", message_sid="sid", now=OLD, fetch_at=OLD))
     if state == "sending":
-        store.writer.write(partial(ledger.mark_submitting, send_id=send_id, now=OLD, doubt_at=OLD))
+        store.writer.write(partial(ledger.mark_submitting, send_id=send_id, now=OLD, uncertain_until=OLD))
     if state == "undecided":
         end_text(store, "dead")
         store.writer.write(partial(ledger.mark_undecided, send_id=send_id, reason="lost", now=OLD))

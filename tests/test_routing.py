@@ -82,7 +82,7 @@ def test_a_keyword_without_endpoints_goes_nowhere(tmp_path: Path) -> None:
     assert not routed(tmp_path, acme.text(to_did="15162065900", message="nowhere")).endpoints
 
 
-def test_kinds_and_lanes(tmp_path: Path) -> None:
+def test_kinds_and_ordering_keys(tmp_path: Path) -> None:
     endpoints = acme.config(tmp_path).endpoints
     came, went = read(acme.text()), read(acme.update())
     assert [wire_format(endpoints[name], came) for name in ("page", "app")] == ["legacy-callback", "carrierx"]

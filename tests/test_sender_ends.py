@@ -75,10 +75,10 @@ def test_the_store_goes_away(
     """What came back is kept until it is there again, and nothing is sent twice."""
     submit, away = sqlite_store.writer.submit, threading.Event()
 
-    def gone(work: Callable[[Connection], Any], lanes: Any = ()) -> Any:
+    def gone(work: Callable[[Connection], Any], ordering_keys: Any = ()) -> Any:
         if away.is_set():
             raise StoreUnavailable("gone")
-        return submit(work, lanes)
+        return submit(work, ordering_keys)
 
     monkeypatch.setattr(sqlite_store.writer, "submit", gone)
     carrierx.exchange.misbehaviour = replace(carrierx.exchange.misbehaviour, slow=1.0, slow_for=0.3)
@@ -102,9 +102,9 @@ def test_a_commit_of_which_nobody_heard(
     change(settings, timeout=0.5)
     submit, rounds = sqlite_store.writer.submit, []
 
-    def unheard(work: Callable[[Connection], Any], lanes: Any = ()) -> Any:
+    def unheard(work: Callable[[Connection], Any], ordering_keys: Any = ()) -> Any:
         rounds.append(work)
-        future = submit(work, lanes)
+        future = submit(work, ordering_keys)
         if len(rounds) == 1:
             future.result()
             raise StoreUnavailable("the connection was lost in the midst of a commit")
@@ -185,7 +185,7 @@ def test_the_clock_was_set_back_while_in_doubt(
     sqlite_store.writer.write(lambda conn: Statement(move).run(conn) and None)
     clock.ahead = 50.0
     with sending(settings, sqlite_store, clock):
-        until(lambda: (entry(sqlite_store, send_id).doubt_at or 0) < clock() + 20, "seen to", 20)
+        until(lambda: (entry(sqlite_store, send_id).uncertain_until or 0) < clock() + 20, "seen to", 20)
         clock.ahead += 20
         becomes(sqlite_store, send_id, "sent")
 
@@ -199,12 +199,12 @@ def test_a_long_answer_keeps_its_lease(
     send_id = owe(store, settings)
     with sending(settings, store, clock) as sender:
         until(lambda: arrived(carrierx), "in flight", 20)
-        before, (lease,) = entry(store, send_id).doubt_at, rows(store, "SELECT due FROM deliveries")
+        before, (lease,) = entry(store, send_id).uncertain_until, rows(store, "SELECT due FROM deliveries")
         sender.wake()
         until(
             lambda: rows(store, "SELECT due FROM deliveries WHERE state = 'pending'")[0].due > lease.due, "renewed", 20
         )
-        assert (entry(store, send_id).doubt_at or 0) > (before or 0)
+        assert (entry(store, send_id).uncertain_until or 0) > (before or 0)
         becomes(store, send_id, "sent")
     assert arrived(carrierx) == [send_id]
 

@@ -40,8 +40,8 @@ def test_what_goes_to_carrierx(store: Store, config: Config) -> None:
     sends.accept(store, config, media_urls=("https://media.example.com/1",))
     (owed,) = sends.rows(store, "SELECT * FROM deliveries")
     entry = sends.entry(store)
-    assert (owed.endpoint, owed.kind, owed.delivery_id) == ("@carrierx", "carrierx-send", entry.send_id)
-    assert owed.lane == "@carrierx/conversation/15162065515/15162065919" and owed.standing == "head"
+    assert (owed.endpoint, owed.wire_format, owed.delivery_id) == ("@carrierx", "carrierx-send", entry.send_id)
+    assert owed.ordering_key == "@carrierx/conversation/15162065515/15162065919" and owed.queue_position == "head"
     assert json.loads(owed.body) == {
         "from": "15162065919",
         "to": "15162065515",
@@ -65,8 +65,8 @@ def test_a_decimal_ticket(store: Store, config: Config) -> None:
     config = replace(config, tickets="decimal")
     accepted = sends.accept(store, config)
     entry = sends.entry(store)
-    assert accepted.answer.ticket == entry.told == str(entry.alias) == str(accepted.event_id)
-    for ticket in (entry.told, entry.ticket, entry.ticket.upper()):
+    assert accepted.answer.ticket == entry.ticket_shown == str(entry.ticket_number) == str(accepted.event_id)
+    for ticket in (entry.ticket_shown, entry.ticket, entry.ticket.upper()):
         assert statuses(StatusQuery(auth=sends.AUTH, ticket=ticket), config, store) == [_queued(sends.PHONE)]
 
 
@@ -252,5 +252,7 @@ def test_a_full_disk_takes_nothing(sqlite_store: Store, config: Config, monkeypa
 def test_order_of_one_conversation(store: Store, config: Config) -> None:
     for text in ("one", "two"):
         sends.accept(store, config, text=text)
-    standing = [row.standing for row in sends.rows(store, "SELECT standing FROM deliveries ORDER BY id")]
-    assert standing == ["head", "behind"]
+    queue_position = [
+        row.queue_position for row in sends.rows(store, "SELECT queue_position FROM deliveries ORDER BY id")
+    ]
+    assert queue_position == ["head", "behind"]

@@ -163,7 +163,7 @@ def test_a_replay_texts_nobody_twice(path: Path) -> None:
         work = partial(settle.undecided, entry=undecided, reason="lost", config=config, now=now)
         store.writer.write(work)
         store.writer.write(partial(settle.refused, entry=refused, reason="400", config=config, now=now))
-        dead = "UPDATE deliveries SET state = 'dead', standing = NULL, due = NULL, settled_at = 1"
+        dead = "UPDATE deliveries SET state = 'dead', queue_position = NULL, due = NULL, settled_at = 1"
         store.writer.write(lambda conn: conn.exec_driver_sql(f"{dead} WHERE endpoint = '@carrierx'"))
     assert "Put back 0" in done(path, "replay", "--state", "succeeded")
     assert "Put back 0" in done(path, "replay", "--endpoint", "page")

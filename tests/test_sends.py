@@ -34,9 +34,9 @@ def found(store: Store, **what: object) -> list[str]:
 
 
 def test_the_search(store: Store) -> None:
-    send(store, NOW, send_id="a", ticket="t-1", alias=11, custom_ticket="order 1", phone="1555")
-    send(store, NOW + 1, send_id="b", ticket="t-1", alias=11, phone="1666", state="refused", status="failed")
-    send(store, NOW + 2, send_id="c", ticket="t-2", alias=12, phone="1666", number="99", code="98")
+    send(store, NOW, send_id="a", ticket="t-1", ticket_number=11, custom_ticket="order 1", phone="1555")
+    send(store, NOW + 1, send_id="b", ticket="t-1", ticket_number=11, phone="1666", state="refused", status="failed")
+    send(store, NOW + 2, send_id="c", ticket="t-2", ticket_number=12, phone="1666", number="99", code="98")
     store.writer.write(partial(ledger.mark_sent, send_id="c", message_sid=SID, now=NOW, fetch_at=NOW))
     assert found(store) == ["c", "b", "a"], "the newest first"
     for what, expected in (
@@ -86,7 +86,7 @@ def undecided(store: Store, **fields: object) -> str:
     """As the Sender leaves it: its answer was lost, and CarrierX's listing did not tell."""
     send_id = owe_text(store, **fields)  # type: ignore[arg-type]
     [claimed] = claim(store, ledger.ENDPOINT)
-    store.writer.write(partial(ledger.mark_submitting, send_id=send_id, now=NOW, doubt_at=NOW + 15))
+    store.writer.write(partial(ledger.mark_submitting, send_id=send_id, now=NOW, uncertain_until=NOW + 15))
     settle(store, claimed, "dead")
     store.writer.write(partial(ledger.mark_undecided, send_id=send_id, reason="The answer was lost.", now=NOW))
     return send_id
@@ -102,7 +102,7 @@ def delivery_of(store: Store, send_id: str) -> records.Delivery:
 def posts(store: Store, send_id: str) -> list[tuple[str, str]]:
     """Endpoint and state of what is owed about it."""
     with store.reader() as conn:
-        whole = records.load_event(conn, entry_of(store, send_id).alias)
+        whole = records.load_event(conn, entry_of(store, send_id).ticket_number)
     assert whole is not None
     return sorted((one.endpoint, one.state) for one in whole.deliveries if one.delivery_id != send_id)
 
@@ -111,7 +111,7 @@ def test_it_is_sent_again_by_the_same_delivery(store: Store) -> None:
     send_id = undecided(store)
     assert deciding.send_again(store, send_id, NOW + 100) == {ledger.ENDPOINT}
     entry = entry_of(store, send_id)
-    assert (entry.state, entry.doubt_at, entry.reason, entry.changed_at) == ("owed", None, "", NOW + 100)
+    assert (entry.state, entry.uncertain_until, entry.reason, entry.changed_at) == ("owed", None, "", NOW + 100)
     assert ids(claim(store, ledger.ENDPOINT, now=NOW + 100)) == [send_id]
 
 

@@ -127,7 +127,10 @@ def test_a_worker_gives_back_what_it_could_not_send(
     text(store, settings, "behind it", phone="15162065500")
 
     def is_given_back() -> bool:
-        waiting = rows(store, "SELECT 1 FROM deliveries WHERE owner IS NULL AND due > 0 AND attempts = 0 AND tries = 0")
+        waiting = rows(
+            store,
+            "SELECT 1 FROM deliveries WHERE owner IS NULL AND due > 0 AND attempts = 0 AND attempts_since_replay = 0",
+        )
         return starved.asked >= 8 and len(waiting) == 30
 
     with capture_logs() as logs, working(settings, store, clock, tally=Tally()):

@@ -160,12 +160,12 @@ def test_the_overview_says_all_of_it(app: Flask, visitor: Visitor) -> None:
     store_of(app).writer.write(work)
     came(store_of(app), ONE, "JOIN", now - 3 * 86_400 - 60)
     call(app, b"{")
-    app.extensions["gateway"].standing.__init__(store_of(app))  # as after five seconds
+    app.extensions["gateway"].status_cache.__init__(store_of(app))  # as after five seconds
     said = read(visitor.get("/"))
     assert "No worker" not in said and "Worker seen 0 s ago" in said
     assert "page paused until" in said and "7 failures in a row; next probe in" in said
     assert "app working" in said
     assert "Silent keywords" in said and "JOIN 12345 no event kept Acme alerts" in said
     came(store_of(app), ONE, "", now - 4 * 86_400)
-    app.extensions["gateway"].standing.__init__(store_of(app))
+    app.extensions["gateway"].status_cache.__init__(store_of(app))
     assert "JOIN 12345 3 d since" in read(visitor.get("/"))

@@ -43,13 +43,13 @@ def opened(tmp_path: Path, page: Page) -> Open:
 def owe(store: Store, *urls: str, now: float) -> None:
     event_id = add(store)
     letters = [
-        outbox.OwedDelivery(endpoint=url, kind="legacy-status", lane=f"{url}/{at}", body=BODY)
+        outbox.OwedDelivery(endpoint=url, wire_format="legacy-status", ordering_key=f"{url}/{at}", body=BODY)
         for at, url in enumerate(urls)
     ]
     for at in range(0, len(letters), 200):
         some = letters[at : at + 200]
         work = partial(outbox.owe, event_id=event_id, owed=some, now=now)
-        store.writer.write(work, lanes=[one.lane for one in some])
+        store.writer.write(work, ordering_keys=[one.ordering_key for one in some])
 
 
 def test_it_is_posted_to_without_anybodys_credentials(store: Store, opened: Open, page: Page, clock: Clock) -> None:
@@ -114,8 +114,10 @@ def test_where_the_gateway_listens_itself_is_refused_though_the_network_is_open(
 def test_the_connection_of_an_endpoint_is_not_lent(store: Store, opened: Open, page: Page, clock: Clock) -> None:
     """The operator's own endpoint may be private; the connection that it left open is none for others."""
     event_id = add(store)
-    mine = outbox.OwedDelivery(endpoint="page", kind="legacy-status", lane="page/1", body=BODY)
-    store.writer.write(partial(outbox.owe, event_id=event_id, owed=[mine], now=clock()), lanes=[mine.lane])
+    mine = outbox.OwedDelivery(endpoint="page", wire_format="legacy-status", ordering_key="page/1", body=BODY)
+    store.writer.write(
+        partial(outbox.owe, event_id=event_id, owed=[mine], now=clock()), ordering_keys=[mine.ordering_key]
+    )
     with working(opened(), store, clock) as worker:
         until(lambda: states(store) == ["succeeded"], "delivered")
         owe(store, page.url, now=clock())
@@ -213,7 +215,9 @@ def test_whose_endpoint_is_another_threads_is_left_to_it(
 ) -> None:
     rung = threading.Semaphore(0)
     event_id = add(store)
-    theirs = outbox.OwedDelivery(endpoint="@carrierx", kind="carrierx-send", lane="@carrierx/1", body=BODY)
+    theirs = outbox.OwedDelivery(
+        endpoint="@carrierx", wire_format="carrierx-send", ordering_key="@carrierx/1", body=BODY
+    )
     work = partial(outbox.owe, event_id=event_id, owed=[theirs], now=clock())
 
     def drained() -> bool:
@@ -222,7 +226,7 @@ def test_whose_endpoint_is_another_threads_is_left_to_it(
         return True
 
     with working(opened(), store, clock, others={"@carrierx": rung.release}) as worker:
-        store.writer.write(work, lanes=[theirs.lane])
+        store.writer.write(work, ordering_keys=[theirs.ordering_key])
         if store.name == "postgresql":
             assert rung.acquire(timeout=20), "somebody listens to other machines"
         for ring in (["@carrierx"], ["page", "@carrierx"], [""]):

@@ -57,9 +57,9 @@ def test_what_is_committed_after_all_else_was_moved_is_caught_up(store: Store, n
     set_back(store, now, was=was)
     owe(store, letter("crm|1"), letter("crm|1"), now=was)
     owe(store, letter("crm|2"), now=now)
-    assert [one.lane for one in claim(store, now=now + 1)] == ["crm|2"]
+    assert [one.ordering_key for one in claim(store, now=now + 1)] == ["crm|2"]
     assert store.writer.write(lambda conn: clock.find_set_back(conn, now + 1)) == 1
-    assert [one.lane for one in claim(store, now=now + 2)] == ["crm|1"]
+    assert [one.ordering_key for one in claim(store, now=now + 2)] == ["crm|1"]
     assert store.writer.write(lambda conn: clock.find_set_back(conn, now + 2)) == 0
 
 
@@ -107,7 +107,7 @@ def test_leases_in_flight_stay_their_owners(store: Store, now: float) -> None:
     (mine,) = claim(store, slots=1, now=was, owner="worker")
     assert set_back(store, now)
     assert dues(store) == pytest.approx([now + LEASE, now])
-    assert [one.lane for one in claim(store, now=now + LEASE - 1, owner="another")] == ["crm|2"]
+    assert [one.ordering_key for one in claim(store, now=now + LEASE - 1, owner="another")] == ["crm|2"]
     assert settle(store, mine, owner="worker", now=now + 5)
 
 
@@ -135,7 +135,7 @@ def test_many_are_moved_in_small_steps(store: Store, now: float, monkeypatch: py
     was = now + HOUR
     note(store, was)
     for nth in range(5):
-        owe(store, *[letter(f"{nth}|{lane}", f"endpoint{nth}") for lane in range(4 * nth)], now=was)
+        owe(store, *[letter(f"{nth}|{ordering_key}", f"endpoint{nth}") for ordering_key in range(4 * nth)], now=was)
     steps = list(clock.shift_back(store, "worker", now, LEASE))
     assert len(steps) > 6 and dues(store) == pytest.approx([now] * 40)
 

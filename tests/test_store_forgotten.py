@@ -17,6 +17,6 @@ def test_only_those_are_given_back_that_nobody_knows(store: Store) -> None:
     work = partial(forgotten.reclaim_uncertain, owner="worker", endpoints=["crm"], known={known.id}, now=NOW + 1)
     assert store.writer.write(work) == 1 and store.writer.write(work) == 0
     (given,) = claim(store, now=NOW + 1)
-    assert (given.number, given.tries) == (1, 1)
+    assert (given.number, given.attempts_since_replay) == (1, 1)
     assert settle(store, known) and settle(store, theirs, owner="another")
     assert not claim(store, "other", now=NOW + LEASE - 1)

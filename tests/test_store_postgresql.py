@@ -178,7 +178,7 @@ def test_what_the_server_cannot_do_now_is_not_the_works_fault(store: Store, code
     assert add(store) > 0
 
 
-def test_a_lane_that_another_transaction_sits_on_is_waited_for_with_patience(store: Store) -> None:
+def test_a_ordering_key_that_another_transaction_sits_on_is_waited_for_with_patience(store: Store) -> None:
     started, go_on = threading.Event(), threading.Event()
 
     def sit(conn: Connection) -> None:
@@ -186,7 +186,7 @@ def test_a_lane_that_another_transaction_sits_on_is_waited_for_with_patience(sto
         assert go_on.wait(20)
 
     with Store(store.url, patience=0.05) as hasty:
-        sitting = store.writer.submit(sit, lanes=["crm|1"])
+        sitting = store.writer.submit(sit, ordering_keys=["crm|1"])
         assert started.wait(20)
         with pytest.raises(StoreUnavailable, match="lock"):
             owe(hasty, letter("crm|1"))
@@ -213,7 +213,7 @@ def test_claims_step_around_each_other(store: Store, another: Callable[[], Store
     go_on.set()
     first = future.result(20)
     assert len(first) == len(second) == 1
-    assert {one.lane for one in first + second} == {"crm|1", "crm|2"}
+    assert {one.ordering_key for one in first + second} == {"crm|1", "crm|2"}
     assert settle(store, first[0], owner="slow")
 
 
@@ -266,7 +266,7 @@ def test_an_update_waits_for_who_is_learning_of_its_message(
         learnt.set()
         assert go_on.wait(20)
 
-    settling = store.writer.submit(slowly, lanes=round_.lanes)
+    settling = store.writer.submit(slowly, ordering_keys=round_.ordering_keys)
     assert learnt.wait(20)
     body = acme.update(message_sid="sid-1", status="sent", user_data=None)
     callback = accept.Callback(format="carrierx", body=body, content_type=None, remote="", now=acme.NOW)
@@ -286,7 +286,7 @@ def test_the_sweep_leaves_what_is_being_replayed(
     delivery_ids = owe(store, letter("crm|1"), now=NOW - 100)
     settle(store, claim(store)[0], "dead", now=NOW - 90)
     with store.reader() as conn:
-        found = replay.lanes_of(conn, replay.find(conn, outbox.ReplayFilter()))
+        found = replay.ordering_keys_of(conn, replay.find(conn, outbox.ReplayFilter()))
     replayed, go_on = threading.Event(), threading.Event()
 
     def slowly(conn: Connection) -> int:
@@ -295,7 +295,7 @@ def test_the_sweep_leaves_what_is_being_replayed(
         assert go_on.wait(20)
         return count
 
-    replaying = store.writer.submit(slowly, lanes=["crm|1"])
+    replaying = store.writer.submit(slowly, ordering_keys=["crm|1"])
     assert replayed.wait(20)
     sweeping = another().writer.submit(partial(retention.sweep, before=NOW))
     until(lambda: sweeping.done() or waiting(postgresql, store) == 1)
@@ -304,10 +304,11 @@ def test_the_sweep_leaves_what_is_being_replayed(
     assert [one.delivery_id for one in claim(store)] == delivery_ids
 
 
-def test_all_take_their_lanes_in_one_order(
+def test_all_take_their_ordering_keys_in_one_order(
     store: Store, postgresql: PostgresqlServer, another: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They meet in the middle, before a lane that is held: the second must not hold what the first still needs."""
+    """They meet in the middle, before an ordering key that is held: the second must not hold what the first still
+    needs."""
 
     def sit(conn: Connection) -> None:
         sitting.set()
@@ -319,12 +320,12 @@ def test_all_take_their_lanes_in_one_order(
         return [group_commit.WriteResult(error=AssertionError("PostgreSQL had to undo a knot")) for _ in works]
 
     monkeypatch.setattr(group_commit.GroupCommitter, "_one_by_one", in_a_knot)
-    lanes = [f"crm|{number}" for number in range(40)]
+    ordering_keys = [f"crm|{number}" for number in range(40)]
     sitting, go_on = threading.Event(), threading.Event()
-    held = another().writer.submit(sit, lanes=lanes[20:21])
+    held = another().writer.submit(sit, ordering_keys=ordering_keys[20:21])
     assert sitting.wait(20)
-    first = store.writer.submit(lambda conn: None, lanes=lanes)
-    second = another().writer.submit(lambda conn: None, lanes=lanes[::-1])
+    first = store.writer.submit(lambda conn: None, ordering_keys=ordering_keys)
+    second = another().writer.submit(lambda conn: None, ordering_keys=ordering_keys[::-1])
     until(lambda: waiting(postgresql, store) == 2)
     go_on.set()
     assert [future.result(20) for future in (held, first, second)] == [None] * 3

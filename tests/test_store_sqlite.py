@@ -238,7 +238,7 @@ def test_what_was_answered_is_there_after_kill_9(store: Store, another: Callable
         told += process.stdout.read().split("\n")[:-1]
     with another().reader() as conn:
         kept = set(conn.scalars(text("SELECT delivery_id FROM deliveries")))
-        assert conn.scalar(text("SELECT count(*) FROM deliveries WHERE standing = 'head'")) == 1
+        assert conn.scalar(text("SELECT count(*) FROM deliveries WHERE queue_position = 'head'")) == 1
         assert conn.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
     assert set(told) <= kept
     assert len(kept) <= len(told) + 1  # the last may be on disk without anybody having heard of it

@@ -83,11 +83,13 @@ def test_a_group_has_a_limit(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
         assert len(made) == 1 + 3
 
 
-def test_lanes_limit_a_group_too(store: Store) -> None:
+def test_ordering_keys_limit_a_group_too(store: Store) -> None:
     with commits(store) as made:
         with held_up(store):
             futures = [
-                store.writer.submit(keep, lanes=[f"{turn}|{lane}" for lane in range(MAX_KEYS_PER_TRANSACTION)])
+                store.writer.submit(
+                    keep, ordering_keys=[f"{turn}|{ordering_key}" for ordering_key in range(MAX_KEYS_PER_TRANSACTION)]
+                )
                 for turn in range(3)
             ]
         assert len(set(results(futures))) == 3
@@ -153,8 +155,8 @@ def begun(store: Store, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """To be set by the work; the time of whoever waits for it does not run before."""
     started, submit = threading.Event(), store.writer.submit
 
-    def submit_and_begin(work: Callable[[Connection], Any], lanes: Collection[str] = ()) -> Future[Any]:
-        future = submit(work, lanes)
+    def submit_and_begin(work: Callable[[Connection], Any], ordering_keys: Collection[str] = ()) -> Future[Any]:
+        future = submit(work, ordering_keys)
         assert started.wait(30)
         return future
 
@@ -269,21 +271,23 @@ def test_a_delivery_and_its_event_are_kept_together_or_not_at_all(store: Store) 
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_machines_that_owe_to_the_same_lanes_crosswise_all_get_through(
+def test_machines_that_owe_to_the_same_ordering_keys_crosswise_all_get_through(
     store: Store, another: Callable[[], Store], declared: bool
 ) -> None:
-    """In opposite orders: a group whose lanes are known takes them in one order, another finds itself in a knot, and
-    is undone and taken apart."""
-    lanes = [f"crm|{number}" for number in range(20)]
+    """In opposite orders: a group whose ordering keys are known takes them in one order, another finds itself in a
+    knot, and is undone and taken apart."""
+    ordering_keys = [f"crm|{number}" for number in range(20)]
 
     def work(conn: Connection, names: list[str]) -> int:
         event_id = events.add(conn, EVENT)
         outbox.owe(conn, event_id, [letter(name) for name in names], NOW)
         return event_id
 
-    orders = [(store, lanes), (another(), lanes[::-1])]
+    orders = [(store, ordering_keys), (another(), ordering_keys[::-1])]
     futures = [
-        machine.writer.submit(partial(work, names=names[first : first + 2]), lanes=names[first : first + 2] * declared)
+        machine.writer.submit(
+            partial(work, names=names[first : first + 2]), ordering_keys=names[first : first + 2] * declared
+        )
         for _ in range(3)
         for first in range(0, 20, 2)
         for machine, names in orders
@@ -294,17 +298,17 @@ def test_machines_that_owe_to_the_same_lanes_crosswise_all_get_through(
 
 
 def drained(store: Store) -> int:
-    """Delivers everything that is owed; how many that were. Never two of a lane at once."""
+    """Delivers everything that is owed; how many that were. Never two of an ordering key at once."""
     seen = 0
     while claimed := claim(store):
-        assert len({one.lane for one in claimed}) == len(claimed)
+        assert len({one.ordering_key for one in claimed}) == len(claimed)
         for one in claimed:
             settle(store, one)
         seen += len(claimed)
     return seen
 
 
-def test_machines_that_owe_and_settle_at_once_never_leave_a_lane_without_a_head(
+def test_machines_that_owe_and_settle_at_once_never_leave_a_ordering_key_without_a_head(
     store: Store, another: Callable[[], Store]
 ) -> None:
     """Owing asks whether there is a head while settling takes it away: both must be right."""

@@ -168,7 +168,7 @@ def test_it_waits_while_anything_is_in_flight(store: Store, config: Config, upda
     sends.answered(store, config, one, "sid-1")
     assert states(store) == ["waiting"]
     sends.answered(store, config, other, "sid-2")
-    assert states(store) == ["accepted"] and sends.posts(store)[-1] == (sends.PHONE, "sent", other.told)
+    assert states(store) == ["accepted"] and sends.posts(store)[-1] == (sends.PHONE, "sent", other.ticket_shown)
 
 
 @pytest.mark.parametrize("end", ["refused", "undecided", "put back"])
@@ -187,7 +187,7 @@ def test_a_net_below(store: Store, config: Config, update: Update) -> None:
     one = sends.entry(store)
     sends.begin(store, one)
     update("sid-1", "sent")
-    store.writer.write(lambda conn: status_update.ledger.put_back(conn, one.send_id, sends.AT))
+    store.writer.write(lambda conn: status_update.ledger.put_back_for_submission(conn, one.send_id, sends.AT))
     later = sends.AT + settle.PATIENCE
     assert store.writer.write(lambda conn: settle.release_stale(conn, config, later)) == frozenset()
     assert store.writer.write(lambda conn: settle.release_stale(conn, config, later + 1)) == {"page", "app"}
@@ -230,8 +230,8 @@ def test_what_is_missing_is_asked_for(store: Store, config: Config, update: Upda
 
     def asked() -> None:
         with store.reader() as conn:
-            (entry,) = status_update.ledger.missing(conn, sends.AT + 10**9, 5)
-        store.writer.write(lambda conn: status_update.ledger.fetched(conn, entry, sends.AT, after))
+            (entry,) = status_update.ledger.without_status(conn, sends.AT + 10**9, 5)
+        store.writer.write(lambda conn: status_update.ledger.record_poll(conn, entry, sends.AT, after))
 
     asked()
     assert sends.entry(store).fetch_at == sends.AT + 2 * after

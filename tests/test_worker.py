@@ -1,4 +1,4 @@
-"""The delivering half with real connections: lanes, retries, leases, stopping, on both databases."""
+"""The delivering half with real connections: ordering keys, retries, leases, stopping, on both databases."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_the_second_waits_for_the_first_until_its_third_attempt(
         until(lambda: "other" in page.messages and "again" in outcomes(store), "first attempts")
         assert "second" not in page.messages
         clock.ahead += 6
-        until(lambda: "second" in page.messages, "the lane goes on")
+        until(lambda: "second" in page.messages, "the ordering_key goes on")
     assert page.messages.index("second") > [nth for nth, one in enumerate(page.messages) if one == "first"][1]
 
 
@@ -196,13 +196,13 @@ def test_a_store_that_goes_away_and_comes_back(
 ) -> None:
     submit, failed = store.writer.submit, []
 
-    def flaky(work: Any, lanes: Any = ()) -> Any:
+    def flaky(work: Any, ordering_keys: Any = ()) -> Any:
         # It goes away twice: when the first attempt is to be claimed, and when it is to be settled.
         is_round = isinstance(getattr(work, "__self__", None), Batch)
         if is_round and (len(failed) == 0 or (len(failed) == 1 and page.got)):
             failed.append(1)
             raise StoreUnavailable("gone")
-        return submit(work, lanes)
+        return submit(work, ordering_keys)
 
     text(store, settings, "kept")
     monkeypatch.setattr(store.writer, "submit", flaky)

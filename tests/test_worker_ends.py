@@ -70,8 +70,8 @@ def test_what_is_cut_off_comes_again_soon(
         assert begun.wait(10)
     go_on.set()
     assert outcomes(store) == ["unknown"]
-    (left,) = rows(store, "SELECT owner, due, tries FROM deliveries")
-    assert left.owner is None and left.tries == 1 and left.due <= clock() + 5
+    (left,) = rows(store, "SELECT owner, due, attempts_since_replay FROM deliveries")
+    assert left.owner is None and left.attempts_since_replay == 1 and left.due <= clock() + 5
     clock.ahead += 6
     with working(settings, store, clock):
         until(lambda: states(store) == ["succeeded"], "delivered by the next")
@@ -98,8 +98,8 @@ def test_what_was_claimed_and_never_begun_is_given_back(
     thread.join(ENOUGH)
     lock.close()
     assert not thread.is_alive()
-    (left,) = rows(store, "SELECT owner, attempts, tries, due FROM deliveries")
-    assert not page.got and (left.owner, left.attempts, left.tries) == (None, 0, 0)
+    (left,) = rows(store, "SELECT owner, attempts, attempts_since_replay, due FROM deliveries")
+    assert not page.got and (left.owner, left.attempts, left.attempts_since_replay) == (None, 0, 0)
 
 
 def test_it_ends_though_the_store_is_locked(
@@ -143,8 +143,8 @@ def test_a_claim_of_which_nobody_knows_whether_it_was_committed(
     settings = Settings.fixed(config(tmp_path, page, "timeout = 100"))
     submit, lost = store.writer.submit, []
 
-    def loses(work: Any, lanes: Any = ()) -> Any:
-        future = submit(work, lanes)
+    def loses(work: Any, ordering_keys: Any = ()) -> Any:
+        future = submit(work, ordering_keys)
         if getattr(work, "__name__", "") == "write" and not lost and future.result(30):
             lost.append(1)
             future = Future()

@@ -112,7 +112,7 @@ def test_one_probe_at_a_time_and_none_tried_more_often_than_planned(store: Store
                 until(lambda seen=seen: len(outcomes(store)) == seen + 1, "a probe")  # type: ignore[misc]
                 seen += 1
     assert len(server.requests) == begun + 6
-    spent = [row.tries for row in rows(store, "SELECT tries FROM deliveries")]
+    spent = [row.attempts_since_replay for row in rows(store, "SELECT attempts_since_replay FROM deliveries")]
     # Seven minutes have passed: the schedule has the fourth attempt behind 5 s, 30 s and 2 min.
     assert sum(spent) == begun + 6 and max(spent) <= 4 and SCHEDULE[:3] == (5, 30, 120)
 

@@ -59,9 +59,15 @@ class Owing:
 def owe(store: Store, clock: Clock, replying: bool | None = True, endpoint: str = "page") -> None:
     event_id = add(store)
     one = outbox.OwedDelivery(
-        endpoint=endpoint, kind="legacy-callback", lane=f"{endpoint}/{event_id}", body=BODY, replies=replying
+        endpoint=endpoint,
+        wire_format="legacy-callback",
+        ordering_key=f"{endpoint}/{event_id}",
+        body=BODY,
+        replies=replying,
     )
-    store.writer.write(partial(outbox.owe, event_id=event_id, owed=[one], now=clock()), lanes=[one.lane])
+    store.writer.write(
+        partial(outbox.owe, event_id=event_id, owed=[one], now=clock()), ordering_keys=[one.ordering_key]
+    )
 
 
 def owed(store: Store) -> list[str]:
@@ -142,7 +148,7 @@ def test_a_late_answer_is_none(store: Store, settings: Settings, clock: Clock) -
     for owner, one, said in (("a", late, "late"), ("b", mine, "mine")):
         settled = replace(ended(one, "succeeded", now + 61), reply=said)
         round_ = Batch(owner=owner, config=settings.current, now=now + 61, settled=[settled], replies=owing)
-        written = store.writer.write(round_.write, lanes=round_.lanes)
+        written = store.writer.write(round_.write, ordering_keys=round_.ordering_keys)
         assert list(written.owing) == (["@carrierx"] if said == "mine" else [])
     assert owed(store) == ["mine"] and owing.asked == [[("mine", True)]]
 

@@ -63,8 +63,8 @@ class Batch:
         return bool(some or self.states or self.last)
 
     @cached_property
-    def lanes(self) -> tuple[str, ...]:
-        return tuple([one.claimed.lane for one in self.settled])
+    def ordering_keys(self) -> tuple[str, ...]:
+        return tuple([one.claimed.ordering_key for one in self.settled])
 
     def write(self, conn: Connection) -> BatchResult:
         """May be run more than once, and changes nothing here."""

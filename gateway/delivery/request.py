@@ -23,7 +23,7 @@ Headers = tuple[tuple[str, str], ...]
 class EndpointPost:
     """What is owed, as the outbox keeps it, and which attempt this is."""
 
-    kind: str
+    wire_format: str
     content_type: str
     headers: Headers
     data: bytes
@@ -47,7 +47,11 @@ def request_for(
     `free_form`: the URL came with a request, as that of an endpoint does which nobody configured.
     """
     fixed = _fixed(endpoint)
-    data = post.data if post.kind == "carrierx" or not fixed.trio else b"&".join(filter(None, (post.data, fixed.trio)))
+    data = (
+        post.data
+        if post.wire_format == "carrierx" or not fixed.trio
+        else b"&".join(filter(None, (post.data, fixed.trio)))
+    )
     signature = sign(endpoint.secret, post.delivery_id, int(now.timestamp()), data) if endpoint.secret else ()
     return Request(
         endpoint.url,

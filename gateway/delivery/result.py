@@ -30,7 +30,7 @@ class Attempt:
     @property
     def tried(self) -> bool:
         """Whether there was one before it."""
-        return self.claimed.tries > 1
+        return self.claimed.attempts_since_replay > 1
 
 
 class AttemptResult(NamedTuple):
@@ -63,7 +63,11 @@ class Judge:
         verdict = retry.judge(answer, endpoint, now)
         if verdict.outcome == "succeeded":
             return AttemptResult(self._succeeded(attempt, answer, now), 0, None)
-        wait = retry.wait(attempt.claimed.tries, dice, verdict.retry_after) if verdict.outcome == "again" else None
+        wait = (
+            retry.wait(attempt.claimed.attempts_since_replay, dice, verdict.retry_after)
+            if verdict.outcome == "again"
+            else None
+        )
         settled = self._failed(attempt, answer, verdict.sentence, now, wait)
         return AttemptResult(settled, weigh(answer, False), asked(answer, verdict.retry_after))
 

@@ -91,7 +91,7 @@ class BatchWriter:
 
     def _begin(self, round_: Batch, steady: float) -> None:
         try:
-            future = self._store.writer.submit(round_.write, lanes=round_.lanes)
+            future = self._store.writer.submit(round_.write, ordering_keys=round_.ordering_keys)
         except StoreUnavailable as error:
             self._failed(round_, error)
         else:
@@ -185,7 +185,7 @@ class BatchWriter:
         if not round_:
             return
         try:
-            written = self._store.writer.submit(round_.write, lanes=round_.lanes).result(patience)
+            written = self._store.writer.submit(round_.write, ordering_keys=round_.ordering_keys).result(patience)
             self._ring(written.owing)
         except (StoreUnavailable, TooLate) as error:
             self._log.error("store_unavailable", reason=str(error) or "no answer", unsettled=len(round_.settled))

@@ -73,7 +73,7 @@ class Scheduler:
         """What there was for them. Where it was all that there was room for, there may be more; where only repetitions
         filled theirs, there may be more of these, when one comes back."""
         every = Counter(one.endpoint for one in claimed)
-        tried = Counter(one.endpoint for one in claimed if one.tries > 1)
+        tried = Counter(one.endpoint for one in claimed if one.attempts_since_replay > 1)
         for name, room in rooms.items():
             if every[name] >= room.all:
                 self.agenda.look(name)
@@ -96,7 +96,7 @@ class Scheduler:
     def begins(self, claimed: ClaimedDelivery) -> int:
         """An attempt leaves; the turn of its endpoint's breaker."""
         where = origin_of(claimed.endpoint)
-        self.rooms.begins(where, claimed.tries > 1)
+        self.rooms.begins(where, claimed.attempts_since_replay > 1)
         return self.breakers.turn(where)
 
     def put_off(self, attempt: Attempt, due: float) -> None:
@@ -108,7 +108,7 @@ class Scheduler:
         self.agenda.look_at(name, due)
 
     def ended(self, attempt: Attempt, judged: AttemptResult, now: float, dice: float) -> None:
-        """An attempt came back: there is room, and perhaps the next of its lane; the breaker learns of it."""
+        """An attempt came back: there is room, and perhaps the next of its ordering key; the breaker learns of it."""
         name = attempt.endpoint.name
         self.rooms.ends(origin_of(name), attempt.tried, attempt.seconds, judged.settled.status is not None)
         self.agenda.ended(name, last=not self.rooms.of(origin_of(name)).all)

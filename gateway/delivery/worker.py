@@ -1,6 +1,6 @@
 """Delivers what is owed: claims, posts, judges, settles. One thread, one loop, many transfers.
 
-A round is one transaction: it settles what came back and claims what is due, so that the next head of a lane
+A round is one transaction: it settles what came back and claims what is due, so that the next head of an ordering key
 leaves in the same round in which the one before it arrived. The claim is on disk before its request leaves.
 """
 
@@ -246,7 +246,7 @@ class Worker:
 
 def _post(claimed: ClaimedDelivery) -> EndpointPost:
     return EndpointPost(
-        kind=claimed.kind,
+        wire_format=claimed.wire_format,
         content_type=claimed.content_type,
         headers=claimed.headers,
         data=claimed.body,

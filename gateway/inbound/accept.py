@@ -29,7 +29,7 @@ def accept(callback: Callback, config: Config, store: Store) -> Accepted:
         work = _work(callback, outbox.new_id(callback.at), config)
     except BadCallback as error:
         return _refuse(callback, store, error)
-    return store.writer.write(work, timeout=PATIENCE, lanes=work.lanes)
+    return store.writer.write(work, timeout=PATIENCE, ordering_keys=work.ordering_keys)
 
 
 def reroute(event: events.Event, config: Config, store: Store) -> bool:
@@ -37,7 +37,9 @@ def reroute(event: events.Event, config: Config, store: Store) -> bool:
     work = _work(Callback.of(event), event.message_sid, config)
     if not work.goes_somewhere:
         return False
-    return store.writer.write(lambda connection: work.again(connection, event.id), timeout=PATIENCE, lanes=work.lanes)
+    return store.writer.write(
+        lambda connection: work.again(connection, event.id), timeout=PATIENCE, ordering_keys=work.ordering_keys
+    )
 
 
 def _work(callback: Callback, sid: str, config: Config) -> AcceptMessage | AcceptStatusUpdate:

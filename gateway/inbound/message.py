@@ -20,7 +20,7 @@ class AcceptMessage:
         self._letters = build_deliveries(message, way.endpoints)
         self._body = callback.kept_bytes()
         self._replies = replies.plan_replies(message, way, config)
-        self.lanes = (*(letter.lane for letter in self._letters), *self._replies.lanes)
+        self.ordering_keys = (*(letter.ordering_key for letter in self._letters), *self._replies.ordering_keys)
 
     @property
     def goes_somewhere(self) -> bool:

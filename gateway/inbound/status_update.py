@@ -46,7 +46,7 @@ class AcceptStatusUpdate:
         # Translated, and scrubbed, before the transaction: while it lasts, nobody else can write.
         self._letters = build_deliveries(message, way.endpoints)
         self._body = callback.kept_bytes()
-        self.lanes = (*(letter.lane for letter in self._letters), *self._conversations())
+        self.ordering_keys = (*(letter.ordering_key for letter in self._letters), *self._conversations())
 
     @property
     def goes_somewhere(self) -> bool:

@@ -44,7 +44,7 @@ def accept(call: SendCall, config: Config, store: Store, may_keep: Callable[[], 
         if error.code == codes.CREDENTIALS and not may_keep():
             return AcceptedCall(_refusal(call, error))
         return _refuse(call, error, config, store)
-    return store.writer.write(work, timeout=PATIENCE, lanes=work.lanes)
+    return store.writer.write(work, timeout=PATIENCE, ordering_keys=work.ordering_keys)
 
 
 def malformed(
@@ -95,7 +95,7 @@ class _AcceptCall:
         self._call, self._checked, self._config = call, checked, config
         self._ticket, self._now = enqueue.new_ticket(), call.now.timestamp()
         self._number = checked.number.number
-        self.lanes = tuple(enqueue.conversation_key(self._number, one.phone) for one in checked.texts)
+        self.ordering_keys = tuple(enqueue.conversation_key(self._number, one.phone) for one in checked.texts)
 
     def __call__(self, conn: Connection) -> AcceptedCall:
         out = {one.phone for one in self._checked.texts if opt_outs.has_opted_out(conn, self._number, one.phone)}

@@ -64,8 +64,8 @@ def _entry(out: OutgoingText, send_id: str, event_id: int, config: Config, reaso
     return ledger.NewSend(
         send_id=send_id,
         ticket=out.ticket,
-        alias=event_id,
-        told=ticket_for_caller(out.ticket, event_id, config),
+        ticket_number=event_id,
+        ticket_shown=ticket_for_caller(out.ticket, event_id, config),
         origin=out.origin,
         number=out.number,
         code=out.code,
@@ -84,8 +84,8 @@ def _delivery(out: OutgoingText, send_id: str) -> outbox.OwedDelivery:
     body = Body(content_type=CONTENT_TYPE, data=wire.write_object(request))
     return outbox.OwedDelivery(
         endpoint=ledger.ENDPOINT,
-        kind=ledger.KIND,
-        lane=conversation_key(out.number, out.phone),
+        wire_format=ledger.KIND,
+        ordering_key=conversation_key(out.number, out.phone),
         body=body,
         delivery_id=send_id,
     )

@@ -39,7 +39,7 @@ class Replies:
         return bool(self.text)
 
     @property
-    def lanes(self) -> tuple[str, ...]:
+    def ordering_keys(self) -> tuple[str, ...]:
         """Of what may be owed."""
         may_owe = self.number is not None and (self.text or self.word)
         return (enqueue.conversation_key(self.number.number, self.phone),) if may_owe and self.number else ()

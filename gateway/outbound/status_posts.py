@@ -25,7 +25,10 @@ def status_endpoints(entry: LedgerEntry, config: Config) -> tuple[Endpoint, ...]
 def as_sent(message: Message, entry: LedgerEntry) -> Message:
     """With what was given when sending. Our own id in `user_data` means nothing to others."""
     return message.but(
-        ticket=entry.told, custom_ticket=entry.custom_ticket, user_data=entry.custom_ticket or None, code=entry.code
+        ticket=entry.ticket_shown,
+        custom_ticket=entry.custom_ticket,
+        user_data=entry.custom_ticket or None,
+        code=entry.code,
     )
 
 
@@ -59,5 +62,5 @@ def _tell(conn: Connection, entry: LedgerEntry, message: Message, config: Config
         return frozenset()
     ledger.record_status(conn, entry, message.status, now, config.carrierx.missing_after)
     to = status_endpoints(entry, config)
-    outbox.owe(conn, entry.alias, [letter.owed(0) for letter in build_deliveries(message, to)], now)
+    outbox.owe(conn, entry.ticket_number, [letter.owed(0) for letter in build_deliveries(message, to)], now)
     return frozenset(one.name for one in to)

@@ -17,8 +17,8 @@ class DeliveryDraft:
     """One body for one endpoint, and the recipients that it speaks of."""
 
     endpoint: Endpoint
-    kind: str
-    lane: str
+    wire_format: str
+    ordering_key: str
     body: Body | CannotSay
     recipients: tuple[str, ...]
 
@@ -28,7 +28,11 @@ class DeliveryDraft:
             headers = (*body.headers, (HOPS, str(hops + 1)))
             body = Body(content_type=body.content_type, data=body.data, headers=headers, notes=body.notes)
         return outbox.OwedDelivery(
-            endpoint=self.endpoint.name, kind=self.kind, lane=self.lane, body=body, replies=replies
+            endpoint=self.endpoint.name,
+            wire_format=self.wire_format,
+            ordering_key=self.ordering_key,
+            body=body,
+            replies=replies,
         )
 
 

@@ -71,4 +71,4 @@ def _entries(custom_ticket: str) -> list[LedgerEntry]:
 def _steps(entries: list[LedgerEntry]) -> list[Step]:
     """The call, and every update of what it became."""
     updates = (kept.EventSearch(message_sid=entry.message_sid) for entry in entries if entry.message_sid)
-    return steps(*updates, ids={entry.alias for entry in entries})
+    return steps(*updates, ids={entry.ticket_number for entry in entries})

@@ -55,8 +55,8 @@ class SubmitBatch:
         return bool(self.ended or self.room or self.held or self.is_doubtful or self.tidies or self.states)
 
     @cached_property
-    def lanes(self) -> tuple[str, ...]:
-        return tuple(lane for one in self.ended for lane in _lanes(one, self.config))
+    def ordering_keys(self) -> tuple[str, ...]:
+        return tuple(ordering_key for one in self.ended for ordering_key in _ordering_keys(one, self.config))
 
     def write(self, conn: Connection) -> SubmitBatchResult:
         """May be run more than once, and changes nothing here."""
@@ -156,9 +156,9 @@ def _settled(one: SubmissionResult) -> SettledDelivery | None:
     )
 
 
-def _lanes(one: SubmissionResult, config: Config) -> Iterator[str]:
+def _ordering_keys(one: SubmissionResult, config: Config) -> Iterator[str]:
     """The conversation's, and those of the posts that may be owed for what is settled."""
-    yield one.departure.claimed.lane
+    yield one.departure.claimed.ordering_key
     entry = one.departure.entry
     if entry is not None and one.word in ("sent", "refused"):
         message = settle.read(one.answer, entry) if one.answer else None

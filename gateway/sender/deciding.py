@@ -47,7 +47,7 @@ def _decide(store: Store, send_id: str, work: partial[frozenset[str]]) -> frozen
         entry = ledger.of_send(conn, send_id)
     if entry is None:
         raise AlreadyDecided("There is no such send, or not any more.")
-    return store.writer.write(work, lanes=(conversation_key(entry.number, entry.phone),))
+    return store.writer.write(work, ordering_keys=(conversation_key(entry.number, entry.phone),))
 
 
 def _was_sent(conn: Connection, *, send_id: str, message_sid: str, config: Config, now: float) -> frozenset[str]:
@@ -79,7 +79,7 @@ def _send_again(conn: Connection, *, send_id: str, now: float) -> frozenset[str]
     if delivery is None:
         raise AlreadyDecided("Its delivery is not kept any more: there is nothing to send.")
     if delivery.state == "dead":
-        replay.put_back(conn, delivery.id, delivery.lane, now)
+        replay.put_back(conn, delivery.id, delivery.ordering_key, now)
     return frozenset((ledger.ENDPOINT,))
 
 

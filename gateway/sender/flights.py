@@ -84,14 +84,14 @@ class SubmitPool:
         if one.word == "doubt":
             self._see(one.departure.claimed.delivery_id, one.at)
         elif one.word != "same":
-            self._doubts.pop((one.departure.claimed.delivery_id, one.departure.doubt_at), None)
+            self._doubts.pop((one.departure.claimed.delivery_id, one.departure.uncertain_until), None)
 
     def start(self, departure: Submission, core: Core, claimed_at: float, wall: float) -> None:
         """`claimed_at`, `wall`: steady and epoch seconds at which its claim began."""
         steady, send_id = time.monotonic(), departure.claimed.delivery_id
         self._flights[departure.claimed.attempt_id] = _Flight(departure, steady, claimed_at)
         if departure.plan == "look up":
-            self._see(send_id, departure.doubt_at)
+            self._see(send_id, departure.uncertain_until)
         world = SubmitContext(
             clock=self._clock,
             dice=self._dice,
@@ -110,10 +110,10 @@ class SubmitPool:
         came = submit(departure, core, world)
         self._back.put(replace(came, seconds=time.monotonic() - began))
 
-    def _see(self, send_id: str, doubt_at: float) -> None:
+    def _see(self, send_id: str, uncertain_until: float) -> None:
         if len(self._doubts) >= MOST_DOUBTS:  # it is seen anew then, that is all
             self._doubts.pop(next(iter(self._doubts)))
-        self._doubts.setdefault((send_id, doubt_at), time.monotonic())
+        self._doubts.setdefault((send_id, uncertain_until), time.monotonic())
 
     def _remaining(self, departure: Submission) -> float:
         """Called in the threads. Doubts may have been seen later than they arose, never earlier."""
@@ -121,4 +121,4 @@ class SubmitPool:
         in_the_air = [one.departure for one in list(self._flights.values()) if one.departure.plan == "post"]
         if any(one.claimed.delivery_id == send_id for one in in_the_air):
             return doubt
-        return max(0.0, self._doubts.get((send_id, departure.doubt_at), steady) + doubt - steady)
+        return max(0.0, self._doubts.get((send_id, departure.uncertain_until), steady) + doubt - steady)

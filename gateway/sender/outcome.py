@@ -51,14 +51,14 @@ class Submission:
     carrierx: CarrierX = field(repr=False)
 
     @property
-    def doubt_at(self) -> float:
+    def uncertain_until(self) -> float:
         """The last moment at which a request may have reached CarrierX whose answer we do not have."""
-        return (self.entry and self.entry.doubt_at) or self.claimed.started_at
+        return (self.entry and self.entry.uncertain_until) or self.claimed.started_at
 
     @property
     def until(self) -> float:
         """By then it has turned up at CarrierX, or never does."""
-        return self.doubt_at + self.carrierx.doubt
+        return self.uncertain_until + self.carrierx.doubt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ def doubted(departure: Submission, world: SubmitContext, reason: str, status: in
 
 def later(departure: Submission, world: SubmitContext, error: CoreError) -> SubmissionResult:
     """CarrierX did nothing, and may later."""
-    at, left = world.clock(), wait(departure, world, departure.claimed.tries, error.retry_after)
+    at, left = world.clock(), wait(departure, world, departure.claimed.attempts_since_replay, error.retry_after)
     if left is None:
         return refused(departure, world, str(error), error.status)
     return SubmissionResult(
@@ -182,7 +182,7 @@ def unread(
 ) -> SubmissionResult:
     """The listing did not tell. When the schedule ends, a person has to look."""
     at, status = world.clock(), getattr(error, "status", None)
-    left = wait(departure, world, departure.claimed.tries)
+    left = wait(departure, world, departure.claimed.attempts_since_replay)
     if left is None:
         return undecided(departure, world, reason, status)
     return SubmissionResult(
@@ -201,7 +201,7 @@ def not_yet(departure: Submission, world: SubmitContext, trouble: SubmitFault | 
     """The next look comes soon, those after it later, the last when it cannot turn up any more."""
     at = world.clock()
     left = max(departure.until - at, world.remaining(), 0.0)
-    due = at + min(left, 2 * max(SOON, at - departure.doubt_at))
+    due = at + min(left, 2 * max(SOON, at - departure.uncertain_until))
     return SubmissionResult(departure=departure, at=at, outcome="uncounted", word="same", due=due, trouble=trouble)
 
 

@@ -82,7 +82,7 @@ class SubmitBatchWriter:
         return written
 
     def _written(self, round_: SubmitBatch) -> SubmitBatchResult:
-        future = self._store.writer.submit(round_.write, lanes=round_.lanes)
+        future = self._store.writer.submit(round_.write, ordering_keys=round_.ordering_keys)
         began = time.monotonic()
         while True:
             self._alive()

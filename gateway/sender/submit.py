@@ -58,7 +58,7 @@ def choose_action(conn: Connection, claimed: ClaimedDelivery, config: Config, no
     longest = now + SLACK + carrierx.timeout
     if todo == "post":
         ledger.mark_submitting(conn, claimed.delivery_id, now, longest)
-    elif entry and todo == "look up" and (entry.doubt_at is None or entry.doubt_at > longest):
+    elif entry and todo == "look up" and (entry.uncertain_until is None or entry.uncertain_until > longest):
         # The clock was set back meanwhile.
         ledger.mark_uncertain(conn, claimed.delivery_id, now, longest)
         entry = ledger.of_send(conn, claimed.delivery_id)
@@ -193,11 +193,11 @@ def _found(departure: Submission, world: SubmitContext, found: reconcile.Message
 
 def _absent(departure: Submission, world: SubmitContext) -> SubmissionResult:
     """It goes on by the schedule: what failed was the attempt before this one, and that has counted."""
-    failed = departure.claimed.tries - 1
+    failed = departure.claimed.attempts_since_replay - 1
     wait = ended.wait(departure, world, failed) if failed > 0 else 0.0
     if wait is None:
         return ended.refused(departure, world, NEVER)
-    return ended.owed(departure, world, ABSENT, departure.doubt_at + wait)
+    return ended.owed(departure, world, ABSENT, departure.uncertain_until + wait)
 
 
 def _not_shown(departure: Submission, world: SubmitContext, error: CarrierXError, may_decide: bool) -> SubmissionResult:
@@ -218,7 +218,7 @@ def _sought(departure: Submission) -> reconcile.Wanted:
         number=entry.number,
         phone=entry.phone,
         text=_text(request),
-        since=max(entry.created_at, departure.doubt_at - FLIGHT),
+        since=max(entry.created_at, departure.uncertain_until - FLIGHT),
     )
 
 

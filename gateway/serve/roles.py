@@ -117,16 +117,15 @@ def run_worker(settings: Settings, *, lifeline: bool, metrics: AbstractContextMa
         raise SystemExit(1)
 
 
-def run_sandbox_page(host: str, port: int, run_carrierx_stub: int, *, lifeline: bool) -> None:
-    """The sandbox's stand-ins: for the applications that are called, and, on the port `carrierx`, for
-    CarrierX."""
+def run_sandbox_page(host: str, port: int, carrierx_port: int, *, lifeline: bool) -> None:
+    """The sandbox's stand-ins: for the applications that are called, and, on `carrierx_port`, for CarrierX."""
     from gateway.sandbox.carrierx import CarrierXStub, Setup
     from gateway.sandbox.legacy_app import make_page
     from gateway.serve.server import serve
 
     numbers = [number.number for number in sample().numbers]
     setup = Setup(numbers=numbers, callback=os.environ.pop(SANDBOX_CALLBACK, ""), pace=0.5)
-    with CarrierXStub(setup, host, run_carrierx_stub):
+    with CarrierXStub(setup, host, carrierx_port):
         serve(make_page(), host, port, lifeline=lifeline, threads=8)
 
 

@@ -49,18 +49,20 @@ HANDLED = Statement(
 )
 _COMING = """
     SELECT id, due FROM deliveries
-     WHERE due IS NOT NULL AND tries {tries} AND endpoint = :endpoint AND due > :now
+     WHERE due IS NOT NULL AND attempts_since_replay {attempts_since_replay} AND endpoint = :endpoint AND due > :now
        AND (due > :due OR (due = :due AND id > :id)) AND (owner IS NULL OR owner = :owner OR due > :longest)
      ORDER BY due, id LIMIT :most
 """
-COMING = tuple(Statement(_COMING.format(tries=tries)) for tries in ("= 0", "> 0"))
+COMING = tuple(
+    Statement(_COMING.format(attempts_since_replay=attempts_since_replay)) for attempts_since_replay in ("= 0", "> 0")
+)
 SHIFT = Statement("UPDATE deliveries SET due = due - :step WHERE id = :id")
 EXTEND = Statement("UPDATE deliveries SET due = due + :step WHERE id = :id AND owner = :owner AND attempts = :number")
 # Owed, and not put back or off: only then it is due at the very moment in which it was owed.
 LEFT_BEHIND = Statement(
     """
     UPDATE deliveries SET due = :now
-     WHERE due IS NOT NULL AND tries = 0 AND due > :latest AND due = created_at AND owner IS NULL
+     WHERE due IS NOT NULL AND attempts_since_replay = 0 AND due > :latest AND due = created_at AND owner IS NULL
     """
 )
 SERVER = Statement("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")

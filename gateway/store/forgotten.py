@@ -13,12 +13,13 @@ from gateway.store.statement import Statement
 MINE = Statement(
     """
     SELECT id, attempts FROM deliveries
-     WHERE due IS NOT NULL AND tries > 0 AND endpoint = :endpoint AND due > :now AND owner = :owner
+     WHERE due IS NOT NULL AND attempts_since_replay > 0 AND endpoint = :endpoint AND due > :now AND owner = :owner
     """
 )
 UNCOUNT = Statement(
     """
-    UPDATE deliveries SET due = :now, owner = NULL, attempts = attempts - 1, tries = tries - 1
+    UPDATE deliveries SET due = :now, owner = NULL, attempts = attempts - 1,
+           attempts_since_replay = attempts_since_replay - 1
      WHERE id = :id AND owner = :owner AND attempts = :number
     """
 )

@@ -34,7 +34,7 @@ class WriteLock(Protocol):
 @dataclass(frozen=True, slots=True)
 class WriteOperation:
     run: Callable[[Connection], Any]
-    lanes: Collection[str] = ()
+    ordering_keys: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class GroupCommitter:
         conn = self._connection()
         try:
             conn.begin()
-            hold_first(conn, {lane for work in group for lane in work.lanes})
+            hold_first(conn, {ordering_key for work in group for ordering_key in work.ordering_keys})
         except BaseException as error:
             self._abandon(conn, error)
             raise

@@ -18,18 +18,20 @@ from gateway.store.statement import Statement
 
 # Two looks for each endpoint: at what was tried before, the lease that ran out among it, then at what never was.
 _SEEN = """
-    id, delivery_id, event_id, endpoint, kind, lane, attempts, tries, content_type, headers, body, created_at,
-    owner, started_at, replies
+    id, delivery_id, event_id, endpoint, wire_format, ordering_key, attempts, attempts_since_replay, content_type,
+    headers, body, created_at, owner, started_at, replies
 """
 TRIED = Statement(
     f"""
-    SELECT {_SEEN} FROM deliveries WHERE endpoint = :endpoint AND due <= :now AND due IS NOT NULL AND tries > 0
+    SELECT {_SEEN} FROM deliveries WHERE endpoint = :endpoint AND due <= :now AND due IS NOT NULL
+       AND attempts_since_replay > 0
      ORDER BY due LIMIT :most
     """  # noqa: S608
 )
 FIRST = Statement(
     f"""
-    SELECT {_SEEN} FROM deliveries WHERE endpoint = :endpoint AND due <= :now AND due IS NOT NULL AND tries = 0
+    SELECT {_SEEN} FROM deliveries WHERE endpoint = :endpoint AND due <= :now AND due IS NOT NULL
+       AND attempts_since_replay = 0
      ORDER BY due LIMIT :most
     """  # noqa: S608
 )
@@ -40,9 +42,9 @@ _LATERAL = """
                           WHERE endpoint = wanted.endpoint AND due <= :now AND due IS NOT NULL AND {these}
                           ORDER BY due LIMIT wanted.most FOR UPDATE SKIP LOCKED) AS d
 """
-TRIED_OF_ALL = Statement(_LATERAL.format(seen=_SEEN, these="tries > 0"))
-FIRST_OF_ALL = Statement(_LATERAL.format(seen=_SEEN, these="tries = 0"))
-_TAKE = "owner = :owner, attempts = attempts + 1, tries = tries + 1, started_at = :now"
+TRIED_OF_ALL = Statement(_LATERAL.format(seen=_SEEN, these="attempts_since_replay > 0"))
+FIRST_OF_ALL = Statement(_LATERAL.format(seen=_SEEN, these="attempts_since_replay = 0"))
+_TAKE = "owner = :owner, attempts = attempts + 1, attempts_since_replay = attempts_since_replay + 1, started_at = :now"
 TAKE = Statement(f"UPDATE deliveries SET due = :until, {_TAKE} WHERE id = :id")  # noqa: S608
 TAKE_ALL = Statement(
     f"""
@@ -62,7 +64,10 @@ LOST = Statement(
 # Whose lease it is. The owner alone does not tell: one may have lost it and have got it again.
 _MINE = "WHERE id = :id AND owner = :owner AND attempts = :number"
 UNCOUNT = Statement(
-    f"UPDATE deliveries SET due = :due, owner = NULL, attempts = attempts - 1, tries = tries - 1 {_MINE}"  # noqa: S608
+    f"""
+    UPDATE deliveries SET due = :due, owner = NULL, attempts = attempts - 1,
+           attempts_since_replay = attempts_since_replay - 1 {_MINE}
+    """  # noqa: S608
 )
 HOLD = Statement(f"SELECT 1 FROM deliveries {_MINE}")  # noqa: S608
 LET_GO = Statement(f"UPDATE deliveries SET due = :due, owner = NULL {_MINE}")  # noqa: S608
@@ -85,11 +90,11 @@ class ClaimedDelivery:
     delivery_id: str
     event_id: int
     endpoint: str
-    kind: str
-    lane: str
+    wire_format: str
+    ordering_key: str
     number: int
     """Of this attempt, from 1, counted over all replays."""
-    tries: int
+    attempts_since_replay: int
     """This one included, since it was owed or replayed last."""
     content_type: str
     headers: tuple[tuple[str, str], ...]
@@ -177,10 +182,10 @@ def _claimed(row: Any, now: float) -> ClaimedDelivery:
         delivery_id=row[1],
         event_id=row[2],
         endpoint=row[3],
-        kind=row[4],
-        lane=row[5],
+        wire_format=row[4],
+        ordering_key=row[5],
         number=row[6] + 1,
-        tries=row[7] + 1,
+        attempts_since_replay=row[7] + 1,
         content_type=row[8],
         headers=pairs_from_json(row[9]),
         body=row[10],

@@ -37,9 +37,9 @@ class NewSend:
     """UUID: its delivery's `delivery_id`, and its `user_data` at CarrierX."""
     ticket: str
     """UUID of the call; all its recipients have the same."""
-    alias: int
+    ticket_number: int
     """The same as a number: the id of the call's event."""
-    told: str
+    ticket_shown: str
     """The ticket as the caller was told it."""
     origin: str
     """``legacy``, ``command``, ``reply``, ``opt-out``."""
@@ -64,7 +64,7 @@ class LedgerEntry(NewSend):
     message_sid: str
     created_at: float
     changed_at: float
-    doubt_at: float | None
+    uncertain_until: float | None
     """The last moment at which a request may have reached CarrierX whose answer we do not have."""
     fetch_at: float | None
     fetches: int
@@ -86,7 +86,7 @@ ADD = Statement(
 BY_SEND_ID = Statement(f"SELECT {_COLUMNS} FROM ledger WHERE send_id = :send_id")  # noqa: S608
 BY_SID = Statement(f"SELECT {_COLUMNS} FROM ledger WHERE message_sid = :sid AND message_sid <> ''")  # noqa: S608
 BY_TICKET = Statement(f"SELECT {_COLUMNS} FROM ledger WHERE ticket = :ticket ORDER BY id")  # noqa: S608
-BY_ALIAS = Statement(f"SELECT {_COLUMNS} FROM ledger WHERE alias = :alias ORDER BY id")  # noqa: S608
+BY_TICKET_NUMBER = Statement(f"SELECT {_COLUMNS} FROM ledger WHERE ticket_number = :ticket_number ORDER BY id")  # noqa: S608
 BY_CUSTOM_TICKET = Statement(
     f"""
     SELECT {_COLUMNS} FROM ledger WHERE custom_ticket = :custom_ticket AND custom_ticket <> '' ORDER BY id
@@ -99,18 +99,21 @@ MISSING = Statement(
     """  # noqa: S608
 )
 BEGIN = Statement(
-    "UPDATE ledger SET state = 'sending', doubt_at = :doubt_at, changed_at = :now WHERE send_id = :send_id"
+    """
+    UPDATE ledger SET state = 'sending', uncertain_until = :uncertain_until, changed_at = :now
+     WHERE send_id = :send_id
+    """
 )
-DOUBT = Statement("UPDATE ledger SET doubt_at = :doubt_at, changed_at = :now WHERE send_id = :send_id")
+DOUBT = Statement("UPDATE ledger SET uncertain_until = :uncertain_until, changed_at = :now WHERE send_id = :send_id")
 PUT_BACK = Statement(
     """
-    UPDATE ledger SET state = 'owed', doubt_at = NULL, reason = :reason, changed_at = :now
+    UPDATE ledger SET state = 'owed', uncertain_until = NULL, reason = :reason, changed_at = :now
      WHERE send_id = :send_id AND message_sid = ''
     """
 )
 SENT = Statement(
     """
-    UPDATE ledger SET state = 'sent', message_sid = :sid, doubt_at = NULL, reason = '', changed_at = :now,
+    UPDATE ledger SET state = 'sent', message_sid = :sid, uncertain_until = NULL, reason = '', changed_at = :now,
                       fetch_at = :fetch_at
      WHERE send_id = :send_id AND message_sid = ''
     """
@@ -150,13 +153,13 @@ def of_ticket(conn: Connection, ticket: str) -> list[LedgerEntry]:
     """Reads. By the UUID, in any case of letters, or by the number that stands for it."""
     text = ticket.strip()
     if text.isascii() and text.isdigit() and len(text) <= 18:
-        return _all(BY_ALIAS.run(conn, {"alias": int(text)}).fetchall())
+        return _all(BY_TICKET_NUMBER.run(conn, {"ticket_number": int(text)}).fetchall())
     return _all(BY_TICKET.run(conn, {"ticket": index_key(text.lower())}).fetchall())
 
 
 def of_event(conn: Connection, event_id: int) -> list[LedgerEntry]:
     """Reads. All that one call, or one text that was answered, became."""
-    return _all(BY_ALIAS.run(conn, {"alias": event_id}).fetchall())
+    return _all(BY_TICKET_NUMBER.run(conn, {"ticket_number": event_id}).fetchall())
 
 
 def of_custom_ticket(conn: Connection, custom_ticket: str) -> list[LedgerEntry]:
@@ -174,14 +177,14 @@ def without_status(conn: Connection, now: float, most: int) -> list[LedgerEntry]
     return _all(MISSING.run(conn, {"now": now, "most": most}).fetchall())
 
 
-def mark_submitting(conn: Connection, send_id: str, now: float, doubt_at: float) -> None:
-    """A request is about to leave; it may reach CarrierX until `doubt_at`."""
-    BEGIN.run(conn, {"send_id": send_id, "now": now, "doubt_at": doubt_at})
+def mark_submitting(conn: Connection, send_id: str, now: float, uncertain_until: float) -> None:
+    """A request is about to leave; it may reach CarrierX until `uncertain_until`."""
+    BEGIN.run(conn, {"send_id": send_id, "now": now, "uncertain_until": uncertain_until})
 
 
-def mark_uncertain(conn: Connection, send_id: str, now: float, doubt_at: float) -> None:
+def mark_uncertain(conn: Connection, send_id: str, now: float, uncertain_until: float) -> None:
     """Its answer was lost."""
-    DOUBT.run(conn, {"send_id": send_id, "now": now, "doubt_at": doubt_at})
+    DOUBT.run(conn, {"send_id": send_id, "now": now, "uncertain_until": uncertain_until})
 
 
 def put_back_for_submission(conn: Connection, send_id: str, now: float, reason: str = "") -> None:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from gateway.store.errors import StoreUnavailable
 from gateway.store.greenlets import RequestGreenlet
 from gateway.store.group_commit import WriteOperation, WriteResult
-from gateway.store.ordering import MAX_KEYS_PER_TRANSACTION as MOST_LANES
+from gateway.store.ordering import MAX_KEYS_PER_TRANSACTION as MOST_ORDERING_KEYS
 
 MAX_OPERATIONS = 64
 """Pieces of work in one transaction: while it lasts, the loop stands still."""
@@ -40,7 +40,7 @@ class Quick(Protocol):
 
 
 class Slow(Protocol):
-    def submit(self, work: Any, lanes: Any = ()) -> Future[Any]: ...
+    def submit(self, work: Any, ordering_keys: Any = ()) -> Future[Any]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -126,10 +126,10 @@ class LoopCommitter:
         return True
 
     def _take(self) -> list[_Item]:
-        count = lanes = 0
+        count = ordering_keys = 0
         for item in self._items[:MAX_OPERATIONS]:
-            lanes += len(item.work.lanes)
-            if count and lanes > MOST_LANES:
+            ordering_keys += len(item.work.ordering_keys)
+            if count and ordering_keys > MOST_ORDERING_KEYS:
                 break
             count += 1
         items, self._items = self._items[:count], self._items[count:]
@@ -137,7 +137,7 @@ class LoopCommitter:
 
     def _hand_over(self, item: _Item) -> None:
         try:
-            future = self._slow.submit(item.work.run, item.work.lanes)
+            future = self._slow.submit(item.work.run, item.work.ordering_keys)
         except StoreUnavailable as error:
             item.tell(WriteResult(error=error))
             return

@@ -5,11 +5,12 @@
                         ├────── again ◀──┘ └─▶ released         │
                         └───────────────── replay ◀─────────────┘
 
-Behind, head, leased and released are all *pending*. A lane's head may be claimed, those behind it may not; settling
-the head promotes the next. One that has failed twice is released: it waits on its own, its lane goes on without it.
+Behind, head, leased and released are all *pending*. An ordering key's head may be claimed, those behind it may not;
+settling the head promotes the next. One that has failed twice is released: it waits on its own, its ordering key goes
+on without it.
 
 Everything here is a piece of work for the store's writer: `conn` is its transaction. Who owes, settles or replays
-names the lanes when handing in the work (``writer.submit(work, lanes=…)``).
+names the ordering keys when handing in the work (``writer.submit(work, lanes=…)``).
 """
 
 from __future__ import annotations
@@ -52,21 +53,23 @@ __all__ = [
 
 OWE = Statement(
     """
-    INSERT INTO deliveries (delivery_id, event_id, endpoint, kind, lane, state, standing, due, attempts, tries,
+    INSERT INTO deliveries (delivery_id, event_id, endpoint, wire_format, ordering_key, state, queue_position, due,
+                            attempts, attempts_since_replay,
                             content_type, headers, body, notes, created_at, replies)
-    VALUES (:delivery_id, :event_id, :endpoint, :kind, :lane, 'pending',
-            CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE standing = 'head' AND lane = :lane)
+    VALUES (:delivery_id, :event_id, :endpoint, :wire_format, :ordering_key, 'pending',
+            CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE queue_position = 'head' AND ordering_key = :ordering_key)
                  THEN 'behind' ELSE 'head' END,
-            CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE standing = 'head' AND lane = :lane)
+            CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE queue_position = 'head' AND ordering_key = :ordering_key)
                  THEN NULL ELSE CAST(:now AS double precision) END,
             0, 0, :content_type, :headers, :body, :notes, :now, :replies)
     """
 )
 BURY = Statement(
     """
-    INSERT INTO deliveries (delivery_id, event_id, endpoint, kind, lane, state, attempts, tries,
+    INSERT INTO deliveries (delivery_id, event_id, endpoint, wire_format, ordering_key, state, attempts,
+                            attempts_since_replay,
                             content_type, headers, body, notes, last_error, created_at, settled_at)
-    VALUES (:delivery_id, :event_id, :endpoint, :kind, :lane, 'dead', 0, 0,
+    VALUES (:delivery_id, :event_id, :endpoint, :wire_format, :ordering_key, 'dead', 0, 0,
             '', :headers, :body, :notes, :error, :now, :now)
     """
 )
@@ -83,11 +86,11 @@ _EACH = """
       FROM each WHERE endpoint IS NOT NULL
 """
 AGENDA = (
-    Statement(_EACH.format(these="due IS NOT NULL AND tries = 0")),
-    Statement(_EACH.format(these="due IS NOT NULL AND tries > 0")),
+    Statement(_EACH.format(these="due IS NOT NULL AND attempts_since_replay = 0")),
+    Statement(_EACH.format(these="due IS NOT NULL AND attempts_since_replay > 0")),
 )
 _NEXT = "SELECT min(due) FROM deliveries WHERE endpoint = :endpoint AND due IS NOT NULL AND "
-NEXT = Statement(_NEXT + "tries = 0"), Statement(_NEXT + "tries > 0")
+NEXT = Statement(_NEXT + "attempts_since_replay = 0"), Statement(_NEXT + "attempts_since_replay > 0")
 NO_BODY = Body(content_type="", data=b"")  # known by its empty content type
 
 
@@ -96,10 +99,10 @@ class OwedDelivery:
     """One body for one endpoint. What its format cannot say is dead from the start, and shown."""
 
     endpoint: str
-    kind: str
+    wire_format: str
     """The wire format's name."""
-    lane: str
-    """Deliveries of one lane go one after another: endpoint + conversation, or endpoint + message."""
+    ordering_key: str
+    """Deliveries of one ordering key go one after another: endpoint + conversation, or endpoint + message."""
     body: Body | CannotSay
     delivery_id: str = ""
     """A UUID that is known already; empty: a new one."""
@@ -108,8 +111,9 @@ class OwedDelivery:
 
 
 def owe(conn: Connection, event_id: int, owed: Sequence[OwedDelivery], now: float) -> list[str]:
-    """Puts deliveries into the outbox, in this order; their delivery_ids. One whose lane is free is due at once."""
-    hold(conn, [one.lane for one in owed])
+    """Puts deliveries into the outbox, in this order; their delivery_ids. One whose ordering key is free is due at
+    once."""
+    hold(conn, [one.ordering_key for one in owed])
     notices.mark_due(conn, [one.endpoint for one in owed])
     return [_put(conn, _row(event_id, one, now)) for one in owed]
 
@@ -140,8 +144,8 @@ def _row(event_id: int, owed: OwedDelivery, now: float) -> dict[str, object]:
         "delivery_id": owed.delivery_id or new_id(now),
         "event_id": event_id,
         "endpoint": storable(owed.endpoint),  # never shortened: it may be a URL that is to be called
-        "kind": owed.kind,
-        "lane": index_key(owed.lane),
+        "wire_format": owed.wire_format,
+        "ordering_key": index_key(owed.ordering_key),
         "content_type": body.content_type,
         "headers": pairs_to_json(body.headers),
         "body": body.data,

@@ -20,11 +20,12 @@ PENDING = Statement(
     """
     SELECT counted.endpoint, counted.many, deliveries.created_at FROM (
         SELECT endpoint, count(*) AS many, min(id) AS first FROM deliveries
-         WHERE due IS NOT NULL AND tries = 0 GROUP BY endpoint
+         WHERE due IS NOT NULL AND attempts_since_replay = 0 GROUP BY endpoint
         UNION ALL
-        SELECT endpoint, count(*), min(id) FROM deliveries WHERE due IS NOT NULL AND tries > 0 GROUP BY endpoint
+        SELECT endpoint, count(*), min(id) FROM deliveries WHERE due IS NOT NULL AND attempts_since_replay > 0
+         GROUP BY endpoint
         UNION ALL
-        SELECT endpoint, count(*), min(id) FROM deliveries WHERE standing = 'behind' GROUP BY endpoint
+        SELECT endpoint, count(*), min(id) FROM deliveries WHERE queue_position = 'behind' GROUP BY endpoint
     ) AS counted JOIN deliveries ON deliveries.id = counted.first
     """
 )

@@ -38,7 +38,7 @@ NETWORK = {
 }
 HOST = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<name>[^:]+))(?::(?P<port>[0-9]+))?")
 PORT = "5432"
-# Two numbers: a space of their own, apart from the lanes' single ones.
+# Two numbers: a space of their own, apart from the ordering keys' single ones.
 MIGRATION = "SELECT pg_advisory_xact_lock(1936548711, 1)"
 IDLE = 1.0
 """Seconds after which a connection is asked whether it still lives, before work is entrusted to it."""

@@ -70,16 +70,16 @@ class Delivery:
     delivery_id: str
     event_id: int
     endpoint: str
-    kind: str
-    lane: str
+    wire_format: str
+    ordering_key: str
     state: str
-    standing: str | None
+    queue_position: str | None
     """``behind``, ``head`` or ``released``; None when settled."""
     due: float | None
     owner: str | None
     """Who has the lease: then an attempt is in flight until `due` at the latest."""
     attempts_made: int
-    tries: int
+    attempts_since_replay: int
     content_type: str
     """Empty: the format cannot say it, there is nothing to replay."""
     headers: tuple[tuple[str, str], ...]

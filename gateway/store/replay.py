@@ -1,4 +1,4 @@
-"""Replays: settled deliveries are put back into the outbox, each to its place in its lane, paced.
+"""Replays: settled deliveries are put back into the outbox, each to its place in its ordering key, paced.
 
 A reader finds them first, the writer puts them back in small transactions after: a hundred thousand dead letters must
 not hold up the callbacks that come in meanwhile.
@@ -39,12 +39,14 @@ _REFUSED_TEXT = and_(
     ),
 )
 
-_HEAD = "EXISTS (SELECT 1 FROM deliveries h WHERE h.standing = 'head' AND h.lane = deliveries.lane)"
+_HEAD = (
+    "EXISTS (SELECT 1 FROM deliveries h WHERE h.queue_position = 'head' AND h.ordering_key = deliveries.ordering_key)"
+)
 # What was never given a body (its format cannot say it) has none to send.
 PUT_BACK = Statement(
     f"""
-    UPDATE deliveries SET state = 'pending', tries = 0, settled_at = NULL,
-           standing = CASE WHEN {_HEAD} THEN 'behind' ELSE 'head' END,
+    UPDATE deliveries SET state = 'pending', attempts_since_replay = 0, settled_at = NULL,
+           queue_position = CASE WHEN {_HEAD} THEN 'behind' ELSE 'head' END,
            due = CASE WHEN {_HEAD} THEN NULL ELSE CAST(:due AS double precision) END
      WHERE id = :id AND state = :state AND content_type <> ''
     """  # noqa: S608
@@ -52,7 +54,7 @@ PUT_BACK = Statement(
 # A text that was refused is owed from the start again.
 UNREFUSE = Statement(
     """
-    UPDATE ledger SET state = 'owed', status = '', reason = '', doubt_at = NULL, changed_at = :now
+    UPDATE ledger SET state = 'owed', status = '', reason = '', uncertain_until = NULL, changed_at = :now
      WHERE send_id = :send_id AND state = 'refused' AND message_sid = ''
     """
 )
@@ -76,7 +78,7 @@ class ReplayFilter:
 @dataclass(frozen=True, slots=True)
 class ReplayCandidate:
     id: int
-    lane: str
+    ordering_key: str
     delivery_id: str = ""
     endpoint: str = ""
 
@@ -93,18 +95,18 @@ def replay_all(store: Store, which: ReplayFilter, now: float, pace: float) -> in
     done = 0
     for start in range(0, len(ids), PAGE):
         with store.reader() as conn:
-            found = lanes_of(conn, ids[start : start + PAGE])
+            found = ordering_keys_of(conn, ids[start : start + PAGE])
         work = partial(replay, found=found, state=which.state, now=now + done * pace, pace=pace)
-        done += store.writer.write(work, lanes=[one.lane for one in found])
+        done += store.writer.write(work, ordering_keys=[one.ordering_key for one in found])
     return done
 
 
 def replay(conn: Connection, found: Sequence[ReplayCandidate], *, state: str, now: float, pace: float) -> int:
-    """Work for the writer, handed in with the lanes: puts these back; how many.
+    """Work for the writer, handed in with the ordering keys: puts these back; how many.
 
     One that is no longer `state` was put back by somebody else, or swept away, and is left alone.
     """
-    hold(conn, [one.lane for one in found])
+    hold(conn, [one.ordering_key for one in found])
     count = 0
     for one in sorted(found, key=lambda one: one.id):
         if one.is_refused_text and not UNREFUSE.run(conn, {"send_id": one.delivery_id, "now": now}).rowcount:
@@ -113,9 +115,9 @@ def replay(conn: Connection, found: Sequence[ReplayCandidate], *, state: str, no
     return count
 
 
-def put_back(conn: Connection, id_: int, lane: str, now: float) -> bool:
+def put_back(conn: Connection, id_: int, ordering_key: str, now: float) -> bool:
     """Work for the writer: one dead delivery, whatever it is. For who has decided about a text that may be sent."""
-    hold(conn, (lane,))
+    hold(conn, (ordering_key,))
     return PUT_BACK.run(conn, {"id": id_, "state": "dead", "due": now}).rowcount == 1
 
 
@@ -124,8 +126,8 @@ def find(conn: Connection, which: ReplayFilter) -> list[int]:
     return list(conn.scalars(select(_COLUMN.id).where(*_conditions(which)).order_by(_COLUMN.id)))
 
 
-def lanes_of(conn: Connection, ids: Sequence[int]) -> list[ReplayCandidate]:
-    query = select(_COLUMN.id, _COLUMN.lane, _COLUMN.delivery_id, _COLUMN.endpoint)
+def ordering_keys_of(conn: Connection, ids: Sequence[int]) -> list[ReplayCandidate]:
+    query = select(_COLUMN.id, _COLUMN.ordering_key, _COLUMN.delivery_id, _COLUMN.endpoint)
     return [ReplayCandidate(*row) for row in conn.execute(query.where(_COLUMN.id.in_(ids)))]
 
 

@@ -26,7 +26,8 @@ OLD = Statement(
     SELECT id, received_at,
            state = 'waiting'
            OR EXISTS (SELECT 1 FROM deliveries WHERE event_id = events.id AND state = 'pending')
-           OR EXISTS (SELECT 1 FROM ledger WHERE alias = events.id AND state IN ('owed', 'sending', 'undecided'))
+           OR EXISTS (SELECT 1 FROM ledger
+                       WHERE ticket_number = events.id AND state IN ('owed', 'sending', 'undecided'))
            AS owed
       FROM events WHERE received_at < :before AND received_at >= :at AND (received_at > :at OR id > :id)
      ORDER BY received_at, id LIMIT :most
@@ -44,7 +45,9 @@ FORGET_EVENT = Statement(
     "DELETE FROM events WHERE id = :id AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event_id = :id)"
 )
 # What was sent goes with the call that asked for it.
-FORGET_SENDS = Statement("DELETE FROM ledger WHERE alias = :id AND NOT EXISTS (SELECT 1 FROM events WHERE id = :id)")
+FORGET_SENDS = Statement(
+    "DELETE FROM ledger WHERE ticket_number = :id AND NOT EXISTS (SELECT 1 FROM events WHERE id = :id)"
+)
 FORGET_STATES = Statement(
     """
     DELETE FROM states WHERE (message_sid, recipient) IN

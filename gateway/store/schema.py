@@ -63,16 +63,16 @@ deliveries = Table(
     Column("delivery_id", Text, nullable=False),  # UUID, the same on every attempt
     Column("event_id", Id, ForeignKey("events.id"), nullable=False),
     Column("endpoint", Text, nullable=False),
-    Column("kind", Text, nullable=False),  # a wire format's name
-    Column("lane", Text, nullable=False),
+    Column("wire_format", Text, nullable=False),  # a wire format's name
+    Column("ordering_key", Text, nullable=False),
     Column("state", Text, nullable=False),  # pending, succeeded, dead
-    Column("standing", Text),  # in its lane: behind, head, released; null when settled
+    Column("queue_position", Text),  # in its ordering key: behind, head, released; null when settled
     # THE claim column, when it may be claimed next. Behind, settled: null. Head, released: the time due; while
     # leased, the end of the lease, so that a lease that ran out is claimable by itself.
     Column("due", Double),
     Column("owner", Text),  # who has the lease
     Column("attempts", Integer, nullable=False),  # ever made
-    Column("tries", Integer, nullable=False),  # made since it was owed or replayed
+    Column("attempts_since_replay", Integer, nullable=False),  # made since it was owed or replayed
     Column("content_type", Text, nullable=False),  # empty: there is no body to send (the format cannot say it)
     Column("headers", Text, nullable=False),  # JSON: [[name, value]]
     Column("body", LargeBinary, nullable=False),
@@ -137,8 +137,8 @@ ledger = Table(
     Column("id", Id, primary_key=True, autoincrement=True),
     Column("send_id", Text, nullable=False),  # UUID: its delivery's delivery_id, and its user_data at CarrierX
     Column("ticket", Text, nullable=False),  # UUID of the call: all its recipients have the same
-    Column("alias", BigInteger, nullable=False),  # the same ticket as a number: the call's event
-    Column("told", Text, nullable=False),  # the ticket as the caller was told it
+    Column("ticket_number", BigInteger, nullable=False),  # the same ticket as a number: the call's event
+    Column("ticket_shown", Text, nullable=False),  # the ticket as the caller was told it
     Column("custom_ticket", Text, nullable=False),
     Column("origin", Text, nullable=False),  # legacy, command, reply, opt-out
     Column("number", Text, nullable=False),
@@ -152,7 +152,7 @@ ledger = Table(
     Column("created_at", Double, nullable=False),
     Column("changed_at", Double, nullable=False),
     # The last moment at which a request may have reached CarrierX whose answer we do not have; null: there is none.
-    Column("doubt_at", Double),
+    Column("uncertain_until", Double),
     Column("fetch_at", Double),  # when it is asked for if no update comes; null: nothing is missing
     Column("fetches", Integer, nullable=False),
     sqlite_autoincrement=True,
@@ -221,10 +221,14 @@ _partial("ix_events_custom_ticket", event.custom_ticket, where="custom_ticket <>
 Index("ix_deliveries_delivery_id", delivery.delivery_id, unique=True)  # what a receiver's log names
 Index("ix_deliveries_event_id", delivery.event_id)  # one event whole; the sweep
 # Claims: first attempts, which have places of their own, and those made before, where what is leased stands too.
-_partial("ix_deliveries_first", delivery.endpoint, delivery.due, where="due IS NOT NULL AND tries = 0")
-_partial("ix_deliveries_tried", delivery.endpoint, delivery.due, where="due IS NOT NULL AND tries > 0")
-_partial("ix_deliveries_head", delivery.lane, where="standing = 'head'", unique=True)  # one head a lane
-_partial("ix_deliveries_behind", delivery.endpoint, delivery.lane, delivery.id, where="standing = 'behind'")  # promotes
+_partial("ix_deliveries_first", delivery.endpoint, delivery.due, where="due IS NOT NULL AND attempts_since_replay = 0")
+_partial("ix_deliveries_tried", delivery.endpoint, delivery.due, where="due IS NOT NULL AND attempts_since_replay > 0")
+_partial(
+    "ix_deliveries_head", delivery.ordering_key, where="queue_position = 'head'", unique=True
+)  # one head an ordering key
+_partial(
+    "ix_deliveries_behind", delivery.endpoint, delivery.ordering_key, delivery.id, where="queue_position = 'behind'"
+)  # promotes
 # Dead letters, replays.
 _partial(
     "ix_deliveries_settled", delivery.state, delivery.endpoint, delivery.settled_at, where="settled_at IS NOT NULL"
@@ -239,7 +243,7 @@ Index("ix_tickets_sent_at", tickets.c.sent_at)  # the sweep
 entry = ledger.c
 Index("ix_ledger_send_id", entry.send_id, unique=True)
 Index("ix_ledger_ticket", entry.ticket)  # getTransactionStatus
-Index("ix_ledger_alias", entry.alias)  # the same, and one event's sends
+Index("ix_ledger_ticket_number", entry.ticket_number)  # the same, and one event's sends
 _partial("ix_ledger_custom_ticket", entry.custom_ticket, where="custom_ticket <> ''")  # getCustomTransactionStatus
 _partial("ix_ledger_message_sid", entry.message_sid, where="message_sid <> ''")  # every update
 _partial("ix_ledger_sending", entry.phone, entry.number, where="state = 'sending'")  # every update that is not found

@@ -28,9 +28,11 @@ WAITING = Statement("SELECT count(*) FROM events WHERE state = 'waiting' AND sta
 # Each of these is one decision: whoever comes second finds it made. The row stays locked until the commit.
 _UNDECIDED = "WHERE send_id = :send_id AND state = 'undecided' AND message_sid = ''"
 TAKE = Statement(f"UPDATE ledger SET changed_at = :now {_UNDECIDED}")  # noqa: S608
-OWE = Statement(f"UPDATE ledger SET state = 'owed', doubt_at = NULL, reason = '', changed_at = :now {_UNDECIDED}")  # noqa: S608
+OWE = Statement(
+    f"UPDATE ledger SET state = 'owed', uncertain_until = NULL, reason = '', changed_at = :now {_UNDECIDED}"  # noqa: S608
+)
 SENT = Statement(
-    f"UPDATE ledger SET state = 'sent', doubt_at = NULL, reason = :reason, changed_at = :now {_UNDECIDED}"  # noqa: S608
+    f"UPDATE ledger SET state = 'sent', uncertain_until = NULL, reason = :reason, changed_at = :now {_UNDECIDED}"  # noqa: S608
 )
 FETCH = Statement("UPDATE ledger SET fetch_at = :now WHERE send_id = :send_id AND fetch_at IS NOT NULL")
 ARRIVED = Statement(
@@ -101,7 +103,7 @@ def _conditions(what: SendSearch) -> list[ColumnElement[bool]]:
 
 def _ticket(text: str) -> ColumnElement[bool]:
     if text.isascii() and text.isdigit() and len(text) <= 18:
-        return ledger.c.alias == int(text)
+        return ledger.c.ticket_number == int(text)
     return ledger.c.ticket == index_key(text.lower())
 
 

@@ -22,14 +22,15 @@ AttemptOutcome = Literal["succeeded", "again", "dead"]
 _MINE = "WHERE id = :id AND owner = :owner AND attempts = :number"
 SETTLE = Statement(
     f"""
-    UPDATE deliveries SET state = :outcome, standing = NULL, due = NULL, owner = NULL,
+    UPDATE deliveries SET state = :outcome, queue_position = NULL, due = NULL, owner = NULL,
                           last_error = :sentence, settled_at = :now {_MINE}
     """  # noqa: S608
 )
 AGAIN = Statement(
     f"""
     UPDATE deliveries SET due = :due, owner = NULL, last_error = :sentence,
-                          standing = CASE WHEN tries >= 2 THEN 'released' ELSE standing END {_MINE}
+                          queue_position = CASE WHEN attempts_since_replay >= 2 THEN 'released'
+                                                 ELSE queue_position END {_MINE}
     """  # noqa: S608
 )
 # On PostgreSQL all in one journey.
@@ -38,8 +39,8 @@ SETTLE_ALL = Statement(
     UPDATE deliveries d
        SET due = ended.due, owner = NULL, last_error = ended.sentence,
            state = CASE WHEN ended.outcome = 'again' THEN d.state ELSE ended.outcome END,
-           standing = CASE WHEN ended.outcome <> 'again' THEN NULL
-                           WHEN d.tries >= 2 THEN 'released' ELSE d.standing END,
+           queue_position = CASE WHEN ended.outcome <> 'again' THEN NULL
+                           WHEN d.attempts_since_replay >= 2 THEN 'released' ELSE d.queue_position END,
            settled_at = CASE WHEN ended.outcome = 'again' THEN d.settled_at ELSE CAST(:now AS double precision) END
       FROM unnest(CAST(:ids AS bigint[]), CAST(:numbers AS integer[]), CAST(:outcomes AS text[]),
                   CAST(:dues AS double precision[]), CAST(:sentences AS text[]))
@@ -94,8 +95,8 @@ class SettledDelivery:
             raise ValueError("a delivery is due again if it is to be tried again, and only then")
 
     @property
-    def lane(self) -> str:
-        return self.claimed.lane
+    def ordering_key(self) -> str:
+        return self.claimed.ordering_key
 
 
 def settle(conn: Connection, owner: str, settled: SettledDelivery, now: float) -> bool:
@@ -105,7 +106,7 @@ def settle(conn: Connection, owner: str, settled: SettledDelivery, now: float) -
 
 def settle_all(conn: Connection, owner: str, settled: Sequence[SettledDelivery], now: float) -> list[bool]:
     """The same for several; one answer for each."""
-    hold(conn, [one.lane for one in settled])
+    hold(conn, [one.ordering_key for one in settled])
     ends = [_end(owner, one, now) for one in settled]
     applied = _apply_at_once(conn, ends) if conn.dialect.name == "postgresql" else _apply(conn, ends)
     for end, ours in zip(ends, applied, strict=True):

@@ -22,7 +22,7 @@ from gateway.store import greenlets
 from gateway.store.errors import StoreUnavailable
 from gateway.store.group_commit import GroupCommitter, WriteOperation, WriteResult
 from gateway.store.loop_commit import LoopCommitter, Quick
-from gateway.store.ordering import MAX_KEYS_PER_TRANSACTION as MOST_LANES
+from gateway.store.ordering import MAX_KEYS_PER_TRANSACTION as MOST_ORDERING_KEYS
 
 T = TypeVar("T")
 
@@ -59,12 +59,13 @@ class Writer:
         """Pieces of work not begun yet."""
         return self._queue.qsize()
 
-    def submit(self, work: Callable[[Connection], T], lanes: Collection[str] = ()) -> Future[T]:
-        """Hands in work; the future is done after its commit. `lanes`: of all deliveries that it owes or settles.
+    def submit(self, work: Callable[[Connection], T], ordering_keys: Collection[str] = ()) -> Future[T]:
+        """Hands in work; the future is done after its commit. `ordering_keys`: of all deliveries that it owes or
+        settles.
 
         The future raises `StoreUnavailable` (not kept, or nobody knows), or what the work itself raised.
         """
-        item = _Item(WriteOperation(work, lanes), Future())
+        item = _Item(WriteOperation(work, ordering_keys), Future())
         with self._gate:  # nothing may come in behind the mark of the end: nobody would ever look there
             if not self._open:
                 raise StoreUnavailable("the store is closed")
@@ -76,15 +77,17 @@ class Writer:
             self._queue.put(item)
         return item.future
 
-    def write(self, work: Callable[[Connection], T], timeout: float = 10.0, *, lanes: Collection[str] = ()) -> T:
+    def write(
+        self, work: Callable[[Connection], T], timeout: float = 10.0, *, ordering_keys: Collection[str] = ()
+    ) -> T:
         """The work's answer, after its commit. `timeout`: seconds; work not begun by then is never done.
 
         Work that was begun is given `GRACE_SECONDS` more; after that `StoreUnavailable` may stand for work that is
         kept."""
         here = greenlets.current()
         if here is not None:
-            return cast(T, self._gathering(here).write(WriteOperation(work, lanes), here, timeout))
-        future = self.submit(work, lanes)
+            return cast(T, self._gathering(here).write(WriteOperation(work, ordering_keys), here, timeout))
+        future = self.submit(work, ordering_keys)
         try:
             return future.result(timeout)
         except TooLate:
@@ -137,8 +140,8 @@ class Writer:
         return more
 
     def _gather(self, items: list[_Item]) -> bool:
-        lanes = len(items[0].work.lanes)
-        while len(items) < MAX_OPERATIONS and lanes < MOST_LANES:
+        ordering_keys = len(items[0].work.ordering_keys)
+        while len(items) < MAX_OPERATIONS and ordering_keys < MOST_ORDERING_KEYS:
             try:
                 item = self._queue.get_nowait()
             except Empty:
@@ -146,7 +149,7 @@ class Writer:
             if item is None:
                 return False
             items.append(item)
-            lanes += len(item.work.lanes)
+            ordering_keys += len(item.work.ordering_keys)
         return True
 
     def _refuse_rest(self) -> None:

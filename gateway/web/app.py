@@ -68,7 +68,7 @@ def _site(settings: Settings, store: Store) -> WebContext:
         store=store,
         ringer=WorkerNotifier(data),
         counts=WebMetrics(data),
-        standing=StatusCache(store),
+        status_cache=StatusCache(store),
     )
 
 

@@ -79,7 +79,7 @@ class WebContext:
     store: Store
     ringer: WorkerNotifier
     counts: WebMetrics
-    standing: StatusCache
+    status_cache: StatusCache
     clock: Callable[[], datetime] = utc_now
     log: Any = field(default_factory=structlog.get_logger)
     strangers: RateLimits = field(default_factory=RateLimits)

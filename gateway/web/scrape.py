@@ -43,7 +43,7 @@ def _process(here: WebContext) -> Iterator[Gauge]:
 
 def _outbox(here: WebContext) -> Iterator[Gauge]:
     now = here.clock().timestamp()
-    figures = here.standing.figures(now)
+    figures = here.status_cache.figures(now)
     found = figures.gauges
     owed, dead = _together(found.owed, sum), _together(found.dead, sum)
     names = sorted({*here.settings.current.endpoints, *owed, *dead})
@@ -75,7 +75,7 @@ def _together(values: Mapping[str, float], join: Callable[[list[float]], float])
 
 
 def _sends(here: WebContext) -> Iterator[Gauge]:
-    found = here.standing.figures(here.clock().timestamp()).gauges
+    found = here.status_cache.figures(here.clock().timestamp()).gauges
     said = "Messages to be sent that have not come to their end: owed, sending, undecided (for a person)."
     states = {one: found.sends.open.get(one, 0) for one in ("owed", "sending", "undecided")}
     yield Gauge("gateway_sends_open", said, ("state",), {(state,): count for state, count in states.items()})
@@ -85,7 +85,7 @@ def _sends(here: WebContext) -> Iterator[Gauge]:
 
 def _keywords(here: WebContext) -> Iterator[Gauge]:
     now = here.clock().timestamp()
-    heard = here.standing.last_heard(here.settings.current, now)
+    heard = here.status_cache.last_heard(here.settings.current, now)
     yield Gauge(
         "gateway_keyword_silent_seconds",
         "Since the last event of a configured keyword; where none is kept, since the oldest event of all.",

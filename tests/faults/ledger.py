@@ -59,7 +59,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.accepted: dict[str, str] = {}
-        """Its lane, by sid, in the order in which the 200s came."""
+        """Its ordering key, by sid, in the order in which the 200s came."""
         self.unanswered: set[str] = set()
         """Sent, and nobody said what became of it: it may arrive."""
         self.later = 0
@@ -69,9 +69,9 @@ class Ledger:
         self.faults: list[tuple[float, float]] = []
         self._lock = threading.Lock()
 
-    def accept(self, sid: str, lane: str) -> None:
+    def accept(self, sid: str, ordering_key: str) -> None:
         with self._lock:
-            self.accepted[sid] = lane
+            self.accepted[sid] = ordering_key
 
     def not_answered(self, sid: str) -> None:
         with self._lock:
@@ -155,24 +155,25 @@ class Ledger:
     def _out_of_order(self) -> list[str]:
         by_sid = self._by_sid()
         endpoints = {endpoint for _, endpoint in by_sid}
-        by_lane: dict[tuple[str, str], list[list[Arrival]]] = defaultdict(list)
-        for sid, lane in self.accepted.items():
+        by_ordering_key: dict[tuple[str, str], list[list[Arrival]]] = defaultdict(list)
+        for sid, ordering_key in self.accepted.items():
             for endpoint in endpoints:
                 if (sid, endpoint) in by_sid:
-                    by_lane[lane, endpoint].append(by_sid[sid, endpoint])
-        return [complaint for where, each in by_lane.items() for complaint in _overtaken(where, each)]
+                    by_ordering_key[ordering_key, endpoint].append(by_sid[sid, endpoint])
+        return [complaint for where, each in by_ordering_key.items() for complaint in _overtaken(where, each)]
 
     def _strangers(self) -> list[str]:
         known = set(self.accepted) | self.unanswered
         return [f"never sent, or refused: {arrival}" for arrival in self.arrivals if arrival.sid not in known]
 
 
-def _overtaken(lane: tuple[str, str], each: list[list[Arrival]]) -> Iterator[str]:
-    """`each`: the arrivals of each text of a lane, in the order accepted. The next begins when the last has ended."""
+def _overtaken(ordering_key: tuple[str, str], each: list[list[Arrival]]) -> Iterator[str]:
+    """`each`: the arrivals of each text of an ordering key, in the order accepted. The next begins when the last has
+    ended."""
     before: Arrival | None = None
     for arrivals in each:
         first, last = arrivals[0], arrivals[-1]
         if before is not None and before.at > first.at:
-            yield f"out of order in {lane}: {before} after {first}"
+            yield f"out of order in {ordering_key}: {before} after {first}"
         if last.attempt < RELEASED and (before is None or last.at > before.at):
             before = last

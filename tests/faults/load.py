@@ -1,4 +1,4 @@
-"""Platforms that call: several at once, each lane's texts one after another, and again until they are taken."""
+"""Platforms that call: several at once, each ordering key's texts one after another, and again until they are taken."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Lane:
         return "/carrierx/callback", said.encode(), JSON
 
 
-def lanes(count: int) -> list[Lane]:
-    """Of the usual two applications: every second lane is a keyword callback for the new one."""
+def ordering_keys(count: int) -> list[Lane]:
+    """Of the usual two applications: every second ordering key is a keyword callback for the new one."""
     both = itertools.cycle(((OLD, False), (NEW, True)))
     return [Lane(f"1516207{at:04d}", *next(both)) for at in range(count)]
 
@@ -65,7 +65,7 @@ class Platform:
         self._ledger, self._ports, self._stopped = ledger, itertools.cycle(ports), stopped
         self._connection: http.client.HTTPConnection | None = None
 
-    def send(self, lane: Lane) -> bool:
+    def send(self, ordering_key: Lane) -> bool:
         """One text, sent again as platforms do; whether it was taken.
 
         What CarrierX sends has an id by which it is known again. A keyword callback has none: it is sent once only,
@@ -73,9 +73,9 @@ class Platform:
         """
         sid, heard = new_sid(), False
         while not self._stopped.is_set():
-            status = self._post(*lane.call(sid))
+            status = self._post(*ordering_key.call(sid))
             if status == 200:
-                self._ledger.accept(sid, lane.name)
+                self._ledger.accept(sid, ordering_key.name)
                 return True
             if status is not None and status != 503:
                 self._ledger.answered_wrongly(f"{status} for {sid}")
@@ -83,7 +83,7 @@ class Platform:
             heard = heard or self._connected
             if heard:
                 self._ledger.not_answered(sid)
-                if lane.legacy:
+                if ordering_key.legacy:
                     return False
             self._stopped.wait(SOON)
         return False
@@ -148,7 +148,7 @@ class Load:
 
     def _run(self, through: Sequence[Lane], ports: Sequence[int]) -> None:
         with closing(Platform(self._ledger, ports, self._stopped)) as platform:
-            for lane in itertools.cycle(through):
+            for ordering_key in itertools.cycle(through):
                 if self._stopped.wait(self._pause):
                     return
-                platform.send(lane)
+                platform.send(ordering_key)

@@ -151,7 +151,7 @@ class Sending(World):
 
     def entries(self) -> list[dict[str, Any]]:
         return self.rows(
-            "SELECT ledger.*, COALESCE(deliveries.tries, 0) AS tries FROM ledger "
+            "SELECT ledger.*, COALESCE(deliveries.attempts_since_replay, 0) AS attempts_since_replay FROM ledger "
             "LEFT JOIN deliveries ON deliveries.delivery_id = ledger.send_id ORDER BY ledger.id"
         )
 

@@ -25,7 +25,7 @@ REFUSED = "0007"
 Sent = Mapping[str, Any]
 """A message as the stand-in shows it."""
 Entry = Mapping[str, Any]
-"""A row of the gateway's ledger, with the `tries` of its delivery."""
+"""A row of the gateway's ledger, with the `attempts_since_replay` of its delivery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,18 +210,22 @@ def _told(entry: Entry, posts: Sequence[Post], called: Called) -> Iterator[str]:
     if said[-1:] != [entry["status"]]:
         yield f"the last word is missing: {about}"
     for post in posts:
-        if post.path != called.path or post.ticket != entry["told"] or (called.ticket or post.ticket) != post.ticket:
+        if (
+            post.path != called.path
+            or post.ticket != entry["ticket_shown"]
+            or (called.ticket or post.ticket) != post.ticket
+        ):
             yield f"to the wrong page, or with the wrong ticket: {post}, {called}"
 
 
 def _overtaken(entries: Sequence[Entry], sent: Sequence[Sent]) -> Iterator[str]:
     """Texts of one conversation come to CarrierX in the order accepted, but for what is at its third attempt."""
     place = {one["user_data"]: at for at, one in enumerate(sent)}
-    lanes: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    ordering_keys: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for entry in sorted(entries, key=lambda one: one["id"]):
-        if entry["send_id"] in place and entry["tries"] < RELEASED:
-            lanes[entry["number"], entry["phone"]].append(entry)
-    for each in lanes.values():
+        if entry["send_id"] in place and entry["attempts_since_replay"] < RELEASED:
+            ordering_keys[entry["number"], entry["phone"]].append(entry)
+    for each in ordering_keys.values():
         for one, two in pairwise(each):
             if place[one["send_id"]] > place[two["send_id"]]:
                 yield f"out of order: {dict(one)} after {dict(two)}"

@@ -15,8 +15,15 @@ from tests.faults.sends import Book, Called, Post
 
 SID, PHONE, TICKET, PAGE = f"sid-{'0' * 32}", "15162001000", "ticket", "/page"
 ENTRY = {
-    **{"id": 1, "send_id": "send", "told": TICKET, "custom_ticket": SID, "number": "15162065919", "phone": PHONE},
-    **{"state": "sent", "status": "delivered", "message_sid": "theirs", "tries": 1},
+    **{
+        "id": 1,
+        "send_id": "send",
+        "ticket_shown": TICKET,
+        "custom_ticket": SID,
+        "number": "15162065919",
+        "phone": PHONE,
+    },
+    **{"state": "sent", "status": "delivered", "message_sid": "theirs", "attempts_since_replay": 1},
 }
 SENT = {
     **{"message_sid": "theirs", "from": "15162065919", "to": PHONE, "status": "delivered"},
@@ -100,7 +107,7 @@ def test_texts_of_one_conversation_come_in_order() -> None:
     entries = [ENTRY, {**ENTRY, "id": 2, "send_id": "second", "custom_ticket": "other", "message_sid": "second"}]
     assert "out of order" in _all(entries, [other, SENT])
     assert "out of order" not in _all(entries, [SENT, other])
-    assert "out of order" not in _all([{**ENTRY, "tries": 3}, entries[1]], [other, SENT])
+    assert "out of order" not in _all([{**ENTRY, "attempts_since_replay": 3}, entries[1]], [other, SENT])
 
 
 def _all(entries: Sequence[Row], sent: Sequence[Row]) -> str:

@@ -55,18 +55,22 @@ def surrounded(folder: Path, hows: Sequence[str], certificates: Certificates) ->
 def test_misbehaves(tmp_path: Path, misbehaviours: tuple[str, ...], report: Report) -> None:
     certificates = Certificates(trustme.CA())
     with surrounded(tmp_path, misbehaviours, certificates) as (here, bad):
-        lanes = [Lane(f"1516208{at:02d}{phone:02d}", number(at)) for at in range(len(bad)) for phone in range(4)]
+        ordering_keys = [
+            Lane(f"1516208{at:02d}{phone:02d}", number(at)) for at in range(len(bad)) for phone in range(4)
+        ]
         with here.load() as load:
-            to_bad(here, lanes, 2)
+            to_bad(here, ordering_keys, 2)
             here.so_far_arrive()
             before = memory(here)
             for endpoint, how in zip(bad, misbehaviours, strict=True):
                 misbehave(endpoint, how, certificates)
-            to_bad(here, lanes, 2)
+            to_bad(here, ordering_keys, 2)
             until(lambda: failed(here, bad), "each of them has failed once")
             load.go_on(40)
-            names = {one.name for one in here.lanes}
-            usual = {sid for sid, lane in here.ledger.accepted.copy().items() if lane in names}  # it grows meanwhile
+            names = {one.name for one in here.ordering_keys}
+            usual = {
+                sid for sid, ordering_key in here.ledger.accepted.copy().items() if ordering_key in names
+            }  # it grows meanwhile
             until(lambda: not usual & here.ledger.missing(), "nobody else waits for it")
             grown = memory(here) - before
             for endpoint, how in zip(bad, misbehaviours, strict=True):
@@ -77,9 +81,9 @@ def test_misbehaves(tmp_path: Path, misbehaviours: tuple[str, ...], report: Repo
         assert grown < GROWTH, f"{grown} bytes"
 
 
-def to_bad(here: World, lanes: Sequence[Lane], texts: int) -> None:
+def to_bad(here: World, ordering_keys: Sequence[Lane], texts: int) -> None:
     with closing(Platform(here.ledger, [here.gateway.process.port], Event())) as platform:
-        assert all(platform.send(lane) for lane in list(lanes) * texts)
+        assert all(platform.send(ordering_key) for ordering_key in list(ordering_keys) * texts)
 
 
 def failed(here: World, bad: Sequence[Endpoint]) -> bool:

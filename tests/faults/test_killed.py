@@ -18,7 +18,7 @@ from threading import Event
 import pytest
 
 from tests.faults.conftest import Report
-from tests.faults.load import Platform, lanes
+from tests.faults.load import Platform, ordering_keys
 from tests.faults.world import World, gone, world
 from tests.running import until
 
@@ -57,7 +57,7 @@ def steps(world: World, kind: str) -> list[tuple[str, int]]:
     """All that one text of each platform comes by: the name of each step, and its how manieth it is."""
     file = tell(world, kind, "", 0)
     with platform(world) as caller:
-        assert all(caller.send(lane) for lane in lanes(2))
+        assert all(caller.send(ordering_key) for ordering_key in ordering_keys(2))
     world.all_arrive()
     found = counted(file)
     names = {name for name, _ in found}
@@ -85,7 +85,7 @@ def some(found: list[tuple[str, int]], kind: str) -> list[tuple[str, int]]:
 def test_at_every_step(kind: str, tmp_path: Path, full: bool, report: Report) -> None:
     """Between any two writes, to the disk or to the wire. Texts come until the step is reached, and are kept."""
     with world(tmp_path, delay=0.0) as here, platform(here) as caller:
-        found, through, reached = steps(here, kind), itertools.cycle(here.lanes), set[str]()
+        found, through, reached = steps(here, kind), itertools.cycle(here.ordering_keys), set[str]()
         for name, number in found if full else some(found, kind):
             file, end = tell(here, kind, name, number), time.monotonic() + RARE
             while file.exists() and time.monotonic() < end:
@@ -106,12 +106,12 @@ def test_while_an_endpoint_answers(tmp_path: Path, report: Report) -> None:
     """The request has arrived, and nobody is there any more to hear what became of it; or it was just answered."""
     with world(tmp_path) as here, platform(here) as caller:
         here.page.on_arrival = lambda arrival: kill_once(here)
-        assert all(caller.send(lane) for lane in here.lanes)
+        assert all(caller.send(ordering_key) for ordering_key in here.ordering_keys)
         here.all_arrive()
         row, _ = here.ledger.balance("", (), ())
         assert row.doubled, "nobody can know that it was taken"
         count = len(here.ledger.arrivals)
-        assert all(caller.send(lane) for lane in here.lanes)
+        assert all(caller.send(ordering_key) for ordering_key in here.ordering_keys)
         until(lambda: len(here.ledger.arrivals) > count, "the first one")
         here.kill("worker")
         here.all_arrive()
@@ -139,7 +139,7 @@ def test_in_its_first_start(tmp_path: Path, full: bool, report: Report) -> None:
             assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
         here.gateway.start()
         with platform(here) as caller:
-            assert all(caller.send(lane) for lane in here.lanes)
+            assert all(caller.send(ordering_key) for ordering_key in here.ordering_keys)
         here.all_arrive()
         here.balance("kill -9 in its first start", report, doubles=False)
 

@@ -18,10 +18,10 @@ def arrival(sid: str, at: float, attempt: int = 1, taken: bool = True, delivery_
 
 
 def ledger(*arrivals: Arrival, faults: tuple[tuple[float, float], ...] = ()) -> Ledger:
-    """Two texts of one lane were accepted."""
+    """Two texts of one ordering key were accepted."""
     made = Ledger()
-    made.accept(ONE, "lane")
-    made.accept(TWO, "lane")
+    made.accept(ONE, "ordering_key")
+    made.accept(TWO, "ordering_key")
     made.faults.extend(faults)
     for one in arrivals:
         made.arrive(one)

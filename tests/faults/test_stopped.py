@@ -65,7 +65,7 @@ def test_restarted_under_load(tmp_path: Path, full: bool, report: Report) -> Non
 def test_rolling_restart(tmp_path: Path, full: bool, report: Report) -> None:
     """Two webs and two workers on one folder, one after another: somebody is always there."""
     with halves(tmp_path) as (here, both):
-        with Load(here.ledger, both.ports, here.lanes) as load:
+        with Load(here.ledger, both.ports, here.ordering_keys) as load:
             for process in both.all * 2 if full else (both.webs[0], both.workers[0]):
                 load.go_on(30)
                 both.restart(process)
@@ -80,7 +80,7 @@ def test_one_of_two_workers_hangs(tmp_path: Path, report: Report) -> None:
     It does not hang within a transaction: then all wait for it, until somebody ends it, see `test_lock_files_held`.
     """
     with halves(tmp_path, delay=0.2) as (here, both):
-        with Load(here.ledger, both.ports, here.lanes) as load:
+        with Load(here.ledger, both.ports, here.ordering_keys) as load:
             load.go_on(40)
             with here.ledger.fault():
                 hung = both.workers[-1].processes()[0]  # the bell rings for both

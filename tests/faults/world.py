@@ -18,7 +18,7 @@ import psycopg.rows
 from tests.faults.conftest import Report
 from tests.faults.endpoint import Endpoint
 from tests.faults.ledger import SID, Ledger, Row
-from tests.faults.load import Lane, Load, lanes
+from tests.faults.load import Lane, Load, ordering_keys
 from tests.running import BASE, ROOT, Gateway, alive, until
 
 POINTS = Path(__file__).parent / "points"
@@ -74,7 +74,7 @@ class World:
     page: Endpoint
     app: Endpoint
     database: str | None = None
-    lanes: list[Lane] = field(default_factory=lambda: lanes(32))
+    ordering_keys: list[Lane] = field(default_factory=lambda: ordering_keys(32))
 
     @property
     def on(self) -> str:
@@ -82,7 +82,7 @@ class World:
         return " (PostgreSQL)" if self.database else ""
 
     def load(self, **manners: Any) -> Load:
-        return Load(self.ledger, [self.gateway.process.port], self.lanes, **manners)
+        return Load(self.ledger, [self.gateway.process.port], self.ordering_keys, **manners)
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         if self.database is None:

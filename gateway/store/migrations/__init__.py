@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Alembic takes a third of the time in which all the rest of the store is imported, and nearly no process has a use
 # for it: it is imported where something is to be done.
-HEAD = max(path.name.partition("_")[0] for path in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
+HEAD = max(path.stem for path in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
 _ONE_AT_A_TIME = threading.Lock()  # Alembic's context is one for the process
 
 

@@ -39,7 +39,7 @@ def register(app: Flask) -> None:
 
 @blueprint.get("/")
 def overview() -> ResponseReturnValue:
-    current, here, at = config(), web_context().standing, now()
+    current, here, at = config(), web_context().status_cache, now()
     with web_context().store.reader() as connection:
         state = records.overview(connection, at - DAY, current.endpoints)
         sending = sends.open_sends(connection)

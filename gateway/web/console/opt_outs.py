@@ -54,7 +54,7 @@ def _found(connection: Connection, phone: str, number: str) -> list[OptOut]:
 
 
 def _count() -> int:
-    return web_context().standing.figures(now()).gauges.opt_outs
+    return web_context().status_cache.figures(now()).gauges.opt_outs
 
 
 @blueprint.post("/opt-outs")

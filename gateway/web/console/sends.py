@@ -83,7 +83,7 @@ def _whole(connection: Connection, send_id: str) -> SendDetail | None:
     entry = ledger.of_send(connection, send_id)
     if entry is None:
         return None
-    call = records.load_event(connection, entry.alias)
+    call = records.load_event(connection, entry.ticket_number)
     updates = _updates(connection, entry)
     owing = [*(call.deliveries if call else ()), *(one for each in updates for one in each.deliveries)]
     return SendDetail(
@@ -107,7 +107,7 @@ def _updates(connection: Connection, entry: LedgerEntry) -> list[records.EventDe
 def _is_post(delivery: Delivery, entry: LedgerEntry) -> bool:
     """Not the text itself, and not what the same call owes for its other recipients."""
     names = (entry.message_sid or entry.send_id, entry.send_id)
-    return delivery.lane in {index_key(f"{delivery.endpoint}/message/{name}") for name in names}
+    return delivery.ordering_key in {index_key(f"{delivery.endpoint}/message/{name}") for name in names}
 
 
 def _request(delivery: Delivery | None) -> dict[str, object]:

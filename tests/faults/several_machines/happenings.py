@@ -46,8 +46,8 @@ def locks_cut_off(machines: Machines) -> None:
     """A process is cut off in the middle of a transaction, with the locks of all conversations in its hands."""
     module = "tests.faults.several_machines.sitter"
     with machines.primary.connect() as conn:
-        lanes = [row[0] for row in conn.execute("SELECT DISTINCT lane FROM deliveries").fetchall()]
-    command = machines.network.on("worker2", [sys.executable, "-m", module, machines.database, *lanes])
+        ordering_keys = [row[0] for row in conn.execute("SELECT DISTINCT ordering_key FROM deliveries").fetchall()]
+    command = machines.network.on("worker2", [sys.executable, "-m", module, machines.database, *ordering_keys])
     with sitting(command):
         machines.network.unplug("worker2", "back")
         machines.flow()

@@ -29,9 +29,10 @@ NEVER = {
          WHERE attempts <> (SELECT count(*) FROM attempts a WHERE a.delivery_id = d.id)
     """,
     "dead deliveries": "SELECT count(*) FROM deliveries WHERE state = 'dead'",
-    "lanes with two heads, or pending with none": """
-        SELECT count(*) FROM (SELECT lane FROM deliveries WHERE state = 'pending' AND standing <> 'released'
-                               GROUP BY lane HAVING count(*) FILTER (WHERE standing = 'head') <> 1) AS l
+    "ordering_keys with two heads, or pending with none": """
+        SELECT count(*) FROM (SELECT ordering_key FROM deliveries
+                               WHERE state = 'pending' AND queue_position <> 'released'
+                               GROUP BY ordering_key HAVING count(*) FILTER (WHERE queue_position = 'head') <> 1) AS l
     """,
 }
 # An attempt that others cannot know the end of: it may have arrived, though another one succeeded.

@@ -1,4 +1,4 @@
-"""A process that begins a transaction, takes the locks of these lanes, and goes no further.
+"""A process that begins a transaction, takes the locks of these ordering keys, and goes no further.
 
     python -m tests.faults.several_machines.sitter DATABASE-URL LANE …
 
@@ -34,7 +34,7 @@ def main() -> None:
         sys.stdout.flush()
         sys.stdin.read()
 
-    Store(sys.argv[1]).writer.submit(sit, lanes=sys.argv[2:]).exception()
+    Store(sys.argv[1]).writer.submit(sit, ordering_keys=sys.argv[2:]).exception()
 
 
 if __name__ == "__main__":
