@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.config import CarrierX, Config, ConfigError, Credentials, Keyword, OptOutReplies, loads, shown_name
-from gateway.config.tables import (
+from gateway.config.schema import (
     CarrierXTable,
     CredentialsTable,
     EndpointTable,

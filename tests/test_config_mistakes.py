@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Config, ConfigError, load, loads
-from gateway.config.checks import fields_in_query
+from gateway.config.validate import fields_in_query
 from tests.config_cases import GRAMMAR, IN_AN_ENDPOINT, MISTAKES, WARNINGS, endpoint
 
 HERE = Path("/etc/sms/gateway.toml")

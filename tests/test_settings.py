@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.config import ConfigError, Settings, loads, make_private, secrets_for
-from gateway.config.settings import LOOK_EVERY
+from gateway.config.reload import LOOK_EVERY
 
 SECRETS = '[gateway]\nkeys = ["canary-key-0123456789"]\npassword = "canary-password"\n'
 

@@ -7,7 +7,7 @@ holds the configuration of a running process and reads a changed file again.
 from __future__ import annotations
 
 from gateway.config.environment import default_path, environment
-from gateway.config.keys import Secrets, kept_keys, make_private, secrets_for
+from gateway.config.load import load, loads
 from gateway.config.model import (
     CarrierX,
     Config,
@@ -21,8 +21,8 @@ from gateway.config.model import (
     OptOutReplies,
     shown_name,
 )
-from gateway.config.reading import load, loads
-from gateway.config.settings import Settings
+from gateway.config.reload import Settings
+from gateway.config.secrets import Secrets, kept_keys, make_private, secrets_for
 
 __all__ = [
     "CarrierX",

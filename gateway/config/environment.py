@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.config.findings import Findings
+from gateway.config.errors import Findings
 from gateway.config.places import Place
 from gateway.config.spelling import Filled
 

@@ -9,11 +9,11 @@ import phonenumbers
 from marshmallow import ValidationError
 
 from gateway import keywords, patterns
-from gateway.config.checks import SLOW, Table
+from gateway.config.errors import Findings
 from gateway.config.fields import compiled
-from gateway.config.findings import Findings
 from gateway.config.places import Place, spelled
 from gateway.config.spelling import shown, unknown
+from gateway.config.validate import SLOW, Table
 from schemas.fields import number as normalised
 
 _SHORT_CODE = range(3, 7)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gateway.config.checks import Table
-from gateway.config.findings import Findings
+from gateway.config.errors import Findings
 from gateway.config.places import Place
-from gateway.config.tables import NAME, RESPONSE
+from gateway.config.schema import NAME, RESPONSE
+from gateway.config.validate import Table
 
 _WAITS = "has answers that wait until [carrierx] has an account: token, or login and password"
 

@@ -11,15 +11,12 @@ from typing import Any
 from marshmallow import Schema, ValidationError
 
 from gateway.config.building import build, prefix_of
-from gateway.config.checks import check_carrierx, check_endpoint, check_gateway
 from gateway.config.environment import environment, filled
-from gateway.config.findings import Findings
+from gateway.config.errors import Findings
 from gateway.config.model import Config, ConfigError, Fault
 from gateway.config.number_checks import check_numbers
 from gateway.config.places import Place, lines_of
-from gateway.config.sending_checks import check_sending
-from gateway.config.spelling import kind_of, unknown
-from gateway.config.tables import (
+from gateway.config.schema import (
     TABLES,
     CarrierXTable,
     EndpointTable,
@@ -29,6 +26,9 @@ from gateway.config.tables import (
     NumberTable,
     TemplateTable,
 )
+from gateway.config.sending_checks import check_sending
+from gateway.config.spelling import kind_of, unknown
+from gateway.config.validate import check_carrierx, check_endpoint, check_gateway
 
 Raw = dict[str, Any]
 

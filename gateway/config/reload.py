@@ -11,10 +11,10 @@ from pathlib import Path
 
 import structlog
 
-from gateway.config import keys
+from gateway.config import secrets
 from gateway.config.environment import default_path, environment
+from gateway.config.load import load
 from gateway.config.model import Config, ConfigError
-from gateway.config.reading import load
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the file."""
@@ -41,7 +41,7 @@ class Settings:
         self._turn = threading.Lock()
         self._looked, self._mark = clock(), _mark(path)
         self._refused: ConfigError | None = None
-        self._current, self.secrets = keys.complete(load(path, environ))
+        self._current, self.secrets = secrets.complete(load(path, environ))
 
     @classmethod
     def fixed(cls, config: Config) -> Settings:
@@ -50,7 +50,7 @@ class Settings:
         settings._path, settings._environ, settings._clock = None, None, time.monotonic
         settings._turn, settings._looked, settings._mark = threading.Lock(), 0.0, None
         settings._refused = None
-        settings._current, settings.secrets = keys.complete(config)
+        settings._current, settings.secrets = secrets.complete(config)
         return settings
 
     @classmethod
@@ -100,7 +100,7 @@ class Settings:
         # Before the reading: a change that comes while it is read is then seen at the next look.
         self._mark = mark
         try:
-            self._current = self._kept(*keys.complete(load(path, self._environ)))
+            self._current = self._kept(*secrets.complete(load(path, self._environ)))
         except ConfigError as error:
             self._refused = error
             faults = [f"{fault.place}:{fault.line}" for fault in error.faults]
@@ -109,7 +109,7 @@ class Settings:
             self._refused = None
             _log.info("configuration_read", file=path.name, warnings=len(self._current.warnings))
 
-    def _kept(self, new: Config, found: keys.Secrets | None) -> Config:
+    def _kept(self, new: Config, found: secrets.Secrets | None) -> Config:
         """`new`, with what cannot change while the process runs."""
         self.secrets = found
         if new.database == self._current.database:

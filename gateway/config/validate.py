@@ -14,9 +14,9 @@ from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
 from gateway import patterns
-from gateway.config.findings import Findings
+from gateway.config.errors import Findings
 from gateway.config.places import Place
-from gateway.config.tables import FORM_FIELDS, NAME
+from gateway.config.schema import FORM_FIELDS, NAME
 from gateway.delivery.addresses import judge, place
 
 Table = Mapping[str, Any]
