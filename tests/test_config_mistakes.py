@@ -21,7 +21,7 @@ def faults(text: str, environ: dict[str, str] | None = None) -> list[str]:
     """Every mistake as ``line place: text``; a file without any is a mistake of the test."""
     with pytest.raises(ConfigError) as caught:
         read(text, environ)
-    return [f"{fault.line} {fault.place}: {fault.text}" for fault in caught.value.faults]
+    return [f"{fault.line} {fault.path}: {fault.text}" for fault in caught.value.faults]
 
 
 def warnings(text: str) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.config import ConfigError, Settings, loads, make_private, secrets_for
-from gateway.config.reload import LOOK_EVERY
+from gateway.config.reload import CHECK_INTERVAL_SECONDS
 
 SECRETS = '[gateway]\nkeys = ["canary-key-0123456789"]\npassword = "canary-password"\n'
 
@@ -28,7 +28,7 @@ class Clock:
         return self.now
 
     def tick(self) -> None:
-        self.now += LOOK_EVERY
+        self.now += CHECK_INTERVAL_SECONDS
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_broken_file_is_refused_until_it_is_mended(path: Path) -> None:
     with capture_logs() as logs:
         assert settings.current is good
     assert settings.refused is not None
-    assert [fault.place for fault in settings.refused.faults] == ["gateway.retention_days", "gateway.country"]
+    assert [fault.path for fault in settings.refused.faults] == ["gateway.retention_days", "gateway.country"]
     (log,) = logs
     assert (log["event"], log["log_level"]) == ("configuration_refused", "error")
     assert log["faults"] == ["gateway.retention_days:4", "gateway.country:5"]

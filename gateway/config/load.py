@@ -1,39 +1,20 @@
-"""`gateway.toml` → `Config`, or every mistake in it at once."""
+"""`gateway.toml` → `Config`, or every mistake in it at once. The one door to the environment."""
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from marshmallow import Schema, ValidationError
-
-from gateway.config.building import build, prefix_of
-from gateway.config.environment import environment, filled
-from gateway.config.errors import Findings
-from gateway.config.model import Config, ConfigError, Fault
-from gateway.config.number_checks import check_numbers
-from gateway.config.places import Place, lines_of
-from gateway.config.schema import (
-    TABLES,
-    CarrierXTable,
-    EndpointTable,
-    GatewayTable,
-    KeywordTable,
-    LegacyTable,
-    NumberTable,
-    TemplateTable,
-)
-from gateway.config.sending_checks import check_sending
-from gateway.config.spelling import kind_of, unknown
-from gateway.config.validate import check_carrierx, check_endpoint, check_gateway
-
-Raw = dict[str, Any]
+from gateway.config.errors import ConfigError, ErrorCollector, Fault, FromEnvironment, SettingPath, lines_of
+from gateway.config.model import Config
+from gateway.config.schema import build, read
+from gateway.config.validate import check
 
 _AT = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
-# What `tomllib` says of common slips, and what to do about them.
 _HINTS = {
     "Cannot overwrite a value": "this setting is there twice",
     "Unescaped '\\' in a string": "a backslash must be doubled, or the text put in 'single quotes'",
@@ -41,6 +22,19 @@ _HINTS = {
     "Invalid value": "is the text not in quotes?",
     "Expected '=' after a key in a key/value pair": "every line is a [table], or name = value",
 }
+"""What `tomllib` says of common slips → what to do about them."""
+_VARIABLE = re.compile(r"\$\{([^{}]*)(\}?)")
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def environment() -> Mapping[str, str]:
+    """The variables of this process."""
+    return os.environ
+
+
+def default_path(environ: Mapping[str, str] | None = None) -> Path:
+    """``$GATEWAY_CONFIG``, else ``gateway.toml`` in the current folder."""
+    return Path((environment() if environ is None else environ).get("GATEWAY_CONFIG") or "gateway.toml")
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
@@ -51,124 +45,64 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise _whole(path, "there is no such file; `gateway init` writes one") from None
+        fault = "there is no such file; `gateway init` writes one"
     except OSError as error:
-        raise _whole(path, f"cannot be read: {error.strerror or 'unknown error'}") from None
+        fault = f"cannot be read: {error.strerror or 'unknown error'}"
     except UnicodeDecodeError:
-        raise _whole(path, "is not UTF-8; save it as UTF-8, without or with a byte order mark") from None
-    return loads(text, path=path, environ=environ)
-
-
-def _whole(path: Path, text: str) -> ConfigError:
-    return ConfigError([Fault("", None, text)], str(path))
+        fault = "is not UTF-8; save it as UTF-8, without or with a byte order mark"
+    else:
+        return loads(text, path=path, environ=environ)
+    raise ConfigError([Fault("", None, fault)], str(path))
 
 
 def loads(text: str, *, path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
     """The configuration in a text. Relative paths are taken from the folder of `path`, else from the current one."""
-    findings = Findings(str(path) if path else "gateway.toml")
-    folder = (path.absolute().parent if path else Path.cwd()).absolute()
-    raw = _parse(text, findings)
-    findings.stop()
-    findings.lines = lines_of(text, raw)
-    raw = filled(raw, environment() if environ is None else environ, findings)
-    tables = _tables(raw, findings)
-    _check(tables, raw, findings, folder)
-    findings.stop()
-    return build(tables, path.absolute() if path else None, folder, findings.warnings)
+    errors = ErrorCollector(str(path) if path else "gateway.toml")
+    folder = path.absolute().parent if path else Path.cwd()
+    written = _parse(text, errors.file)
+    errors.lines = lines_of(text, written)
+    written = _fill(written, environment() if environ is None else environ, errors, ())
+    tables, found = read(written)
+    errors.add((), found)
+    check(tables, written, folder, errors)
+    errors.stop()
+    return build(tables, path.absolute() if path else None, folder, errors.warnings)
 
 
-def _parse(text: str, findings: Findings) -> Raw:
+def _parse(text: str, file: str) -> dict[str, Any]:
+    line: int | None = None
     try:
         return tomllib.loads(text)
     except RecursionError:
-        findings.on_line(None, "holds lists or tables too deep in one another")
+        fault = "holds lists or tables too deep in one another"
     except ValueError as error:
-        findings.on_line(*_located(str(error), text))
-    return {}
+        found, said = _AT.search(str(error)), _AT.sub("", str(error))
+        hint = f"; {_HINTS[said]}" if said in _HINTS else ""
+        if found and found["line"]:
+            line, fault = int(found["line"]), f"{said} (column {found['column']}){hint}"
+        else:
+            line, fault = len(text.rstrip().split("\n")), f"{said} (at the end of the file){hint}"
+    raise ConfigError([Fault("", line, fault)], file)
 
 
-def _located(said: str, text: str) -> tuple[int, str]:
-    found = _AT.search(said)
-    said = _AT.sub("", said)
-    hint = next((f"; {hint}" for start, hint in _HINTS.items() if said == start), "")
-    if found is None or found["line"] is None:
-        return len(text.rstrip().split("\n")), f"{said} (at the end of the file){hint}"
-    return int(found["line"]), f"{said} (column {found['column']}){hint}"
+def _fill(value: Any, environ: Mapping[str, str], errors: ErrorCollector, path: SettingPath) -> Any:
+    """`value` with every ``${NAME}`` in its texts replaced.
 
-
-def _tables(raw: Raw, findings: Findings) -> dict[str, Any]:
-    """Every table as its schema reads it; of a bad one what is good in it."""
-    for name in raw.keys() - set(TABLES):
-        findings.fault((name,), _misplaced(name) or unknown(name, TABLES, "a table of this file"))
-    return {
-        "gateway": _table(GatewayTable(), raw.get("gateway", {}), ("gateway",), findings),
-        "carrierx": _table(CarrierXTable(), raw.get("carrierx", {}), ("carrierx",), findings),
-        "legacy": _table(LegacyTable(), raw.get("legacy", {}), ("legacy",), findings),
-        "template": _named(TemplateTable(), raw.get("template", {}), _TEMPLATE, findings),
-        "endpoint": _named(EndpointTable(), raw.get("endpoint", {}), _ENDPOINT, findings),
-        "number": _numbers(raw.get("number", []), findings),
-    }
-
-
-def _misplaced(name: str) -> str:
-    return "must stand under [gateway]" if name in GatewayTable().fields else ""
-
-
-def _table(schema: Schema, raw: object, here: Place, findings: Findings) -> Raw:
-    try:
-        read: Raw = schema.load(raw)  # type: ignore[arg-type]
-    except ValidationError as error:
-        findings.faults(here, error.messages)
-        good = error.valid_data
-        return good if isinstance(good, dict) else {}
-    return read
-
-
-_ENDPOINT = ("endpoint", "tables with names, [endpoint.NAME]", "[endpoint.NAME]: an endpoint needs a name")
-_TEMPLATE = ("template", "tables with IDs, [template.ID]", "[template.ID]: a template needs an ID")
-
-
-def _named(schema: Schema, raw: object, said: tuple[str, str, str], findings: Findings) -> Raw:
-    """The tables under one name. `said`: that name, what they must be, and where a setting must stand."""
-    table, kind, where = said
-    if not isinstance(raw, dict):
-        findings.fault((table,), f"must be {kind}, not {kind_of(raw)}")
-        return {}
-    for name, each in raw.items():
-        if not isinstance(each, dict):
-            findings.fault((table, name), f"must stand under {where}")
-    tables = {name: each for name, each in raw.items() if isinstance(each, dict)}
-    return {name: _table(schema, each, (table, name), findings) for name, each in tables.items()}
-
-
-def _numbers(raw: object, findings: Findings) -> list[Raw]:
-    numbers = []
-    for place, each in _rows(raw, ("number",), findings):
-        number = _table(NumberTable(), each, place, findings)
-        rows = _rows(number.get("keyword", []), (*place, "keyword"), findings)
-        number["keyword"] = [_table(KeywordTable(), row, at, findings) for at, row in rows]
-        numbers.append(number)
-    return numbers
-
-
-def _rows(raw: object, here: Place, findings: Findings) -> list[tuple[Place, object]]:
-    if isinstance(raw, list):
-        return [((*here, index), each) for index, each in enumerate(raw)]
-    name = ".".join(str(step) for step in here if isinstance(step, str))
-    findings.fault(here, f"must be written with two brackets, [[{name}]]")
-    return []
-
-
-def _check(tables: Mapping[str, Any], raw: Raw, findings: Findings, folder: Path) -> None:
-    check_gateway(tables["gateway"], _dict(raw.get("gateway")), findings)
-    check_carrierx(tables["carrierx"], findings)
-    written = _dict(raw.get("endpoint"))
-    for name, endpoint in tables["endpoint"].items():
-        check_endpoint(name, endpoint, _dict(written.get(name)), findings, folder)
-    prefix = prefix_of(tables["gateway"].get("country", ""))
-    check_numbers(tables["number"], written, prefix, findings)
-    check_sending(tables, findings)
-
-
-def _dict(value: object) -> Raw:
-    return value if isinstance(value, dict) else {}
+    A variable's value is taken as it is: a ``${`` in there means nothing.
+    """
+    if isinstance(value, dict):
+        return {name: _fill(inner, environ, errors, (*path, name)) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_fill(inner, environ, errors, (*path, index)) for index, inner in enumerate(value)]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    found = _VARIABLE.findall(value)
+    names = list(dict.fromkeys(name for name, _ in found))
+    if not all(end and _VARIABLE_NAME.fullmatch(name) for name, end in found):
+        errors.add(path, "after ${ comes the name of an environment variable and }: ${GATEWAY_KEY}", final=True)
+    elif unset := [name for name in names if name not in environ]:
+        errors.add(path, f"the environment variable {', '.join(unset)} is not set", final=True)
+    # Python keeps bytes of the environment that are no UTF-8 as lone surrogates.
+    elif broken := [name for name in names if re.search("[\ud800-\udfff]", environ[name])]:
+        errors.add(path, f"the environment variable {', '.join(broken)} is not UTF-8", final=True)
+    return FromEnvironment(_VARIABLE.sub(lambda each: environ.get(each[1], ""), value))

@@ -1,8 +1,7 @@
-"""The configuration that counts now: a changed file is read again, a broken one is refused."""
+"""The configuration of a running process: a changed file is read again, a broken one is refused."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,16 +10,14 @@ from pathlib import Path
 
 import structlog
 
-from gateway.config import secrets
-from gateway.config.environment import default_path, environment
-from gateway.config.load import load
-from gateway.config.model import Config, ConfigError
+from gateway.config.errors import ConfigError
+from gateway.config.load import default_path, environment, load
+from gateway.config.model import Config
+from gateway.config.secrets import complete
 
-LOOK_EVERY = 1.0
-"""Seconds between two looks at the file."""
+CHECK_INTERVAL_SECONDS = 1.0
+"""From one look at the file to the next."""
 _log = structlog.get_logger("gateway.config")
-
-Mark = tuple[int, int, int, bytes] | None
 
 
 class Settings:
@@ -31,34 +28,26 @@ class Settings:
 
     def __init__(
         self,
-        path: Path,
+        source: Path | Config,
         environ: Mapping[str, str] | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path: Path | None = path
+        self._path = source if isinstance(source, Path) else None
         self._environ, self._clock = environ, clock
-        self._turn = threading.Lock()
-        self._looked, self._mark = clock(), _mark(path)
+        self._reading = threading.Lock()
+        self._looked, self._version = clock(), _version(self._path) if self._path else None
         self._refused: ConfigError | None = None
-        self._current, self.secrets = secrets.complete(load(path, environ))
+        self._current, self.secrets = complete(load(source, environ) if isinstance(source, Path) else source)
 
     @classmethod
     def fixed(cls, config: Config) -> Settings:
-        """Settings that never change: of the sandbox, and of tests."""
-        settings = cls.__new__(cls)
-        settings._path, settings._environ, settings._clock = None, None, time.monotonic
-        settings._turn, settings._looked, settings._mark = threading.Lock(), 0.0, None
-        settings._refused = None
-        settings._current, settings.secrets = secrets.complete(config)
-        return settings
+        """Settings that never change: the sandbox's, and those of tests."""
+        return cls(config)
 
     @classmethod
     def found(
-        cls,
-        environ: Mapping[str, str] | None = None,
-        *,
-        otherwise: Callable[[], Config] | None = None,
+        cls, environ: Mapping[str, str] | None = None, *, otherwise: Callable[[], Config] | None = None
     ) -> Settings:
         """Settings of the file that `GATEWAY_CONFIG` names, else of ``gateway.toml`` in the current folder.
 
@@ -67,65 +56,59 @@ class Settings:
         path = default_path(environ)
         is_named = (environment() if environ is None else environ).get("GATEWAY_CONFIG")
         if otherwise is not None and not is_named and not path.exists():
-            return cls.fixed(otherwise())
+            return cls(otherwise())
         return cls(path, environ)
 
     @property
     def current(self) -> Config:
         """The configuration, with keys and password. Cheap: the file is looked at once a second at most."""
-        self._look()
+        self._reload()
         return self._current
 
     @property
     def refused(self) -> ConfigError | None:
-        """What is wrong with the file as it is now, while an older one still counts; None if nothing is."""
-        self._look()
+        """The mistakes of the file as it is now, while an older one is still in force; None if there are none."""
+        self._reload()
         return self._refused
 
-    def _look(self) -> None:
-        if self._path is None or self._clock() - self._looked < LOOK_EVERY:
+    def _reload(self) -> None:
+        if self._path is None or self._clock() - self._looked < CHECK_INTERVAL_SECONDS:
             return
-        # Whoever comes while another looks takes what counted until now, and does not wait.
-        if self._turn.acquire(blocking=False):
+        # A thread that comes while another reads takes what counted until now, and does not wait.
+        if self._reading.acquire(blocking=False):
             try:
                 self._looked = self._clock()
                 self._read_if_changed(self._path)
             finally:
-                self._turn.release()
+                self._reading.release()
 
     def _read_if_changed(self, path: Path) -> None:
-        mark = _mark(path)
-        if mark == self._mark:
+        version = _version(path)
+        if version == self._version:
             return
-        # Before the reading: a change that comes while it is read is then seen at the next look.
-        self._mark = mark
+        # Before the reading: a change that comes while the file is read is then seen at the next look.
+        self._version = version
         try:
-            self._current = self._kept(*secrets.complete(load(path, self._environ)))
+            new, found = complete(load(path, self._environ))
         except ConfigError as error:
             self._refused = error
-            faults = [f"{fault.place}:{fault.line}" for fault in error.faults]
+            faults = [f"{fault.path}:{fault.line}" for fault in error.faults]
             _log.error("configuration_refused", file=path.name, faults=faults, see="gateway check")
-        else:
-            self._refused = None
-            _log.info("configuration_read", file=path.name, warnings=len(self._current.warnings))
-
-    def _kept(self, new: Config, found: secrets.Secrets | None) -> Config:
-        """`new`, with what cannot change while the process runs."""
-        self.secrets = found
-        if new.database == self._current.database:
-            return new
-        warning = f"{new.path.name if new.path else ''}: gateway.database: has changed; it counts from the next start"
-        _log.warning("configuration_needs_restart", setting="gateway.database")
-        return replace(new, database=self._current.database, warnings=(*new.warnings, warning))
+            return
+        if new.database != self._current.database:
+            # It cannot change while the process runs.
+            text = f"{path.name}: gateway.database: has changed; it counts from the next start"
+            _log.warning("configuration_needs_restart", setting="gateway.database")
+            new = replace(new, database=self._current.database, warnings=(*new.warnings, text))
+        self._current, self.secrets, self._refused = new, found, None
+        _log.info("configuration_read", file=path.name, warnings=len(new.warnings))
 
 
-def _mark(path: Path) -> Mark:
-    """What changes when a file is written or replaced; None where there is none that can be read.
-
-    Its bytes as well: two versions of one length, written in one tick of the clock, may even have the same inode.
-    """
+def _version(path: Path) -> tuple[int, int, int, bytes] | None:
+    """Changes when a file is written or replaced; None where there is none that can be read."""
     try:
-        found = os.stat(path)
+        found = path.stat()
+        # Its bytes as well: two versions of one length, written in one tick of the clock, may even have the same inode.
         return found.st_mtime_ns, found.st_size, found.st_ino, path.read_bytes()
     except OSError:
         return None

@@ -1,190 +1,177 @@
-"""The tables of `gateway.toml` and their settings, each with its default: the file's grammar in one view."""
+"""The tables of `gateway.toml`, made from the model's settings, and the model made from what was read of them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validates_schema
+from phonenumbers import country_code_for_region
 
-from gateway.config.fields import (
-    Choice,
-    Country,
-    Flag,
-    FlagOrFile,
-    Name,
-    OneOrMore,
-    Pattern,
-    Row,
-    Seconds,
-    Secret,
-    Template,
-    Text,
-    Version,
-    Whole,
-    Wording,
-)
-from gateway.config.http_fields import (
-    Base,
-    Charset,
-    Database,
-    Headers,
-    Key,
-    Net,
-    Proxy,
-    PublicUrl,
-    SigningSecret,
-    StatusWords,
-    Success,
-    Url,
-)
-from gateway.config.model import OptOutReplies
-from gateway.config.spelling import unknown
-from schemas import status
-from schemas.credentials import CREDENTIALS
-from schemas.legacy import CALLBACK_FIELDS, EXTRA_FIELDS, STATUS_FIELDS
+from gateway.config import fields
+from gateway.config.errors import FromEnvironment, Messages, unknown
+from gateway.config.fields import Mistake, Setting, settings_of
+from gateway.config.model import FORMAT_OPTIONS, CarrierX, Config, Credentials, Endpoint, Keyword, Number
+from gateway.delivery.pages import FAILURE_BODY
+from schemas.fields import number as normalised
+from schemas.message import Manners
 
-FORM_FIELDS = tuple(dict.fromkeys((*CALLBACK_FIELDS, *STATUS_FIELDS, *CREDENTIALS)))
-"""Every name that a legacy post may have by itself."""
-MORE_FIELDS = tuple(name for name in EXTRA_FIELDS if name not in FORM_FIELDS)
-"""What an endpoint may ask for besides. No name that a post has already: each name goes once."""
-LONGEST_TIMEOUT = 300
-"""Seconds. A delivery is leased for longer than its timeout, and a crashed worker's lease must run out some day."""
-LONGEST_SEND = 60
-"""Seconds for one request to CarrierX: a send is leased for longer."""
-LONGEST_DOUBT = 3_600
-LONGEST_MISSING = 7 * 86_400
-LONGEST_TEXT = 1_600
-"""Characters of a text that is sent, before placeholders are filled: ten messages and a bit."""
-TABLES = ("gateway", "carrierx", "legacy", "template", "endpoint", "number")
-OPT_OUT = ("record", "reply", "off")
-RESPONSE = "response"
-"""A keyword's `reply` that is no text of its own: the endpoint's answer."""
-MATCHES = ("word", "exact", "prefix", "regex")
-NAME = re.compile(r"[\w.-]{1,64}")
-"""Of an endpoint or a template: it stands in URLs, logs, metrics and command lines."""
-_REPLIES = OptOutReplies()
+Table = Mapping[str, Any]
+
+_GATEWAY = settings_of(Config)
+_TICKETS = _GATEWAY.pop("tickets")
+_KEYWORD = settings_of(Keyword)
+TABLES: Mapping[str, Mapping[str, Setting]] = {
+    "gateway": _GATEWAY,
+    "carrierx": settings_of(CarrierX),
+    "legacy": {**settings_of(Credentials), "tickets": _TICKETS},
+    "template": {
+        "text": Setting(
+            MISSING,
+            partial(fields.template, ()),
+            "At most 1,600 characters, with placeholders that the call fills: `{name}` or `{{ name }}`, of letters, "
+            "digits and `_ . -`. Elsewhere `{{` and `}}` stand for braces.",
+        )
+    },
+    "endpoint": {**settings_of(Endpoint), **FORMAT_OPTIONS},
+    "number": {
+        **settings_of(Number),
+        "keyword": Setting(
+            (), partial(fields.rows, "number.keyword", _KEYWORD), "Tables `[[number.keyword]]`.", "none"
+        ),
+    },
+    "number.keyword": _KEYWORD,
+}
+"""Every setting of the file, by the name of its table."""
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    **{name: partial(fields.table, TABLES[name]) for name in ("gateway", "carrierx", "legacy")},
+    "template": partial(
+        fields.named, "tables with IDs, [template.ID]", "[template.ID]: a template needs an ID", TABLES["template"]
+    ),
+    "endpoint": partial(
+        fields.named,
+        "tables with names, [endpoint.NAME]",
+        "[endpoint.NAME]: an endpoint needs a name",
+        TABLES["endpoint"],
+    ),
+    "number": partial(fields.rows, "number", TABLES["number"]),
+}
+_SQLITE = "sqlite:///"
 
 
-class Table(Schema):
-    """A table. Names that it does not know are mistakes, each with the nearest that it knows."""
-
-    class Meta:
-        unknown = EXCLUDE
-
-    error_messages = {"type": "must be a table"}
-
-    @validates_schema(pass_original=True, skip_on_field_errors=False)
-    def _names(self, data: object, original: object, **kwargs: Any) -> None:
-        names = original if isinstance(original, Mapping) else {}
-        errors = {name: [unknown(name, self.fields)] for name in names if name not in self.fields}
-        if errors:
-            raise ValidationError(errors)
+def prefix_of(country: str) -> str:
+    """The calling code of a country by its two letters, ``1`` for ``US``; empty for none."""
+    return str(country_code_for_region(country)) if country else ""
 
 
-class GatewayTable(Table):
-    """``[gateway]``"""
+def read(written: Mapping[str, Any]) -> tuple[dict[str, Any], Messages]:
+    """Every table of the file, with what is good in it, and the mistakes."""
 
-    database = Database(load_default="sqlite:///data/gateway.db")
-    public_url = PublicUrl(load_default="")
-    keys = Row(Key(), empty=False, load_default=list)
-    password = Secret(load_default="")
-    allow_networks = Row(Net(), load_default=list)
-    retention_days = Whole(1, 36_500, load_default=30)
-    country = Country(load_default="US")
-    trusted_proxies = Row(Net(), load_default=list)
-    egress_proxy = Proxy(load_default="")
-    opt_out = Choice(*OPT_OUT, load_default="record")
-    stop_reply = Template(LONGEST_TEXT, ("title",), load_default=_REPLIES.stop)
-    start_reply = Template(LONGEST_TEXT, ("title",), load_default=_REPLIES.start)
-    help_reply = Template(LONGEST_TEXT, ("title",), load_default=_REPLIES.help)
+    def read_one(name: str, value: object) -> Any:
+        if name in _READ:
+            return _READ[name](value)
+        is_setting = name in TABLES["gateway"]
+        raise Mistake("must stand under [gateway]" if is_setting else unknown(name, _READ, "a table of this file"))
+
+    empty: dict[str, Any] = {**dict.fromkeys(_READ, {}), "number": []}
+    good, found = fields.parts({**empty, **written}.items(), read_one)
+    return {**empty, **good}, found
 
 
-class CarrierXTable(Table):
-    """``[carrierx]``"""
-
-    base_url = Base(load_default="https://api.carrierx.com/core/v2")
-    token = Secret(load_default="")
-    login = Secret(load_default="")
-    password = Secret(load_default="")
-    partner_sid = Text(load_default="")
-    timeout = Seconds(LONGEST_SEND, load_default=15.0)
-    concurrency = Whole(1, 100, load_default=8)
-    doubt = Seconds(LONGEST_DOUBT, 0, load_default=15.0)
-    missing_after = Seconds(LONGEST_MISSING, 1, load_default=600.0)
-
-
-class CredentialsTable(Table):
-    """``credentials`` of an endpoint"""
-
-    user_name = Secret(load_default="")
-    password = Secret(load_default="")
-    api_key = Secret(load_default="")
-
-
-class LegacyTable(CredentialsTable):
-    """``[legacy]``"""
-
-    tickets = Choice("uuid", "decimal", load_default="uuid")
-
-
-class TemplateTable(Table):
-    """``[template.ID]``"""
-
-    text = Template(LONGEST_TEXT, required=True)
+def build(tables: Mapping[str, Any], path: Path | None, folder: Path, warnings: tuple[str, ...]) -> Config:
+    """The whole configuration, from tables without a mistake."""
+    tables = _plain(tables)
+    gateway, legacy = dict(tables["gateway"]), dict(tables["legacy"])
+    prefix = prefix_of(gateway["country"])
+    database = gateway.pop("database")
+    if database.startswith(_SQLITE):
+        # For SQLAlchemy: an SQLite file by its absolute path.
+        database = _SQLITE + (folder / database.removeprefix(_SQLITE)).as_posix()
+    return Config(
+        **gateway,
+        path=path,
+        folder=folder,
+        data=folder / "data",
+        database=database,
+        prefix=prefix,
+        carrierx=CarrierX(**tables["carrierx"]),
+        tickets=legacy.pop("tickets"),
+        legacy=Credentials(**legacy) if any(legacy.values()) else None,
+        templates=MappingProxyType({name: each["text"] for name, each in tables["template"].items()}),
+        endpoints=MappingProxyType(
+            {name: _endpoint(name, each, folder, prefix) for name, each in tables["endpoint"].items()}
+        ),
+        numbers=tuple(_number(each, prefix, gateway["opt_out"]) for each in tables["number"]),
+        warnings=warnings,
+    )
 
 
-class EndpointTable(Table):
-    """``[endpoint.NAME]``"""
-
-    url = Url(required=True)
-    format = Choice("legacy", "carrierx", load_default="legacy")
-    shape = Choice("auto", "sms", "mms", load_default="auto")
-    secret = SigningSecret(load_default="")
-    timeout = Seconds(LONGEST_TIMEOUT, load_default=15.0)
-    connect_timeout = Seconds(LONGEST_TIMEOUT)  # 5 seconds, or the timeout where that is shorter
-    concurrency = Whole(1, 1_000, load_default=8)
-    charset = Charset(load_default="utf-8")
-    send_charset = Flag(load_default=True)
-    encode_twice = Row(Choice(*FORM_FIELDS), load_default=list)
-    status_words = StatusWords(status.WORDS, status.NUMERIC, load_default=None)
-    credentials = fields.Nested(CredentialsTable)
-    username = Text(load_default="")
-    password = Text(load_default="")
-    headers = Headers(load_default=())
-    extra_fields = Row(Choice(*MORE_FIELDS), load_default=list)
-    media = Choice("omit", "append", load_default="omit")
-    legacy_key = Flag(load_default=True)
-    phone = Choice("international", "national", load_default="international")
-    verify_tls = FlagOrFile(empty=False, load_default=True)
-    tls_min = Version("1.0", "1.1", "1.2", "1.3", load_default="1.2")
-    success = Success(load_default="2xx")
-    success_body = Pattern(load_default=None)
-    failure_body = OneOrMore(Pattern())  # error pages of PHP, ColdFusion and ASP.NET, where the format is legacy
+def _plain(value: Any) -> Any:
+    """`value` without the marks of what came from the environment."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value))
+    return str(value) if isinstance(value, FromEnvironment) else value
 
 
-class NumberTable(Table):
-    """``[[number]]``; its keywords are read apart, with `KeywordTable`"""
-
-    number = Text(empty=False, required=True)
-    shortcode = Text(empty=False)  # the number
-    title = Text(load_default="")
-    group = Text(load_default="")
-    default_keyword = Text(load_default="")
-    callback = Row(Name(), load_default=list)
-    status = Row(Name(), load_default=list)
-    opt_out = Choice(*OPT_OUT)  # the gateway's
-    keyword = fields.Raw()
+def _endpoint(name: str, table: Table, folder: Path, prefix: str) -> Endpoint:
+    settings = dict(table)
+    options = {option: settings.pop(option) for option in FORMAT_OPTIONS if option in settings}
+    options["encode_twice"] = frozenset(options["encode_twice"])
+    usual = TABLES["endpoint"]["connect_timeout"].default
+    settings.setdefault("connect_timeout", min(usual, settings["timeout"]))
+    settings.setdefault("failure_body", FAILURE_BODY if settings["format"] == "legacy" else ())
+    if isinstance(settings["verify_tls"], str):
+        settings["verify_tls"] = str(folder / settings["verify_tls"])
+    return Endpoint(name=name, manners=Manners(prefix=prefix, **options), **settings)
 
 
-class KeywordTable(Table):
-    """``[[number.keyword]]``"""
+def _number(table: Table, prefix: str, opt_out: str) -> Number:
+    settings = {"shortcode": table["number"], "opt_out": opt_out, **table}
+    settings |= {name: normalised(settings[name], prefix) for name in ("number", "shortcode")}
+    inherited = {name: settings[name] for name in ("callback", "title", "group")}
+    keywords = tuple(Keyword(**_each_once({**inherited, **keyword})) for keyword in settings.pop("keyword", ()))
+    return Number(**_each_once(settings), keywords=keywords)
 
-    word = Name(required=True)
-    aliases = Row(Name(), load_default=list)
-    match = Choice(*MATCHES, load_default="word")
-    callback = Row(Name())  # the number's
-    reply = Wording(LONGEST_TEXT, load_default="")
-    title = Text()  # the number's
-    group = Text()  # the number's
+
+def _each_once(table: Table) -> dict[str, Any]:
+    """`table` with no endpoint twice in one of its lists."""
+    return {**table, **{name: tuple(dict.fromkeys(table[name])) for name in ("callback", "status") if name in table}}
+
+
+def sample() -> str:
+    """The file that `gateway init` writes: the examples of sample.toml, each setting with its sentence above it.
+
+    Where a table comes for the first time, its settings without an example are added with their defaults.
+    """
+    lines: list[str] = []
+    told: set[tuple[str, str]] = set()
+    text = resources.files(__package__).joinpath("sample.toml").read_text("utf-8")
+    for block in re.split(r"\n(?=\n *(?:# )?\[)", text):
+        header = re.search(r"^( *)(?:# )?\[+(number\.keyword|\w+)", block, re.MULTILINE)
+        if not header:
+            lines += block.split("\n")
+            continue
+        indent, table = header.groups()
+        format = re.search(r'format = "(\w+)"', block)
+        formats = ("", format[1] if format else "")
+        rows = block.rstrip().split("\n")
+        for name, setting in TABLES[table].items():
+            is_new = (table, name) not in told and not re.search(rf"(?m)^ *(?:# )?{name} = ", block)
+            if is_new and setting.format in formats and setting.example not in ("", '""'):
+                rows.append(f"{indent}# {name} = {setting.example}")
+        for row in rows:
+            found = re.match(r" *(?:# )?(\w+) = ", row)
+            if found and (table, found[1]) not in told:
+                told.add((table, found[1]))
+                sentence = textwrap.wrap(TABLES[table][found[1]].sentence, 110, break_on_hyphens=False)
+                lines += ["", *(f"{indent}## {line}" for line in sentence)]
+            lines.append(row)
+    return "\n".join(lines) + "\n"

@@ -22,10 +22,11 @@ import structlog
 
 from gateway import retry
 from gateway.bell import Bell
-from gateway.config import Config, Settings, shown_name
+from gateway.config import Config, Settings
 from gateway.delivery import shortage
 from gateway.delivery.call import Post, request_for
 from gateway.delivery.dispatch import Dispatch
+from gateway.delivery.origins import shown
 from gateway.delivery.outcomes import Attempt, Judge
 from gateway.delivery.round import Replies
 from gateway.delivery.rounds import Rounds
@@ -224,7 +225,7 @@ class Worker:
         self._log.info(
             "attempt",
             delivery=claimed.delivery_id,
-            endpoint=shown_name(name),
+            endpoint=shown(name),
             attempt=claimed.number,
             outcome=outcome,
             status=answer.status,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gateway import opt_out, templates
 from gateway.carrierx import ledger
-from gateway.config import Config, Number
+from gateway.config import RESPONSE, Config, Number
 from gateway.routing import Route
 from gateway.sending import owing
 from gateway.sending.owing import Outgoing
@@ -15,8 +15,6 @@ from gateway.store import Connection, events, opt_outs
 from gateway.store.outbox import Settled
 from schemas import Message
 
-RESPONSE = "response"
-"""A keyword's `reply` that means: what the first endpoint answers."""
 REPLY, OPT_OUT = "reply", "opt-out"
 
 
@@ -68,7 +66,7 @@ class Replies:
             return ""
         if self.text or not kind or number.opt_out != "reply" or (kind == opt_out.START and not was_out):
             return self.text
-        wording = getattr(self.config.opt_out_replies, kind)
+        wording = getattr(self.config, f"{kind}_reply")
         return templates.fill(wording, {"title": number.title or number.shortcode})
 
 
