@@ -135,7 +135,9 @@ def test_another_database_counts_from_the_next_start(path: Path) -> None:
         current = settings.current
     assert current.database.endswith("/a.db")
     assert current.retention_days == 5
-    assert "gateway.toml: gateway.database: has changed; it counts from the next start" in current.warnings
+    assert (
+        "gateway.toml: gateway.database: has changed; the new value takes effect at the next start" in current.warnings
+    )
     assert [log["event"] for log in logs] == ["configuration_needs_restart", "configuration_read"]
 
 
@@ -245,7 +247,7 @@ def test_several_keys_may_be_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"", "data/keys is empty: delete it"), (b"\xff\xfe\x00", "data/keys is not text")]
+    ("content", "said"), [(b"", "data/keys is empty; delete it"), (b"\xff\xfe\x00", "data/keys is not text")]
 )
 def test_a_kept_file_that_is_no_good(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "keys").write_bytes(content)

@@ -217,7 +217,7 @@ def text(value: object, *, empty: bool = True) -> str:
     if not line.strip() and not empty:
         raise Mistake("is empty")
     if _CONTROL.search(line):
-        raise Mistake("holds a line break or another control character")
+        raise Mistake("contains a line break or another control character")
     return line
 
 
@@ -237,7 +237,7 @@ def message(value: object) -> str:
     """Text that is sent to phones: it may have several lines, and has an end."""
     lines = of_type(value, str, "text in quotes")
     if _CONTROL.search(lines.replace("\n", " ").replace("\t", " ")):
-        raise Mistake("holds a control character")
+        raise Mistake("contains a control character")
     filled(" ".join(lines.split()))
     if len(lines) > MAX_TEXT_CHARACTERS:
         raise Mistake(f"is longer than {MAX_TEXT_CHARACTERS} characters")
@@ -303,7 +303,7 @@ def network(value: object) -> Network:
     except ValueError:
         raise Mistake(f'{quoted(written)} is not a network; write it as "10.0.0.0/8"') from None
     hint = "" if isinstance(written, FromEnvironment) else f'; did you mean "{meant}"?'
-    raise Mistake(f"{quoted(written)} has bits set behind its prefix{hint}")
+    raise Mistake(f"{quoted(written)} has bits set after its prefix{hint}")
 
 
 def url(value: object) -> str:
@@ -316,7 +316,7 @@ def url(value: object) -> str:
 def base_url(value: object) -> str:
     """A URL that others are made from: no query, no fragment, and no slash at its end."""
     if re.search("[?#]", filled(value)):
-        raise Mistake("must have no ? and no #: paths are put behind it")
+        raise Mistake("must have no ? and no #: paths are appended to it")
     return url(value).rstrip("/")
 
 
@@ -332,7 +332,7 @@ def proxy_url(value: object) -> str:
     """``http://proxy.example.com:3128``, with user and password before an ``@`` if it wants them. Empty: none."""
     written = text(value)
     if written and not re.fullmatch(r"[^/]*//[^/?#]+/?", written):
-        raise Mistake("must be like http://proxy.example.com:3128, with nothing behind the port")
+        raise Mistake("must be like http://proxy.example.com:3128, with nothing after the port")
     public_url(re.sub(r"^(\w+://)[^/@]*@", r"\1", written))
     return written.rstrip("/")
 
@@ -353,7 +353,7 @@ def database(value: object) -> str:
 def key(value: object) -> str:
     """One of `keys`: a part of a URL, so nothing in it may need to be escaped there."""
     if not re.fullmatch(r"[A-Za-z0-9._~-]+", secret(value)):
-        raise Mistake("stands in URLs, so it may only have letters, digits and - . _ ~")
+        raise Mistake("is part of URLs, so it may have only letters, digits and - . _ ~")
     return secret(value)
 
 
@@ -401,7 +401,7 @@ def pattern(value: object) -> re.Pattern[str]:
     """A regular expression of Python's `re`. The message says what is wrong with it and where."""
     written = of_type(value, str, "a regular expression in quotes")
     if not written:
-        raise Mistake("is empty, and so matches everything")
+        raise Mistake("is empty, and would match everything")
     try:
         return re.compile(str(written))
     except re.error as error:
@@ -430,7 +430,7 @@ def _header(name: str, value: object) -> None:
     if not _HEADER_NAME.fullmatch(name):
         raise Mistake("is not a header's name: letters, digits and hyphens")
     if _OWN_HEADERS.fullmatch(name):
-        raise Mistake("is a header that the gateway writes itself")
+        raise Mistake("is a header that the gateway sets itself")
     if not _HEADER_VALUE.fullmatch(of_type(value, str, "text in quotes")):
         raise Mistake("must be visible ASCII characters, with spaces only between them")
 

@@ -74,7 +74,7 @@ def _parse(text: str, file: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except RecursionError:
-        fault = "holds lists or tables too deep in one another"
+        fault = "nests lists or tables too deeply"
     except ValueError as error:
         found, said = _AT.search(str(error)), _AT.sub("", str(error))
         hint = f"; {_HINTS[said]}" if said in _HINTS else ""

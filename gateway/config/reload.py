@@ -97,7 +97,7 @@ class Settings:
             return
         if new.database != self._current.database:
             # It cannot change while the process runs.
-            text = f"{path.name}: gateway.database: has changed; it counts from the next start"
+            text = f"{path.name}: gateway.database: has changed; the new value takes effect at the next start"
             _log.warning("configuration_needs_restart", setting="gateway.database")
             new = replace(new, database=self._current.database, warnings=(*new.warnings, text))
         self._current, self.secrets, self._refused = new, found, None

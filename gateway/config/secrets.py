@@ -74,7 +74,7 @@ def _read_or_make(path: Path, content: str) -> tuple[tuple[str, ...], bool]:
         make_private(path.parent)
         made = _create(path, content + "\n")
         lines = _read(path)
-        problem = "" if lines else f"{name} is empty: delete it, and another is made"
+        problem = "" if lines else f"{name} is empty; delete it, and a new one is made"
     except OSError as error:
         problem = f"{name} cannot be read or made: {error.strerror or 'unknown error'}"
     except UnicodeDecodeError:

@@ -25,11 +25,11 @@ from schemas.fields import number as normalised
 
 MIN_KEY_CHARACTERS = 16
 MIN_PASSWORD_CHARACTERS = 10
-_GUESSED = "is shorter than {} characters, and may be guessed"
+_GUESSED = "is shorter than {} characters, and could be guessed"
 _SHORT_CODE_DIGITS = range(3, 7)
 _NAME = re.compile(r"[\w.-]{1,64}")
 """Of an endpoint or a template: it stands in URLs, logs, metrics and command lines."""
-_SLOW = "repeats what repeats already, as in (a+)+: some texts would keep it busy for ages, and the gateway with it"
+_SLOW = "has a repetition within a repetition, as in (a+)+: some texts would block the gateway for a very long time"
 
 
 def check(tables: Mapping[str, Any], written: Table, folder: Path, errors: ErrorCollector) -> None:
@@ -55,20 +55,20 @@ def _check_gateway(gateway: Table, written: Table, errors: ErrorCollector) -> No
     if 0 < len(gateway.get("password", "")) < MIN_PASSWORD_CHARACTERS:
         errors.warn(("gateway", "password"), _GUESSED.format(MIN_PASSWORD_CHARACTERS))
     for name, meaning in (
-        ("allow_networks", "test forms and status_url may go anywhere, into private networks too"),
-        ("trusted_proxies", "X-Forwarded-For is believed whoever sends it"),
+        ("allow_networks", "test forms and status_url may go anywhere, even into private networks"),
+        ("trusted_proxies", "X-Forwarded-For is believed from anyone"),
     ):
         if any(network and network.prefixlen == 0 for network in gateway.get(name, ())):
-            errors.warn(("gateway", name), f"holds every address: {meaning}")
+            errors.warn(("gateway", name), f"contains every address: {meaning}")
 
 
 def _check_carrierx(carrierx: Table, errors: ErrorCollector) -> None:
     token, login, password = (carrierx.get(name) for name in ("token", "login", "password"))
     if token and (login or password):
-        errors.add(("carrierx", "token"), "is one way to log in, login and password the other: give only one")
+        errors.add(("carrierx", "token"), "is one way to log in, and login with password is the other: give only one")
     elif bool(login) != bool(password) and login is not None and password is not None:
         given, missing = ("login", "password") if login else ("password", "login")
-        errors.add(("carrierx", given), f"is of no use without {missing}")
+        errors.add(("carrierx", given), f"has no effect without {missing}")
     parts = urlsplit(carrierx.get("base_url", ""))
     is_plain = parts.scheme.lower() == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1")
     if (token or password) and is_plain:
@@ -92,7 +92,7 @@ def _check_endpoint(name: str, endpoint: Table, written: Table, folder: Path, er
     for setting, declared in TABLES["endpoint"].items():
         format = endpoint.get("format")
         if setting in written and declared.format and format and format != declared.format:
-            errors.warn((*path, setting), f'does nothing where format = "{format}"')
+            errors.warn((*path, setting), f'has no effect where format = "{format}"')
     for setting in ("success_body", "failure_body"):
         found = endpoint.get(setting) or ()
         for pattern in [found] if isinstance(found, re.Pattern) else found:
@@ -113,7 +113,7 @@ def _check_url(path: SettingPath, endpoint: Table, errors: ErrorCollector) -> No
     names = fields_in_query(url, (*FORM_FIELDS, *filter(None, endpoint.get("extra_fields", ()))))
     if names and endpoint.get("format") == "legacy":
         known = ", ".join(names)
-        errors.add((*path, "url"), f"has {known} in its query, where some servers read it instead of the post's")
+        errors.add((*path, "url"), f"has {known} in its query, which some servers read instead of the posted field")
 
 
 def fields_in_query(url: str, names: tuple[str, ...]) -> list[str]:
@@ -132,32 +132,32 @@ def fields_in_query(url: str, names: tuple[str, ...]) -> list[str]:
 def _check_login(path: SettingPath, endpoint: Table, errors: ErrorCollector) -> None:
     username, password = endpoint.get("username"), endpoint.get("password")
     if username == "" and password:
-        errors.add((*path, "password"), "is of no use without username")
+        errors.add((*path, "password"), "has no effect without username")
     if username and ":" in username:
         errors.add((*path, "username"), "must have no colon: HTTP Basic takes what follows for the password")
     names = [name for name, _ in endpoint.get("headers", ()) if name.lower() == "authorization"]
     if names and username:
         errors.add((*path, "headers", names[0]), "is what username and password make: give only one of them")
     if endpoint.get("credentials") == Credentials():
-        errors.add((*path, "credentials"), "names none of user_name, password, api_key")
+        errors.add((*path, "credentials"), "has none of user_name, password, api_key")
 
 
 def _check_tls(path: SettingPath, endpoint: Table, folder: Path, errors: ErrorCollector) -> None:
     verify = endpoint.get("verify_tls", True)
     if verify is False:
-        errors.warn((*path, "verify_tls"), "is false: whoever is on the way can read and answer every post")
+        errors.warn((*path, "verify_tls"), "is false: anyone on the network path can read and answer every post")
     elif isinstance(verify, str):
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=folder / verify)
         except ssl.SSLError:
-            errors.add((*path, "verify_tls"), "is a file that holds no certificates in PEM form")
+            errors.add((*path, "verify_tls"), "names a file that has no certificates in PEM form")
         except OSError as error:
-            text = f"is a file of certificates that cannot be read: {error.strerror or 'unknown error'}"
+            text = f"names a file of certificates that cannot be read: {error.strerror or 'unknown error'}"
             errors.add((*path, "verify_tls"), text)
         except ValueError:
-            errors.add((*path, "verify_tls"), "is no file's name")
+            errors.add((*path, "verify_tls"), "is not the name of a file")
     if endpoint.get("tls_min") in ("1.0", "1.1"):
-        errors.warn((*path, "tls_min"), "allows a version of TLS that is broken: only for a server that has no other")
+        errors.warn((*path, "tls_min"), "allows a broken version of TLS: use it only for a server that has no other")
 
 
 def _check_numbers(numbers: Sequence[Table], endpoints: Table, prefix: str, errors: ErrorCollector) -> None:
@@ -192,7 +192,7 @@ def _check_digits(
     if owner[:2] != path[:2]:
         errors.add(path, f"is {dotted(owner)} already")
     elif not digits.isdigit() or not (is_valid or len(digits) in _SHORT_CODE_DIGITS):
-        errors.warn(path, "does not look like a number that can be texted; it is taken as it is")
+        errors.warn(path, "does not look like a number that can be texted; it is used as it is")
 
 
 def _check_callbacks(path: SettingPath, number: Table, endpoints: Table, errors: ErrorCollector) -> set[str]:
@@ -205,12 +205,12 @@ def _check_callbacks(path: SettingPath, number: Table, endpoints: Table, errors:
         if keyword.get("callback", own) == ():
             errors.warn((*path, "keyword", index), "has no callback: texts that match it are kept as unrouted")
         lists.append(((*path, "keyword", index, "callback"), keyword.get("callback", ())))
-    for place, names in lists:
+    for list_path, names in lists:
         for index, name in enumerate(names):
             if name and name not in endpoints:
-                errors.add((*place, index), unknown(name, endpoints, "an endpoint"))
+                errors.add((*list_path, index), unknown(name, endpoints, "an endpoint"))
             elif name and name in names[:index]:
-                errors.warn((*place, index), "is named twice: it is called once all the same")
+                errors.warn((*list_path, index), "is named twice; it is called only once")
     return {name for _, names in lists for name in names if name}
 
 
@@ -221,18 +221,18 @@ def _check_keywords(path: SettingPath, rows: Sequence[Table], errors: ErrorColle
     for index, row in enumerate(rows):
         words.append((row, (*path, index, "word"), row.get("word")))
         words += ((row, (*path, index, "aliases", at), alias) for at, alias in enumerate(row.get("aliases", ())))
-    for row, place, word in words:
+    for row, word_path, word in words:
         match = row.get("match", "")
-        if word is None or (match == "regex" and not _is_pattern(place, word, errors)):
+        if word is None or (match == "regex" and not _is_pattern(word_path, word, errors)):
             continue
         if reason := keywords.never(match, word):
-            errors.warn(place, f"can never match: it {reason}")
+            errors.warn(word_path, f"can never match: it {reason}")
         compared = keywords.compared(match, word) if match and "word" in row else ""
-        owner = owners.setdefault((match, compared), place) if compared else place
-        if owner[:4] != place[:4]:
-            errors.add(place, f'{quoted(word)} is {dotted(owner)} already, with match = "{match}" too')
-        elif owner != place:
-            errors.warn(place, f"says the same as {dotted(owner)}: case and punctuation do not count")
+        owner = owners.setdefault((match, compared), word_path) if compared else word_path
+        if owner[:4] != word_path[:4]:
+            errors.add(word_path, f'{quoted(word)} is {dotted(owner)} already, with match = "{match}" too')
+        elif owner != word_path:
+            errors.warn(word_path, f"is equal to {dotted(owner)}: case and punctuation do not count")
 
 
 def _is_pattern(path: SettingPath, form: str, errors: ErrorCollector) -> bool:
@@ -247,7 +247,7 @@ def _is_pattern(path: SettingPath, form: str, errors: ErrorCollector) -> bool:
 
 
 def _check_sending(tables: Mapping[str, Any], errors: ErrorCollector) -> None:
-    """Texts that are sent need an account, and whoever sends by legacy calls a password."""
+    """Replies need an account to be sent by, and legacy calls that send need a credential."""
     carrierx, legacy, gateway, numbers = (tables[name] for name in ("carrierx", "legacy", "gateway", "number"))
     has_account = carrierx.get("token") or carrierx.get("login")
     if has_account and not (legacy.get("password") or legacy.get("api_key")):
@@ -260,12 +260,12 @@ def _check_sending(tables: Mapping[str, Any], errors: ErrorCollector) -> None:
         path: SettingPath = ("number", index)
         answers += [(*path, "opt_out")] if number.get("opt_out") == "reply" else []
         for at, keyword in enumerate(number.get("keyword", ())):
-            place = (*path, "keyword", at, "reply")
-            answers += [place] if keyword.get("reply") else []
+            reply_path = (*path, "keyword", at, "reply")
+            answers += [reply_path] if keyword.get("reply") else []
             if keyword.get("reply") == RESPONSE:
-                _check_response(place, keyword.get("callback", number.get("callback")), tables["endpoint"], errors)
-    for place in [] if has_account else answers:
-        errors.warn(place, "has answers that wait until [carrierx] has an account: token, or login and password")
+                _check_response(reply_path, keyword.get("callback", number.get("callback")), tables["endpoint"], errors)
+    for reply_path in () if has_account else answers:
+        errors.warn(reply_path, "sends replies that wait until [carrierx] has an account: token, or login and password")
 
 
 def _check_response(
@@ -276,5 +276,5 @@ def _check_response(
         errors.add(path, f'is "{RESPONSE}", but there is no endpoint in callback that could answer')
     first = endpoints.get(names[0], {}) if names else {}
     if first.get("format") == "carrierx":
-        text = 'and the first endpoint has format = "carrierx": its answer counts all the same if it is text/plain'
+        text = 'and the first endpoint has format = "carrierx": its answer is sent only if it is text/plain'
         errors.warn(path, f'is "{RESPONSE}", {text}')
