@@ -386,6 +386,13 @@ def test_nothing_secret_is_shown() -> None:
     config = read(DOCUMENTED, ENVIRON)
     assert "canary" not in repr(config)
     assert not any(value in repr(config) for value in ENVIRON.values())
+    urls = 'database = "postgresql://me:canary@db/sms"\negress_proxy = "http://me:canary@proxy:3128"'
+    keys = f'keys = ["{"k" * 16}"]\npassword = "{"p" * 16}"'
+    more = read(
+        f"[gateway]\n{urls}\n{keys}\n"
+        + endpoint('headers = { X-Token = "canary" }\npassword = "canary"\nusername = "u"')
+    )
+    assert "canary" not in repr(more)
 
 
 SETTINGS = [

@@ -74,7 +74,7 @@ class ErrorCollector:
         self._final: set[SettingPath] = set()
 
     def add(self, path: SettingPath, found: Messages, *, final: bool = False) -> None:
-        """Adds a mistake, or a tree of them. After a `final` one, what follows from it at `path` is not said."""
+        """Adds a mistake, or a tree of them. A `final` one is the last at its path: its consequences are left out."""
         if isinstance(found, Mapping):
             for step, inner in found.items():
                 self.add((*path, step), inner)
@@ -84,7 +84,7 @@ class ErrorCollector:
                 self._final.add(path)
 
     def warn(self, path: SettingPath, text: str) -> None:
-        """Adds a warning: of what works, but hardly as it was meant."""
+        """Adds a warning about something that works, but probably not as intended."""
         self._warnings.append(Fault(dotted(path), line_of(path, self.lines), text))
 
     def stop(self) -> None:

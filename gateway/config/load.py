@@ -22,7 +22,7 @@ _HINTS = {
     "Invalid value": "is the text not in quotes?",
     "Expected '=' after a key in a key/value pair": "every line is a [table], or name = value",
 }
-"""What `tomllib` says of common slips → what to do about them."""
+"""Messages of `tomllib` about common slips → what to do about them."""
 _VARIABLE = re.compile(r"\$\{([^{}]*)(\}?)")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

@@ -152,7 +152,7 @@ def sample() -> str:
     Where a table comes for the first time, its settings without an example are added with their defaults.
     """
     lines: list[str] = []
-    told: set[tuple[str, str]] = set()
+    explained: set[tuple[str, str]] = set()
     text = resources.files(__package__).joinpath("sample.toml").read_text("utf-8")
     for block in re.split(r"\n(?=\n *(?:# )?\[)", text):
         header = re.search(r"^( *)(?:# )?\[+(number\.keyword|\w+)", block, re.MULTILINE)
@@ -164,13 +164,13 @@ def sample() -> str:
         formats = ("", format[1] if format else "")
         rows = block.rstrip().split("\n")
         for name, setting in TABLES[table].items():
-            is_new = (table, name) not in told and not re.search(rf"(?m)^ *(?:# )?{name} = ", block)
+            is_new = (table, name) not in explained and not re.search(rf"(?m)^ *(?:# )?{name} = ", block)
             if is_new and setting.format in formats and setting.example not in ("", '""'):
                 rows.append(f"{indent}# {name} = {setting.example}")
         for row in rows:
             found = re.match(r" *(?:# )?(\w+) = ", row)
-            if found and (table, found[1]) not in told:
-                told.add((table, found[1]))
+            if found and (table, found[1]) not in explained:
+                explained.add((table, found[1]))
                 sentence = textwrap.wrap(TABLES[table][found[1]].sentence, 110, break_on_hyphens=False)
                 lines += ["", *(f"{indent}## {line}" for line in sentence)]
             lines.append(row)

@@ -29,7 +29,7 @@ class Secrets:
 def secrets_for(data: Path) -> Secrets:
     """Keys and password out of `data`; made there, files 0600 in a folder 0700, where they are missing.
 
-    Of two processes that start at once both get what one of them made. Raises `ConfigError`.
+    Two processes that start at once both get what one of them made. Raises `ConfigError`.
     """
     # A password that can be typed from a screen: 20 of 31 letters, 99 bits.
     readable = "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
@@ -40,7 +40,7 @@ def secrets_for(data: Path) -> Secrets:
 
 
 def kept_keys(data: Path) -> tuple[str, ...]:
-    """The keys that an earlier start made and kept in `data`; none where there was no such start. Nothing is made.
+    """The keys that an earlier start made in `data`; none if there was no such start. Makes nothing.
 
     Raises OSError for a file that cannot be read.
     """
