@@ -4,6 +4,7 @@
 #   make test           the tests            make lint    what they do not see
 #   make faults         what it survives: the long form of tests/faults, which `make test` has in short
 #   make bench          how fast it is       make clean   away with all that was made here, but for data/
+#   make docs           the tables of settings in docs/configuration.md, from their declarations
 #
 # ARGS are passed on:    make run ARGS="--port 9000"    make test ARGS="-k keyword"
 # Another Python:        make run PYTHON=python3.12
@@ -20,7 +21,7 @@ INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt P
 # The tests start some two hundred processes: each would compile the whole gateway anew, where this is set.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test faults lint bench clean
+.PHONY: run test faults lint bench docs clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/run.stamp
@@ -49,6 +50,9 @@ lint: $(VENV)/test.stamp
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/run.stamp
+	$(BIN)/python -m docs.settings
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* *.egg-info

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Config, ConfigError, load, loads
-from gateway.config.checks import fields_in_query
+from gateway.config.validate import fields_in_query
 from tests.config_cases import GRAMMAR, IN_AN_ENDPOINT, MISTAKES, WARNINGS, endpoint
 
 HERE = Path("/etc/sms/gateway.toml")
@@ -21,7 +21,7 @@ def faults(text: str, environ: dict[str, str] | None = None) -> list[str]:
     """Every mistake as ``line place: text``; a file without any is a mistake of the test."""
     with pytest.raises(ConfigError) as caught:
         read(text, environ)
-    return [f"{fault.line} {fault.place}: {fault.text}" for fault in caught.value.faults]
+    return [f"{fault.line} {fault.path}: {fault.text}" for fault in caught.value.faults]
 
 
 def warnings(text: str) -> list[str]:
@@ -50,7 +50,7 @@ callback = ["b"]
         "3 gateway.retention_days: must be from 1 to 36500",
         '4 gateway.contry: "contry" is not a setting; did you mean "country"?',
         "5 gateway.keys[1]: the environment variable NOT_SET is not set",
-        "5 gateway.keys[0]: stands in URLs, so it may only have letters, digits and - . _ ~",
+        "5 gateway.keys[0]: is part of URLs, so it may have only letters, digits and - . _ ~",
         "7 endpoint.a.url: is missing",
         "8 endpoint.a.timeout: must be a number of seconds, without quotes, not text",
         '12 number[0].callback[0]: "b" is not an endpoint; known: a',
@@ -134,9 +134,8 @@ def test_an_endpoint_may_be_private(url: str) -> None:
 def test_a_query_must_not_use_a_fields_name(query: str, found: list[str]) -> None:
     text = f'[endpoint.a]\nurl = "http://a.example/?{query}"\nextra_fields = ["price"]'
     if found:
-        assert faults(text) == [
-            f"2 endpoint.a.url: has {', '.join(found)} in its query, where some servers read it instead of the post's"
-        ]
+        said = "in its query, which some servers read instead of the posted field"
+        assert faults(text) == [f"2 endpoint.a.url: has {', '.join(found)} {said}"]
     else:
         assert read(text).endpoints["a"].url.endswith(query)
 
@@ -156,7 +155,7 @@ def test_postgresql_wants_keys_and_password() -> None:
     text = '\n[gateway]\ndatabase = "postgresql://u:pw@h/d"'
     assert sorted(faults(text)) == [f"2 gateway.keys: {wanted}", f"2 gateway.password: {wanted}"]
     assert faults(text + '\nkeys = ["a b"]\npassword = 1') == [
-        "4 gateway.keys[0]: stands in URLs, so it may only have letters, digits and - . _ ~",
+        "4 gateway.keys[0]: is part of URLs, so it may have only letters, digits and - . _ ~",
         "5 gateway.password: must be text in quotes, not a whole number",
     ]
 

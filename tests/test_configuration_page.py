@@ -64,18 +64,15 @@ def test_what_is_sent(tmp_path: Path) -> None:
     for each in (
         "help_reply Help for {title}",
         "start_reply {title}: you are subscribed again.",
-        "carrierx login a login and its password",
-        "carrierx requests 7 s each, 3 side by side",
-        "carrierx.doubt 4 s",
-        "carrierx.missing_after 90 s",
-        "legacy credentials, checked api_key",
-        "legacy.tickets decimal",
+        "carrierx.token – carrierx.login set carrierx.password set",
+        "carrierx.timeout 7 s carrierx.concurrency 3 carrierx.doubt 4 s carrierx.missing_after 90 s",
+        "legacy.user_name – legacy.password – legacy.api_key set legacy.tickets decimal",
         "Templates welcome Welcome <b>{name}</b>",
-        "STOP, START, HELP recorded and answered",
-        "STOP, START, HELP texts like any other",
-        "JOIN word page You are <in>.",
-        "ASK word page what the first endpoint answers",
-        "OTHER word page –",
+        "status – opt_out reply word match aliases callback reply title group",
+        "status – opt_out off word match aliases callback reply title group",
+        "JOIN word – page You are <in>. – –",
+        "ASK word – page response – –",
+        "OTHER word – page – – –",
     ):
         assert each in said, each
     assert "canary" not in page and "<b>{" not in page
@@ -86,4 +83,4 @@ def test_nothing_is_sent(tmp_path: Path) -> None:
         visitor = Visitor(app)
         visitor.log_in()
         said = visitor.get("/configuration").text
-    assert "recorded<" in said and "_reply" not in said and "<p>None.</p>" in said
+    assert ">record<" in said and "_reply" not in said and "<p>None.</p>" in said

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from gateway.config.places import Place, line_of, lines_of, spelled
+from gateway.config.errors import SettingPath, dotted, line_of, lines_of
 
 TRICKY = '''\
 # a comment with [a table] in it
@@ -47,14 +47,14 @@ m = 3
 '''
 
 
-def places_of(text: str) -> dict[Place, int]:
+def paths_of(text: str) -> dict[SettingPath, int]:
     return lines_of(text, tomllib.loads(text))
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_a_tricky_file(newline: str) -> None:
-    lines = places_of(TRICKY.replace("\n", newline))
-    assert {spelled(place): line for place, line in lines.items()} == {
+    lines = paths_of(TRICKY.replace("\n", newline))
+    assert {dotted(path): line for path, line in lines.items()} == {
         "title": 2,
         '"quoted key"': 3,
         "long": 4,
@@ -100,7 +100,7 @@ def test_a_tricky_file(newline: str) -> None:
 
 
 def test_a_place_that_is_not_there_gets_the_line_of_what_it_is_missing_from() -> None:
-    lines = places_of("\n[a.b]\nc = 1\n")
+    lines = paths_of("\n[a.b]\nc = 1\n")
     assert line_of(("a", "b", "d", 3), lines) == 2
     assert line_of(("x",), lines) is None
     assert line_of((), lines) is None
@@ -112,7 +112,7 @@ def test_no_line_rather_than_a_wrong_one(text: str) -> None:
 
 
 def test_odd_names_are_told_on_one_line() -> None:
-    assert spelled(("a b", 'c"\n', 2, "d-e_f")) == '"a b"."c"\N{REPLACEMENT CHARACTER}"[2].d-e_f'
+    assert dotted(("a b", 'c"\n', 2, "d-e_f")) == '"a b"."c"\N{REPLACEMENT CHARACTER}"[2].d-e_f'
 
 
 BARE = st.text("abcXYZ09_-", min_size=1, max_size=4)
@@ -175,9 +175,9 @@ def test_every_place_of_any_file_is_found(parts: list[str]) -> None:
     text = "\n".join(kept)
     parsed = tomllib.loads(text)
     assume(parsed)
-    lines = places_of(text)
+    lines = paths_of(text)
     assert lines, text
     written = text.split("\n")
-    for place, line in lines.items():
-        if isinstance(place[-1], str):
-            assert place[-1] in written[line - 1]
+    for path, line in lines.items():
+        if isinstance(path[-1], str):
+            assert path[-1] in written[line - 1]

@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.config import ConfigError, Settings, loads, make_private, secrets_for
-from gateway.config.settings import LOOK_EVERY
+from gateway.config.reload import CHECK_INTERVAL_SECONDS
 
 SECRETS = '[gateway]\nkeys = ["canary-key-0123456789"]\npassword = "canary-password"\n'
 
@@ -28,7 +28,7 @@ class Clock:
         return self.now
 
     def tick(self) -> None:
-        self.now += LOOK_EVERY
+        self.now += CHECK_INTERVAL_SECONDS
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_broken_file_is_refused_until_it_is_mended(path: Path) -> None:
     with capture_logs() as logs:
         assert settings.current is good
     assert settings.refused is not None
-    assert [fault.place for fault in settings.refused.faults] == ["gateway.retention_days", "gateway.country"]
+    assert [fault.path for fault in settings.refused.faults] == ["gateway.retention_days", "gateway.country"]
     (log,) = logs
     assert (log["event"], log["log_level"]) == ("configuration_refused", "error")
     assert log["faults"] == ["gateway.retention_days:4", "gateway.country:5"]
@@ -135,7 +135,9 @@ def test_another_database_counts_from_the_next_start(path: Path) -> None:
         current = settings.current
     assert current.database.endswith("/a.db")
     assert current.retention_days == 5
-    assert "gateway.toml: gateway.database: has changed; it counts from the next start" in current.warnings
+    assert (
+        "gateway.toml: gateway.database: has changed; the new value takes effect at the next start" in current.warnings
+    )
     assert [log["event"] for log in logs] == ["configuration_needs_restart", "configuration_read"]
 
 
@@ -245,7 +247,7 @@ def test_several_keys_may_be_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"", "data/keys is empty: delete it"), (b"\xff\xfe\x00", "data/keys is not text")]
+    ("content", "said"), [(b"", "data/keys is empty; delete it"), (b"\xff\xfe\x00", "data/keys is not text")]
 )
 def test_a_kept_file_that_is_no_good(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "keys").write_bytes(content)

@@ -6,13 +6,13 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from importlib import import_module, resources
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gateway.config import Config, ConfigError, Number, default_path, load
+from gateway.config import Config, ConfigError, Number, default_path, load, sample
 from gateway.routing.explain import Explanation, explain
 
 KNOWN_SHOWN = 20
@@ -168,9 +168,8 @@ def _ways(found: Explanation) -> Iterator[str]:
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 def init(path: Path, force: bool) -> None:
     """Write a commented configuration to start from."""
-    sample = resources.files("gateway.config").joinpath("sample.toml").read_bytes()
     try:
-        _write(path, sample, force)
+        _write(path, sample().encode(), force)
     except FileExistsError:
         raise click.ClickException(f"{path} is there already; --force writes over it.") from None
     except OSError as error:

@@ -1,48 +1,20 @@
-"""`gateway.toml` → frozen `Config`. The one door to the environment.
+"""`gateway.toml` → frozen `Config`; `Settings` holds the one of a running process and reads a changed file again.
 
-A mistake never stops at the first: `ConfigError.faults` has all of them, each with its place. `Settings`
-holds the configuration of a running process and reads a changed file again.
+A mistake never stops at the first: `ConfigError.faults` has all of them, each with its place in the file.
 """
 
 from __future__ import annotations
 
-from gateway.config.environment import default_path, environment
-from gateway.config.keys import Secrets, kept_keys, make_private, secrets_for
-from gateway.config.model import (
-    CarrierX,
-    Config,
-    ConfigError,
-    Credentials,
-    Endpoint,
-    Fault,
-    Keyword,
-    Network,
-    Number,
-    OptOutReplies,
-    shown_name,
-)
-from gateway.config.reading import load, loads
-from gateway.config.settings import Settings
+from gateway.config.errors import ConfigError
+from gateway.config.fields import Network, Setting
+from gateway.config.load import default_path, environment, load, loads
+from gateway.config.model import RESPONSE, CarrierX, Config, Credentials, Endpoint, Keyword, Number
+from gateway.config.reload import Settings
+from gateway.config.schema import TABLES, sample
+from gateway.config.secrets import kept_keys, make_private, secrets_for
 
 __all__ = [
-    "CarrierX",
-    "Config",
-    "ConfigError",
-    "Credentials",
-    "Endpoint",
-    "Fault",
-    "Keyword",
-    "Network",
-    "Number",
-    "OptOutReplies",
-    "Secrets",
-    "Settings",
-    "default_path",
-    "environment",
-    "kept_keys",
-    "load",
-    "loads",
-    "make_private",
-    "secrets_for",
-    "shown_name",
-]
+    "RESPONSE", "TABLES", "CarrierX", "Config", "ConfigError", "Credentials", "Endpoint", "Keyword", "Network",
+    "Number", "Setting", "Settings", "default_path", "environment", "kept_keys", "load", "loads",
+    "make_private", "sample", "secrets_for",
+]  # fmt: skip

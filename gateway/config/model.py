@@ -1,115 +1,116 @@
-"""The configuration as the rest of the gateway sees it: frozen, complete, every default filled in."""
+"""The configuration as the rest of the gateway sees it, and the one declaration of each setting.
+
+An attribute that is a `setting` has its type, its default, the function that reads it and its sentence for people. The
+tables of the file, what `gateway init` writes, docs/configuration.md and the console's page are made from these.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
-from ipaddress import IPv4Network, IPv6Network
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 
+from gateway.config import fields
+from gateway.config.fields import Network, Setting, required, setting, settings_of
 from gateway.safe_http.error_pages import FAILURE_BODY
 from gateway.safe_http.origins import is_url, mask_url
+from schemas.credentials import CREDENTIALS
 from schemas.fields import number as normalised
+from schemas.legacy import CALLBACK_FIELDS, EXTRA_FIELDS, STATUS_FIELDS
 from schemas.message import FormatOptions
 
-Network = IPv4Network | IPv6Network
+FORM_FIELDS = tuple(dict.fromkeys((*CALLBACK_FIELDS, *STATUS_FIELDS, *CREDENTIALS)))
+"""Every name that a legacy post may have by itself."""
+MORE_FIELDS = tuple(name for name in EXTRA_FIELDS if name not in FORM_FIELDS)
+"""Names that an endpoint may ask for besides. No name that a post has already: each name goes once."""
+MAX_TIMEOUT_SECONDS = 300
+"""A delivery is leased for longer than its timeout, and a crashed worker's lease must run out some day."""
+MAX_SEND_SECONDS = 60
+"""A send is leased for longer than one request to CarrierX may take."""
+RESPONSE = "response"
+"""A keyword's `reply` that is no text of its own: the endpoint's answer."""
 
+_opt_out = partial(fields.choice, ("record", "reply", "off"))
+_names = partial(fields.list_of, fields.filled)
+_networks = partial(fields.list_of, fields.network)
+_timeout = partial(fields.seconds, MAX_TIMEOUT_SECONDS)
+_reply = partial(fields.template, ("title",))
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One mistake in the configuration, in words that hold no value of a secret setting."""
-
-    place: str
-    """``endpoint.signup.timeout``; empty for the file as a whole."""
-    line: int | None
-    """Counted from 1; None where it is not known for sure."""
-    text: str
-
-    def said(self, file: str) -> str:
-        """``gateway.toml:12: endpoint.signup.timeout: must be …``"""
-        where = file if self.line is None else f"{file}:{self.line}"
-        return ": ".join(part for part in (where, self.place, self.text) if part)
-
-
-class ConfigError(Exception):
-    """The operator must act: every mistake of one file, in the order of its lines.
-
-    `str()` gives one line for each. `warnings` are those that could be found all the same.
-    """
-
-    def __init__(self, faults: Iterable[Fault], file: str = "gateway.toml", warnings: Sequence[str] = ()) -> None:
-        self.faults = tuple(sorted(faults, key=lambda fault: fault.line or 0))
-        self.file = file
-        self.warnings = tuple(warnings)
-        super().__init__("\n".join(fault.said(file) for fault in self.faults))
+# A setting is one row: name, type, default and how it is read; below, if need be, its sentence.
+# fmt: off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """The trio of the keyword platform. An empty one is not set."""
+    """The three credentials of the keyword platform. An empty one is not set."""
 
-    user_name: str = field(default="", repr=False)
-    password: str = field(default="", repr=False)
-    api_key: str = field(default="", repr=False)
+    user_name: str = setting("", fields.secret, "User name that posts and calls must give.", secret=True)
+    password: str = setting("", fields.secret, "Password that they must give.", secret=True)
+    api_key: str = setting("", fields.secret, "API key that they must give.", secret=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarrierX:
     """How the Core API is reached. Either `token`, or `login` and `password`, or none of them."""
 
-    base_url: str = "https://api.carrierx.com/core/v2"
-    """Without a slash at its end."""
-    token: str = field(default="", repr=False)
-    login: str = field(default="", repr=False)
-    password: str = field(default="", repr=False)
-    partner_sid: str = ""
-    timeout: float = 15.0
-    """Seconds for one request."""
-    concurrency: int = 8
-    """Requests side by side."""
-    doubt: float = 15.0
-    """Seconds for which a message may still turn up in CarrierX's listing after the answer to its sending was lost."""
-    missing_after: float = 600.0
-    """Seconds without a word after which a message that is under way is asked for."""
+    base_url: str = setting("https://api.carrierx.com/core/v2", fields.base_url, "URL of the Core API.")
+    token: str = setting("", fields.secret, "Bearer token; or give `login` and `password`.", secret=True)
+    login: str = setting("", fields.secret, "User name for HTTP Basic, with `password`.", secret=True)
+    password: str = setting("", fields.secret, "Belongs to `login`.", secret=True)
+    partner_sid: str = setting("", fields.text, "SID of your partner; goes into messages that CarrierX did not make.")
+    timeout: float = setting(15.0, partial(fields.seconds, MAX_SEND_SECONDS), "Seconds for one request; at most 60.")
+    concurrency: int = setting(8, partial(fields.whole, 1, 100), "Requests side by side; 1 to 100.")
+    doubt: float = setting(15.0, partial(fields.seconds, 3_600, least=0),
+        "Seconds, 0 to 3600. Where the answer to a send was lost, the text is looked for in CarrierX's listing; if it "
+        "is not there for so long, it was not sent, and goes out.")
+    missing_after: float = setting(600.0, partial(fields.seconds, 7 * 86_400, least=1),
+        "Seconds, 1 to 604800 (seven days). Without an update for so long, CarrierX is asked what became of a message.")
 
     @property
     def is_set(self) -> bool:
-        """Whether there is an account to send by."""
+        """True if there is an account to send by."""
         return bool(self.token or self.login)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """An application to be called, and how it wants to be."""
+    """An application to be called, and how it wants to be called."""
 
     name: str
-    url: str = field(repr=False)
+    url: str = field(repr=False, metadata=required(fields.url,
+        "http or https; ports 80, 443, 8080, 8443 and from 1024 up; no user, no spaces. May be private, never "
+        'link-local. Its query stays as it is; with `format = "legacy"` it must not use a field\'s name.'))
     """Whole, with its query: that may hold a secret. To show to people: `shown_url`."""
-    format: str = "legacy"
-    """``legacy`` or ``carrierx``."""
+    format: str = setting("legacy", partial(fields.choice, ("legacy", "carrierx")),
+        '`"legacy"`: the keyword platform\'s form posts. `"carrierx"`: JSON as CarrierX posts it.')
     manners: FormatOptions = field(default_factory=FormatOptions)
-    timeout: float = 15.0
-    """Seconds for the whole attempt."""
-    connect_timeout: float = 5.0
-    concurrency: int = 8
-    """Attempts side by side."""
-    credentials: Credentials | None = None
-    username: str = ""
-    """Of HTTP Basic; without it no `Authorization` is sent."""
-    password: str = field(default="", repr=False)
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    secret: str = field(default="", repr=False)
-    """Of Standard Webhooks, as configured: ``whsec_`` and base64, or the bytes themselves as text."""
-    verify_tls: bool | str = True
-    """A string is the absolute path of a file of CA certificates."""
-    tls_min: str = "1.2"
-    success: str = "2xx"
-    """As configured; `accepts` reads it."""
-    success_body: re.Pattern[str] | None = None
-    failure_body: tuple[re.Pattern[str], ...] = field(default=(), repr=False)
+    """Its settings are `FORMAT_OPTIONS`."""
+    timeout: float = setting(15.0, _timeout, "Seconds for a whole attempt; at most 300.")
+    connect_timeout: float = setting(5.0, _timeout, "Seconds until connected; at most `timeout`.", "`5`, or `timeout`")
+    concurrency: int = setting(8, partial(fields.whole, 1, 1_000), "Attempts side by side; 1 to 1000.")
+    secret: str = setting("", fields.signing_secret,
+        "Signs each post as Standard Webhooks say: `whsec_` and base64, or the text itself.", secret=True)
+    username: str = setting("", fields.text, "For HTTP Basic.")
+    password: str = setting("", fields.text, "Belongs to `username`.", secret=True)
+    credentials: Credentials | None = setting(
+        None, lambda value: Credentials(**fields.table(settings_of(Credentials), value)),
+        '`{ user_name = "…", password = "…", api_key = "…" }`: those that you name are added to each post.',
+        format="legacy")
+    headers: tuple[tuple[str, str], ...] = setting((), fields.headers,
+        'More headers: `{ X-Tenant = "acme" }`. Not those that the gateway writes itself.', secret=True)
+    verify_tls: bool | str = setting(True, fields.flag_or_file,
+        "`false` checks no certificate; a file of CA certificates (PEM) checks against those.")
+    tls_min: str = setting("1.2", fields.tls_version, '`"1.0"`, `"1.1"`, `"1.2"` or `"1.3"`.')
+    success: str = setting("2xx", fields.success,
+        'Statuses that are a success: `"200"`, `"200-204"`, `"200,202"`. Redirects never are.')
+    success_body: re.Pattern[str] | None = setting(None, fields.pattern,
+        "A regular expression that must be found in the answer's body.")
+    failure_body: tuple[re.Pattern[str], ...] = setting((), partial(fields.list_of, fields.pattern, single=True),
+        "One or a list of regular expressions: an answer in which one is found is no success. Unless set, for `legacy` "
+        "error pages of PHP, ColdFusion, ASP.NET and others, for `carrierx` none; `[]` turns it off.", "error pages")
     free_form: bool = False
     """Its URL came with a request: it may only go to the public internet and to `allow_networks`."""
 
@@ -119,66 +120,69 @@ class Endpoint:
         return mask_url(self.url)
 
     def accepts(self, status: int) -> bool:
-        """Whether an HTTP status is a success by the setting `success`, such as ``2xx`` or ``200,202-204``."""
-        return any(low <= status <= high for low, high in statuses(self.success))
+        """True if an HTTP status is a success by the setting `success`, such as ``2xx`` or ``200,202-204``."""
+        return any(low <= status <= high for low, high in fields.statuses(self.success))
 
 
-@cache
-def statuses(success: str) -> tuple[tuple[int, int], ...]:
-    """The ranges that ``2xx``, ``200``, ``200-204`` and lists of them with commas name. ValueError for all else."""
-    return tuple(_range(part.strip().lower()) for part in success.split(","))
-
-
-def _range(part: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([1-5])xx|([1-5][0-9]{2})(?:\s*-\s*([1-5][0-9]{2}))?", part)
-    if not found:
-        raise ValueError(part)
-    hundred, low, high = found.groups()
-    return (int(hundred) * 100, int(hundred) * 100 + 99) if hundred else (int(low), int(high or low))
+_usual = FormatOptions()
+FORMAT_OPTIONS: Mapping[str, Setting] = {
+    "charset": Setting(_usual.charset, fields.charset,
+        'Charset of the form: `"utf-8"`, `"windows-1252"` or `"iso-8859-1"`.', format="legacy"),
+    "send_charset": Setting(_usual.send_charset, fields.flag,
+        "`false`: `Content-Type` does not name the charset, for pages that stumble over it.", format="legacy"),
+    "encode_twice": Setting(_usual.encode_twice, partial(fields.list_of, partial(fields.choice, FORM_FIELDS)),
+        "Names of fields to encode twice, for a page that decodes them again.", format="legacy"),
+    "status_words": Setting(_usual.status_words, fields.status_words,
+        '`"carrierx"`: CarrierX\'s words; `"numeric"`: 99, 100, 101, 102 and 200; or a table, `{ delivered = "OK", '
+        "failed = 5 }`, where a word that is left out stays.", '`"carrierx"`', format="legacy"),
+    "extra_fields": Setting(_usual.extra_fields, partial(fields.list_of, partial(fields.choice, MORE_FIELDS)),
+        "Attributes of CarrierX's format to add behind the documented fields: "
+        f"{', '.join(f'`{name}`' for name in MORE_FIELDS)}.", format="legacy"),
+    "media": Setting(_usual.media, partial(fields.choice, ("omit", "append")),
+        '`"append"` writes the URLs of media below the text.', format="legacy"),
+    "phone": Setting(_usual.phone, partial(fields.choice, ("international", "national")),
+        '`"national"` writes ten digits where the country\'s prefix can be dropped.', format="legacy"),
+    "shape": Setting(_usual.shape, partial(fields.choice, ("auto", "sms", "mms")),
+        '`"sms"`: 13 attributes with `from_did`. `"mms"`: 18 with `from`. `"auto"`: as the message is.',
+        format="carrierx"),
+    "legacy_key": Setting(_usual.legacy_key, fields.flag,
+        'The legacy fields go along under `"legacy"` where a message came from the keyword platform.',
+        format="carrierx"),
+}
+"""The settings of an endpoint that are its `manners`: each for one format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keyword:
     """A word on a number. Title, group and callback are the number's where the file gives none."""
 
-    word: str
-    aliases: tuple[str, ...] = ()
-    match: str = "word"
-    """``word``, ``exact``, ``prefix`` or ``regex``."""
-    callback: tuple[str, ...] = ()
-    """Names of endpoints."""
-    title: str = ""
-    group: str = ""
-    reply: str = ""
-    """The text that answers; ``response``: what the first endpoint answers. Empty: none."""
+    word: str = field(metadata=required(fields.filled,
+        'The keyword; for `match = "regex"` the pattern. It goes into keyword callbacks as it stands here.'))
+    match: str = setting("word", partial(fields.choice, ("word", "exact", "prefix", "regex")),
+        'Compares `"exact"`: the whole text; `"word"`: its first word; `"prefix"`: its beginning; `"regex"`: any part.')
+    aliases: tuple[str, ...] = setting((), _names, "Other words (or patterns) for the same keyword.")
+    callback: tuple[str, ...] = setting((), _names, "Names of endpoints.", "the number's")
+    reply: str = setting("", fields.message,
+        'A text that answers, at most 1,600 characters; or `"response"`: what the first endpoint answers.')
+    title: str = setting("", fields.text, "Goes into keyword callbacks.", "the number's")
+    group: str = setting("", fields.text, "Goes into keyword callbacks.", "the number's")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
     """A number or short code that we answer for: digits with country code, no ``+``."""
 
-    number: str
-    shortcode: str
-    """As legacy systems know it; the number itself where the file gives none."""
-    title: str = ""
-    group: str = ""
-    default_keyword: str = ""
-    callback: tuple[str, ...] = ()
-    """Endpoints for texts that match no keyword."""
-    status: tuple[str, ...] = ()
-    """Endpoints for status updates of messages sent from here."""
+    number: str = field(metadata=required(fields.filled, "As CarrierX knows it, in any usual spelling."))
+    shortcode: str = field(metadata=required(fields.filled, "As legacy systems know it.", "the number"))
+    title: str = setting("", fields.text, "Goes into keyword callbacks.")
+    group: str = setting("", fields.text, "Goes into keyword callbacks.")
+    default_keyword: str = setting("", fields.text, "Goes into keyword callbacks.")
+    callback: tuple[str, ...] = setting((), _names,
+        "Names of endpoints for texts that match no keyword. None: they are kept as *unrouted*.")
+    status: tuple[str, ...] = setting((), _names,
+        "Names of endpoints for status updates of messages sent from here, unless the send named a `status_url`.")
+    opt_out: str = setting("record", _opt_out, "What STOP, START and HELP do here.", "the gateway's")
     keywords: tuple[Keyword, ...] = ()
-    opt_out: str = "record"
-    """What STOP, START and HELP do: ``record``, ``reply`` (recorded and answered) or ``off``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptOutReplies:
-    """What is answered where `opt_out` is ``reply``; ``{title}`` is the number's title, or the number."""
-
-    stop: str = "{title}: you are unsubscribed and will get no more messages. Reply START to subscribe again."
-    start: str = "{title}: you are subscribed again. Reply STOP to unsubscribe, HELP for help."
-    help: str = "{title}: reply STOP to unsubscribe, START to subscribe. Message and data rates may apply."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,28 +193,53 @@ class Config:
     """The file; None for a configuration that never was one."""
     folder: Path
     data: Path
-    database: str = field(repr=False)
-    """For SQLAlchemy; the path of an SQLite file is absolute. May hold a password."""
-    public_url: str = ""
-    """Without a slash at its end; empty: not set."""
-    keys: tuple[str, ...] = field(default=(), repr=False)
-    password: str = field(default="", repr=False)
-    allow_networks: tuple[Network, ...] = ()
-    retention_days: int = 30
-    country: str = "US"
-    prefix: str = "1"
-    """Calling code of `country`, put before ten digits; empty with no country."""
-    trusted_proxies: tuple[Network, ...] = ()
-    egress_proxy: str = field(default="", repr=False)
+    database: str = setting("sqlite:///data/gateway.db", fields.database,
+        "An SQLite file, or `postgresql://user@host/db` for several machines; "
+        "`postgresql://user@db1:5432,db2:5432/db?target_session_attrs=read-write` goes to whichever can be written to.",
+        secret=True)
+    """For SQLAlchemy; the path of an SQLite file is absolute."""
+    public_url: str = setting("", fields.public_url,
+        "How others reach this gateway: links, and the URLs given to CarrierX, are made from it. The `Host` header is "
+        "never trusted for that.")
+    """Without a slash at its end."""
+    keys: tuple[str, ...] = setting((), partial(fields.list_of, fields.key, empty=False),
+        "Each is good in `/carrierx/callback/KEY` and its like, or as HTTP Basic password; several for rotation. "
+        "Letters, digits and `- . _ ~`.", "made", secret=True)
+    password: str = setting("", fields.secret,
+        "Password of the console. Plain, or its argon2 hash (`$argon2id$…`).", "made", secret=True)
+    allow_networks: tuple[Network, ...] = setting((), _networks,
+        "Networks that free-form URLs (test forms, the `status_url` of a call) may reach besides the public internet.")
+    retention_days: int = setting(30, partial(fields.whole, 1, 36_500), "Days for which settled events are kept.")
+    country: str = setting("US", fields.country,
+        'Ten digits get this country\'s prefix; two letters of ISO 3166. `""` leaves them as they are.')
+    trusted_proxies: tuple[Network, ...] = setting((), _networks,
+        "Networks or addresses of proxies in front, whose `X-Forwarded-*` headers are believed.")
+    egress_proxy: str = setting("", fields.proxy_url,
+        "Proxy for all calls of the gateway, `http://user:password@host:3128`. The environment's proxies are not used.",
+        secret=True)
+    opt_out: str = setting("record", _opt_out,
+        'What STOP, START, HELP do: `"record"` notes who wants no texts, `"reply"` answers, too, `"off"` does nothing. '
+        "A number may have its own.")
+    stop_reply: str = setting(
+        "{title}: you are unsubscribed and will get no more messages. Reply START to subscribe again.", _reply,
+        'Answers STOP, with `opt_out = "reply"`. `{title}` is the number\'s title, or its short code without one; `{{` '
+        "and `}}` stand for braces.")
+    start_reply: str = setting(
+        "{title}: you are subscribed again. Reply STOP to unsubscribe, HELP for help.", _reply, "Answers START.")
+    help_reply: str = setting(
+        "{title}: reply STOP to unsubscribe, START to subscribe. Message and data rates may apply.", _reply,
+        "Answers HELP.")
     carrierx: CarrierX = CarrierX()
     legacy: Credentials | None = None
-    tickets: str = "uuid"
-    """How a ticket is told to legacy callers: ``uuid``, or ``decimal`` where their columns are numbers."""
+    tickets: str = setting("uuid", partial(fields.choice, ("uuid", "decimal")),
+        'How senders are told tickets: `"decimal"` for applications that keep them in columns of numbers. Both are '
+        "understood in questions about them.")
     templates: Mapping[str, str] = field(default_factory=dict)
     """Texts of `sendTemplateMessage` by their IDs."""
-    opt_out_replies: OptOutReplies = OptOutReplies()
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     numbers: tuple[Number, ...] = ()
+    prefix: str = "1"
+    """Calling code of `country`, put before ten digits; empty with no country."""
     warnings: tuple[str, ...] = ()
     """One line each, as `gateway check` prints them."""
     sandbox: bool = False
@@ -232,9 +261,7 @@ class Config:
         return known or (free_form(name, self.prefix) if is_url(name) else None)
 
 
-def shown_name(name: str) -> str:
-    """A delivery's endpoint as it may stand in logs and pages: a URL without query, fragment and userinfo."""
-    return mask_url(name)
+# fmt: on
 
 
 @lru_cache(maxsize=4_096)

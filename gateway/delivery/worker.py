@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import structlog
 
-from gateway.config import Config, Settings, shown_name
+from gateway.config import Config, Settings
 from gateway.delivery import retry
 from gateway.delivery.batch import Replies
 from gateway.delivery.maintenance import Maintenance
@@ -31,6 +31,7 @@ from gateway.delivery.scheduler import Scheduler
 from gateway.delivery.tally import Nobody, Tally
 from gateway.safe_http import shortage
 from gateway.safe_http.client import Failure, HttpClient, Response
+from gateway.safe_http.origins import mask_url
 from gateway.store import Store, StoreUnavailable, notices
 from gateway.store.outbox import ClaimedDelivery
 from gateway.store.wakeup import WakeupSocket
@@ -224,7 +225,7 @@ class Worker:
         self._log.info(
             "attempt",
             delivery=claimed.delivery_id,
-            endpoint=shown_name(name),
+            endpoint=mask_url(name),
             attempt=claimed.number,
             outcome=outcome,
             status=answer.status,

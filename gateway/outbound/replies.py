@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.config import Config, Number
+from gateway.config import RESPONSE, Config, Number
 from gateway.matching import opt_out_words, templates
 from gateway.outbound import enqueue
 from gateway.outbound.enqueue import OutgoingText
@@ -14,8 +14,6 @@ from gateway.store import Connection, events, ledger, opt_outs
 from gateway.store.outbox import SettledDelivery
 from schemas import Message
 
-RESPONSE = "response"
-"""A keyword's `reply` that means: what the first endpoint answers."""
 REPLY, OPT_OUT = "reply", "opt-out"
 
 
@@ -67,7 +65,7 @@ class Replies:
             return ""
         if self.text or not kind or number.opt_out != "reply" or (kind == opt_out_words.START and not was_out):
             return self.text
-        wording = getattr(self.config.opt_out_replies, kind)
+        wording = getattr(self.config, f"{kind}_reply")
         return templates.fill(wording, {"title": number.title or number.shortcode})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 
 from flask import Blueprint, Flask, Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -189,12 +190,14 @@ def settings() -> ResponseReturnValue:
         config=current,
         gateway=configuration.gateway(current),
         endpoints=[(each.name, configuration.endpoint(each)) for each in current.endpoints.values()],
+        numbers=[(each, configuration.rows("number", each)) for each in current.numbers],
+        keyword=partial(configuration.rows, "number.keyword"),
         faults=_faults(error) if error else [],
     )
 
 
 def _faults(error: ConfigError) -> list[str]:
-    return [fault.said(error.file) for fault in error.faults]
+    return [fault.message(error.file) for fault in error.faults]
 
 
 @blueprint.get("/explain")

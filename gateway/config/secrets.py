@@ -1,4 +1,4 @@
-"""Keys and password that nobody set: made at the first start, kept for the owner alone."""
+"""Keys and password that the file does not set: made at the first start, kept under ``data/`` for the owner alone."""
 
 from __future__ import annotations
 
@@ -6,40 +6,41 @@ import contextlib
 import os
 import secrets
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gateway.config.model import Config, ConfigError, Fault
+from gateway.config.errors import ConfigError, Fault
+from gateway.config.model import Config
 
 # Nothing that looks like something else: no 0 and o, no 1, i and l.
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
-_GROUPS, _GROUP = 4, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secrets:
-    """What stands in for `keys` and `password`."""
+    """Keys and password from ``data/``."""
 
     keys: tuple[str, ...] = field(repr=False)
     password: str = field(repr=False)
     made: frozenset[str] = frozenset()
-    """Which of ``keys`` and ``password`` this call made: those are to be printed, once."""
+    """``keys``, ``password``: those that this call made, and that are to be printed, once."""
 
 
 def secrets_for(data: Path) -> Secrets:
     """Keys and password out of `data`; made there, files 0600 in a folder 0700, where they are missing.
 
-    Of two processes that start at once both get what one of them made. Raises `ConfigError`.
+    Two processes that start at once both get what one of them made. Raises `ConfigError`.
     """
-    keys, made_keys = _kept(data, "keys", lambda: secrets.token_hex(16))
-    password, made_password = _kept(data, "password", _readable)
+    # A password that can be typed from a screen: 20 of 31 letters, 99 bits.
+    readable = "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
+    keys, made_keys = _read_or_make(data / "keys", secrets.token_hex(16))
+    password, made_password = _read_or_make(data / "password", readable)
     made = {name for name, was_made in (("keys", made_keys), ("password", made_password)) if was_made}
     return Secrets(keys=keys, password=password[0], made=frozenset(made))
 
 
 def kept_keys(data: Path) -> tuple[str, ...]:
-    """The keys that an earlier start made and kept in `data`; none where there was no such start. Nothing is made.
+    """The keys that an earlier start made in `data`; none if there was no such start. Makes nothing.
 
     Raises OSError for a file that cannot be read.
     """
@@ -58,7 +59,7 @@ def complete(config: Config) -> tuple[Config, Secrets | None]:
 
 
 def make_private(folder: Path) -> None:
-    """The folder, there and open to nobody else. Raises OSError."""
+    """Makes the folder if need be, and closes it to everybody else. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Somebody else's folder, as some containers mount it, cannot be closed by us.
     with contextlib.suppress(PermissionError):
@@ -66,28 +67,21 @@ def make_private(folder: Path) -> None:
             folder.chmod(0o700)
 
 
-def _readable() -> str:
-    """A password that can be typed from a screen: 20 of 31 letters, 99 bits."""
-    return "-".join("".join(secrets.choice(_LETTERS) for _ in range(_GROUP)) for _ in range(_GROUPS))
-
-
-def _kept(data: Path, name: str, make: Callable[[], str]) -> tuple[tuple[str, ...], bool]:
-    """The lines of a file in `data`, and whether they were made just now."""
+def _read_or_make(path: Path, content: str) -> tuple[tuple[str, ...], bool]:
+    """The lines of a file under ``data/``, and True if they are `content`, written just now."""
+    name = f"data/{path.name}"
     try:
-        make_private(data)
-        made = _create(data / name, make() + "\n")
-        lines = _read(data / name)
+        make_private(path.parent)
+        made = _create(path, content + "\n")
+        lines = _read(path)
+        problem = "" if lines else f"{name} is empty; delete it, and a new one is made"
     except OSError as error:
-        raise _fault(name, f"data/{name} cannot be read or made: {error.strerror or 'unknown error'}") from None
+        problem = f"{name} cannot be read or made: {error.strerror or 'unknown error'}"
     except UnicodeDecodeError:
-        raise _fault(name, f"data/{name} is not text") from None
-    if not lines:
-        raise _fault(name, f"data/{name} is empty: delete it, and another is made") from None
+        problem = f"{name} is not text"
+    if problem:
+        raise ConfigError([Fault(f"gateway.{path.name}", None, problem)])
     return lines, made
-
-
-def _fault(name: str, text: str) -> ConfigError:
-    return ConfigError([Fault(f"gateway.{name}", None, text)])
 
 
 def _create(path: Path, text: str) -> bool:
