@@ -57,7 +57,7 @@ PURE = (
 LEVELS = (
     ("schemas",),
     (*PURE[1:], "gateway.config"),
-    ("gateway.store", "gateway.store.wakeup", "gateway.store.greenlets", "gateway.figures"),
+    ("gateway.store", "gateway.store.wakeup", "gateway.store.greenlets", "gateway.metrics"),
     ("gateway.safe_http",),
     ("gateway.delivery", "gateway.carrierx"),
     ("gateway",),  # what is not named here: intake, test forms, translation ...
@@ -104,6 +104,7 @@ DOORS = {
     "urllib3": (),
     "urllib.request": (),
     "http.client": (),
+    "prometheus_client": ("gateway/metrics.py",),
     "greenlet": ("gateway/store/greenlets.py",),
     "httptools": ("gateway/serve",),
     "lxml": ("gateway/web/soap",),

@@ -33,7 +33,7 @@ SAFE = {
     "jinja2": "3.1.6",
 }
 """Versions that mended what could be attacked."""
-NAMES = {"argon2": "argon2-cffi", "flask_wtf": "flask-wtf"}
+NAMES = {"argon2": "argon2-cffi", "flask_wtf": "flask-wtf", "prometheus_client": "prometheus-client"}
 """Module → the distribution that has it, where the names differ."""
 LEFT_OUT = {".git", ".venv", "data", "__pycache__", "build", "dist"}
 

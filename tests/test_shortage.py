@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.config import Settings
+from gateway.metrics import Metrics
 from gateway.safe_http import dns, shortage
 from gateway.safe_http.client import HttpClient, post
 from gateway.safe_http.shortage import RESERVE, DescriptorShortage
@@ -25,11 +26,11 @@ __all__ = ["clock", "page", "settings"]
 
 STARVED = """
 import os, resource, sys
-from gateway.safe_http.client import Transport
+from gateway.safe_http.client import HttpClient
 from tests.test_transport_loop import one
 url, name, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-with Transport() as transport:
+with HttpClient() as transport:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/dev/fd"))) + 1 + left, hard))
     # All that is free below: the next one is the limit's.
     while left == 0:
@@ -115,7 +116,7 @@ def test_a_worker_gives_back_what_it_could_not_send(
 ) -> None:
     starved, heard = Starved(monkeypatch), list[str]()
 
-    class Tally:
+    class Counted(Metrics):
         def attempt(self, endpoint: str, outcome: str, seconds: float, since_owed: float) -> None:
             heard.append(outcome)
 
@@ -133,7 +134,7 @@ def test_a_worker_gives_back_what_it_could_not_send(
         )
         return starved.asked >= 8 and len(waiting) == 30
 
-    with capture_logs() as logs, working(settings, store, clock, tally=Tally()):
+    with capture_logs() as logs, working(settings, store, clock, metrics=Counted()):
         until(is_given_back, "given back")
         assert not heard and not page.got and outcomes(store) == []
         starved.short = False

@@ -14,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.config import Settings
+from gateway.metrics import Metrics
 from gateway.safe_http.ssrf import MAX_URL
 from gateway.store import Store, breakers, outbox
 from gateway.store.wakeup import WorkerNotifier
@@ -57,14 +58,14 @@ def test_it_is_posted_to_without_anybodys_credentials(store: Store, opened: Open
     owe(store, url, page.url, now=clock())
     tallied: list[str] = []
 
-    class Tally:
+    class Counted(Metrics):
         def attempt(self, endpoint: str, outcome: str, seconds: float, since_owed: float) -> None:
             tallied.append(endpoint)
 
         def breaker(self, endpoint: str, state: str) -> None:
             raise AssertionError
 
-    with capture_logs() as logs, working(opened("127.0.0.0/8"), store, clock, tally=Tally()):
+    with capture_logs() as logs, working(opened("127.0.0.0/8"), store, clock, metrics=Counted()):
         until(lambda: states(store) == ["succeeded"] * 2, "delivered")
     assert sorted(page.paths) == ["/page.php", "/page.php?id=7%2f8&key=canary-in-the-query"]
     for headers, form in page.got:

@@ -15,6 +15,7 @@ from gateway.delivery import worker as worker_module
 from gateway.delivery.circuit_breaker import IN_A_ROW, WAITS
 from gateway.delivery.retry import WAITS as SCHEDULE
 from gateway.delivery.worker import Worker
+from gateway.metrics import Metrics
 from gateway.store import Store, breakers
 from tests import acme
 from tests.delivering import Clock, clock, outcomes, rows, states, working
@@ -49,10 +50,11 @@ class Switched:
             caller.send(self.reply)
 
 
-class Heard:
-    """A tally that remembers."""
+class Heard(Metrics):
+    """Metrics that remember."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.attempts: list[tuple[str, str]] = []
         self.breakers: list[tuple[str, str]] = []
 
@@ -83,7 +85,7 @@ def test_what_fails_on_and_on_is_left_alone_and_taken_up_again(store: Store, tmp
     with answering(script) as server:
         settings = configured(tmp_path, {"crm": server.url()}, "concurrency = 4")
         owed(store, clock, "crm", 40)
-        with working(settings, store, clock, tally=heard):
+        with working(settings, store, clock, metrics=heard):
             until(lambda: breaker(store, clock) == "open", "opened")
             until(lambda: None not in outcomes(store) and len(outcomes(store)) == len(server.requests), "settled")
             begun = len(server.requests)

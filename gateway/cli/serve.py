@@ -5,24 +5,20 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gateway.config import Settings
-from gateway.figures import folder_of
+from gateway.metrics import forget_ended
 from gateway.serve import logging, roles
 from gateway.serve.addresses import free_port, listening
-from gateway.serve.aside import serve_metrics
 from gateway.serve.startup import (
     PAGE_HOST,
     ServePlan,
     check_listen_address,
     children,
     exit_on_error,
-    forget_figures,
     prepare_store,
     say_secrets,
     settings_for,
@@ -87,7 +83,8 @@ def serve(path: Path | None, host: str, port: int, workers: int, patience: float
         keys_are_kept=settings.secrets is not None and settings.current.keys == settings.secrets.keys,
     )
     prepare_store(plan.config)
-    forget_figures(plan.config)
+    # Counters start from zero, and endpoints that are no more are not told.
+    forget_ended(plan.config.data)
     say_secrets(settings)
     supervisor = Supervisor(children(plan), patience=patience)
     when_up(supervisor, plan, lambda: click.echo(welcome(plan)))
@@ -131,14 +128,14 @@ def worker(path: Path | None, metrics: str | None, lifeline: bool) -> None:
     if not lifeline:
         say_secrets(settings)
     with exit_on_error():
-        roles.run_worker(settings, lifeline=lifeline, metrics=_told(settings, metrics))
+        roles.run_worker(settings, lifeline=lifeline, metrics_address=_metrics_address(metrics))
 
 
-def _told(settings: Settings, metrics: str | None) -> AbstractContextManager[None]:
+def _metrics_address(metrics: str | None) -> tuple[str, int] | None:
     if metrics is None:
-        return nullcontext()
+        return None
     for host, port in listening(metrics):
-        return serve_metrics(folder_of(settings.current.data), check_listen_address(host, port, workers=1), port)
+        return check_listen_address(host, port, workers=1), port
     raise click.BadParameter(f"{metrics} is no HOST:PORT", param_hint="--metrics")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from gateway.config import Config
 from gateway.delivery.batch import LEASE_MARGIN_SECONDS, MOST, Batch, BatchResult, Replies, SubmittedBatch
 from gateway.delivery.scheduler import Scheduler, shown
+from gateway.metrics import Metrics
 from gateway.store import Store, StoreUnavailable, clock
 from gateway.store.breakers import REFRESH, BreakerState
 from gateway.store.outbox import ClaimedDelivery, SettledDelivery
@@ -27,8 +28,8 @@ REST = 1.0
 
 
 class BatchWriter:
-    """At most one at a time. `told` hears of each breaker that becomes something else; `in_flight` are (delivery,
-    attempt); `ring` is called with endpoints that something is owed to since a round."""
+    """At most one at a time. `in_flight` are (delivery, attempt); `ring` is called with endpoints that something is
+    owed to since a round."""
 
     def __init__(
         self,
@@ -36,13 +37,13 @@ class BatchWriter:
         owner: str,
         dispatch: Scheduler,
         log: Any,
-        told: Callable[[str, str], None],
+        metrics: Metrics,
         in_flight: Collection[tuple[int, int]],
         replies: Replies | None,
         ring: Callable[[Collection[str]], object],
     ) -> None:
         self._store, self._owner, self._dispatch = store, owner, dispatch
-        self._log, self._told = log, told
+        self._log, self._metrics = log, metrics
         self._in_flight, self._replies, self._ring = in_flight, replies, ring
         self._doubtful: set[str] = set()
         self.settled: list[SettledDelivery] = []
@@ -159,7 +160,7 @@ class BatchWriter:
     def _states(self, steady: float) -> Sequence[BreakerState]:
         changes = self._dispatch.breakers.changes()
         for endpoint, breaker in changes:
-            self._told(endpoint, breaker.state)
+            self._metrics.breaker(endpoint, breaker.state)
             self._log.warning(
                 "breaker", endpoint=endpoint, state=breaker.state, failures=breaker.failures, reason=breaker.reason
             )

@@ -28,7 +28,7 @@ from gateway.delivery.request import EndpointPost, request_for
 from gateway.delivery.result import Attempt, Judge
 from gateway.delivery.rounds import BatchWriter
 from gateway.delivery.scheduler import Scheduler
-from gateway.delivery.tally import Nobody, Tally
+from gateway.metrics import Metrics
 from gateway.safe_http import shortage
 from gateway.safe_http.client import Failure, HttpClient, Response
 from gateway.safe_http.origins import mask_url
@@ -50,9 +50,9 @@ _NOBODY: Mapping[str, Callable[[], None]] = MappingProxyType({})
 class Worker:
     """The delivering half. `own` is where the gateway listens: never called, or texts would go in circles.
 
-    `pulse` is called at least once a second while all is well, `tally` hears of what happens. `replies` owes the texts
-    that answers are, where those are texted back. `others`: who minds an endpoint that is none of the configuration,
-    and is woken when something is owed to it; called from any thread, quick, and never raising.
+    `pulse` is called at least once a second while all is well. `replies` owes the texts that answers are, where those
+    are texted back. `others`: who minds an endpoint that is none of the configuration, and is woken when something is
+    owed to it; called from any thread, quick, and never raising.
     """
 
     def __init__(
@@ -64,19 +64,19 @@ class Worker:
         clock: Callable[[], float] = time.time,
         dice: Callable[[], float] = random.random,
         pulse: Callable[[], None] = lambda: None,
-        tally: Tally | None = None,
+        metrics: Metrics | None = None,
         replies: Replies | None = None,
         others: Mapping[str, Callable[[], None]] = _NOBODY,
     ) -> None:
         self._settings, self._store, self._own = settings, store, own
         self._clock, self._dice, self._pulse = clock, dice, pulse
-        self._tally: Tally = tally or Nobody()
+        self._metrics = metrics or Metrics()
         owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._log: Any = structlog.get_logger().bind(worker=owner)
         self._dispatch, self._judge, self._others = Scheduler(), Judge(), others
         self._attempts: dict[tuple[int, int], Attempt] = {}
-        told, mine = self._tally.breaker, self._attempts.keys()
-        self._rounds = BatchWriter(store, owner, self._dispatch, self._log, told, mine, replies, self.owed)
+        mine = self._attempts.keys()
+        self._rounds = BatchWriter(store, owner, self._dispatch, self._log, self._metrics, mine, replies, self.owed)
         self._upkeep = Maintenance(store, owner, self._dispatch, self._log, clock())
         self._transport, self._shortage = HttpClient(), shortage.DescriptorShortage(self._log)
         self._beat_at = 0.0
@@ -221,7 +221,7 @@ class Worker:
         outcome = judged.settled.outcome
         self._rounds.settled.append(judged.settled)
         self._dispatch.ended(attempt, judged, now, self._dice())
-        self._tally.attempt(name, outcome, attempt.seconds, max(0.0, now - claimed.created_at))
+        self._metrics.attempt(name, outcome, attempt.seconds, max(0.0, now - claimed.created_at))
         self._log.info(
             "attempt",
             delivery=claimed.delivery_id,

@@ -1,7 +1,7 @@
 """Endpoints that nobody configured: URLs that came with a request, such as a `status_url`. Pure.
 
 A delivery's endpoint is a name of the configuration, or such a URL. There may be any number of them, some with an id
-of their own in each query. So what is remembered of them is remembered by origin, and people, logs and figures see
+of their own in each query. So what is remembered of them is remembered by origin, and people, logs and metrics see
 their shown forms alone.
 """
 

@@ -19,6 +19,7 @@ import structlog
 
 from gateway.config import Settings
 from gateway.delivery.drift import ClockJumpDetector
+from gateway.metrics import Metrics
 from gateway.sender.accounts import ClientCache
 from gateway.sender.batch import SubmitBatch, SubmitBatchResult
 from gateway.sender.flights import SubmitPool
@@ -27,7 +28,6 @@ from gateway.sender.pausing import CarrierXBreaker
 from gateway.sender.poll_status import StatusPoller
 from gateway.sender.rounds import LOOK, SubmitBatchWriter
 from gateway.sender.settle import PATIENCE
-from gateway.sender.tally import Nobody, Tally
 from gateway.store import Store, StoreUnavailable, events, ledger, outbox
 
 TICK = 1.0
@@ -53,10 +53,10 @@ class Sender:
         clock: Callable[[], float] = time.time,
         dice: Callable[[], float] = random.random,
         ring: Callable[[Collection[str]], object] = lambda endpoints: None,
-        tally: Tally | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._settings, self._store, self._clock, self._ring = settings, store, clock, ring
-        self._tally: Tally = tally or Nobody()
+        self._metrics = metrics or Metrics()
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._log: Any = structlog.get_logger().bind(sender=self._owner)
         self._flights = SubmitPool(clock, dice, self._is_known)
@@ -209,7 +209,7 @@ class Sender:
     def _tell(self, one: SubmissionResult) -> None:
         claimed, origin = one.departure.claimed, one.departure.entry.origin if one.departure.entry else ""
         if one.word in ("sent", "refused", "undecided"):
-            self._tally.send(origin, one.word)
+            self._metrics.send(origin, one.word)
         self._log.info(
             "send",
             send=claimed.delivery_id,

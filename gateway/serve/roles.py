@@ -7,14 +7,14 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.config import Config, Settings
-from gateway.figures import Figures, folder_of
-from gateway.figures.tally import Endpoints, Sends
+from gateway.metrics import Metrics
 from gateway.serve.addresses import listening
+from gateway.serve.aside import serve_metrics
 from gateway.serve.files import files
 from gateway.serve.lifeline import Heartbeat, on_stop
 from gateway.store import Store, StoreUnavailable, health
@@ -64,7 +64,7 @@ def run_web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None
     store = _store(settings, lifeline=lifeline)
     app = create_app(settings, store, login_token=os.environ.pop(LOGIN_TOKEN, None))
     app.config["OWN_ADDRESSES"] = frozenset({(host, port)})
-    web_context_of(app).counts.started()
+    web_context_of(app).metrics.process_started("web")
     _settle_down()
     try:
         serve(app, host, port, lifeline=lifeline, quick=callbacks.are_quick)
@@ -72,11 +72,11 @@ def run_web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None
         store.close(timeout=1.0)
 
 
-def run_worker(settings: Settings, *, lifeline: bool, metrics: AbstractContextManager[None]) -> None:
+def run_worker(settings: Settings, *, lifeline: bool, metrics_address: tuple[str, int] | None) -> None:
     """Raises `StoreUnavailable` where there is no store.
 
-    `metrics` is entered once SIGTERM ends the process in order, and may raise OSError: whoever gets an answer there
-    takes the worker for one that is up, and may stop it at once.
+    `/metrics` is answered at `metrics_address` once SIGTERM ends the process in order: whoever gets an answer there
+    takes the worker for one that is up, and may stop it at once. Raises OSError where it cannot listen.
     """
     from gateway.delivery.worker import Worker
     from gateway.outbound import replies
@@ -87,9 +87,8 @@ def run_worker(settings: Settings, *, lifeline: bool, metrics: AbstractContextMa
     store, stop = _store(settings, lifeline=lifeline), threading.Event()
     own, data = listening(os.environ.get(LISTEN, "")), settings.current.data
     files(FILES)
-    figures = Figures(folder_of(data))
-    figures.series("gateway_process_starts_total", process="worker").inc()
-    sender = Sender(settings, store, ring=WorkerNotifier(data).ring, tally=Sends(figures))
+    metrics = Metrics(data)
+    sender = Sender(settings, store, ring=WorkerNotifier(data).ring, metrics=metrics)
 
     def ask() -> None:
         stop.set()
@@ -102,14 +101,15 @@ def run_worker(settings: Settings, *, lifeline: bool, metrics: AbstractContextMa
         store,
         own,
         pulse=sending.alive(WorkerHeartbeat(store, Heartbeat(lifeline=lifeline))),
-        tally=Endpoints(figures),
+        metrics=metrics,
         replies=replies.owe_replies,
         others={ledger.ENDPOINT: sender.wake},
     )
     on_stop(ask, lifeline=lifeline)
+    metrics.process_started("worker")
     _settle_down()
     try:
-        with metrics, sending:
+        with serve_metrics(metrics, *metrics_address) if metrics_address else nullcontext(), sending:
             half.run(stop)
     finally:
         store.close(timeout=1.0)

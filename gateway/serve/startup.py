@@ -16,7 +16,6 @@ from typing import NoReturn
 import click
 
 from gateway.config import Config, ConfigError, Settings
-from gateway.figures import folder_of, forget
 from gateway.serve import roles
 from gateway.serve.addresses import PortTaken, check_free, near, url_of
 from gateway.serve.supervisor import Child, Supervisor
@@ -105,11 +104,6 @@ def prepare_store(config: Config) -> None:
     """Brings the store up to date before the others start, so that none of them waits for it."""
     with exit_on_error(), Store(config.database) as store:
         store.migrate()
-
-
-def forget_figures(config: Config) -> None:
-    """Of processes that are gone. Those of this start count from zero, and endpoints that are no more are not told."""
-    forget(folder_of(config.data))
 
 
 def children(plan: ServePlan) -> list[Child]:

@@ -9,11 +9,12 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 
 from gateway.config import Config, Settings
+from gateway.metrics import Metrics
 from gateway.store import Store
 from gateway.store.wakeup import WorkerNotifier
 from gateway.web import auth, callbacks, health, legacy_api, login
 from gateway.web.console import errors, events, test_posts
-from gateway.web.context import WebContext, WebMetrics, install
+from gateway.web.context import WebContext, install
 from gateway.web.proxies import TrustedProxies
 from gateway.web.status_cache import StatusCache
 
@@ -67,7 +68,7 @@ def _site(settings: Settings, store: Store) -> WebContext:
         settings=settings,
         store=store,
         ringer=WorkerNotifier(data),
-        counts=WebMetrics(data),
+        metrics=Metrics(data),
         status_cache=StatusCache(store),
     )
 

@@ -107,7 +107,7 @@ def _register(path: str, format_name: str) -> None:
     def receive(key: str = "") -> Response:
         began, here = perf_counter(), web_context()
         answer = _receive(here, format_name, key)
-        here.counts.took(format_name, perf_counter() - began)
+        here.metrics.callback_answered(format_name, perf_counter() - began)
         return answer
 
     for rule in (path, f"{path}/<key>"):
@@ -123,15 +123,15 @@ for _path, _format in _PLACES.items():
 def _receive(here: WebContext, format_name: str, key: str) -> Response:
     """The checks that need no body, the body, and the answer for what became of it."""
     if not _is_ours(_candidates(key), here.settings.current.keys):
-        here.counts.refused(format_name, "key")
+        here.metrics.callback_turned_away(format_name, "key")
         return _say(format_name, 403, {"key": ("Not one of the configured keys.",)})
     if is_coded():
-        here.counts.refused(format_name, "encoding")
+        here.metrics.callback_turned_away(format_name, "encoding")
         return _say(format_name, 415, {"body": ("Content-Encoding other than identity is not taken.",)})
     try:
         body = whole_body()
     except RequestEntityTooLarge:
-        here.counts.refused(format_name, "size")
+        here.metrics.callback_turned_away(format_name, "size")
         return _say(format_name, 413, {"body": (f"Larger than {MAX_BODY} bytes.",)})
     return _keep(here, format_name, body)
 
@@ -170,11 +170,11 @@ def _keep(here: WebContext, format_name: str, body: bytes) -> Response:
         kept = accept.accept(callback, here.settings.current, here.store)
     except StoreUnavailable as error:
         here.log.error("store_unavailable", reason=str(error))
-        here.counts.refused(format_name, "store")
+        here.metrics.callback_turned_away(format_name, "store")
         return _later(format_name)
-    here.counts.kept(format_name, kept.state)
+    here.metrics.callback_kept(format_name, kept.state)
     if kept.orphan:
-        here.counts.orphan(kept.orphan)
+        here.metrics.orphan_update(kept.orphan)
     here.log.info("callback_kept", format=format_name, state=kept.state, event_id=kept.event_id)
     if kept.errors is not None:
         return _say(format_name, 403 if kept.forbidden else 400, kept.errors)
@@ -236,5 +236,5 @@ def _accident(error: Exception) -> Response | WSGIResponse:
         return _plainly(error)
     here, format_name = web_context(), _PLACES.get("/".join(request.path.split("/")[:3]), "legacy-callback")
     here.log.error("callback_failed", exc_info=error)
-    here.counts.refused(format_name, "fault")
+    here.metrics.callback_turned_away(format_name, "fault")
     return _later(format_name)

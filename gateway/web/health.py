@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from gateway.figures.exposition import CONTENT_TYPE
+from gateway.metrics import CONTENT_TYPE
 from gateway.web.context import web_context
 from gateway.web.scrape import scrape
 

@@ -168,7 +168,7 @@ def _told(
 ) -> CallAnswer | list[StatusRow]:
     error_code = codes.OK if isinstance(done, list) else done.error_code
     outcome = "refused" if error_code else "answered" if name in legacy_forms.QUERIES else "accepted"
-    here.counts.sent_call(name, outcome)
+    here.metrics.legacy_call(name, outcome)
     here.log.info("legacy_call", call=name, outcome=outcome, error_code=error_code, **facts)
     return done
 
@@ -202,7 +202,7 @@ def _fault(here: WebContext, name: str, error: Exception) -> _Fault:
     else:
         here.log.error("legacy_call_failed", call=name, exc_info=error)
         fault = _Fault(503, "fault", codes.SENTENCES[codes.LATER], codes.LATER)
-    here.counts.sent_call(name, fault.outcome)
+    here.metrics.legacy_call(name, fault.outcome)
     return fault
 
 

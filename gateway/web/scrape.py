@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
-from gateway.figures import Gauge, text
+from gateway.metrics import Gauge, text
 from gateway.store import StoreUnavailable
 from gateway.store.overview import STATUS_URLS, is_url
 from gateway.web.context import WebContext
@@ -14,7 +14,7 @@ from gateway.web.context import WebContext
 BREAKERS = {"closed": 0.0, "ramp": 1.0, "half_open": 2.0, "open": 3.0}
 
 
-def scrape(here: WebContext) -> str:
+def scrape(here: WebContext) -> bytes:
     """Without the store, the gauges of the store are left out: nobody knows them, and a nought would be a lie."""
     ready, room = here.store.ready(), here.store.has_room()
     gauges = [*_process(here), _plain("gateway_store_ready", "1: the store commits, as /readyz asks.", ready)]
@@ -24,7 +24,7 @@ def scrape(here: WebContext) -> str:
             gauges += [*_outbox(here), *_sends(here), *_keywords(here)]
         except StoreUnavailable:
             here.log.warning("metrics_without_store")
-    return text(here.counts.merged(), gauges)
+    return text([*here.metrics.collect(), *gauges])
 
 
 def _process(here: WebContext) -> Iterator[Gauge]:
@@ -43,12 +43,12 @@ def _process(here: WebContext) -> Iterator[Gauge]:
 
 def _outbox(here: WebContext) -> Iterator[Gauge]:
     now = here.clock().timestamp()
-    figures = here.status_cache.figures(now)
-    found = figures.gauges
+    snapshot = here.status_cache.figures(now)
+    found = snapshot.gauges
     owed, dead = _together(found.owed, sum), _together(found.dead, sum)
     names = sorted({*here.settings.current.endpoints, *owed, *dead})
     ages = {name: max(0.0, now - at) for name, at in _together(found.oldest, min).items()}
-    states = _together({name: BREAKERS.get(one.state, 0.0) for name, one in figures.breakers.items()}, max)
+    states = _together({name: BREAKERS.get(one.state, 0.0) for name, one in snapshot.breakers.items()}, max)
     yield _by_endpoint("gateway_deliveries_owed", "Deliveries not settled yet.", names, owed)
     yield _by_endpoint("gateway_oldest_owed_seconds", "Age of the oldest delivery owed; 0 without one.", names, ages)
     yield _by_endpoint("gateway_deliveries_dead", "Dead deliveries that are kept.", names, dead)
