@@ -29,13 +29,13 @@ run: $(VENV)/run.stamp
 
 # Every line and branch of the pure core is tried by the tests that are about it. By themselves: to watch each line costs
 # the others a minute, and they have nothing to add.
-CORE := $(foreach name,carriers fieldwise hostile laws scrubbing segments status vectors,tests/test_$(name).py)
+CORE := tests/schemas
 PYTEST := $(BIN)/python -m pytest --dist worksteal
 
 test: $(VENV)/test.stamp
 ifeq ($(strip $(ARGS)),)
 	$(PYTEST) -n 2 $(CORE) --cov=schemas --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
-	$(PYTEST) -n 4 $(CORE:%=--ignore=%)
+	$(PYTEST) -n 4 --ignore=$(CORE)
 else
 	$(PYTEST) -n 4 $(ARGS)
 endif

@@ -21,9 +21,9 @@ from gateway.metrics import FAMILIES, Metrics
 from gateway.serve import aside
 from tests import acme
 from tests.running import BASE, HOST, ROOT, Gateway, Process, free_port, running_gateway, until
+from tests.serve.test_serve import pids
 from tests.servers import Server, answer, ok, replying
 from tests.test_metrics_files import samples
-from tests.test_serve import pids
 
 CONFIG = """
 [endpoint.good]

@@ -15,7 +15,7 @@ import pytest
 from schemas import credentials
 from tests.e2e.callbacks import FORM, JSON, OLD, PHONE, text_of_carrierx, text_of_platform
 from tests.running import HOST, KEY, PATIENCE, Gateway, running_gateway
-from tests.test_vectors import LOADS, http_of, told
+from tests.schemas.test_vectors import LOADS, http_of, told
 
 PATHS = {"carrierx": "/carrierx/callback", "legacy-callback": "/legacy/callback", "legacy-status": "/legacy/status"}
 FORMATS = sorted(PATHS)

@@ -16,7 +16,7 @@ from schemas import FORMATS, BadCallback, CannotSay, FormatOptions, Message, Num
 from schemas.legacy import CALLBACK_FIELDS, STATUS_FIELDS
 from tests import drawn, examples
 from tests.drawn import FORM
-from tests.test_laws import CARRIERX, RECEIPT
+from tests.schemas.test_laws import CARRIERX, RECEIPT
 
 SECRET = "hunter2-canary"
 
@@ -85,8 +85,8 @@ HOSTILE = {
 MEGABYTE = 1 << 20
 READ_IT = f"""
 import sys
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from tests.test_hostile import FORMATS, HOSTILE, MEGABYTE, RECEIPT, BadCallback, credentials
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from tests.schemas.test_hostile import FORMATS, HOSTILE, MEGABYTE, RECEIPT, BadCallback, credentials
 piece = HOSTILE[sys.argv[1]]
 body = piece * (MEGABYTE // len(piece))
 for content_type in (None, "multipart/form-data; boundary=x"):

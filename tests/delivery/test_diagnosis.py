@@ -19,7 +19,7 @@ from gateway.safe_http.error_pages import SHORTEST, find, name_of
 from gateway.safe_http.errors import CurlError, describe
 from gateway.safe_http.models import Failure, Request, Response
 
-PAGES = Path(__file__).parent / "pages"
+PAGES = Path(__file__).parents[1] / "pages"
 NAMES = {
     "php": "a PHP error page",
     "coldfusion": "a ColdFusion error page",

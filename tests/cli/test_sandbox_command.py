@@ -18,10 +18,10 @@ from gateway.sandbox.carrierx import MAGIC, CarrierXStub
 from gateway.sandbox.carrierx.faults import NAMES, PROBABILITIES
 from gateway.serve import roles
 from tests.running import HOST, ROOT, Process, free_port, until
+from tests.sandbox.test_sandbox import taken_port
+from tests.serve.test_serve import logging_again
 from tests.servers import Server, ok, replying
 from tests.standins import BEARER, HANDSET, NUMBER
-from tests.test_sandbox import taken_port
-from tests.test_serve import logging_again
 
 __all__ = ["logging_again"]
 

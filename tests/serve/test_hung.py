@@ -14,8 +14,8 @@ from gateway.serve.lifeline import Heartbeat
 from gateway.serve.supervisor import ASLEEP, Supervisor
 from tests import acme
 from tests.running import Gateway, running_gateway, until
+from tests.serve.test_serve import Script, answers, in_thread, lines, pids
 from tests.servers import Server, ok, replying
-from tests.test_serve import Script, answers, in_thread, lines, pids
 
 CONFIG = """
 [endpoint.page]

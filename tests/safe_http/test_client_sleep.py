@@ -11,8 +11,8 @@ import pytest
 from gateway.safe_http import client as module
 from gateway.safe_http.client import HttpClient
 from tests.running import until
+from tests.safe_http.test_loop import finish, request
 from tests.servers import Caller, Server, ok
-from tests.test_transport_loop import finish, request
 
 TIMEOUT = 0.6
 

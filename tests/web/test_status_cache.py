@@ -16,9 +16,9 @@ from gateway.store.stats import MANY, gauges, newest_texts
 from gateway.web.console import words
 from gateway.web.silence import KeywordActivity
 from gateway.web.status_cache import FRESH, RARELY, Cached
-from tests.test_console import CONFIG, call, store_of
-from tests.test_console import words as read
 from tests.visitor import Visitor, console
+from tests.web.test_console import CONFIG, call, store_of
+from tests.web.test_console import words as read
 
 NOW = 1_700_000_000.0
 ONE, OTHER = "15162065919", "15162065920"

@@ -13,8 +13,8 @@ from flask import Flask
 from structlog.testing import capture_logs
 
 from gateway.store import opt_outs
-from tests.test_console import CONFIG, HOSTILE, store_of, words
 from tests.visitor import Visitor, console
+from tests.web.test_console import CONFIG, HOSTILE, store_of, words
 
 
 @pytest.fixture

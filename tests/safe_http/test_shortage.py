@@ -19,15 +19,15 @@ from gateway.safe_http.shortage import RESERVE, DescriptorShortage
 from gateway.store import Store
 from tests.delivering import Clock, Page, clock, outcomes, page, rows, settings, states, text, working
 from tests.running import until
+from tests.safe_http.test_loop import one, request
 from tests.servers import Caller, Server, ok, replying
-from tests.test_transport_loop import one, request
 
 __all__ = ["clock", "page", "settings"]
 
 STARVED = """
 import os, resource, sys
 from gateway.safe_http.client import HttpClient
-from tests.test_transport_loop import one
+from tests.safe_http.test_loop import one
 url, name, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 with HttpClient() as transport:

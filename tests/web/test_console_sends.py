@@ -20,8 +20,8 @@ from gateway.sender import settle
 from gateway.store import ledger, opt_outs, outbox
 from gateway.store.ledger import LedgerEntry
 from tests.acme import text, update
-from tests.test_console import CONFIG, HOSTILE, call, store_of, words
 from tests.visitor import Visitor, console
+from tests.web.test_console import CONFIG, HOSTILE, call, store_of, words
 
 SID = "5f4c0b36-0a2c-4b39-8f0e-9e8f6b1c1f11"
 STATUS_URL = "https://canary-user:canary-pass@status.example.com/page.php?key=canary-query"

@@ -26,7 +26,7 @@ from schemas import (
 )
 from schemas.status import NUMERIC
 
-VECTORS = Path(__file__).parent / "vectors"
+VECTORS = Path(__file__).parents[1] / "vectors"
 CROSSINGS = "crossing"
 AT_LEAST = {"legacy-callback": 100, "legacy-status": 55, "carrierx": 140, CROSSINGS: 100}
 """A folder that is lost, or not found, must be a failure and not a quiet success."""
