@@ -121,7 +121,7 @@ def test_tables_of_this_version(database_url: str) -> None:
         assert not store.is_current(), "there are none"
         store.migrate()
         assert store.is_current()
-        store.writer.write(lambda conn: conn.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'"))
+        store.writer.write(lambda conn: conn.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'"))
         assert not store.is_current()
     with Store("postgresql://nobody@127.0.0.1:1/nowhere") as store:
         assert not store.is_current()
