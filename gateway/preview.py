@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.config import Config
-from gateway.routing.route import Route
+from gateway.routing.route import Route, dump_message, load_message
 from gateway.routing.route import wire_format as kind_for
-from gateway.routing.translation import dump_message, load_message
 from schemas import BadCallback, Body, CannotSay, FormatOptions, Message, ReceiveContext, wire
 from schemas.fields import timestamp
 

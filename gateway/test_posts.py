@@ -16,8 +16,8 @@ from gateway.delivery import retry
 from gateway.delivery.diagnosis import diagnose
 from gateway.delivery.redaction import EndpointRedaction, shown_url
 from gateway.delivery.request import EndpointPost, request_for
+from gateway.routing.route import load_message
 from gateway.routing.route import wire_format as kind_for
-from gateway.routing.translation import load_message
 from gateway.safe_http.client import post
 from gateway.safe_http.error_pages import FAILURE_BODY
 from gateway.safe_http.models import Request, Response

@@ -60,7 +60,7 @@ LEVELS = (
     ("gateway.store", "gateway.store.wakeup", "gateway.store.greenlets", "gateway.metrics"),
     ("gateway.safe_http",),
     ("gateway.delivery", "gateway.carrierx"),
-    ("gateway",),  # what is not named here: intake, test forms, translation ...
+    ("gateway",),  # what is not named here: intake, test forms, routing ...
     ("gateway.web", "gateway.sandbox"),
     (TOP, "gateway.serve"),
     ("gateway.cli", "gateway.__main__"),

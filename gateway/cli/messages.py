@@ -14,7 +14,7 @@ import click
 from gateway.cli import config_option, read
 from gateway.config import Config
 from gateway.inbound.rerouting import reroute_all
-from gateway.routing import translation
+from gateway.routing.route import dump_message, load_message
 from gateway.store import Store, StoreUnavailable, outbox, sends
 from gateway.store.wakeup import WorkerNotifier
 from schemas import FORMATS, BadCallback, CannotSay, FormatOptions, ReceiveContext
@@ -36,8 +36,8 @@ def translate(source: str, target: str, content_type: str | None, path: Path) ->
     config = read(path)
     receipt = ReceiveContext(now=datetime.now(UTC), sid=str(uuid.uuid4()), prefix=config.prefix)
     try:
-        message, _ = translation.load_message(sys.stdin.buffer.read(), content_type, source, receipt, config)
-        bodies = translation.dump_message(message, target, FormatOptions(prefix=config.prefix))
+        message, _ = load_message(sys.stdin.buffer.read(), content_type, source, receipt, config)
+        bodies = dump_message(message, target, FormatOptions(prefix=config.prefix))
     except BadCallback as error:
         raise click.ClickException("\n".join(_faults(error))) from None
     except CannotSay as error:

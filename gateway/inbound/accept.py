@@ -5,13 +5,14 @@ from __future__ import annotations
 import hmac
 
 from gateway.config import Config
-from gateway.inbound.callback import HOPS, MAX_HOPS, Accepted, Callback
+from gateway.inbound.callback import MAX_HOPS, Accepted, Callback
 from gateway.inbound.message import AcceptMessage
 from gateway.inbound.status_update import AcceptStatusUpdate
+from gateway.routing.deliveries import HOPS
 from gateway.store import Store, StoreUnavailable, events, outbox
 from schemas import BadCallback, credentials
 
-__all__ = ["HOPS", "MAX_HOPS", "PATIENCE", "Callback", "Accepted", "accept", "reroute"]
+__all__ = ["MAX_HOPS", "PATIENCE", "Callback", "Accepted", "accept", "reroute"]
 
 # The platform waits for its answer; what is not on disk by then is not accepted.
 PATIENCE = 10.0

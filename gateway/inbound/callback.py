@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.config import Config
-from gateway.routing.route import Route
-from gateway.routing.translation import load_message
+from gateway.routing.route import Route, load_message
 from gateway.store import events
 from schemas import Message, ReceiveContext, credentials
 
-HOPS = "X-Gateway-Hops"
 MAX_HOPS = 4
-"""Gateways that point at each other would pass a text round for ever."""
+"""Gateways that a callback may have come through: two that point at each other would pass a text round for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,5 +66,5 @@ class AcceptMessage:
     def _owe(self, conn: Connection, event_id: int, owed: tuple[DeliveryDraft, ...], wants_answer: bool) -> None:
         hops = self._callback.hops
         # The keyword's first endpoint answers, the others hear of it.
-        bodies = [one.owed(hops, True if wants_answer and not at else None) for at, one in enumerate(owed)]
+        bodies = [one.to_outbox(hops, True if wants_answer and not at else None) for at, one in enumerate(owed)]
         outbox.owe(conn, event_id, bodies, self._callback.at)

@@ -174,7 +174,7 @@ class AcceptStatusUpdate:
 
     def _owe(self, conn: Connection, event_id: int, owed: tuple[DeliveryDraft, ...], fresh: frozenset[str]) -> None:
         hops = self._callback.hops
-        bodies = [letter.owed(hops) for letter in owed if fresh.intersection(letter.recipients)]
+        bodies = [letter.to_outbox(hops) for letter in owed if fresh.intersection(letter.recipients)]
         outbox.owe(conn, event_id, bodies, self._callback.at)
 
     def _note(self, conn: Connection, said: _Said) -> None:

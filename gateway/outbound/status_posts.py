@@ -62,5 +62,5 @@ def _tell(conn: Connection, entry: LedgerEntry, message: Message, config: Config
         return frozenset()
     ledger.record_status(conn, entry, message.status, now, config.carrierx.missing_after)
     to = status_endpoints(entry, config)
-    outbox.owe(conn, entry.ticket_number, [letter.owed(0) for letter in build_deliveries(message, to)], now)
+    outbox.owe(conn, entry.ticket_number, [letter.to_outbox(0) for letter in build_deliveries(message, to)], now)
     return frozenset(one.name for one in to)

@@ -1,4 +1,4 @@
-"""Every body that an event owes, translated when it comes in: each attempt will send the same bytes."""
+"""The bodies that a message owes its endpoints, written when it comes in: every attempt sends the same bytes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.config import Endpoint
-from gateway.inbound.callback import HOPS
 from gateway.routing.route import ordering_key, wire_format
 from gateway.store import outbox
 from schemas import FORMATS, Body, CannotSay, Message, for_recipient
 
+HOPS = "X-Gateway-Hops"
+"""The header that counts the gateways a message came through, so that two of them do not pass it round for ever."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeliveryDraft:
-    """One body for one endpoint, and the recipients that it speaks of."""
+    """One body for one endpoint, and the recipients that it is about."""
 
     endpoint: Endpoint
     wire_format: str
@@ -22,7 +24,8 @@ class DeliveryDraft:
     body: Body | CannotSay
     recipients: tuple[str, ...]
 
-    def owed(self, hops: int, replies: bool | None = None) -> outbox.OwedDelivery:
+    def to_outbox(self, hops: int, replies: bool | None = None) -> outbox.OwedDelivery:
+        """The delivery as the outbox keeps it; `hops`: gateways that the message came through before this one."""
         body = self.body
         if isinstance(body, Body):
             headers = (*body.headers, (HOPS, str(hops + 1)))
@@ -37,20 +40,17 @@ class DeliveryDraft:
 
 
 def build_deliveries(message: Message, endpoints: Iterable[Endpoint]) -> tuple[DeliveryDraft, ...]:
-    return tuple(letter for endpoint in endpoints for letter in _for_endpoint(message, endpoint))
-
-
-def _for_endpoint(message: Message, endpoint: Endpoint) -> list[DeliveryDraft]:
-    how = wire_format(endpoint, message)
-    if how != "legacy-status":
-        return [_letter(message, endpoint, how, message.recipients)]
-    # A status post has room for one recipient: a group gets one each.
-    return [_letter(for_recipient(message, one), endpoint, how, (one,)) for one in message.recipients]
-
-
-def _letter(message: Message, endpoint: Endpoint, how: str, recipients: tuple[str, ...]) -> DeliveryDraft:
-    try:
-        body: Body | CannotSay = FORMATS[how].dump(message, endpoint.manners)
-    except CannotSay as error:
-        body = error
-    return DeliveryDraft(endpoint, how, ordering_key(endpoint, message), body, recipients)
+    """The drafts of all endpoints. One whose body cannot be written holds the reason: its delivery is dead at once."""
+    drafts = []
+    for endpoint in endpoints:
+        target = wire_format(endpoint, message)
+        bodies = [(message, message.recipients)]
+        if target == "legacy-status":  # it has room for one recipient: a group gets one post each
+            bodies = [(for_recipient(message, phone), (phone,)) for phone in message.recipients]
+        for about, recipients in bodies:
+            try:
+                body: Body | CannotSay = FORMATS[target].dump(about, endpoint.manners)
+            except CannotSay as error:
+                body = error
+            drafts.append(DeliveryDraft(endpoint, target, ordering_key(endpoint, message), body, recipients))
+    return tuple(drafts)

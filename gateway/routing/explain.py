@@ -1,4 +1,4 @@
-"""What would become of a text, step by step, for `gateway explain` and the console. PURE."""
+"""Why a text goes where it goes, step by step, for `gateway explain` and the console. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from gateway.matching import keywords
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loser:
-    """A keyword that the text matches too."""
+    """A keyword that the text matches too, though another one matches it more exactly."""
 
     match: keywords.KeywordMatch
     why: str
-    """Why it gave way: ``match = "word" is more exact than match = "prefix"``"""
+    """``match = "word" is more exact than match = "prefix"``"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,16 +23,16 @@ class Explanation:
 
     number: Number
     match: keywords.KeywordMatch | None
-    """None: no keyword, and the text goes to the number's own callback."""
+    """None: no keyword matches, and the text goes to the number's own callback endpoints."""
     losers: tuple[Loser, ...]
     perhaps: tuple[str, ...]
-    """What the text may have meant, where it matches none."""
+    """Guesses at the keyword that was meant, where the text matches none."""
     endpoints: tuple[Endpoint, ...]
     """Empty: the text is kept as unrouted."""
 
 
 def explain(text: str, number: Number, config: Config) -> Explanation:
-    """How `text`, sent to `number`, is understood by `config`."""
+    """Explains how `config` routes `text`, sent to `number`."""
     winner, *others = keywords.candidates(text, number.keywords) or (None,)
     names = winner.keyword.callback if winner else number.callback
     return Explanation(

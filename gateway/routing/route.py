@@ -1,4 +1,7 @@
-"""Message → endpoints. Pure: the configuration is an argument."""
+"""From a message to its endpoints, and from one wire format to another as the gateway delivers it.
+
+Pure: the configuration is an argument.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,20 @@ from dataclasses import dataclass
 
 from gateway.config import Config, Endpoint, Keyword, Number
 from gateway.matching import keywords
-from schemas import Message, NumberContext
+from schemas import FORMATS, Body, FormatOptions, Message, NumberContext, ReceiveContext, enrich, for_recipient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """Where a message goes, and why. No endpoints: it is kept as unrouted."""
+    """Where a message goes, and why. Without endpoints it is kept as unrouted."""
 
     number: Number | None = None
     keyword: Keyword | None = None
     endpoints: tuple[Endpoint, ...] = ()
     why: str
 
-    def facts(self, config: Config, custom_ticket: str = "") -> NumberContext:
-        """What the configuration knows about this message, for the crossing."""
+    def number_context(self, config: Config, custom_ticket: str = "") -> NumberContext:
+        """The facts that the configuration adds to the message, as `enrich` takes them."""
         if self.number is None:
             return NumberContext(custom_ticket=custom_ticket, partner_sid=config.carrierx.partner_sid)
         named = self.keyword or self.number
@@ -36,39 +39,38 @@ class Route:
 
 
 def route(message: Message, config: Config) -> Route:
-    """The endpoints of the number's keyword for a text, the number's status endpoints for an update."""
+    """The route of a message: a text goes to its keyword's endpoints, an update to the number's status endpoints."""
     number = config.number_for(message.number)
     if number is None:
         return Route(why="No number or short code of the configuration is the one that was texted.")
+    keyword: Keyword | None = None
     if not message.inbound:
-        return Route(
-            number=number,
-            endpoints=_endpoints(number.status, config),
-            why="Status updates go to the number's status endpoints.",
-        )
-    return _by_keyword(message, number, config)
+        names, why = number.status, "Status updates go to the number's status endpoints."
+    elif message.keyword and (keyword := keywords.named(message.keyword, number.keywords)):
+        names, why = keyword.callback, "The platform says that this keyword matched."
+    elif match := keywords.match(message.message or "", number.keywords):
+        keyword, why = match.keyword, match.why
+        names = keyword.callback
+    else:
+        names, why = number.callback, "No keyword matches: it goes to the number's own callback endpoints."
+    endpoints = tuple([config.endpoints[name] for name in dict.fromkeys(names)])
+    return Route(number=number, keyword=keyword, endpoints=endpoints, why=why)
 
 
-def _by_keyword(message: Message, number: Number, config: Config) -> Route:
-    named = keywords.named(message.keyword, number.keywords) if message.keyword else None
-    if named is not None:
-        return _to(number, named, "The platform says that this keyword matched.", config)
-    match = keywords.match(message.message or "", number.keywords)
-    if match is not None:
-        return _to(number, match.keyword, match.why, config)
-    return Route(
-        number=number,
-        endpoints=_endpoints(number.callback, config),
-        why="No keyword matches: it goes to the number's own callback endpoints.",
-    )
+def load_message(
+    body: bytes, content_type: str | None, source: str, receipt: ReceiveContext, config: Config
+) -> tuple[Message, Route]:
+    """Reads the message in `body`, adds what the configuration knows of it, and routes it. Raises `BadCallback`."""
+    message = FORMATS[source].load(body, content_type, receipt)
+    found = route(message, config)
+    return enrich(message, found.number_context(config)), found
 
 
-def _to(number: Number, keyword: Keyword, why: str, config: Config) -> Route:
-    return Route(number=number, keyword=keyword, endpoints=_endpoints(keyword.callback, config), why=why)
-
-
-def _endpoints(names: tuple[str, ...], config: Config) -> tuple[Endpoint, ...]:
-    return tuple([config.endpoints[name] for name in dict.fromkeys(names)])
+def dump_message(message: Message, target: str, options: FormatOptions) -> list[Body]:
+    """Writes `message` in the format `target`: one body, or one for each recipient of a group. Raises `CannotSay`."""
+    if target != "legacy-status":
+        return [FORMATS[target].dump(message, options)]
+    return [FORMATS[target].dump(for_recipient(message, phone), options) for phone in message.recipients]
 
 
 def wire_format(endpoint: Endpoint, message: Message) -> str:
@@ -79,7 +81,7 @@ def wire_format(endpoint: Endpoint, message: Message) -> str:
 
 
 def ordering_key(endpoint: Endpoint, message: Message) -> str:
-    """What must arrive in order at one endpoint: one conversation's texts, one message's updates."""
+    """The key of deliveries that go in order: an endpoint and one conversation's texts, or one message's updates."""
     if message.inbound:
         return f"{endpoint.name}/conversation/{message.phone}/{message.number}"
     return f"{endpoint.name}/message/{message.message_sid}"

@@ -16,6 +16,7 @@ from werkzeug.routing import MapAdapter
 from werkzeug.sansio.response import Response as WSGIResponse
 
 from gateway.inbound import accept
+from gateway.routing.deliveries import HOPS
 from gateway.store import StoreUnavailable
 from gateway.store.greenlets import current
 from gateway.web.context import WebContext, install, web_context
@@ -24,7 +25,7 @@ MAX_BODY = 1024 * 1024
 RETRY_AFTER = "5"
 _DIGITS = 5
 T = TypeVar("T")
-_HOPS = f"HTTP_{accept.HOPS.upper().replace('-', '_')}"
+_HOPS = f"HTTP_{HOPS.upper().replace('-', '_')}"
 
 blueprint = Blueprint("callbacks", __name__)
 

@@ -32,7 +32,7 @@ def test_a_text_goes_where_its_keyword_says(tmp_path: Path) -> None:
 def test_an_alias_is_the_keyword(tmp_path: Path) -> None:
     config = acme.config(tmp_path)
     found = route(read(acme.text(message="signup")), config)
-    facts = found.facts(config, "ticket-1")
+    facts = found.number_context(config, "ticket-1")
     assert (facts.keyword, facts.title, facts.group) == ("JOIN", "Summer sign-up", "Acme")
     assert (facts.number, facts.code, facts.default_keyword) == ("15162065919", "12345", "ACME1234")
     assert facts.custom_ticket == "ticket-1" and facts.partner_sid == "66352290-bd20-4ed0-a403-8c00792f15b8"
@@ -41,7 +41,11 @@ def test_an_alias_is_the_keyword(tmp_path: Path) -> None:
 def test_a_text_without_keyword_goes_to_the_number(tmp_path: Path) -> None:
     config = acme.config(tmp_path)
     found = route(read(acme.text(message="hello")), config)
-    assert names(found) == ["app"] and found.facts(config).title == "Acme alerts" and not found.facts(config).keyword
+    assert (
+        names(found) == ["app"]
+        and found.number_context(config).title == "Acme alerts"
+        and not found.number_context(config).keyword
+    )
 
 
 @pytest.mark.parametrize("body", [acme.text(message="hello"), acme.text(message="join"), acme.update()])
@@ -75,7 +79,7 @@ def test_updates_go_to_the_status_endpoints(tmp_path: Path) -> None:
 def test_an_unknown_number_goes_nowhere(tmp_path: Path, to: str) -> None:
     config = acme.config(tmp_path)
     found = route(read(acme.text(to_did=to)), config)
-    assert found.number is None and not found.endpoints and found.facts(config).number == ""
+    assert found.number is None and not found.endpoints and found.number_context(config).number == ""
 
 
 def test_a_keyword_without_endpoints_goes_nowhere(tmp_path: Path) -> None:

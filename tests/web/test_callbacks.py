@@ -132,7 +132,7 @@ def test_a_fault_of_ours_is_503_too(monkeypatch: pytest.MonkeyPatch, client: Fla
     def broken(*given: Any) -> None:
         raise RuntimeError("a bug, with canary")
 
-    monkeypatch.setattr("gateway.routing.translation.route", broken)
+    monkeypatch.setattr("gateway.routing.route.route", broken)
     with capture_logs([logging.accident]) as logs:
         answer = client.post(CARRIERX + acme.KEY, data=acme.text())
     assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0

@@ -14,7 +14,7 @@ from gateway.config import ConfigError
 from gateway.delivery.redaction import EndpointRedaction
 from gateway.preview import facts
 from gateway.routing.explain import explain
-from gateway.routing.translation import load_message
+from gateway.routing.route import load_message
 from gateway.store import ledger, records, sends
 from gateway.store.events import Event
 from gateway.web.auth import config, now
