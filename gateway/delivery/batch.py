@@ -70,13 +70,13 @@ class Batch:
         """May be run more than once, and changes nothing here."""
         owing = self._settle(conn) if self.settled else ()
         if self.unbegun:
-            outbox.release_interrupted(conn, self.owner, self.unbegun, self.now)
+            outbox.release_unattempted(conn, self.owner, self.unbegun, self.now)
         for one, due in self.put_off:
-            outbox.release_interrupted(conn, self.owner, [one], due)
+            outbox.release_unattempted(conn, self.owner, [one], due)
         if self.doubtful:
             forgotten.reclaim_uncertain(conn, self.owner, self.doubtful, self.known, self.now)
         if self.cut_off:
-            outbox.release_unattempted(conn, self.owner, self.cut_off, self.cut_off_due)
+            outbox.release_interrupted(conn, self.owner, self.cut_off, self.cut_off_due)
         self._tell(conn)
         claimed = outbox.claim(conn, self.owner, self.rooms, self.now, self._leases()) if self.rooms else []
         return BatchResult(claimed, owing)

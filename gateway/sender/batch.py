@@ -108,7 +108,7 @@ class SubmitBatch:
         for at, one in enumerate(ended):
             if at not in settled:
                 due = self.now if one.due is None else one.due
-                applied[at] = outbox.release_interrupted(conn, self.owner, [one.departure.claimed], due) == 1
+                applied[at] = outbox.release_unattempted(conn, self.owner, [one.departure.claimed], due) == 1
         return [applied[at] for at in range(len(ended))]
 
     def _tell(self, conn: Connection, one: SubmissionResult) -> frozenset[str]:

@@ -129,12 +129,12 @@ def extend(conn: Connection, owner: str, held: ClaimedDelivery, until: float) ->
     return RENEW.run(conn, _of(held, owner) | {"until": until}).rowcount == 1
 
 
-def release_interrupted(conn: Connection, owner: str, unbegun: Sequence[ClaimedDelivery], due: float) -> int:
+def release_unattempted(conn: Connection, owner: str, unbegun: Sequence[ClaimedDelivery], due: float) -> int:
     """Ends leases whose request was never begun, as if they had not been taken; claimable from `due` on. How many."""
     return sum(UNCOUNT.run(conn, _of(one, owner) | {"due": due}).rowcount for one in unbegun)
 
 
-def release_unattempted(conn: Connection, owner: str, begun: Sequence[ClaimedDelivery], due: float) -> int:
+def release_interrupted(conn: Connection, owner: str, begun: Sequence[ClaimedDelivery], due: float) -> int:
     """Ends leases whose request was cut off: it may have arrived, so the attempt is ``unknown``, and counts."""
     return sum(_let_go(conn, _of(one, owner) | {"due": due, "nothing": b"", "late": False}) for one in begun)
 

@@ -187,7 +187,7 @@ def test_settling_twice_is_late_the_second_time(store: Store) -> None:
 def test_what_was_not_begun_is_given_back_uncounted(store: Store) -> None:
     [delivery_id] = owe(store, letter())
     claimed = claim(store)
-    work = partial(outbox.release_interrupted, owner="worker", unbegun=claimed, due=NOW + 2)
+    work = partial(outbox.release_unattempted, owner="worker", unbegun=claimed, due=NOW + 2)
     assert store.writer.write(work) == 1
     assert store.writer.write(work) == 0
     found = one(store, delivery_id)
@@ -199,7 +199,7 @@ def test_what_was_not_begun_is_given_back_uncounted(store: Store) -> None:
 def test_what_was_cut_off_is_let_go_counted_and_unknown(store: Store) -> None:
     [delivery_id] = owe(store, letter())
     claimed = claim(store)
-    work = partial(outbox.release_unattempted, owner="worker", begun=claimed, due=NOW + 2)
+    work = partial(outbox.release_interrupted, owner="worker", begun=claimed, due=NOW + 2)
     assert store.writer.write(work) == 1
     assert store.writer.write(work) == 0
     assert [made.outcome for made in one(store, delivery_id).attempts] == ["unknown"]
@@ -211,8 +211,8 @@ def test_nobody_gives_back_what_is_not_his(store: Store) -> None:
     [delivery_id] = owe(store, letter())
     lost = claim(store)
     claim(store, now=NOW + LEASE, owner="another")
-    assert store.writer.write(partial(outbox.release_interrupted, owner="worker", unbegun=lost, due=NOW)) == 0
-    assert store.writer.write(partial(outbox.release_unattempted, owner="worker", begun=lost, due=NOW)) == 0
+    assert store.writer.write(partial(outbox.release_unattempted, owner="worker", unbegun=lost, due=NOW)) == 0
+    assert store.writer.write(partial(outbox.release_interrupted, owner="worker", begun=lost, due=NOW)) == 0
     assert one(store, delivery_id).owner == "another"
 
 
@@ -222,8 +222,8 @@ def test_a_lease_that_was_lost_ends_and_extends_none_that_its_owner_got_again(st
     claim(store, now=NOW + LEASE)
     held = one(store, delivery_id)
     assert not store.writer.write(partial(leases.extend, owner="worker", held=lost[0], until=NOW + 9 * LEASE))
-    assert store.writer.write(partial(outbox.release_interrupted, owner="worker", unbegun=lost, due=NOW)) == 0
-    assert store.writer.write(partial(outbox.release_unattempted, owner="worker", begun=lost, due=NOW)) == 0
+    assert store.writer.write(partial(outbox.release_unattempted, owner="worker", unbegun=lost, due=NOW)) == 0
+    assert store.writer.write(partial(outbox.release_interrupted, owner="worker", begun=lost, due=NOW)) == 0
     assert one(store, delivery_id) == held
 
 

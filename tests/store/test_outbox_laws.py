@@ -127,7 +127,7 @@ class Machine(RuleBasedStateMachine):
     def give_back(self, lease: tuple[outbox.ClaimedDelivery, str]) -> None:
         claimed, owner = lease
         held = self.holds(claimed, owner)
-        work = partial(outbox.release_interrupted, owner=owner, unbegun=[claimed], due=self.now)
+        work = partial(outbox.release_unattempted, owner=owner, unbegun=[claimed], due=self.now)
         assert self.store.writer.write(work) == held
         if held:
             twin = self.twins[claimed.delivery_id]
@@ -138,7 +138,7 @@ class Machine(RuleBasedStateMachine):
     def let_go(self, lease: tuple[outbox.ClaimedDelivery, str]) -> None:
         claimed, owner = lease
         held = self.holds(claimed, owner)
-        work = partial(outbox.release_unattempted, owner=owner, begun=[claimed], due=self.now)
+        work = partial(outbox.release_interrupted, owner=owner, begun=[claimed], due=self.now)
         assert self.store.writer.write(work) == held
         if held:
             twin = self.twins[claimed.delivery_id]

@@ -159,6 +159,6 @@ def test_the_ledger_balances_after_a_replay(store: Store) -> None:
     assert (overview(store).owed, overview(store).dead) == (0, 2)
     outbox.replay_all(store, outbox.ReplayFilter(), NOW, 0.0)
     assert (overview(store).owed, overview(store).dead) == (2, 0)
-    work = partial(outbox.release_interrupted, owner="worker", unbegun=claim(store), due=NOW)
+    work = partial(outbox.release_unattempted, owner="worker", unbegun=claim(store), due=NOW)
     assert store.writer.write(work) == 2
     assert (overview(store).owed, overview(store).dead) == (2, 0)
