@@ -18,6 +18,7 @@ from typing import Any
 
 from argon2 import PasswordHasher
 from flask import Flask
+from jinja2 import StrictUndefined
 from werkzeug.test import TestResponse
 
 from gateway import create_app
@@ -49,9 +50,13 @@ def console(
     with Store(settings.current.database) as store:
         migrate(store)
         app = create_app(settings, store, login_token=login_token)
+        # A name that is nobody's any more would be shown as nothing.
+        app.jinja_env.undefined = StrictUndefined
         # The real one takes 64 MB and a tenth of a second for each of the tests' many logins.
         app.extensions["doorkeeper"].password._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         app.jinja_env.bytecode_cache = TEMPLATES
+        # A name that nothing has any more would be shown as nothing.
+        app.jinja_env.undefined = StrictUndefined
         yield app
 
 

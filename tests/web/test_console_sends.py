@@ -125,6 +125,7 @@ def test_the_search(app: Flask, visitor: Visitor) -> None:
         assert page.status_code == 200
         assert len(set(re.findall(r'href="(/sends/[0-9a-f-]{36})"', page.text))) == found, query
     assert three.phone in words(visitor.get("/sends"))
+    assert f"<code>{three.ticket_shown[:8]}…</code>" in visitor.get("/sends").text
     assert visitor.get("/sends?since=x").status_code == 400
     assert visitor.get("/sends?offset=99999999999999999999").status_code == 200
 
