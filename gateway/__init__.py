@@ -20,6 +20,17 @@ def create_app(
     (else ``gateway.toml``, else the sandbox's), and opens the store, which it brings up to date.
     `login_token`: who brings it along is logged in; for the sandbox's first page.
     """
-    from gateway.web.app import application
+    from gateway.config import Settings
+    from gateway.sandbox import sample_config
+    from gateway.store import Store
+    from gateway.web.app import build_app
 
-    return application(settings, store, login_token)
+    settings = settings or Settings.found(otherwise=sample_config)
+    if store is None:
+        store = Store(settings.current.database)
+        store.migrate()
+    if not settings.current.sandbox:
+        return build_app(settings, store, login_token, ())
+    from gateway.sandbox import pages
+
+    return build_app(settings, store, login_token, pages.BLUEPRINTS)

@@ -61,7 +61,8 @@ LEVELS = (
     ("gateway.safe_http",),
     ("gateway.delivery", "gateway.carrierx"),
     ("gateway",),  # what is not named here: intake, test forms, routing ...
-    ("gateway.web", "gateway.sandbox"),
+    ("gateway.web",),
+    ("gateway.sandbox",),
     (TOP, "gateway.serve"),
     ("gateway.cli", "gateway.__main__"),
 )

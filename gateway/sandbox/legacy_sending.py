@@ -15,8 +15,7 @@ from gateway.sandbox.stories import AGAIN, Step, number_of, own_address, remembe
 from gateway.store import ledger
 from gateway.store import records as kept
 from gateway.store.ledger import LedgerEntry
-from gateway.web.auth import config
-from gateway.web.context import web_context
+from gateway.web.context import config, web_context
 
 HANDSET = "15162060001"
 """One that gets what it is sent; other endings do other things."""

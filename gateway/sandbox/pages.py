@@ -6,7 +6,8 @@ import secrets
 import uuid
 from collections import OrderedDict
 
-from flask import Blueprint, Flask, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, current_app, redirect, render_template, request, url_for
+from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
@@ -26,18 +27,19 @@ from gateway.sandbox.stories import (
     under_way,
 )
 from gateway.store import records as kept
-from gateway.web.auth import config
-from gateway.web.context import web_context
+from gateway.web.context import config, web_context
 
 HANDSET = "15162065515"
 
 blueprint = Blueprint("sandbox", __name__, url_prefix="/sandbox", template_folder="templates")
 
 
-def register(app: Flask) -> None:
-    app.register_blueprint(blueprint)
-    app.register_blueprint(legacy_sending.blueprint)
-    app.extensions["replies"] = OrderedDict()
+BLUEPRINTS = (blueprint, legacy_sending.blueprint)
+
+
+@blueprint.record
+def _remember_replies(state: BlueprintSetupState) -> None:
+    state.app.extensions["replies"] = OrderedDict()
 
 
 @blueprint.get("/")

@@ -13,8 +13,7 @@ from flask import current_app, request
 from gateway.config import Config, Number
 from gateway.sandbox.platforms import Reply, records
 from gateway.store import records as kept
-from gateway.web.auth import config
-from gateway.web.context import web_context
+from gateway.web.context import config, web_context
 
 REMEMBERED = 100
 AGAIN = 1

@@ -1,79 +1,78 @@
-"""Puts the web half together."""
+"""The web application: the console for people, and beside it the application that programs call."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from flask import Flask
+from flask import Blueprint, Flask
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from gateway.config import Config, Settings
+from gateway.config import Settings
 from gateway.metrics import Metrics
 from gateway.store import Store
 from gateway.store.wakeup import WorkerNotifier
 from gateway.web import auth, callbacks, health, legacy_api, login
 from gateway.web.console import errors, events, test_posts
-from gateway.web.context import WebContext, install
-from gateway.web.proxies import TrustedProxies
+from gateway.web.context import WebContext
 from gateway.web.status_cache import StatusCache
-
-MAX_BODY = callbacks.MAX_BODY
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
-class _Doors:
-    """What programs call to the application that takes it, everything else to the pages."""
+def build_app(settings: Settings, store: Store, login_token: str | None, extra_pages: Iterable[Blueprint]) -> Flask:
+    """Builds the console's application, whose `wsgi_app` passes the calls of programs to that of `callbacks`.
 
-    def __init__(self, taking: WSGIApplication, pages: WSGIApplication) -> None:
-        self._taking, self._pages = taking, pages
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return (self._taking if callbacks.are_calls(environ) else self._pages)(environ, start_response)
-
-
-def application(settings: Settings | None, store: Store | None, login_token: str | None) -> Flask:
-    settings = settings or Settings.found(otherwise=_sandbox)
-    if store is None:
-        store = Store(settings.current.database)
-        store.migrate()
+    `extra_pages`: pages of the console that `web` itself does not know, such as the sandbox's.
+    """
     app = Flask("gateway.web")
     app.config.update(
-        MAX_CONTENT_LENGTH=MAX_BODY,
-        MAX_FORM_MEMORY_SIZE=MAX_BODY,
+        MAX_CONTENT_LENGTH=callbacks.MAX_BODY,
+        MAX_FORM_MEMORY_SIZE=callbacks.MAX_BODY,
         MAX_FORM_PARTS=1000,
         LOGIN_TOKEN=login_token,
     )
-    here = _site(settings, store)
-    install(app, here)
+    data = settings.current.data
+    context = app.extensions["gateway"] = WebContext(
+        settings=settings,
+        store=store,
+        notifier=WorkerNotifier(data),
+        metrics=Metrics(data),
+        status_cache=StatusCache(store),
+    )
     app.register_blueprint(health.blueprint)
     auth.secure(app, settings)
     for part in (login, events, test_posts):
         part.register(app)
-    if settings.current.sandbox:
-        from gateway.sandbox import pages as handset
-
-        handset.register(app)
+    for blueprint in extra_pages:
+        app.register_blueprint(blueprint)
     app.register_error_handler(HTTPException, errors.say)
-    taking = callbacks.application(here, legacy_api.blueprint)
-    app.wsgi_app = TrustedProxies(_Doors(taking, app.wsgi_app), settings)  # type: ignore[method-assign]
+    program_app = callbacks.application(context, legacy_api.blueprint)
+    app.wsgi_app = _Dispatcher(settings, program_app, app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 
-def _site(settings: Settings, store: Store) -> WebContext:
-    data = settings.current.data
-    return WebContext(
-        settings=settings,
-        store=store,
-        ringer=WorkerNotifier(data),
-        metrics=Metrics(data),
-        status_cache=StatusCache(store),
-    )
+class _Dispatcher:
+    """Passes what programs call to their application and everything else to the console.
 
+    `X-Forwarded-*` counts only where a proxy sends it that the configuration trusts: such requests go through
+    werkzeug's `ProxyFix`.
+    """
 
-def _sandbox() -> Config:
-    from gateway.sandbox import sample_config
+    def __init__(self, settings: Settings, program_app: WSGIApplication, console: WSGIApplication) -> None:
+        self._settings, self._program_app, self._console = settings, program_app, console
 
-    return sample_config()
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        app = self._program_app if callbacks.are_calls(environ) else self._console
+        networks = self._settings.current.trusted_proxies
+        if networks:
+            try:
+                peer = ip_address(environ.get("REMOTE_ADDR", ""))
+            except ValueError:  # not an IP address: a Unix socket, say
+                return app(environ, start_response)
+            if any(peer in network for network in networks):
+                app = ProxyFix(app, x_for=1, x_proto=1, x_host=1)
+        return app(environ, start_response)

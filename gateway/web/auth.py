@@ -14,8 +14,8 @@ from flask import Flask, Response, abort, current_app, g, jsonify, redirect, req
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
 
-from gateway.config import Config, Settings
-from gateway.web.context import web_context
+from gateway.config import Settings
+from gateway.web.context import config, now
 from gateway.web.limits import GUESSES_PER_MINUTE, RateLimits, caller_key
 from gateway.web.password import Password
 from gateway.web.sessions import HOURS, Ended, Sessions, user_of
@@ -57,15 +57,6 @@ class AuthState:
 def auth_state() -> AuthState:
     keeper: AuthState = current_app.extensions["doorkeeper"]
     return keeper
-
-
-def config() -> Config:
-    return auth_state().settings.current
-
-
-def now() -> float:
-    """Seconds since the epoch, by the application's clock."""
-    return web_context().clock().timestamp()
 
 
 def secure(app: Flask, settings: Settings) -> None:

@@ -19,7 +19,7 @@ from gateway.inbound import accept
 from gateway.routing.deliveries import HOPS
 from gateway.store import StoreUnavailable
 from gateway.store.greenlets import current
-from gateway.web.context import WebContext, install, web_context
+from gateway.web.context import WebContext, web_context
 
 MAX_BODY = 1024 * 1024
 RETRY_AFTER = "5"
@@ -83,7 +83,7 @@ class _Application(Flask):
 def application(here: WebContext, *more: Blueprint) -> Flask:
     """Takes callbacks, and what else programs call."""
     app = _Application(__name__, static_folder=None)
-    install(app, here)
+    app.extensions["gateway"] = here
     for part in (blueprint, *more):
         app.register_blueprint(part)
     app.register_error_handler(HTTPException, _plainly)
@@ -188,9 +188,9 @@ def _ring(here: WebContext, endpoints: tuple[str, ...]) -> None:
     """Among errands once for all that were committed together."""
     errand = current()
     if errand is None:
-        here.ringer.ring(endpoints)
+        here.notifier.ring(endpoints)
     else:
-        here.ringer.ring_later(endpoints, errand.loop.call_soon)
+        here.notifier.ring_later(endpoints, errand.loop.call_soon)
 
 
 def _hops(text: str) -> int:

@@ -1,4 +1,4 @@
-"""What every page and every callback needs of the gateway: one object, put into the Flask application."""
+"""The parts of the gateway that views use: one `WebContext` in each Flask application."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, cast
 import structlog
 from flask import Flask, current_app
 
-from gateway.config import Settings
+from gateway.config import Config, Settings
 from gateway.metrics import Metrics
 from gateway.store import Store
 from gateway.store.wakeup import WorkerNotifier
@@ -24,19 +24,17 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebContext:
+    """Stands in ``app.extensions["gateway"]``."""
+
     settings: Settings
     store: Store
-    ringer: WorkerNotifier
+    notifier: WorkerNotifier
     metrics: Metrics
     status_cache: StatusCache
     clock: Callable[[], datetime] = utc_now
     log: Any = field(default_factory=structlog.get_logger)
-    strangers: RateLimits = field(default_factory=RateLimits)
-    """Of those who call without a key, and have not shown who they are."""
-
-
-def install(app: Flask, here: WebContext) -> None:
-    app.extensions["gateway"] = here
+    unauthenticated: RateLimits = field(default_factory=RateLimits)
+    """Counts legacy calls whose sender is not known, as only so many of these are kept."""
 
 
 def web_context_of(app: Flask) -> WebContext:
@@ -45,3 +43,13 @@ def web_context_of(app: Flask) -> WebContext:
 
 def web_context() -> WebContext:
     return web_context_of(current_app)
+
+
+def config() -> Config:
+    """The configuration in force."""
+    return web_context().settings.current
+
+
+def now() -> float:
+    """Seconds since the epoch, by the application's clock."""
+    return web_context().clock().timestamp()

@@ -159,7 +159,7 @@ def _do(
     call = legacy_forms.call_of(name, said, came)
     accepted = accept.accept(call, config, here.store, _may_keep)
     if accepted.endpoints:
-        here.ringer.ring(accepted.endpoints)
+        here.notifier.ring(accepted.endpoints)
     return _told(here, name, accepted.answer, recipients=len(call.recipients), event_id=accepted.event_id)
 
 
@@ -184,7 +184,7 @@ def _malformed(
 def _may_keep() -> bool:
     """Of strangers: what is beyond this is counted and logged, and that is all."""
     try:
-        web_context().strangers.count(STRANGERS, "")
+        web_context().unauthenticated.count(STRANGERS, "")
     except TooManyRequests:
         return False
     return True

@@ -10,7 +10,8 @@ from flask import Blueprint, Flask, current_app, g, redirect, render_template, r
 from flask.typing import ResponseReturnValue
 
 from gateway.web import sessions
-from gateway.web.auth import auth_state, config, knows_password, now
+from gateway.web.auth import auth_state, knows_password
+from gateway.web.context import config, now
 from gateway.web.limits import GUESSES_PER_MINUTE, caller_key
 
 blueprint = Blueprint("login", __name__)

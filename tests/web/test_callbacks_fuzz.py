@@ -91,7 +91,7 @@ def fuzzed(tmp_path: Path) -> Iterator[Fuzzed]:
         migrate(store)
         app = create_app(of_file, store)
         yield Fuzzed(app, store)
-        app.extensions["gateway"].ringer.close()
+        app.extensions["gateway"].notifier.close()
 
 
 @pytest.mark.parametrize("name", PATHS)

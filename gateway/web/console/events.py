@@ -17,13 +17,12 @@ from gateway.routing.explain import explain
 from gateway.routing.route import load_message
 from gateway.store import ledger, records, sends
 from gateway.store.events import Event
-from gateway.web.auth import config, now
 from gateway.web.console import config as configuration
 from gateway.web.console import opt_outs, putting_back, templating, words
 from gateway.web.console import sends as sent
 from gateway.web.console.paging import PAGE, offset_asked, other_page
 from gateway.web.console.search_forms import NAMES, SOURCES, STATES, event_query
-from gateway.web.context import web_context
+from gateway.web.context import config, now, web_context
 from schemas import FORMATS, BadCallback, Message, ReceiveContext
 
 DAY = 86_400

@@ -10,10 +10,9 @@ from flask.typing import ResponseReturnValue
 
 from gateway.store import Connection, opt_outs
 from gateway.store.opt_outs import OptOut
-from gateway.web.auth import config, now
 from gateway.web.console.paging import PAGE
 from gateway.web.console.search_forms import number_of
-from gateway.web.context import web_context
+from gateway.web.context import config, now, web_context
 from schemas.fields import number as normalised
 
 BY_HAND = "by hand"

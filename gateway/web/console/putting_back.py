@@ -10,9 +10,8 @@ from flask.typing import ResponseReturnValue
 
 from gateway.inbound.rerouting import reroute, reroute_all
 from gateway.store import ledger, outbox, records, sends
-from gateway.web.auth import config, now
 from gateway.web.console.search_forms import moment
-from gateway.web.context import web_context
+from gateway.web.context import config, now, web_context
 
 blueprint = Blueprint("putting_back", __name__)
 
@@ -59,7 +58,7 @@ def _state(text: str) -> Literal["dead", "succeeded"]:
 def _replay(which: outbox.ReplayFilter) -> None:
     count = outbox.replay_all(web_context().store, which, now(), outbox.REPLAYS_PER_SECOND)
     if count:
-        web_context().ringer.ring()
+        web_context().notifier.ring()
     web_context().log.info("replayed", state=which.state, endpoint=which.endpoint, count=count)
     flash(f"Put back {count} {'delivery' if count == 1 else 'deliveries'}.", "good" if count else "wait")
 
@@ -78,6 +77,6 @@ def route_all() -> ResponseReturnValue:
 
 def _routed(routed: int, left: int) -> None:
     if routed:
-        web_context().ringer.ring()
+        web_context().notifier.ring()
     web_context().log.info("routed_later", routed=routed, left=left)
     flash(f"Routed {routed}; {left} still go nowhere.", "good" if routed and not left else "wait")

@@ -16,11 +16,10 @@ from gateway.store.events import Event
 from gateway.store.ledger import LedgerEntry
 from gateway.store.records import Delivery
 from gateway.store.spelling import index_key
-from gateway.web.auth import config, now
 from gateway.web.console import words
 from gateway.web.console.paging import PAGE, offset_asked, other_page
 from gateway.web.console.search_forms import SENDS, send_query
-from gateway.web.context import web_context
+from gateway.web.context import config, now, web_context
 from schemas import BadCallback, wire
 from schemas.status import WORDS
 
@@ -155,7 +154,7 @@ def _decide(send_id: uuid.UUID, what: str, decide: Callable[[], frozenset[str]])
     except deciding.AlreadyDecided as error:
         flash(str(error), "wait")
         return there
-    web_context().ringer.ring(endpoints)
+    web_context().notifier.ring(endpoints)
     web_context().log.info("send_decided", send=str(send_id), decision=what)
     flash(SAID[what], "good")
     return there

@@ -10,9 +10,8 @@ from flask import Flask, Response, g
 from werkzeug.exceptions import ServiceUnavailable
 
 from gateway.store import StoreUnavailable
-from gateway.web.auth import config
 from gateway.web.console import errors, filters
-from gateway.web.context import web_context
+from gateway.web.context import config, web_context
 
 NAVIGATION = (
     ("/", "Overview"),

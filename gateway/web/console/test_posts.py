@@ -12,8 +12,8 @@ from gateway import preview
 from gateway.safe_http.ssrf import NOBODY
 from gateway.test_posts import FIELDS, InvalidTestPost, TestPost, samples, send_test_post
 from gateway.trial_result import TestPostResult
-from gateway.web.auth import auth_state, config, wants_json
-from gateway.web.context import web_context
+from gateway.web.auth import auth_state, wants_json
+from gateway.web.context import config, web_context
 from gateway.web.limits import TEST_POSTS_PER_MINUTE
 from schemas import BadCallback, ReceiveContext, credentials
 
