@@ -18,6 +18,7 @@ from sqlalchemy import text as sql
 from gateway.config import Settings
 from gateway.delivery.worker import Worker
 from gateway.inbound import accept
+from gateway.inbound.callback import Callback
 from gateway.store import Store
 from tests import acme
 
@@ -139,7 +140,7 @@ def working(settings: Settings, store: Store, clock: Clock, **more: Any) -> Iter
 def text(store: Store, settings: Settings, message: str, phone: str = "15162065515", now: float | None = None) -> None:
     body = acme.text(message=message, message_sid=f"{phone}-{message}", from_did=phone)
     at = datetime.fromtimestamp(time.time() if now is None else now, UTC)
-    callback = accept.Callback(format="carrierx", body=body, content_type=None, remote="", now=at)
+    callback = Callback(format="carrierx", body=body, content_type=None, remote="", now=at)
     assert accept.accept(callback, settings.current, store).state == "accepted"
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import hmac
 
 from gateway.config import Config
-from gateway.inbound.callback import MAX_HOPS, Accepted, Callback
+from gateway.inbound.callback import Accepted, Callback
 from gateway.inbound.message import AcceptMessage
 from gateway.inbound.status_update import AcceptStatusUpdate
 from gateway.routing.deliveries import HOPS
 from gateway.store import Store, StoreUnavailable, events, outbox
 from schemas import BadCallback, credentials
 
-__all__ = ["MAX_HOPS", "PATIENCE", "Callback", "Accepted", "accept", "reroute"]
-
 # The platform waits for its answer; what is not on disk by then is not accepted.
 PATIENCE = 10.0
+MAX_HOPS = 4
+"""Gateways that a callback may have come through: two that point at each other would pass a text round for ever."""
 
 
 def accept(callback: Callback, config: Config, store: Store) -> Accepted:

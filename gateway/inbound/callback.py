@@ -10,9 +10,6 @@ from gateway.routing.route import Route, load_message
 from gateway.store import events
 from schemas import Message, ReceiveContext, credentials
 
-MAX_HOPS = 4
-"""Gateways that a callback may have come through: two that point at each other would pass a text round for ever."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callback:

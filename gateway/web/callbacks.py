@@ -16,6 +16,7 @@ from werkzeug.routing import MapAdapter
 from werkzeug.sansio.response import Response as WSGIResponse
 
 from gateway.inbound import accept
+from gateway.inbound.callback import Callback
 from gateway.routing.deliveries import HOPS
 from gateway.store import StoreUnavailable
 from gateway.store.greenlets import current
@@ -159,7 +160,7 @@ def whole_body() -> bytes:
 
 def _keep(here: WebContext, format_name: str, body: bytes) -> Response:
     environ = request.environ
-    callback = accept.Callback(
+    callback = Callback(
         format=format_name,
         body=body,
         content_type=environ.get("CONTENT_TYPE"),

@@ -15,6 +15,7 @@ from sqlalchemy import text as sql
 from gateway.__main__ import main
 from gateway.config import load
 from gateway.inbound import accept
+from gateway.inbound.callback import Callback
 from gateway.store import Connection, Store, outbox
 from tests import acme
 
@@ -81,9 +82,7 @@ def owe(path: Path, *bodies: bytes) -> None:
         store.migrate()
         for body in bodies:
             now = datetime.now(UTC)
-            accept.accept(
-                accept.Callback(format="carrierx", body=body, content_type=None, remote="", now=now), config, store
-            )
+            accept.accept(Callback(format="carrierx", body=body, content_type=None, remote="", now=now), config, store)
 
 
 def bury(path: Path, endpoint: str) -> None:

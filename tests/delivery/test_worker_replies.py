@@ -15,6 +15,7 @@ import pytest
 from gateway.config import Config, Settings
 from gateway.delivery.batch import Batch
 from gateway.inbound import accept
+from gateway.inbound.callback import Callback
 from gateway.outbound import replies
 from gateway.store import Connection, Store, StoreUnavailable, events, ledger, outbox
 from gateway.store.outbox import SettledDelivery
@@ -215,7 +216,7 @@ def test_a_text_to_a_keyword_that_answers(store: Store, tmp_path: Path, page: Pa
         """
     settings = Settings.fixed(acme.loads(written, path=tmp_path / "gateway.toml", environ={}))
     body = acme.text(message="ask me", from_did="15162065515")
-    callback = accept.Callback(format="carrierx", body=body, content_type=None, remote="", now=acme.NOW)
+    callback = Callback(format="carrierx", body=body, content_type=None, remote="", now=acme.NOW)
     assert accept.accept(callback, settings.current, store).state == "accepted"
     rung = threading.Event()
     others = {ledger.ENDPOINT: rung.set}

@@ -14,10 +14,11 @@ from sqlalchemy import text as sql
 
 from gateway.config import Config, loads
 from gateway.inbound import accept as intake
+from gateway.inbound.callback import Accepted, Callback
 from gateway.store import Store, StoreUnavailable, records
 from tests import acme
 
-Accept = Callable[..., intake.Accepted]
+Accept = Callable[..., Accepted]
 
 
 @pytest.fixture
@@ -27,10 +28,8 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture
 def accept(store: Store, config: Config) -> Accept:
-    def accepting(
-        body: bytes, source: str = "carrierx", content_type: str | None = None, **more: Any
-    ) -> intake.Accepted:
-        callback = intake.Callback(
+    def accepting(body: bytes, source: str = "carrierx", content_type: str | None = None, **more: Any) -> Accepted:
+        callback = Callback(
             format=source, body=body, content_type=content_type, remote="192.0.2.7", now=more.get("now", acme.NOW)
         )
         return intake.accept(callback, more.get("config", config), store)
@@ -91,7 +90,7 @@ def test_the_event_has_the_bytes_and_what_they_said(store: Store, accept: Accept
 def test_an_endpoint_that_is_named_twice_is_owed_once(tmp_path: Path, sqlite_store: Store, body: bytes) -> None:
     twice = acme.TOML.replace('["app"]', '["app", "page", "app"]').replace('["page", "app"]', '["page", "app", "page"]')
     config = loads(twice.format(database="sqlite:///x.db"), path=tmp_path / "gateway.toml", environ={})
-    callback = intake.Callback(format="carrierx", body=body, content_type=None, remote="", now=acme.NOW)
+    callback = Callback(format="carrierx", body=body, content_type=None, remote="", now=acme.NOW)
     assert intake.accept(callback, config, sqlite_store).state == "accepted"
     assert sorted(one.endpoint for one in owed(sqlite_store)) == ["app", "page"]
 

@@ -14,11 +14,12 @@ import pytest
 
 from gateway.config import Config
 from gateway.inbound import accept, status_update
+from gateway.inbound.callback import Accepted, Callback
 from gateway.sender import settle
 from gateway.store import Store
 from tests import acme, sends
 
-Update = Callable[..., accept.Accepted]
+Update = Callable[..., Accepted]
 URL = "https://legacy.example.com/status.php?id=7"
 
 
@@ -31,11 +32,9 @@ def config(tmp_path: Path) -> Config:
 def update(store: Store, config: Config) -> Update:
     """CarrierX says what became of a message; without `user_data`, as in the older shape."""
 
-    def updating(sid: str, status: str, **changes: Any) -> accept.Accepted:
+    def updating(sid: str, status: str, **changes: Any) -> Accepted:
         said = {"user_data": None, "message_sid": sid, "status": status} | changes
-        callback = accept.Callback(
-            format="carrierx", body=acme.update(**said), content_type=None, remote="", now=acme.NOW
-        )
+        callback = Callback(format="carrierx", body=acme.update(**said), content_type=None, remote="", now=acme.NOW)
         return accept.accept(callback, config, store)
 
     return updating
@@ -268,7 +267,7 @@ def test_a_status_post_of_the_keyword_platform_never_waits(store: Store, config:
     sends.accept(store, config)
     sends.begin(store, sends.entry(store))
     when = acme.NOW + timedelta(seconds=1)
-    callback = accept.Callback(format="legacy-status", body=acme.status_post(), content_type=None, remote="", now=when)
+    callback = Callback(format="legacy-status", body=acme.status_post(), content_type=None, remote="", now=when)
     assert accept.accept(callback, config, store).state == "accepted"
 
 

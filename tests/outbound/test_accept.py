@@ -226,9 +226,10 @@ def test_statuses_of_nothing(sqlite_store: Store, config: Config, query: dict[st
 
 def test_the_custom_ticket_comes_back_in_the_next_keyword_callback(store: Store, config: Config) -> None:
     from gateway.inbound import accept
+    from gateway.inbound.callback import Callback
 
     sends.accept(store, config)
-    text = accept.Callback(format="carrierx", body=acme.text(), content_type=None, remote="", now=acme.NOW)
+    text = Callback(format="carrierx", body=acme.text(), content_type=None, remote="", now=acme.NOW)
     assert accept.accept(text, config, store).state == "accepted"
     (page,) = sends.rows(store, "SELECT body FROM deliveries WHERE endpoint = 'page'")
     assert b"custom_ticket=order-7" in bytes(page.body)

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.config import Config, Number
 from gateway.inbound import accept
+from gateway.inbound.callback import Accepted, Callback
 from gateway.inbound.rerouting import reroute
 from gateway.matching import opt_out_words
 from gateway.outbound import replies
@@ -20,7 +21,7 @@ from gateway.store import Store, opt_outs, outbox
 from gateway.store.outbox import ClaimLimit, SettledDelivery
 from tests import acme, sends
 
-Text = Callable[..., accept.Accepted]
+Text = Callable[..., Accepted]
 
 
 def with_number(config: Config, **changes: Any) -> Config:
@@ -42,11 +43,11 @@ def config(tmp_path: Path) -> Config:
 def text(store: Store, config: Config) -> Text:
     times = iter(range(1000))
 
-    def texting(message: str, config: Config = config, **changes: Any) -> accept.Accepted:
+    def texting(message: str, config: Config = config, **changes: Any) -> Accepted:
         number = next(times)
         body = acme.text(message=message, message_sid=f"sid-{number}", **changes)
         now = acme.NOW + timedelta(seconds=number)
-        callback = accept.Callback(format="carrierx", body=body, content_type=None, remote="", now=now)
+        callback = Callback(format="carrierx", body=body, content_type=None, remote="", now=now)
         return accept.accept(callback, config, store)
 
     return texting
@@ -73,7 +74,7 @@ def test_a_keyword_replies(store: Store, config: Config, text: Text) -> None:
 def test_a_text_that_comes_twice_is_answered_once(store: Store, config: Config) -> None:
     config = with_reply(config, "Welcome!")
     for _ in range(2):
-        callback = accept.Callback(format="carrierx", body=acme.text(), content_type=None, remote="", now=acme.NOW)
+        callback = Callback(format="carrierx", body=acme.text(), content_type=None, remote="", now=acme.NOW)
         accept.accept(callback, config, store)
     assert texted_back(store) == ["Welcome!"]
 
@@ -83,7 +84,7 @@ def test_a_reply_alone_is_an_answer(store: Store, config: Config, text: Text) ->
 
 
 def test_a_keyword_of_the_platform_replies_too(store: Store, config: Config) -> None:
-    callback = accept.Callback(
+    callback = Callback(
         format="legacy-callback", body=acme.keyword_callback(), content_type=None, remote="", now=acme.NOW
     )
     config = replace(with_reply(config, "Welcome!"), legacy=None)
@@ -150,7 +151,7 @@ def test_each_number_has_its_own(store: Store, text: Text) -> None:
 
 def test_by_the_keyword_platform_too(store: Store, config: Config) -> None:
     body = acme.keyword_callback(message="STOP", keyword="")
-    callback = accept.Callback(format="legacy-callback", body=body, content_type=None, remote="", now=acme.NOW)
+    callback = Callback(format="legacy-callback", body=body, content_type=None, remote="", now=acme.NOW)
     accept.accept(callback, replace(config, legacy=None), store)
     assert is_out(store)
 

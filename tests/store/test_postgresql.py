@@ -14,6 +14,7 @@ from sqlalchemy import Connection, make_url, text
 
 import gateway.store.postgresql
 from gateway.inbound import accept
+from gateway.inbound.callback import Callback
 from gateway.sender.batch import SubmitBatch
 from gateway.sender.outcome import SubmissionResult
 from gateway.store import (
@@ -269,7 +270,7 @@ def test_an_update_waits_for_who_is_learning_of_its_message(
     settling = store.writer.submit(slowly, ordering_keys=round_.ordering_keys)
     assert learnt.wait(20)
     body = acme.update(message_sid="sid-1", status="sent", user_data=None)
-    callback = accept.Callback(format="carrierx", body=body, content_type=None, remote="", now=acme.NOW)
+    callback = Callback(format="carrierx", body=body, content_type=None, remote="", now=acme.NOW)
     with ThreadPoolExecutor(1) as pool:
         update = pool.submit(accept.accept, callback, config, another())
         until(lambda: update.done() or waiting(postgresql, store) == 1)
