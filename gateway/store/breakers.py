@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from gateway.store.spelling import storable
-from gateway.store.statement import Statement
+from gateway.store.statement import Statement, storable
 
 REFRESH = 30.0
 """Seconds after which a worker writes its rows again."""

@@ -10,8 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, bindparam, insert
 
 from gateway.store import schema
-from gateway.store.spelling import index_key, storable, texts_to_json, to_json
-from gateway.store.statement import Statement
+from gateway.store.statement import Statement, index_key, storable, texts_to_json, to_json
 
 _ADD = insert(schema.events).values({c.name: bindparam(c.name) for c in schema.events.c if c.name != "id"})
 ADD_EVENT = {

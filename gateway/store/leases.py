@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from gateway.store.spelling import pairs_from_json
-from gateway.store.statement import Statement
+from gateway.store.statement import Statement, pairs_from_json
 
 # Two looks for each endpoint: at what was tried before, the lease that ran out among it, then at what never was.
 _SEEN = """

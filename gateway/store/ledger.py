@@ -16,8 +16,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from gateway.store import Connection
-from gateway.store.spelling import index_key, storable
-from gateway.store.statement import Statement
+from gateway.store.statement import Statement, index_key, storable
 from schemas.status import is_final, supersedes
 
 ENDPOINT = "@carrierx"

@@ -12,8 +12,7 @@ from typing import Literal
 from sqlalchemy import Connection, bindparam, select
 
 from gateway.store import schema
-from gateway.store.spelling import index_key, texts_to_json
-from gateway.store.statement import Statement
+from gateway.store.statement import Statement, index_key, texts_to_json
 from schemas.status import is_final, supersedes
 
 Verdict = Literal["new", "duplicate", "stale"]

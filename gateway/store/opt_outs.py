@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from gateway.store.spelling import index_key, storable
-from gateway.store.statement import Statement
+from gateway.store.statement import Statement, index_key, storable
 
 # The last word counts, by the time at which it was said: an import may bring older ones.
 NOTE = Statement(

@@ -17,8 +17,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from gateway.store.spelling import index_key
-from gateway.store.statement import Statement
+from gateway.store.statement import Statement, index_key
 
 MAX_KEYS_PER_TRANSACTION = 256
 """Lanes that one transaction may hold: PostgreSQL's table of locks has room for 6,400 in all, as it is shipped."""

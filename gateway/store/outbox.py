@@ -26,8 +26,7 @@ from gateway.store.leases import ClaimedDelivery, ClaimLimit, claim, release_int
 from gateway.store.ordering import hold
 from gateway.store.replay import REPLAYS_PER_SECOND, ReplayFilter, replay, replay_all
 from gateway.store.settling import AttemptOutcome, SettledDelivery, settle, settle_all
-from gateway.store.spelling import index_key, pairs_to_json, storable, texts_to_json
-from gateway.store.statement import Statement
+from gateway.store.statement import Statement, index_key, pairs_to_json, storable, texts_to_json
 from schemas.message import Body, CannotSay
 
 __all__ = [

@@ -18,7 +18,7 @@ from gateway.store.schema import attempts as attempts_table
 from gateway.store.schema import deliveries as deliveries_table
 from gateway.store.schema import events as events_table
 from gateway.store.search import FARTHEST, MAX_RESULTS, PREVIEW, EventPage, EventSearch, FoundEvent, search_events
-from gateway.store.spelling import pairs_from_json, storable
+from gateway.store.statement import pairs_from_json, storable
 
 __all__ = [
     "PREVIEW",

@@ -20,8 +20,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, literal_column, 
 from gateway.store import schema
 from gateway.store.ordering import hold
 from gateway.store.sends import ENDPOINT
-from gateway.store.spelling import storable
-from gateway.store.statement import Statement
+from gateway.store.statement import Statement, storable
 
 if TYPE_CHECKING:
     from gateway.store import Store

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, literal_column, or
 from gateway.store import events
 from gateway.store.schema import deliveries
 from gateway.store.schema import events as table
-from gateway.store.spelling import index_key, storable
+from gateway.store.statement import index_key, storable
 
 FARTHEST = 10**9
 MAX_RESULTS = 500

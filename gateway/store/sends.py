@@ -9,8 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, literal_column, or_, sel
 
 from gateway.store.schema import ledger
 from gateway.store.search import FARTHEST, MAX_RESULTS
-from gateway.store.spelling import index_key, storable
-from gateway.store.statement import Statement
+from gateway.store.statement import Statement, index_key, storable
 
 ENDPOINT = "@carrierx"
 """What the outbox calls CarrierX, where texts are sent to."""

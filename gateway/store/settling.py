@@ -13,8 +13,7 @@ from sqlalchemy import Connection
 
 from gateway.store.leases import ClaimedDelivery
 from gateway.store.ordering import hold, promote
-from gateway.store.spelling import pairs_to_json, storable, texts_to_json, to_json
-from gateway.store.statement import Statement
+from gateway.store.statement import Statement, pairs_to_json, storable, texts_to_json, to_json
 
 AttemptOutcome = Literal["succeeded", "again", "dead"]
 

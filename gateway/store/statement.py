@@ -1,12 +1,18 @@
-"""SQL that runs for every callback: spelled for each database once, then handed to the driver as it is.
+"""SQL that runs for every callback: compiled once for each database, then handed to the driver as it is.
 
-An execution costs 22 µs by SQLAlchemy's cache of statements, 9 by `exec_driver_sql`, 3 by the bare driver (measured
-with a row of 17 columns on SQLite): with three to five statements a callback that is half of what the store takes.
-Transactions stay SQLAlchemy's; errors are the driver's own, and `gateway.store.errors` knows them.
+An execution costs 22 µs through SQLAlchemy's cache of statements, 9 by `exec_driver_sql` and 3 by the bare driver
+(measured with a row of 17 columns on SQLite): with three to five statements a callback that is half of what the store
+takes. Transactions stay SQLAlchemy's; errors are the driver's own, and `gateway.store.errors` knows them.
+
+Below are the encodings of columns. Columns are for finding; what came, byte for byte, is the event's body. So a column
+may lose what no database takes (NUL, half a surrogate pair) and may be shortened where an index could not hold it: a
+caller can send a ticket of a megabyte.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Protocol
@@ -15,24 +21,28 @@ from sqlalchemy import ClauseElement, Connection, Dialect, text
 
 Values = Mapping[str, object]
 Parameters = Mapping[str, object] | Sequence[object]
-NOTHING: Values = {}
-_Spelled = tuple[str, Callable[[Values], Parameters]]
+NO_VALUES: Values = {}
+_Compiled = tuple[str, Callable[[Values], Parameters]]
+
+MAX_KEY_BYTES = 200
+"""PostgreSQL's indices take 2,704 bytes a row, in which a URL may stand beside the key."""
+_json_string = json.encoder.encode_basestring_ascii
+_decode_json = json.JSONDecoder().raw_decode
+_encode_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Cursor(Protocol):
-    """What both drivers' cursors have."""
+    """The part that the cursors of both drivers have in common."""
 
     rowcount: int
 
     @property
     def lastrowid(self) -> int:
-        """SQLite's only."""
+        """The new row's id; SQLite's driver alone has it."""
 
     def fetchone(self) -> Any: ...
 
     def fetchall(self) -> list[Any]: ...
-
-    def executemany(self, sql: str, rows: Sequence[Parameters], /) -> Any: ...
 
 
 class Statement:
@@ -43,41 +53,82 @@ class Statement:
 
     def __init__(self, clause: str | ClauseElement) -> None:
         self._clause = text(clause) if isinstance(clause, str) else clause
-        self._spelled: dict[str, _Spelled] = {}
+        self._compiled: dict[str, _Compiled] = {}
 
-    def run(self, conn: Connection, values: Values = NOTHING) -> Cursor:
-        """The driver's cursor: rows are tuples."""
-        sql, take = self._spelled.get(conn.dialect.name) or self._spell(conn.dialect)
-        cursor: Cursor = _driver(conn).execute(sql, take(values))
+    def run(self, conn: Connection, values: Values = NO_VALUES) -> Cursor:
+        """Returns the driver's cursor; its rows are tuples."""
+        sql, parameters = self._compiled.get(conn.dialect.name) or self._compile(conn.dialect)
+        driver: Any = conn.connection.dbapi_connection
+        cursor: Cursor = driver.execute(sql, parameters(values))
         return cursor
 
     def run_many(self, conn: Connection, rows: Sequence[Values]) -> None:
-        """One after another, in order; each sees what those before it did."""
+        """Runs once for each row, in order; each run sees what those before it did."""
         if len(rows) == 1:
             self.run(conn, rows[0])
         elif rows:
-            sql, take = self._spelled.get(conn.dialect.name) or self._spell(conn.dialect)
-            _driver(conn).cursor().executemany(sql, [take(row) for row in rows])
+            sql, parameters = self._compiled.get(conn.dialect.name) or self._compile(conn.dialect)
+            driver: Any = conn.connection.dbapi_connection
+            driver.cursor().executemany(sql, [parameters(row) for row in rows])
 
-    def _spell(self, dialect: Dialect) -> _Spelled:
+    def _compile(self, dialect: Dialect) -> _Compiled:
         compiled = self._clause.compile(dialect=dialect)
-        order = getattr(compiled, "positiontup", None)
-        spelled = str(compiled), _by_name if order is None else _by_position(tuple(order))
-        self._spelled[dialect.name] = spelled
-        return spelled
+        sql, names = str(compiled), getattr(compiled, "positiontup", None)
+        if names is None:  # PostgreSQL's driver takes parameters by name, SQLite's by position
+            self._compiled[dialect.name] = sql, lambda values: values
+        elif len(names) > 1:  # `itemgetter` makes a tuple of two or more, in a third of the time
+            self._compiled[dialect.name] = sql, itemgetter(*names)
+        else:
+            self._compiled[dialect.name] = sql, lambda values: [values[name] for name in names]
+        return self._compiled[dialect.name]
 
 
-def _driver(conn: Connection) -> Any:
-    return conn.connection.dbapi_connection
+def storable(text: str) -> str:
+    """Returns the text without what a database refuses."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
-def _by_name(values: Values) -> Parameters:
-    """As PostgreSQL's driver takes them."""
-    return values
+def index_key(text: str) -> str:
+    """Returns the text as it stands in an indexed column. Different texts stay different: a long one ends in its
+    digest."""
+    if len(text) <= MAX_KEY_BYTES and text.isascii() and "\0" not in text:
+        return text
+    text = storable(text)
+    if len(text) * 4 <= MAX_KEY_BYTES or len(data := text.encode()) <= MAX_KEY_BYTES:
+        return text
+    return f"{data[: MAX_KEY_BYTES - 70].decode(errors='ignore')}…{hashlib.sha256(data).hexdigest()}"
 
 
-def _by_position(order: tuple[str, ...]) -> Callable[[Values], Parameters]:
-    """As SQLite's driver takes them. Two or more come as a tuple by themselves, in a third of the time."""
-    if len(order) > 1:
-        return itemgetter(*order)
-    return lambda values: [values[name] for name in order]
+def index_keys(**texts: str) -> dict[str, str]:
+    """`index_key` of several columns, by name."""
+    together = "".join(texts.values())
+    # Nearly always all of them are short and plain, and one look tells.
+    if len(together) <= MAX_KEY_BYTES and together.isascii() and "\0" not in together:
+        return texts
+    return {name: index_key(text) for name, text in texts.items()}
+
+
+def to_json(value: Sequence[object] | Mapping[str, object]) -> str:
+    """JSON in ASCII: escapes carry what text columns cannot."""
+    if not value:
+        return "{}" if isinstance(value, Mapping) else "[]"
+    return _encode_json(value)
+
+
+def texts_to_json(texts: Sequence[str]) -> str:
+    """`to_json` for texts alone, in a fifth of the time: every callback has some."""
+    return f"[{','.join(map(_json_string, texts))}]" if texts else "[]"
+
+
+def pairs_to_json(pairs: Sequence[tuple[str, str]]) -> str:
+    """`to_json` for headers, as fast as `texts_to_json`."""
+    return (
+        f"[{','.join([f'[{_json_string(name)},{_json_string(value)}]' for name, value in pairs])}]" if pairs else "[]"
+    )
+
+
+def pairs_from_json(text: str) -> tuple[tuple[str, str], ...]:
+    """Headers from a column, in their order."""
+    return tuple(map(tuple, _decode_json(text)[0])) if text != "[]" else ()

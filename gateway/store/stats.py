@@ -9,8 +9,7 @@ from sqlalchemy import Connection
 
 from gateway.store import health, opt_outs, sends
 from gateway.store.overview import DEAD, pending
-from gateway.store.spelling import index_key
-from gateway.store.statement import Statement
+from gateway.store.statement import Statement, index_key
 
 OLDEST_EVENT = Statement("SELECT min(received_at) FROM events")
 NEWEST_OF_WORD = Statement(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from gateway.store.spelling import index_key, storable
-from gateway.store.statement import Statement
+from gateway.store.statement import Statement, index_key, storable
 
 # "Last" is by the time of sending, not of being told: two machines may tell in either order.
 NOTE = Statement(

@@ -87,7 +87,7 @@ class Anything(dict[str, object]):
 def test_rows_are_found_by_an_index(sqlite_store: Store, name: str) -> None:
     statement, expected = BY[name]
     with sqlite_store.reader() as conn:
-        explained = Statement(f"EXPLAIN QUERY PLAN {statement._spell(conn.dialect)[0]}".replace("?", ":any"))
+        explained = Statement(f"EXPLAIN QUERY PLAN {statement._compile(conn.dialect)[0]}".replace("?", ":any"))
         plan = [row[3] for row in explained.run(conn, Anything()).fetchall()]
     assert any(expected in step for step in plan), plan
     assert not [step for step in plan if step.startswith("SCAN deliveries") and "INDEX" not in step], plan
@@ -109,7 +109,7 @@ def test_postgresql_finds_what_is_sent_by_an_index_too(postgresql_store: Store, 
     with postgresql_store.reader() as conn:
         for setting in ("enable_seqscan = off", "enable_bitmapscan = off", "plan_cache_mode = force_generic_plan"):
             conn.exec_driver_sql(f"SET LOCAL {setting}")
-        plan = explained(conn, statement._spell(conn.dialect)[0])
+        plan = explained(conn, statement._compile(conn.dialect)[0])
     assert any(index in step for step in plan), plan
     assert not [step for step in plan if "Seq Scan" in step], plan
 

@@ -15,7 +15,7 @@ from gateway.store import Connection, ledger, records, sends
 from gateway.store.events import Event
 from gateway.store.ledger import LedgerEntry
 from gateway.store.records import Delivery
-from gateway.store.spelling import index_key
+from gateway.store.statement import index_key
 from gateway.web.console import words
 from gateway.web.console.paging import PAGE, offset_asked, other_page
 from gateway.web.console.search_forms import SENDS, send_query
