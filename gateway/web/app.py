@@ -30,8 +30,8 @@ def build_app(settings: Settings, store: Store, login_token: str | None, extra_p
     """
     app = Flask("gateway.web")
     app.config.update(
-        MAX_CONTENT_LENGTH=callbacks.MAX_BODY,
-        MAX_FORM_MEMORY_SIZE=callbacks.MAX_BODY,
+        MAX_CONTENT_LENGTH=callbacks.MAX_BODY_BYTES,
+        MAX_FORM_MEMORY_SIZE=callbacks.MAX_BODY_BYTES,
         MAX_FORM_PARTS=1000,
         LOGIN_TOKEN=login_token,
     )
@@ -50,7 +50,7 @@ def build_app(settings: Settings, store: Store, login_token: str | None, extra_p
     for blueprint in extra_pages:
         app.register_blueprint(blueprint)
     app.register_error_handler(HTTPException, errors.say)
-    program_app = callbacks.application(context, legacy_api.blueprint)
+    program_app = callbacks.build_app(context, legacy_api.blueprint)
     app.wsgi_app = _Dispatcher(settings, program_app, app.wsgi_app)  # type: ignore[method-assign]
     return app
 
@@ -66,7 +66,9 @@ class _Dispatcher:
         self._settings, self._program_app, self._console = settings, program_app, console
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        app = self._program_app if callbacks.are_calls(environ) else self._console
+        path = environ["PATH_INFO"]
+        is_call = path == "/carrierx/callback" or path.startswith(("/carrierx/callback/", "/legacy/"))
+        app = self._program_app if is_call else self._console
         networks = self._settings.current.trusted_proxies
         if networks:
             try:

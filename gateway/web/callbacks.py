@@ -1,71 +1,77 @@
-"""Where the platforms call. 200 means: it is on disk, with all that it owes."""
+"""Where the platforms post callbacks. A 200 means: the callback is on disk, with all deliveries that it owes."""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Iterable
+from functools import partial
 from io import BytesIO
 from time import perf_counter
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from flask import Blueprint, Flask, Request, Response, json, request
 from flask.sessions import NullSession, SessionInterface, SessionMixin
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.routing import MapAdapter
 from werkzeug.sansio.response import Response as WSGIResponse
 
-from gateway.inbound import accept
+from gateway.inbound.accept import accept
 from gateway.inbound.callback import Callback
 from gateway.routing.deliveries import HOPS
 from gateway.store import StoreUnavailable
 from gateway.store.greenlets import current
-from gateway.web.context import WebContext, web_context
+from gateway.web.context import WebContext
 
-MAX_BODY = 1024 * 1024
-RETRY_AFTER = "5"
-_DIGITS = 5
-T = TypeVar("T")
+MAX_BODY_BYTES = 1024 * 1024
+TOO_LARGE = f"Larger than {MAX_BODY_BYTES} bytes."
+RETRY_AFTER_SECONDS = 5
+_MAX_HOPS_DIGITS = 4
 _HOPS = f"HTTP_{HOPS.upper().replace('-', '_')}"
-
-blueprint = Blueprint("callbacks", __name__)
-
-_PLACES = {
+_WIRE_FORMATS = {
     "/carrierx/callback": "carrierx",
     "/legacy/callback": "legacy-callback",
     "/legacy/status": "legacy-status",
 }
-_PREFIXES = tuple(f"{place}/" for place in _PLACES)  # asked twice for each request
-_OURS = (*_PREFIXES, "/legacy/")
+_PREFIXES = tuple(f"{path}/" for path in _WIRE_FORMATS)
+T = TypeVar("T")
 
 
 def are_quick(environ: WSGIEnvironment) -> bool:
-    """Whether a request is a callback: these wait for nothing but the store's writer, which knows errands."""
+    """Says whether a request is a callback: these wait for nothing but the store's writer, and that as greenlets."""
     path = str(environ["PATH_INFO"])
-    return path.startswith(_PREFIXES) or path in _PLACES
+    return path.startswith(_PREFIXES) or path in _WIRE_FORMATS
 
 
-def are_calls(environ: WSGIEnvironment) -> bool:
-    """Whether a request is a platform's or an application's, and no person's: these are asked for no session."""
-    path = str(environ["PATH_INFO"])
-    return path.startswith(_OURS) or path in _PLACES
+def build_app(context: WebContext, *blueprints: Blueprint) -> Flask:
+    """Builds the application that takes callbacks, and what else programs call."""
+    app = _ProgramApp(__name__, static_folder=None)
+    app.extensions["gateway"] = context
+    options: dict[str, Any] = {"methods": ["POST"], "provide_automatic_options": False, "strict_slashes": False}
+    for path, wire_format in _WIRE_FORMATS.items():
+        view = partial(_receive, context, wire_format)
+        app.add_url_rule(path, wire_format, view, **options)
+        app.add_url_rule(f"{path}/<key>", wire_format, view, **options)
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint)
+    app.register_error_handler(HTTPException, _as_text)
+    return app
 
 
 class _NoSessions(SessionInterface):
-    """Nobody is logged in here."""
+    """Gives every request one empty session: no program logs in."""
+
+    _session = NullSession()
 
     def open_session(self, app: Flask, request: Request) -> SessionMixin:
-        return _NOBODY
+        return self._session
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         return None
 
 
-_NOBODY = NullSession()
-
-
-class _Application(Flask):
-    """Flask without what pages need: for each callback it is asked for neither sessions nor hosts nor coroutines."""
+class _ProgramApp(Flask):
+    """Flask without what only pages need: it looks for no session, host name or coroutine in any callback."""
 
     session_interface = _NoSessions()
 
@@ -73,7 +79,7 @@ class _Application(Flask):
         if request is None:
             return None
         environ = request.environ
-        # Werkzeug's way to read PEP 3333's strings. No rule here asks for a host or a query.
+        # Decodes PEP 3333's strings as werkzeug does. No rule here depends on a host or a query.
         path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
         return self.url_map.bind("", path_info=path, default_method=environ["REQUEST_METHOD"])
 
@@ -81,162 +87,122 @@ class _Application(Flask):
         return func
 
 
-def application(here: WebContext, *more: Blueprint) -> Flask:
-    """Takes callbacks, and what else programs call."""
-    app = _Application(__name__, static_folder=None)
-    app.extensions["gateway"] = here
-    for part in (blueprint, *more):
-        app.register_blueprint(part)
-    app.register_error_handler(HTTPException, _plainly)
-    return app
+def _as_text(error: HTTPException) -> WSGIResponse:
+    response = error.get_response()
+    response.data, response.mimetype = f"{error.description}\n".encode(), "text/plain"
+    return response
 
 
-def _plainly(error: HTTPException) -> WSGIResponse:
-    answer = error.get_response()
-    answer.data, answer.mimetype = f"{error.description}\n".encode(), "text/plain"
-    return answer
-
-
-class _Same(Response):
-    """An answer that is the same every time; nothing of it is worked out anew."""
+class _ConstantResponse(Response):
+    """A response that is the same for every request, so that werkzeug computes none of it anew."""
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response(self.status, list(self.headers))
         return cast("Iterable[bytes]", self.response)
 
 
-def _register(path: str, format_name: str) -> None:
-    def receive(key: str = "") -> Response:
-        began, here = perf_counter(), web_context()
-        answer = _receive(here, format_name, key)
-        here.metrics.callback_answered(format_name, perf_counter() - began)
-        return answer
-
-    for rule in (path, f"{path}/<key>"):
-        blueprint.add_url_rule(
-            rule, format_name, receive, methods=["POST"], provide_automatic_options=False, strict_slashes=False
-        )
+_KEPT = {name: _ConstantResponse("", 200, mimetype="text/plain") for name in _WIRE_FORMATS.values()}
+_KEPT["carrierx"] = _ConstantResponse("{}", 200, mimetype="application/json")
 
 
-for _path, _format in _PLACES.items():
-    _register(_path, _format)
-
-
-def _receive(here: WebContext, format_name: str, key: str) -> Response:
-    """The checks that need no body, the body, and the answer for what became of it."""
-    if not _is_ours(_candidates(key), here.settings.current.keys):
-        here.metrics.callback_turned_away(format_name, "key")
-        return _say(format_name, 403, {"key": ("Not one of the configured keys.",)})
-    if is_coded():
-        here.metrics.callback_turned_away(format_name, "encoding")
-        return _say(format_name, 415, {"body": ("Content-Encoding other than identity is not taken.",)})
+def _receive(context: WebContext, wire_format: str, key: str = "") -> Response:
+    started = perf_counter()
     try:
-        body = whole_body()
+        response = _keep(context, wire_format, key)
+    except HTTPException:
+        raise
+    except Exception as error:  # a fault of the gateway, not of the caller, who is asked to send it again
+        context.log.error("callback_failed", exc_info=error)
+        context.metrics.callback_turned_away(wire_format, "fault")
+        return _try_later(wire_format)
+    context.metrics.callback_answered(wire_format, perf_counter() - started)
+    return response
+
+
+def _keep(context: WebContext, wire_format: str, key: str) -> Response:
+    """Makes the checks that need no body, reads it, keeps the callback, and answers what became of it."""
+    environ, config = request.environ, context.settings.current
+    if not _is_authorized(key, config.keys):
+        context.metrics.callback_turned_away(wire_format, "key")
+        return _refuse(wire_format, 403, {"key": ("Not one of the configured keys.",)})
+    try:
+        body = read_body()
+    except UnsupportedMediaType as error:
+        context.metrics.callback_turned_away(wire_format, "encoding")
+        return _refuse(wire_format, 415, {"body": (str(error.description),)})
     except RequestEntityTooLarge:
-        here.metrics.callback_turned_away(format_name, "size")
-        return _say(format_name, 413, {"body": (f"Larger than {MAX_BODY} bytes.",)})
-    return _keep(here, format_name, body)
-
-
-def is_coded() -> bool:
-    """Packed bodies are not taken: nobody knows how large they are."""
-    return request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in ("", "identity")
-
-
-def whole_body() -> bytes:
-    """Before any parser of forms: it would drop the raw bytes, doubled names and bad charsets.
-
-    Raises `RequestEntityTooLarge`.
-    """
-    whole = request.environ["wsgi.input"]
-    if isinstance(whole, BytesIO):  # our own server has read it all
-        body = whole.getvalue()
-        if len(body) > MAX_BODY:
-            raise RequestEntityTooLarge
-        return body
-    request.max_content_length = MAX_BODY
-    return request.get_data(cache=False)
-
-
-def _keep(here: WebContext, format_name: str, body: bytes) -> Response:
-    environ = request.environ
+        context.metrics.callback_turned_away(wire_format, "size")
+        return _refuse(wire_format, 413, {"body": (TOO_LARGE,)})
+    hops = environ.get(_HOPS, "")
     callback = Callback(
-        format=format_name,
+        format=wire_format,
         body=body,
         content_type=environ.get("CONTENT_TYPE"),
         remote=environ.get("REMOTE_ADDR", ""),
-        now=here.clock(),
-        hops=_hops(environ.get(_HOPS, "")),
+        now=context.clock(),
+        hops=int(hops) if hops.isascii() and hops.isdigit() and len(hops) <= _MAX_HOPS_DIGITS else 0,
     )
     try:
-        kept = accept.accept(callback, here.settings.current, here.store)
+        accepted = accept(callback, config, context.store)
     except StoreUnavailable as error:
-        here.log.error("store_unavailable", reason=str(error))
-        here.metrics.callback_turned_away(format_name, "store")
-        return _later(format_name)
-    here.metrics.callback_kept(format_name, kept.state)
-    if kept.orphan:
-        here.metrics.orphan_update(kept.orphan)
-    here.log.info("callback_kept", format=format_name, state=kept.state, event_id=kept.event_id)
-    if kept.errors is not None:
-        return _say(format_name, 403 if kept.forbidden else 400, kept.errors)
-    if kept.endpoints:
-        _ring(here, kept.endpoints)
-    return _KEPT[format_name]
+        context.log.error("store_unavailable", reason=str(error))
+        context.metrics.callback_turned_away(wire_format, "store")
+        return _try_later(wire_format)
+    context.metrics.callback_kept(wire_format, accepted.state)
+    if accepted.orphan:
+        context.metrics.orphan_update(accepted.orphan)
+    context.log.info("callback_kept", format=wire_format, state=accepted.state, event_id=accepted.event_id)
+    if accepted.errors is not None:
+        return _refuse(wire_format, 403 if accepted.forbidden else 400, accepted.errors)
+    if accepted.endpoints:
+        greenlet = current()
+        if greenlet is None:
+            context.notifier.ring(accepted.endpoints)
+        else:  # once for all callbacks that were committed together
+            context.notifier.ring_later(accepted.endpoints, greenlet.loop.call_soon)
+    return _KEPT[wire_format]
 
 
-def _ring(here: WebContext, endpoints: tuple[str, ...]) -> None:
-    """Among errands once for all that were committed together."""
-    errand = current()
-    if errand is None:
-        here.notifier.ring(endpoints)
-    else:
-        here.notifier.ring_later(endpoints, errand.loop.call_soon)
+def _is_authorized(key: str, keys: Iterable[str]) -> bool:
+    """Compares the key of the path, and the password of HTTP Basic, with the configured keys.
 
-
-def _hops(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS else 0
-
-
-def _candidates(key: str) -> tuple[str, ...]:
-    """The key of the path, and the password of HTTP Basic."""
+    Each candidate with each key: a wrong one takes as long as a right one.
+    """
     basic = request.authorization if "HTTP_AUTHORIZATION" in request.environ else None
-    return (key, (basic.password or "") if basic is not None and basic.type == "basic" else "")
+    password = (basic.password or "") if basic is not None and basic.type == "basic" else ""
+    candidates = [candidate.encode("utf-8", "surrogatepass") for candidate in (key, password)]
+    known = [each.encode() for each in keys if each]
+    matches = [hmac.compare_digest(candidate, each) for candidate in candidates for each in known]
+    return any(matches)
 
 
-def _is_ours(candidates: Iterable[str], keys: Iterable[str]) -> bool:
-    """Every candidate against every key: a wrong one costs the same as a right one."""
-    known = [key.encode() for key in keys if key]
-    tried = [one.encode("utf-8", "surrogatepass") for one in candidates]
-    same = [hmac.compare_digest(one, key) for one in tried for key in known]
-    return any(same)
+def read_body() -> bytes:
+    """Reads the body before any parser of forms, which would drop raw bytes, doubled names and wrong charsets.
+
+    Raises `RequestEntityTooLarge`, and `UnsupportedMediaType` for a compressed body: its true size is unknown.
+    """
+    if request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in ("", "identity"):
+        raise UnsupportedMediaType("Content-Encoding other than identity is not accepted.")
+    stream = request.environ["wsgi.input"]
+    if isinstance(stream, BytesIO):  # the gateway's own server has read all of it
+        body = stream.getvalue()
+        if len(body) > MAX_BODY_BYTES:
+            raise RequestEntityTooLarge
+        return body
+    request.max_content_length = MAX_BODY_BYTES
+    return request.get_data(cache=False)
 
 
-_KEPT = {name: _Same("", 200, mimetype="text/plain") for name in _PLACES.values()}
-_KEPT["carrierx"] = _Same("{}", 200, mimetype="application/json")
-
-
-def _say(format_name: str, status: int, errors: dict[str, tuple[str, ...]]) -> Response:
-    """Every fault by name: JSON for CarrierX, lines of text for the keyword platform."""
-    if format_name == "carrierx":
+def _refuse(wire_format: str, status: int, errors: dict[str, tuple[str, ...]]) -> Response:
+    """Names every mistake: in JSON for CarrierX, in lines of text for the keyword platform."""
+    if wire_format == "carrierx":
         return Response(json.dumps({"errors": errors}), status, mimetype="application/json")
-    lines = (f"{name}: {fault}\n" for name, faults in errors.items() for fault in faults)
+    lines = (f"{name}: {sentence}\n" for name, sentences in errors.items() for sentence in sentences)
     return Response("".join(lines), status, mimetype="text/plain")
 
 
-def _later(format_name: str) -> Response:
-    """What every platform takes as "not now"."""
-    answer = _say(format_name, 503, {"gateway": ("It cannot be kept now. Please send it again.",)})
-    answer.headers["Retry-After"] = RETRY_AFTER
-    return answer
-
-
-@blueprint.errorhandler(Exception)
-def _accident(error: Exception) -> Response | WSGIResponse:
-    """A fault of ours, not the caller's: it is logged, and the caller asked to send it again."""
-    if isinstance(error, HTTPException):
-        return _plainly(error)
-    here, format_name = web_context(), _PLACES.get("/".join(request.path.split("/")[:3]), "legacy-callback")
-    here.log.error("callback_failed", exc_info=error)
-    here.metrics.callback_turned_away(format_name, "fault")
-    return _later(format_name)
+def _try_later(wire_format: str) -> Response:
+    """Answers with the status that every platform understands as "send it again later"."""
+    response = _refuse(wire_format, 503, {"gateway": ("It cannot be kept now. Please send it again.",)})
+    response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response

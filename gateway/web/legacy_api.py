@@ -10,13 +10,19 @@ from collections.abc import Callable, Mapping
 
 import limits
 from flask import Blueprint, Response, render_template, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, TooManyRequests
+from werkzeug.exceptions import (
+    HTTPException,
+    MethodNotAllowed,
+    RequestEntityTooLarge,
+    TooManyRequests,
+    UnsupportedMediaType,
+)
 
 from gateway.outbound import accept, codes, status_query
 from gateway.outbound.model import CallAnswer, StatusRow
 from gateway.store import StoreUnavailable
 from gateway.web import forms, legacy_forms, soap, soap_answers
-from gateway.web.callbacks import MAX_BODY, RETRY_AFTER, is_coded, whole_body
+from gateway.web.callbacks import RETRY_AFTER_SECONDS, TOO_LARGE, read_body
 from gateway.web.context import WebContext, web_context
 from gateway.web.soap_xml import Unreadable
 from schemas import BadCallback, credentials, wire
@@ -139,12 +145,12 @@ def _in_form(name: str, done: CallAnswer | list[StatusRow], as_json: bool) -> by
 
 def _taken() -> bytes:
     """The body, if it is one that we take. Raises `_Fault`."""
-    if is_coded():
-        raise _Fault(415, "encoding", "Content-Encoding other than identity is not taken.")
     try:
-        return whole_body()
+        return read_body()
+    except UnsupportedMediaType as error:
+        raise _Fault(415, "encoding", str(error.description)) from None
     except RequestEntityTooLarge:
-        raise _Fault(413, "size", f"Larger than {MAX_BODY} bytes.") from None
+        raise _Fault(413, "size", TOO_LARGE) from None
 
 
 def _do(
@@ -210,5 +216,5 @@ def _reply(body: bytes, content_type: str, status: int = 200) -> Response:
     answer = Response(body, status, content_type=content_type)
     answer.headers["Cache-Control"] = "no-store"
     if status == 503:
-        answer.headers["Retry-After"] = RETRY_AFTER
+        answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return answer
