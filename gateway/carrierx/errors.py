@@ -1,19 +1,19 @@
-"""What can go wrong with a request to CarrierX, told apart by what the caller may do next.
+"""The exceptions of requests to CarrierX, told apart by what the caller may do next.
 
     CarrierXError
-     ├── NotSent          it never reached CarrierX: to do it again is safe
-     ├── AnswerLost       it went out, and nobody knows what became of it: look before you do it again
+     ├── NotSent          the request never reached CarrierX: to make it again is safe
+     ├── AnswerLost       it went out, and nobody knows what became of it: look before you make it again
      └── CoreError        CarrierX answered, and not with what was asked for
           ├── BadRequest      400, 415, 422: the request is wrong, and will be wrong tomorrow
           ├── NotAuthorized   401: token, login or password
           ├── Forbidden       403
           ├── NotFound        404
-          ├── Conflict        409: it may be tried again later
+          ├── Conflict        409: the request may be made again later
           ├── TooMany         429: after `retry_after`
           └── ServerError     500 to 599: nobody knows what became of it, as with AnswerLost
 
-Any other status is a plain `CoreError`. `str()` of each is one line for a log: no token or password, no text of a
-message, and of numbers the last four digits.
+Any other status is a plain `CoreError`. `str()` of each is one line for a log: it has no token or password, no text of
+a message, and only the last four digits of numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from http import HTTPStatus
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One of the vendor's `errors`; what it does not say is empty."""
+    """One of the vendor's `errors`; attributes that it does not have are empty."""
 
     field: str = ""
     message: str = ""
@@ -37,11 +37,11 @@ class Detail:
 
 
 class CarrierXError(Exception):
-    """Base of all that `CoreAPI` raises, but for the ValueError of a request that cannot be right."""
+    """The base of all that `CoreAPI` raises, but for the ValueError of a request that cannot be right."""
 
 
 class NotSent(CarrierXError):
-    """Connection refused, no such name, no TLS with this server, no connection in time: nothing was asked."""
+    """Connection refused, no such name, no TLS with this server, no connection in time: nothing was requested."""
 
 
 class AnswerLost(CarrierXError):
@@ -49,24 +49,27 @@ class AnswerLost(CarrierXError):
 
 
 class CoreError(CarrierXError):
-    """An answer with another status than 2xx."""
+    """A response with another status than 2xx."""
 
     def __init__(
         self, status: int, message: str = "", errors: Sequence[Detail] = (), retry_after: float | None = None
     ) -> None:
-        # All of it goes to the base, so that a copy made by pickle is whole.
+        # The base gets all arguments, so that a copy made by pickle is complete.
         super().__init__(status, message, tuple(errors), retry_after)
         self.status = status
         self.message = message
-        """The vendor's, or the begin of what somebody else said in his place; empty where nothing was said."""
+        """The vendor's message, or the beginning of another body, such as a proxy's; empty where there is none."""
         self.errors = tuple(errors)
         self.retry_after = retry_after
-        """Seconds that CarrierX asks to wait; None where it does not say."""
+        """Seconds that CarrierX asks to wait; None where it does not ask."""
 
     def __str__(self) -> str:
-        said = "; ".join(part.rstrip(".") for part in (self.message, *map(str, self.errors)) if part)
-        title = f"{self.status} {_phrase(self.status)}".strip()
-        return f"CarrierX answered {title}: {said}" if said else f"CarrierX answered {title}."
+        details = "; ".join(part.rstrip(".") for part in (self.message, *map(str, self.errors)) if part)
+        try:
+            title = f"{self.status} {HTTPStatus(self.status).phrase}"
+        except ValueError:
+            title = str(self.status)
+        return f"CarrierX answered {title}: {details}" if details else f"CarrierX answered {title}."
 
 
 class BadRequest(CoreError):
@@ -97,7 +100,7 @@ class ServerError(CoreError):
     """500 to 599."""
 
 
-_KINDS: dict[int, type[CoreError]] = {
+_BY_STATUS: dict[int, type[CoreError]] = {
     400: BadRequest,
     401: NotAuthorized,
     403: Forbidden,
@@ -109,13 +112,6 @@ _KINDS: dict[int, type[CoreError]] = {
 }
 
 
-def kind_of(status: int) -> type[CoreError]:
-    """The class for an HTTP status."""
-    return ServerError if 500 <= status <= 599 else _KINDS.get(status, CoreError)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
+def error_class(status: int) -> type[CoreError]:
+    """The exception for an HTTP status that is no success."""
+    return ServerError if 500 <= status <= 599 else _BY_STATUS.get(status, CoreError)

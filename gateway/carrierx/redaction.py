@@ -1,4 +1,4 @@
-"""Keeps secrets, texts and numbers out of what is said about a request: answers echo what they were asked. Pure."""
+"""Keeps secrets, texts and numbers out of error messages: CarrierX's answers may echo the request. Pure."""
 
 from __future__ import annotations
 
@@ -9,48 +9,44 @@ from itertools import groupby
 from typing import Any
 
 HIDDEN = "[hidden]"
-SHORTEST = 4
-"""Characters: what is shorter stands everywhere by chance."""
-RUN = 12
-"""Characters in a row that are no chance: an echo may be cut, or quoted in another way."""
-READ, SAID = 4000, 200
-"""Characters of an answer that are looked at, and that are told."""
+MIN_CHARACTERS = 4
+"""Shorter values are not hidden: they stand everywhere by chance."""
+RUN_CHARACTERS = 12
+"""A run of this length in common is no chance: an echo may be cut, or quoted in another way."""
+MAX_READ_CHARACTERS = 4000
+MAX_SHOWN_CHARACTERS = 200
 
 _NUMBER = re.compile(r"(?<![\w-])\+?[0-9](?:[ ().-]{0,2}[0-9]){6,}(?![\w-])")
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
 class Redactor:
-    """Of one request: knows what must not be told of it."""
+    """Hides the secrets of an account, and the texts of one request's body."""
 
     def __init__(self, secrets: Iterable[str], body: bytes | None = None) -> None:
-        self._values = [value for value in (*secrets, *_texts(body)) if len(value) >= SHORTEST]
+        try:
+            texts = list(_strings(json.loads(body))) if body else []
+        except (ValueError, RecursionError):
+            texts = [(body or b"").decode("utf-8", "replace")]
+        self._values = [value for value in (*secrets, *texts) if len(value) >= MIN_CHARACTERS]
 
     def __repr__(self) -> str:
-        return "<Discretion>"
+        return "<Redactor>"
 
-    def told(self, said: object) -> str:
-        """`said` in one line of at most `SAID` characters; empty for what is no text."""
-        if not isinstance(said, str):
+    def redact(self, value: object) -> str:
+        """`value` in one line of at most `MAX_SHOWN_CHARACTERS`; empty where it is no text."""
+        if not isinstance(value, str):
             return ""
-        text = "".join(letter if letter.isprintable() else " " for letter in said[:READ])
-        for value in self._values:
-            text = text.replace(value, _last(value)) if _is_number(value) else _without(text, value)
-        text = " ".join(_NUMBER.sub(lambda found: _last(found[0]), text).split())
-        return text if len(text) <= SAID else f"{text[:SAID].rstrip()}…"
+        text = "".join(letter if letter.isprintable() else " " for letter in value[:MAX_READ_CHARACTERS])
+        for hidden in self._values:
+            is_number = hidden.removeprefix("+").isdigit()
+            text = text.replace(hidden, _last_digits(hidden)) if is_number else _hide(text, hidden)
+        text = " ".join(_NUMBER.sub(lambda found: _last_digits(found[0]), text).split())
+        return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS].rstrip()}…"
 
-    def told_of_page(self, body: bytes) -> str:
-        """The begin of what is no JSON, such as a proxy's HTML, without its markup."""
-        return self.told(_MARKUP.sub(" ", body[: 4 * READ].decode("utf-8", "replace")))
-
-
-def _texts(body: bytes | None) -> Iterator[str]:
-    if not body:
-        return iter(())
-    try:
-        return _strings(json.loads(body))
-    except (ValueError, RecursionError):
-        return iter((body.decode("utf-8", "replace"),))
+    def redact_page(self, body: bytes) -> str:
+        """The beginning of a body that is no JSON, such as a proxy's HTML, without its markup."""
+        return self.redact(_MARKUP.sub(" ", body[: 4 * MAX_READ_CHARACTERS].decode("utf-8", "replace")))
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -61,17 +57,13 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(inner)
 
 
-def _is_number(value: str) -> bool:
-    return value.removeprefix("+").isdigit()
-
-
-def _last(number: str) -> str:
+def _last_digits(number: str) -> str:
     return f"…{number[-4:]}"
 
 
-def _without(text: str, value: str) -> str:
-    """`text` with every run of `RUN` characters that `value` has, too, put out of sight."""
-    run = min(len(value), RUN)
+def _hide(text: str, value: str) -> str:
+    """`text` with `HIDDEN` in place of each run of `RUN_CHARACTERS` that stands in `value`, too."""
+    run = min(len(value), RUN_CHARACTERS)
     runs = {value[at : at + run] for at in range(len(value) - run + 1)}
     hidden = [False] * len(text)
     for at in range(len(text) - run + 1):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.carrierx.errors import CarrierXError
-from gateway.carrierx.responses import Object
+from gateway.carrierx.responses import JsonObject
 from gateway.config import Config
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class CallbackSetting:
     """A name of `LEVELS`."""
     sid: str
 
-    def read(self) -> Object:
+    def read(self) -> JsonObject:
         """Raises `CarrierXError`."""
         return _read(self.api, self.level, self.sid)
 
@@ -50,11 +50,11 @@ class CallbackSetting:
         name = {"did": "did", "group": "did_group", "partner": "partner"}[self.level]
         self.api.set_callback(url, **{name: self.sid})
 
-    def title(self, read: Object) -> str:
+    def title(self, read: JsonObject) -> str:
         """``DID 15162065919 (e8df62d5-…)``"""
         return f"{LEVELS[self.level]} {_named(read, self.sid)}"
 
-    def shown(self, read: Object) -> str:
+    def shown(self, read: JsonObject) -> str:
         return self._shown(url_of(self.level, read))
 
     def _shown(self, url: str) -> str:
@@ -73,7 +73,7 @@ class CallbackSetting:
     def _key(self, key: str) -> str:
         return f"key {self.keys.index(key) + 1}" if key in self.keys else "a key that is not ours"
 
-    def explained(self, read: Object) -> Iterator[str]:
+    def explained(self, read: JsonObject) -> Iterator[str]:
         """The precedence, and what it comes to for this object. What CarrierX does not tell is said to be so."""
         yield PRECEDENCE
         try:
@@ -81,7 +81,7 @@ class CallbackSetting:
         except CarrierXError as error:
             yield f"Who else has a callback of his own could not be found out: {error}"
 
-    def _of_did(self, did: Object) -> Iterator[str]:
+    def _of_did(self, did: JsonObject) -> Iterator[str]:
         found = {"did": url_of("did", did)}
         for level, sid in (("group", did.get("did_group_sid")), ("partner", did.get("partner_sid"))):
             sid = sid or (self.config.carrierx.partner_sid if level == "partner" else "")
@@ -94,7 +94,7 @@ class CallbackSetting:
         else:
             yield f"For this DID the {LEVELS[winner]}'s wins."
 
-    def _beaten_by(self, read: Object) -> Iterator[str]:
+    def _beaten_by(self, read: JsonObject) -> Iterator[str]:
         """Of a group or a partner: who has a callback that wins over it."""
         dids = list(self.api.every_did())
         if self.level == "group":
@@ -111,7 +111,7 @@ class CallbackSetting:
             yield f"These have one of their own, which wins over this {LEVELS[self.level]}'s:"
         yield from self._listed(winners)
 
-    def _listed(self, winners: list[tuple[Object, str]]) -> Iterator[str]:
+    def _listed(self, winners: list[tuple[JsonObject, str]]) -> Iterator[str]:
         # Our own numbers first: those are what somebody wonders about.
         ours = [self._is_ours(one) for one, _ in winners]
         order = sorted(range(len(winners)), key=lambda at: not ours[at])
@@ -123,12 +123,12 @@ class CallbackSetting:
         if len(order) > SHOWN:
             yield f"  and {len(order) - SHOWN} more"
 
-    def _is_ours(self, one: Object) -> bool:
+    def _is_ours(self, one: JsonObject) -> bool:
         number = one.get("phonenumber")
         return isinstance(number, str) and self.config.number_for(number) is not None
 
 
-def url_of(level: str, read: Object) -> str:
+def url_of(level: str, read: JsonObject) -> str:
     """The callback in an object of CarrierX's; empty where there is none."""
     if level == "partner":
         callbacks = read.get("callbacks")
@@ -138,7 +138,7 @@ def url_of(level: str, read: Object) -> str:
     return url.strip() if isinstance(url, str) else ""
 
 
-def changed_callbacks(before: Object, after: Object) -> list[str]:
+def changed_callbacks(before: JsonObject, after: JsonObject) -> list[str]:
     """Callbacks of a partner for other things than messages that are not what they were."""
     old, new = (read.get("callbacks") for read in (before, after))
     if not isinstance(old, dict):
@@ -147,10 +147,10 @@ def changed_callbacks(before: Object, after: Object) -> list[str]:
     return sorted(name for name, url in old.items() if name != "sms" and url and still.get(name) != url)
 
 
-def _read(api: CoreAPI, level: str, sid: str) -> Object:
+def _read(api: CoreAPI, level: str, sid: str) -> JsonObject:
     return {"did": api.did, "group": api.did_group, "partner": api.partner}[level](sid)
 
 
-def _named(read: Object, sid: str) -> str:
+def _named(read: JsonObject, sid: str) -> str:
     name = read.get("phonenumber") or read.get("name") or read.get("company_name")
     return f"{name} ({sid})" if isinstance(name, str) and name.isprintable() and name != "N/A" else sid

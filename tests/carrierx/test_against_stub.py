@@ -20,8 +20,8 @@ from gateway.carrierx import (
     NotFound,
     ServerError,
     TooMany,
-    composing,
 )
+from gateway.carrierx.api import build_send_request
 from gateway.sandbox.carrierx import PARTNER, CarrierXStub, Misbehaviour, Setup
 
 FROM, TO = "15162065919", "15162065574"
@@ -82,7 +82,7 @@ def test_what_an_error_says_of_a_message_is_true(misbehaving: CarrierXStub) -> N
 
     def send(turn: int) -> str:
         try:
-            api.send_raw(composing.build_send_request(FROM, TO, f"text {turn}", user_data=str(turn)))
+            api.send_raw(build_send_request(FROM, TO, f"text {turn}", user_data=str(turn)))
         except CarrierXError as error:
             return type(error).__name__
         return "sent"

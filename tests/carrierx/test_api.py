@@ -52,7 +52,7 @@ def naps() -> Naps:
 
 @pytest.fixture
 def api(naps: Naps) -> CoreAPI:
-    return CoreAPI(token="token-of-tests", sleep=naps.append, dice=lambda: 0.0, clock=lambda: NOW)
+    return CoreAPI(token="token-of-tests", sleep=naps.append, random=lambda: 0.0, clock=lambda: NOW)
 
 
 def say(method: str, url: str, *answers: Any) -> None:
@@ -303,7 +303,7 @@ def test_retry_after(api: CoreAPI, naps: Naps, header: str, slept: list[float]) 
 def test_backoff_is_bounded_and_spread(naps: Naps) -> None:
     say("GET", f"{MESSAGES}/x", 500)
     with pytest.raises(ServerError):
-        CoreAPI(token="t", retries=9, sleep=naps.append, dice=lambda: 1.0).read("x")
+        CoreAPI(token="t", retries=9, sleep=naps.append, random=lambda: 1.0).read("x")
     assert naps == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
 
 

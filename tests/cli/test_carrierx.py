@@ -268,7 +268,7 @@ def test_keys_that_cannot_be_read(config: Path, tmp_path: Path) -> None:
 def test_carrierx_refuses(
     config: Path, account: Account, monkeypatch: pytest.MonkeyPatch, failure: tuple[int, str], said: str
 ) -> None:
-    monkeypatch.setattr("gateway.carrierx.patience.FIRST", 0.0)
+    monkeypatch.setattr("gateway.carrierx.responses.FIRST_PAUSE_SECONDS", 0.0)
     account.fails["PATCH", f"{DIDS}/d-1"] = failure
     result = point(config, "--did", "d-1")
     assert result.exit_code == 1 and said in result.output
@@ -281,7 +281,7 @@ def test_the_rest_is_told_though_a_list_is_refused(config: Path, account: Accoun
 
 
 def test_carrierx_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.carrierx.patience.FIRST", 0.0)
+    monkeypatch.setattr("gateway.carrierx.responses.FIRST_PAUSE_SECONDS", 0.0)
     path = tmp_path / "gateway.toml"
     path.write_text(TOML.format(base_url=f"http://127.0.0.1:{free_port()}"), "utf-8")
     result = point(path, "--partner")
