@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.config import Config
 from gateway.inbound import accept
-from gateway.store import Store, records
+from gateway.store import Store, search
 
 PAGE = 200
 
@@ -12,7 +12,7 @@ PAGE = 200
 def reroute(event_id: int, config: Config, store: Store) -> bool:
     """True if it goes somewhere now. False: it still does not, is not unrouted (any more), or is not there."""
     with store.reader() as connection:
-        whole = records.load_event(connection, event_id)
+        whole = search.load_event(connection, event_id)
     if whole is None or whole.event.state != "unrouted":
         return False
     return accept.reroute(whole.event, config, store)
@@ -30,8 +30,8 @@ def _unrouted(store: Store, since: float | None) -> list[int]:
     more = True
     while more:
         with store.reader() as connection:
-            what = records.EventSearch(state="unrouted", since=since)
-            page = records.search_events(connection, what, limit=PAGE, offset=len(ids))
+            what = search.EventSearch(state="unrouted", since=since)
+            page = search.search_events(connection, what, limit=PAGE, offset=len(ids))
         ids += [found.event.id for found in page.found]
         more = page.more
     return ids

@@ -13,7 +13,7 @@ from gateway.config import Config
 from gateway.sandbox.platforms import Text, post, send_message
 from gateway.sandbox.stories import AGAIN, Step, number_of, own_address, remember, replies, steps, under_way
 from gateway.store import ledger
-from gateway.store import records as kept
+from gateway.store import search as kept
 from gateway.store.ledger import LedgerEntry
 from gateway.web.context import config, web_context
 

@@ -26,7 +26,7 @@ from gateway.sandbox.stories import (
     steps,
     under_way,
 )
-from gateway.store import records as kept
+from gateway.store import search as kept
 from gateway.web.context import config, web_context
 
 HANDSET = "15162065515"

@@ -12,7 +12,7 @@ from flask import current_app, request
 
 from gateway.config import Config, Number
 from gateway.sandbox.platforms import Reply, records
-from gateway.store import records as kept
+from gateway.store import search as kept
 from gateway.web.context import config, web_context
 
 REMEMBERED = 100

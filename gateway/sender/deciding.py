@@ -10,7 +10,7 @@ from functools import partial
 from gateway.config import Config
 from gateway.outbound.enqueue import conversation_key
 from gateway.sender import settle
-from gateway.store import Connection, Store, ledger, records, replay, sends
+from gateway.store import Connection, Store, ledger, replay, search, sends
 from gateway.store.ledger import LedgerEntry
 from schemas import Message
 
@@ -75,7 +75,7 @@ def _named(conn: Connection, send_id: str, message_sid: str, config: Config, now
 def _send_again(conn: Connection, *, send_id: str, now: float) -> frozenset[str]:
     if not sends.owe_again(conn, send_id, now):
         raise _decided(conn, send_id)
-    delivery = records.delivery(conn, send_id)
+    delivery = search.load_delivery(conn, send_id)
     if delivery is None:
         raise AlreadyDecided("Its delivery is not kept any more: there is nothing to send.")
     if delivery.state == "dead":

@@ -1,29 +1,65 @@
-"""The search for events: by what people know of a text, the newest first."""
+"""What people look at: the search for events, one event whole, settled deliveries, the overview. Nothing here writes.
+
+All take a reader's connection (``with store.reader() as conn``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, literal_column, or_, select
 
-from gateway.store import events
-from gateway.store.schema import deliveries
-from gateway.store.schema import events as table
-from gateway.store.statement import index_key, storable
+from gateway.safe_http.origins import is_url
+from gateway.store import events, schema
+from gateway.store.statement import Statement, index_key, pairs_from_json, storable
 
-FARTHEST = 10**9
+MAX_OFFSET = 10**9
 MAX_RESULTS = 500
-"""Events on one page."""
-PREVIEW = 2048
-"""Bytes of each body in a list: whole, fifty of them might be fifty megabytes."""
+"""Rows on one page."""
+PREVIEW_BYTES = 2048
+"""Of each body in a list: whole, fifty of them might be fifty megabytes."""
+MAX_ID = 2**63 - 1
+"""No database has an id above it, nor lets it be asked for."""
 
-_EMPTY: ColumnElement[str] = literal_column("''")
+# Pending deliveries stand in one of three small indices: due for the first time, due again, behind one of those.
+# They are counted along each, and then the first of each endpoint is read: with thousands of endpoints, a query for
+# each would take most of the time.
+PENDING = Statement(
+    """
+    SELECT counted.endpoint, counted.many, deliveries.created_at FROM (
+        SELECT endpoint, count(*) AS many, min(id) AS first FROM deliveries
+         WHERE due IS NOT NULL AND attempts_since_replay = 0 GROUP BY endpoint
+        UNION ALL
+        SELECT endpoint, count(*), min(id) FROM deliveries WHERE due IS NOT NULL AND attempts_since_replay > 0
+         GROUP BY endpoint
+        UNION ALL
+        SELECT endpoint, count(*), min(id) FROM deliveries WHERE queue_position = 'behind' GROUP BY endpoint
+    ) AS counted JOIN deliveries ON deliveries.id = counted.first
+    """
+)
+DEAD = Statement(
+    "SELECT endpoint, count(*) FROM deliveries WHERE state = 'dead' AND settled_at IS NOT NULL GROUP BY endpoint"
+)
+LAST = Statement(
+    """
+    SELECT finished_at, outcome, times FROM attempts
+     WHERE endpoint = :endpoint AND finished_at IS NOT NULL ORDER BY started_at DESC LIMIT 1
+    """
+)
+FAILED = Statement(
+    """
+    SELECT finished_at, sentence FROM attempts
+     WHERE endpoint = :endpoint AND outcome IN ('again', 'dead') ORDER BY started_at DESC LIMIT 1
+    """
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSearch:
-    """What is empty or None does not matter; the rest must all be so. Numbers as they are stored: digits, no ``+``."""
+    """Conditions that must all hold; an empty one, or None, is not asked for. Numbers as stored: digits, no ``+``."""
 
     phone: str = ""
     number: str = ""
@@ -41,7 +77,7 @@ class EventSearch:
 
 @dataclass(frozen=True, slots=True)
 class FoundEvent:
-    """An event, its body cut to `PREVIEW` bytes, and how many of its deliveries are in which state."""
+    """An event, its body cut to `PREVIEW_BYTES`, and how many of its deliveries are in which state."""
 
     event: events.Event
     deliveries: Mapping[str, int]
@@ -54,44 +90,256 @@ class EventPage:
     """There are older ones."""
 
 
-def search_events(conn: Connection, what: EventSearch, *, limit: int = 50, offset: int = 0) -> EventPage:
-    """The newest events of these. Counting all there are would read all there are: `more` says whether to go on."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One POST of a delivery. `outcome` None: in flight; ``unknown``: it was cut off, and may have arrived."""
+
+    number: int
+    endpoint: str
+    owner: str
+    started_at: float
+    finished_at: float | None = None
+    outcome: str | None = None
+    sentence: str | None = None
+    status: int | None = None
+    answer_headers: tuple[tuple[str, str], ...] = ()
+    answer_body: bytes = field(default=b"", repr=False)
+    times: Mapping[str, float] = field(default_factory=dict)
+    """Milliseconds."""
+    diagnosis: tuple[str, ...] = ()
+    late: bool = False
+    """It ended after its lease: recorded, not applied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One body owed to one endpoint. In a list `body` and `attempts` are empty."""
+
+    id: int
+    delivery_id: str
+    event_id: int
+    endpoint: str
+    wire_format: str
+    ordering_key: str
+    state: str
+    queue_position: str | None
+    """``behind``, ``head`` or ``released``; None when settled."""
+    due: float | None
+    owner: str | None
+    """The worker that has the lease: then an attempt is in flight until `due` at the latest."""
+    attempts_made: int
+    attempts_since_replay: int
+    content_type: str
+    """Empty: the format cannot say it, there is nothing to replay."""
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = field(default=b"", repr=False)
+    notes: tuple[str, ...]
+    last_error: str | None
+    created_at: float
+    settled_at: float | None
+    replies: bool | None = None
+    """The endpoint's answer is texted back."""
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EventDetail:
+    """One event, its deliveries and every attempt."""
+
+    event: events.Event
+    deliveries: tuple[Delivery, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointState:
+    """Times are epoch seconds; None: there is none, or not any more."""
+
+    endpoint: str
+    pending: int = 0
+    oldest: float | None = None
+    """When the oldest pending delivery was owed."""
+    dead: int = 0
+    last_at: float | None = None
+    last_outcome: str | None = None
+    last_latency: float | None = None
+    """Milliseconds that the last attempt took in all."""
+    last_error: str | None = None
+    last_error_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    events: Mapping[str, int]
+    """State → how many were received since the time asked for."""
+    endpoints: tuple[EndpointState, ...]
+
+    @property
+    def owed(self) -> int:
+        return sum(endpoint.pending for endpoint in self.endpoints)
+
+    @property
+    def dead(self) -> int:
+        return sum(endpoint.dead for endpoint in self.endpoints)
+
+    @property
+    def oldest(self) -> float | None:
+        return min((endpoint.oldest for endpoint in self.endpoints if endpoint.oldest is not None), default=None)
+
+
+def search_events(conn: Connection, search: EventSearch, *, limit: int = 50, offset: int = 0) -> EventPage:
+    """Returns the newest events found. To count them would be to read them all: `more` says whether to go on."""
+    table, delivery = schema.events, schema.deliveries.c
     columns = [column for column in table.c if column.name != "body"]
-    body = func.substr(table.c.body, 1, PREVIEW).label("body")
-    query = select(*columns, body).where(*_conditions(what)).order_by(table.c.received_at.desc(), table.c.id.desc())
+    body = func.substr(table.c.body, 1, PREVIEW_BYTES).label("body")
+    query = select(*columns, body).where(*_conditions(search)).order_by(table.c.received_at.desc(), table.c.id.desc())
     limit = min(max(limit, 1), MAX_RESULTS)
-    rows = conn.execute(query.limit(limit + 1).offset(min(max(offset, 0), FARTHEST))).mappings().all()
-    kept = [events.event_from_row(row) for row in rows[:limit]]
-    counts = _deliveries_of(conn, [event.id for event in kept])
-    return EventPage(tuple(FoundEvent(event, counts.get(event.id, {})) for event in kept), len(rows) > limit)
-
-
-def _conditions(what: EventSearch) -> list[ColumnElement[bool]]:
-    column = table.c
-    asked = [
-        (what.phone, column.phone == index_key(what.phone)),
-        (what.number, column.number == index_key(what.number)),
-        (what.keyword, _given(column.keyword, what.keyword)),
-        (what.ticket, or_(_given(column.ticket, what.ticket), _given(column.custom_ticket, what.ticket))),
-        (what.message_sid, _given(column.message_sid, what.message_sid)),
-        (what.state, column.state == storable(what.state)),
-        (what.state not in ("", "accepted"), column.state != literal_column("'accepted'")),
-        (what.source, column.source == storable(what.source)),
-        (what.since is not None, column.received_at >= (what.since or 0.0)),
-        (what.until is not None, column.received_at < (what.until or 0.0)),
-    ]
-    return [condition for wanted, condition in asked if wanted]
-
-
-def _given(column: ColumnElement[str], value: str) -> ColumnElement[bool]:
-    """Equal, and said so that the planner sees that the index on non-empty ones will do."""
-    return and_(column == index_key(value), column != _EMPTY)
-
-
-def _deliveries_of(conn: Connection, ids: Sequence[int]) -> dict[int, dict[str, int]]:
-    column = deliveries.c
-    query = select(column.event_id, column.state, func.count()).where(column.event_id.in_(ids))
+    rows = conn.execute(query.limit(limit + 1).offset(min(max(offset, 0), MAX_OFFSET))).mappings().all()
+    found = [events.event_from_row(row) for row in rows[:limit]]
+    counted = select(delivery.event_id, delivery.state, func.count())
+    counted = counted.where(delivery.event_id.in_([event.id for event in found]))
     counts: dict[int, dict[str, int]] = {}
-    for event_id, state, count in conn.execute(query.group_by(column.event_id, column.state)):
+    for event_id, state, count in conn.execute(counted.group_by(delivery.event_id, delivery.state)):
         counts.setdefault(event_id, {})[state] = count
-    return counts
+    return EventPage(tuple(FoundEvent(event, counts.get(event.id, {})) for event in found), len(rows) > limit)
+
+
+def _conditions(search: EventSearch) -> list[ColumnElement[bool]]:
+    column = schema.events.c
+    ticket = or_(has_key(column.ticket, search.ticket), has_key(column.custom_ticket, search.ticket))
+    conditions = [
+        (search.phone, column.phone == index_key(search.phone)),
+        (search.number, column.number == index_key(search.number)),
+        (search.keyword, has_key(column.keyword, search.keyword)),
+        (search.ticket, ticket),
+        (search.message_sid, has_key(column.message_sid, search.message_sid)),
+        (search.state, column.state == storable(search.state)),
+        (search.state not in ("", "accepted"), column.state != literal_column("'accepted'")),
+        (search.source, column.source == storable(search.source)),
+        (search.since is not None, column.received_at >= (search.since or 0.0)),
+        (search.until is not None, column.received_at < (search.until or 0.0)),
+    ]
+    return [condition for is_asked, condition in conditions if is_asked]
+
+
+def has_key(column: ColumnElement[str], value: str) -> ColumnElement[bool]:
+    """The column has this value. Says that it is not empty, too: so the planner sees that the partial index on
+    non-empty ones will do."""
+    return and_(column == index_key(value), column != literal_column("''"))
+
+
+def load_event(conn: Connection, event_id: int) -> EventDetail | None:
+    """Returns one event with everything that belongs to it; None: there is none, or not any more."""
+    if not 0 < event_id <= MAX_ID:
+        return None
+    row = conn.execute(select(schema.events).where(schema.events.c.id == event_id)).mappings().one_or_none()
+    if row is None:
+        return None
+    return EventDetail(events.event_from_row(row), _deliveries(conn, schema.deliveries.c.event_id == event_id))
+
+
+def load_delivery(conn: Connection, delivery_id: str) -> Delivery | None:
+    """Returns one delivery with its attempts, by the id that its receiver saw."""
+    found = _deliveries(conn, schema.deliveries.c.delivery_id == storable(delivery_id))
+    return found[0] if found else None
+
+
+def settled_deliveries(
+    conn: Connection, state: str, endpoint: str | None = None, *, limit: int = 50, offset: int = 0
+) -> list[Delivery]:
+    """Returns deliveries that are ``dead`` or ``succeeded``, of one endpoint or all, those settled last first."""
+    column = schema.deliveries.c
+    query = select(*[each for each in column if each.name != "body"])
+    query = query.where(column.state == storable(state), column.settled_at.is_not(None))
+    if endpoint is not None:
+        query = query.where(column.endpoint == storable(endpoint))
+    query = query.order_by(column.settled_at.desc(), column.id.desc())
+    rows = conn.execute(query.limit(min(max(limit, 1), MAX_RESULTS)).offset(min(max(offset, 0), MAX_OFFSET)))
+    return [_delivery(row, ()) for row in rows]
+
+
+def _deliveries(conn: Connection, condition: ColumnElement[bool]) -> tuple[Delivery, ...]:
+    rows = conn.execute(select(schema.deliveries).where(condition).order_by(schema.deliveries.c.id)).all()
+    column = schema.attempts.c
+    query = select(schema.attempts).where(column.delivery_id.in_([row.id for row in rows]))
+    attempts: dict[int, list[Attempt]] = {row.id: [] for row in rows}
+    for row in conn.execute(query.order_by(column.delivery_id, column.number)):
+        attempts[row.delivery_id].append(_attempt(row))
+    for row in rows:
+        if row.owner is not None:  # the attempt in flight is in the delivery's own row, from its claim to its end
+            attempts[row.id].append(
+                Attempt(number=row.attempts, endpoint=row.endpoint, owner=row.owner, started_at=row.started_at)
+            )
+    return tuple(_delivery(row, attempts[row.id]) for row in rows)
+
+
+def _delivery(row: Row[Any], attempts: Sequence[Attempt]) -> Delivery:
+    values = dict(row._mapping) | {"headers": pairs_from_json(row.headers), "notes": tuple(json.loads(row.notes))}
+    del values["started_at"]
+    return Delivery(**values | {"attempts_made": row.attempts, "attempts": tuple(attempts)})
+
+
+def _attempt(row: Row[Any]) -> Attempt:
+    values = dict(row._mapping) | {"times": json.loads(row.times), "diagnosis": tuple(json.loads(row.diagnosis))}
+    del values["delivery_id"]
+    return Attempt(**values | {"answer_headers": pairs_from_json(row.answer_headers)})
+
+
+def overview(conn: Connection, since: float, configured: Iterable[str] = ()) -> Overview:
+    """Returns the state of `configured` endpoints, and of whatever else has something owed or dead: an endpoint that
+    was taken out of the configuration, say.
+
+    Callers may name any number of URLs (`status_url`): they are one together.
+    """
+    from gateway.metrics import STATUS_URLS  # prometheus_client, for which most commands have no use
+
+    owed, dead = pending(conn), dict(DEAD.run(conn).fetchall())
+    names = sorted({*configured, *owed, *dead})
+    states = [_endpoint(conn, name, owed, dead) for name in names if not is_url(name)]
+    if urls := [name for name in names if is_url(name)]:
+        state = EndpointState(
+            endpoint=STATUS_URLS,
+            pending=sum(owed[url][0] for url in urls if url in owed),
+            oldest=min((owed[url][1] for url in urls if url in owed), default=None),
+            dead=sum(dead.get(url, 0) for url in urls),
+        )
+        states.append(state)
+    return Overview(_count_events(conn, since), tuple(states))
+
+
+def pending(conn: Connection) -> dict[str, tuple[int, float]]:
+    """Returns endpoint → how many deliveries are pending, and when the first of them was owed."""
+    found: dict[str, tuple[int, float]] = {}
+    for endpoint, count, created_at in PENDING.run(conn).fetchall():
+        others, oldest = found.get(endpoint, (0, created_at))
+        found[endpoint] = others + count, min(created_at, oldest)
+    return found
+
+
+def _endpoint(
+    conn: Connection, name: str, owed: Mapping[str, tuple[int, float]], dead: Mapping[str, int]
+) -> EndpointState:
+    pending, oldest = owed.get(name, (0, None))
+    last_at, outcome, times = LAST.run(conn, {"endpoint": name}).fetchone() or (None, None, "{}")
+    error_at, error = FAILED.run(conn, {"endpoint": name}).fetchone() or (None, None)
+    return EndpointState(
+        endpoint=name,
+        pending=pending,
+        oldest=oldest,
+        dead=dead.get(name, 0),
+        last_at=last_at,
+        last_outcome=outcome,
+        last_latency=json.loads(times).get("total"),
+        last_error=error,
+        last_error_at=error_at,
+    )
+
+
+def _count_events(conn: Connection, since: float) -> dict[str, int]:
+    """Counts along two indices: all events, and those of each state that is not the usual one."""
+    column = schema.events.c
+    recent = column.received_at >= since
+    unusual = column.state != literal_column("'accepted'")
+    query = select(column.state, func.count()).where(recent, unusual).group_by(column.state)
+    counts = {row[0]: int(row[1]) for row in conn.execute(query)}
+    total = conn.scalar(select(func.count()).select_from(schema.events).where(recent)) or 0
+    return {"accepted": total - sum(counts.values())} | counts

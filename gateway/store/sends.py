@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, Connection, and_, literal_column, or_, select
 
 from gateway.store.schema import ledger
-from gateway.store.search import FARTHEST, MAX_RESULTS
+from gateway.store.search import MAX_OFFSET, MAX_RESULTS
 from gateway.store.statement import Statement, index_key, storable
 
 ENDPOINT = "@carrierx"
@@ -79,7 +79,7 @@ def search_sends(conn: Connection, what: SendSearch, *, limit: int = 50, offset:
     query = select(ledger.c.send_id).where(*_conditions(what))
     query = query.order_by(ledger.c.created_at.desc(), ledger.c.id.desc())
     limit = min(max(limit, 1), MAX_RESULTS)
-    found = conn.scalars(query.limit(limit + 1).offset(min(max(offset, 0), FARTHEST))).all()
+    found = conn.scalars(query.limit(limit + 1).offset(min(max(offset, 0), MAX_OFFSET))).all()
     return SendPage(tuple(found[:limit]), len(found) > limit)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from gateway.store import health, opt_outs, sends
-from gateway.store.overview import DEAD, pending
+from gateway.store.search import DEAD, pending
 from gateway.store.statement import Statement, index_key
 
 OLDEST_EVENT = Statement("SELECT min(received_at) FROM events")

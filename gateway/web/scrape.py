@@ -6,9 +6,9 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
-from gateway.metrics import Gauge, text
+from gateway.metrics import STATUS_URLS, Gauge, text
+from gateway.safe_http.origins import is_url
 from gateway.store import StoreUnavailable
-from gateway.store.overview import STATUS_URLS, is_url
 from gateway.web.context import WebContext
 
 BREAKERS = {"closed": 0.0, "ramp": 1.0, "half_open": 2.0, "open": 3.0}

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from gateway.__main__ import main
 from gateway.config import Config, load
 from gateway.sender import settle
-from gateway.store import Store, ledger, opt_outs, records
+from gateway.store import Store, ledger, opt_outs, search
 from gateway.store.wakeup import WakeupSocket
 from tests import acme
 
@@ -73,7 +73,7 @@ def test_a_text_is_owed_and_its_ticket_said(path: Path) -> None:
         (ticket, "order-7", "command", "owed")
     }
     with Store(config_of(path).database) as store, store.reader() as conn:
-        whole = records.load_event(conn, 1)
+        whole = search.load_event(conn, 1)
     assert whole and whole.event.source == "command" and json.loads(whole.event.body)["message"] == "hello there"
     assert json.loads(whole.deliveries[0].body)["media_urls"] == ["https://example.com/a.png"]
 

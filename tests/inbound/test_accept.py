@@ -15,7 +15,7 @@ from sqlalchemy import text as sql
 from gateway.config import Config, loads
 from gateway.inbound import accept as intake
 from gateway.inbound.callback import Accepted, Callback
-from gateway.store import Store, StoreUnavailable, records
+from gateway.store import Store, StoreUnavailable, search
 from tests import acme
 
 Accept = Callable[..., Accepted]
@@ -166,7 +166,7 @@ def test_what_goes_nowhere_is_kept_as_unrouted(store: Store, accept: Accept, bod
 def test_an_unrouted_text_is_routed_later(tmp_path: Path, store: Store, accept: Accept) -> None:
     event_id = accept(acme.text(to_did="15550001111", message="hello")).event_id
     with store.reader() as connection:
-        whole = records.load_event(connection, event_id)
+        whole = search.load_event(connection, event_id)
     assert whole is not None
     event = whole.event
     assert not intake.reroute(event, acme.config(tmp_path), store)

@@ -7,14 +7,14 @@ from functools import partial
 
 import pytest
 
-from gateway.store import Store, leases, outbox, records
+from gateway.store import Store, leases, outbox, search
 from schemas.message import Body, CannotSay
 from tests.store_samples import BODY, LEASE, NOW, add, claim, ended, ids, letter, owe, settle
 
 
-def one(store: Store, delivery_id: str) -> records.Delivery:
+def one(store: Store, delivery_id: str) -> search.Delivery:
     with store.reader() as conn:
-        found = records.delivery(conn, delivery_id)
+        found = search.load_delivery(conn, delivery_id)
     assert found is not None
     return found
 

@@ -17,7 +17,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from hypothesis.stateful import run_state_machine_as_test as run
 from sqlalchemy import text
 
-from gateway.store import Connection, Store, outbox, records, retention
+from gateway.store import Connection, Store, outbox, retention, search
 from tests import examples
 from tests.store_samples import LEASE, NOW, claim, ended, letter, owe, settle
 
@@ -164,7 +164,7 @@ class Machine(RuleBasedStateMachine):
     def both_are_the_same(self) -> None:
         with self.store.reader() as conn:
             rows = conn.execute(text("SELECT * FROM deliveries ORDER BY id")).all()
-            made = {row.delivery_id: records.delivery(conn, row.delivery_id) for row in rows}
+            made = {row.delivery_id: search.load_delivery(conn, row.delivery_id) for row in rows}
         assert [
             (
                 row.delivery_id,

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from gateway.store import Store, ledger, outbox, records, replay
+from gateway.store import Store, ledger, outbox, replay, search
 from tests.store_samples import NOW, claim, entry_of, ids, letter, owe, owe_text, settle
 
 
@@ -19,7 +19,7 @@ def bury(store: Store, ordering_key: str, endpoint: str = "crm", now: float = NO
 
 def queue_positions(store: Store, delivery_ids: list[str]) -> list[tuple[str | None, float | None]]:
     with store.reader() as conn:
-        found = [records.delivery(conn, each) for each in delivery_ids]
+        found = [search.load_delivery(conn, each) for each in delivery_ids]
     return [(each.queue_position, each.due) for each in found if each]
 
 
@@ -88,7 +88,7 @@ def test_only_those_asked_for(store: Store) -> None:
     signup = bury(store, "signup|1", "signup", NOW + 10)
     later = bury(store, "crm|2", "crm", NOW + 20)
     with store.reader() as conn:
-        event_id = records.delivery(conn, later).event_id  # type: ignore[union-attr]
+        event_id = search.load_delivery(conn, later).event_id  # type: ignore[union-attr]
         first, second, third = replay.find(conn, outbox.ReplayFilter())
         assert replay.find(conn, outbox.ReplayFilter(endpoint="signup")) == [second]
         assert replay.find(conn, outbox.ReplayFilter(since=NOW + 10)) == [second, third]

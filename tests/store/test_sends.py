@@ -12,7 +12,7 @@ import pytest
 from gateway.config import Config
 from gateway.sender import deciding
 from gateway.sender.deciding import AlreadyDecided
-from gateway.store import Store, ledger, records, sends
+from gateway.store import Store, ledger, search, sends
 from gateway.store.sends import SendSearch
 from tests import acme
 from tests.store_samples import NOW, add, claim, count, entry_of, ids, owe_text, send, settle
@@ -92,9 +92,9 @@ def undecided(store: Store, **fields: object) -> str:
     return send_id
 
 
-def delivery_of(store: Store, send_id: str) -> records.Delivery:
+def delivery_of(store: Store, send_id: str) -> search.Delivery:
     with store.reader() as conn:
-        delivery = records.delivery(conn, send_id)
+        delivery = search.load_delivery(conn, send_id)
     assert delivery is not None
     return delivery
 
@@ -102,7 +102,7 @@ def delivery_of(store: Store, send_id: str) -> records.Delivery:
 def posts(store: Store, send_id: str) -> list[tuple[str, str]]:
     """Endpoint and state of what is owed about it."""
     with store.reader() as conn:
-        whole = records.load_event(conn, entry_of(store, send_id).ticket_number)
+        whole = search.load_event(conn, entry_of(store, send_id).ticket_number)
     assert whole is not None
     return sorted((one.endpoint, one.state) for one in whole.deliveries if one.delivery_id != send_id)
 

@@ -11,13 +11,13 @@ from functools import partial
 import pytest
 from sqlalchemy import inspect, text
 
-from gateway.store import Store, StoreUnavailable, WrongDatabase, events, outbox, records, retention
+from gateway.store import Store, StoreUnavailable, WrongDatabase, events, outbox, retention, search
 from tests.store_samples import EVENT, LEASE, NOW, add, claim, count, letter, owe
 
 
-def whole(store: Store, event_id: int) -> records.EventDetail:
+def whole(store: Store, event_id: int) -> search.EventDetail:
     with store.reader() as conn:
-        found = records.load_event(conn, event_id)
+        found = search.load_event(conn, event_id)
     assert found is not None
     return found
 
@@ -56,7 +56,7 @@ def test_without_tables_the_store_is_unavailable_not_broken(database_url: str) -
         with pytest.raises(StoreUnavailable):
             add(bare)
         with pytest.raises(StoreUnavailable), bare.reader() as conn:
-            records.overview(conn, 0.0)
+            search.overview(conn, 0.0)
 
 
 @pytest.mark.parametrize("url", ["mysql://root@localhost/x", "sqlite://", "sqlite:///:memory:", "nonsense", "://"])
@@ -99,7 +99,7 @@ def test_a_megabyte_of_ticket_is_kept_short_and_found_again(store: Store) -> Non
     event_id, _other = add(store, ticket=long, message_sid=long), add(store, ticket=long + "t")
     assert len(whole(store, event_id).event.ticket) <= 200
     with store.reader() as conn:
-        assert [found.event.id for found in records.search_events(conn, records.EventSearch(ticket=long)).found] == [
+        assert [found.event.id for found in search.search_events(conn, search.EventSearch(ticket=long)).found] == [
             event_id
         ]
 

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from gateway.config import Config
 from gateway.delivery.redaction import HIDDEN
-from gateway.store import Store, StoreUnavailable, outbox, records
+from gateway.store import Store, StoreUnavailable, outbox, search
 from gateway.web.console import config as configuration
 from gateway.web.console import filters
 from tests.acme import keyword_callback, status_post, text, update
@@ -102,10 +102,10 @@ def call(app: Flask, body: bytes, path: str = "/carrierx/callback", content_type
     return app.test_client().post(f"{path}/{KEY}", data=body, content_type=content_type).status_code
 
 
-def newest(app: Flask) -> records.EventDetail:
+def newest(app: Flask) -> search.EventDetail:
     with store_of(app).reader() as connection:
-        (found, *_) = records.search_events(connection, records.EventSearch()).found
-        whole = records.load_event(connection, found.event.id)
+        (found, *_) = search.search_events(connection, search.EventSearch()).found
+        whole = search.load_event(connection, found.event.id)
     assert whole
     return whole
 
@@ -350,7 +350,7 @@ def test_refused(app: Flask, visitor: Visitor) -> None:
     said = words(visitor.get("/refused"))
     assert "phone : " in said and "direction : " in said and "credentials : " in said and not CANARY.search(said)
     with store_of(app).reader() as connection:
-        found = records.search_events(connection, records.EventSearch(state="refused")).found
+        found = search.search_events(connection, search.EventSearch(state="refused")).found
     reasons = (
         "direction : Must be one of: inbound, outbound.",
         "credentials : Not the configured ones.",

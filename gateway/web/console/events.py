@@ -15,7 +15,7 @@ from gateway.delivery.redaction import EndpointRedaction
 from gateway.preview import facts
 from gateway.routing.explain import explain
 from gateway.routing.route import load_message
-from gateway.store import ledger, records, sends
+from gateway.store import ledger, search, sends
 from gateway.store.events import Event
 from gateway.web.console import config as configuration
 from gateway.web.console import opt_outs, putting_back, templating, words
@@ -41,7 +41,7 @@ def register(app: Flask) -> None:
 def overview() -> ResponseReturnValue:
     current, here, at = config(), web_context().status_cache, now()
     with web_context().store.reader() as connection:
-        state = records.overview(connection, at - DAY, current.endpoints)
+        state = search.overview(connection, at - DAY, current.endpoints)
         sending = sends.open_sends(connection)
     figures = here.figures(at)
     return render_template(
@@ -77,7 +77,7 @@ def refused() -> ResponseReturnValue:
 def _events(title: str, arguments: dict[str, str]) -> ResponseReturnValue:
     question, offset = event_query(arguments, config()), offset_asked()
     with web_context().store.reader() as connection:
-        page = records.search_events(connection, question.search, limit=PAGE, offset=offset)
+        page = search.search_events(connection, question.search, limit=PAGE, offset=offset)
     return render_template(
         "events.html",
         title=title,
@@ -133,7 +133,7 @@ def event(event_id: int) -> ResponseReturnValue:
     )
 
 
-def _secrets(deliveries: Iterable[records.Delivery]) -> dict[str, EndpointRedaction]:
+def _secrets(deliveries: Iterable[search.Delivery]) -> dict[str, EndpointRedaction]:
     """What may not be shown of their answers; also of pages that a call named."""
     known = {one.endpoint: config().endpoint(one.endpoint) for one in deliveries}
     return {name: EndpointRedaction.of(endpoint) for name, endpoint in known.items() if endpoint}
@@ -147,9 +147,9 @@ def body(event_id: int) -> ResponseReturnValue:
     return answer
 
 
-def _whole(event_id: int) -> records.EventDetail:
+def _whole(event_id: int) -> search.EventDetail:
     with web_context().store.reader() as connection:
-        return records.load_event(connection, event_id) or abort(404, "There is no such event, or not any more.")
+        return search.load_event(connection, event_id) or abort(404, "There is no such event, or not any more.")
 
 
 @blueprint.get("/deliveries")
@@ -158,7 +158,7 @@ def deliveries() -> ResponseReturnValue:
     state = "succeeded" if request.args.get("state") == "succeeded" else "dead"
     endpoint, offset = request.args.get("to") or None, offset_asked()
     with web_context().store.reader() as connection:
-        found = records.deliveries(connection, state, endpoint, limit=PAGE + 1, offset=offset)
+        found = search.settled_deliveries(connection, state, endpoint, limit=PAGE + 1, offset=offset)
     return render_template(
         "deliveries.html",
         found=found[:PAGE],
@@ -174,7 +174,7 @@ def deliveries() -> ResponseReturnValue:
 def delivery(delivery_id: uuid.UUID) -> ResponseReturnValue:
     """By the id that its receiver saw: the page of its event."""
     with web_context().store.reader() as connection:
-        found = records.delivery(connection, str(delivery_id))
+        found = search.load_delivery(connection, str(delivery_id))
     if found is None:
         abort(404, "There is no such delivery, or not any more.")
     return redirect(url_for(".event", event_id=found.event_id, _anchor=f"delivery-{found.delivery_id}"))

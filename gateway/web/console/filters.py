@@ -12,8 +12,8 @@ from flask import Flask
 from markupsafe import Markup
 
 from gateway.config import Endpoint
+from gateway.metrics import STATUS_URLS
 from gateway.store import sends
-from gateway.store.overview import STATUS_URLS
 from gateway.trial_result import readable
 from schemas import BadCallback, wire
 

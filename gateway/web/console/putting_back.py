@@ -9,7 +9,7 @@ from flask import Blueprint, abort, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from gateway.inbound.rerouting import reroute, reroute_all
-from gateway.store import ledger, outbox, records, sends
+from gateway.store import ledger, outbox, search, sends
 from gateway.web.console.search_forms import moment
 from gateway.web.context import config, now, web_context
 
@@ -19,7 +19,7 @@ blueprint = Blueprint("putting_back", __name__)
 @blueprint.post("/deliveries/<uuid:delivery_id>/replay")
 def replay_one(delivery_id: uuid.UUID) -> ResponseReturnValue:
     with web_context().store.reader() as connection:
-        found = records.delivery(connection, str(delivery_id))
+        found = search.load_delivery(connection, str(delivery_id))
     if found is None:
         abort(404, "There is no such delivery, or not any more.")
     if found.endpoint == sends.ENDPOINT and not _was_refused(found.delivery_id):

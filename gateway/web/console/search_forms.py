@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from gateway.config import Config
 from gateway.store import ledger, sends
-from gateway.store.records import EventSearch
+from gateway.store.search import EventSearch
 from schemas.fields import number as normalised
 
 STATES = ("accepted", "duplicate", "stale", "unrouted", "refused", "waiting", "orphan")

@@ -11,10 +11,10 @@ from flask.typing import ResponseReturnValue
 
 from gateway.delivery.redaction import EndpointRedaction
 from gateway.sender import deciding
-from gateway.store import Connection, ledger, records, sends
+from gateway.store import Connection, ledger, sends
 from gateway.store.events import Event
 from gateway.store.ledger import LedgerEntry
-from gateway.store.records import Delivery
+from gateway.store.search import Delivery, EventDetail, EventSearch, load_delivery, load_event, search_events
 from gateway.store.statement import index_key
 from gateway.web.console import words
 from gateway.web.console.paging import PAGE, offset_asked, other_page
@@ -82,24 +82,24 @@ def _whole(connection: Connection, send_id: str) -> SendDetail | None:
     entry = ledger.of_send(connection, send_id)
     if entry is None:
         return None
-    call = records.load_event(connection, entry.ticket_number)
+    call = load_event(connection, entry.ticket_number)
     updates = _updates(connection, entry)
     owing = [*(call.deliveries if call else ()), *(one for each in updates for one in each.deliveries)]
     return SendDetail(
         entry=entry,
         event=call.event if call else None,
-        delivery=records.delivery(connection, send_id),
+        delivery=load_delivery(connection, send_id),
         updates=tuple(each.event for each in updates),
         posts=tuple(sorted((one for one in owing if _is_post(one, entry)), key=lambda one: one.id)),
     )
 
 
-def _updates(connection: Connection, entry: LedgerEntry) -> list[records.EventDetail]:
+def _updates(connection: Connection, entry: LedgerEntry) -> list[EventDetail]:
     """What came for its message_sid, the oldest first."""
     if not entry.message_sid:
         return []
-    page = records.search_events(connection, records.EventSearch(message_sid=entry.message_sid), limit=UPDATES)
-    wholes = [records.load_event(connection, found.event.id) for found in reversed(page.found)]
+    page = search_events(connection, EventSearch(message_sid=entry.message_sid), limit=UPDATES)
+    wholes = [load_event(connection, found.event.id) for found in reversed(page.found)]
     return [whole for whole in wholes if whole is not None]
 
 

@@ -6,20 +6,20 @@ from functools import partial
 
 import pytest
 
-from gateway.store import Store, outbox, records
+from gateway.store import Store, outbox, search
 from schemas.message import CannotSay
 from tests.store_samples import BODY, EVENT, NOW, add, claim, letter, owe, settle
 
 
-def search(store: Store, **fields: object) -> list[int]:
+def search_ids(store: Store, **fields: object) -> list[int]:
     with store.reader() as conn:
-        page = records.search_events(conn, records.EventSearch(**fields))  # type: ignore[arg-type]
+        page = search.search_events(conn, search.EventSearch(**fields))  # type: ignore[arg-type]
     return [found.event.id for found in page.found]
 
 
-def overview(store: Store, since: float = 0.0, *configured: str) -> records.Overview:
+def overview(store: Store, since: float = 0.0, *configured: str) -> search.Overview:
     with store.reader() as conn:
-        return records.overview(conn, since, configured)
+        return search.overview(conn, since, configured)
 
 
 def test_events_are_found_by_what_people_know_of_them(store: Store) -> None:
@@ -37,21 +37,21 @@ def test_events_are_found_by_what_people_know_of_them(store: Store) -> None:
         custom_ticket="C-1",
     )
     for field in ("phone", "number", "keyword", "message_sid", "state", "source"):
-        assert search(store, **{field: getattr(EVENT, field)}) == [plain]
+        assert search_ids(store, **{field: getattr(EVENT, field)}) == [plain]
     for fields in ({"ticket": "T-1"}, {"ticket": "C-1"}, {"state": "stale"}, {"since": NOW + 10}, {"keyword": "STOP"}):
-        assert search(store, **fields) == [odd]
-    assert search(store, until=NOW + 10) == [plain]
-    assert search(store) == [odd, plain]
-    assert search(store, phone=EVENT.phone, ticket="T-1") == []
-    assert search(store, phone="no\0ne\ud800", state="no\0ne", source="no\0ne") == []
+        assert search_ids(store, **fields) == [odd]
+    assert search_ids(store, until=NOW + 10) == [plain]
+    assert search_ids(store) == [odd, plain]
+    assert search_ids(store, phone=EVENT.phone, ticket="T-1") == []
+    assert search_ids(store, phone="no\0ne\ud800", state="no\0ne", source="no\0ne") == []
 
 
 def test_the_newest_come_first_page_by_page(store: Store) -> None:
     made = [add(store, received_at=NOW + turn // 2) for turn in range(5)]
     with store.reader() as conn:
-        first = records.search_events(conn, records.EventSearch(), limit=2)
-        second = records.search_events(conn, records.EventSearch(), limit=2, offset=2)
-        third = records.search_events(conn, records.EventSearch(), limit=2, offset=4)
+        first = search.search_events(conn, search.EventSearch(), limit=2)
+        second = search.search_events(conn, search.EventSearch(), limit=2, offset=2)
+        third = search.search_events(conn, search.EventSearch(), limit=2, offset=4)
     pages = [[found.event.id for found in page.found] for page in (first, second, third)]
     assert pages == [[made[4], made[3]], [made[2], made[1]], [made[0]]]
     assert [page.more for page in (first, second, third)] == [True, True, False]
@@ -61,10 +61,10 @@ def test_the_newest_come_first_page_by_page(store: Store) -> None:
 def test_pages_beyond_reason_are_no_error(store: Store, limit: int, offset: int) -> None:
     kept = add(store)
     with store.reader() as conn:
-        page = records.search_events(conn, records.EventSearch(), limit=limit, offset=offset)
+        page = search.search_events(conn, search.EventSearch(), limit=limit, offset=offset)
         assert [found.event.id for found in page.found] == [kept]
-        assert records.search_events(conn, records.EventSearch(), offset=10**30).found == ()
-        assert records.deliveries(conn, "dead", limit=limit, offset=10**30) == []
+        assert search.search_events(conn, search.EventSearch(), offset=10**30).found == ()
+        assert search.settled_deliveries(conn, "dead", limit=limit, offset=10**30) == []
 
 
 def test_a_list_shows_the_beginning_of_a_body_and_what_became_of_its_deliveries(store: Store) -> None:
@@ -74,10 +74,10 @@ def test_a_list_shows_the_beginning_of_a_body_and_what_became_of_its_deliveries(
     settle(store, second, "dead")
     large = add(store, body=b"x" * 100_000, received_at=NOW + 1)
     with store.reader() as conn:
-        page = records.search_events(conn, records.EventSearch())
-        assert [len(found.event.body) for found in page.found] == [records.PREVIEW, len(EVENT.body)]
+        page = search.search_events(conn, search.EventSearch())
+        assert [len(found.event.body) for found in page.found] == [search.PREVIEW_BYTES, len(EVENT.body)]
         assert [dict(found.deliveries) for found in page.found] == [{}, {"succeeded": 1, "dead": 1, "pending": 1}]
-        whole = records.load_event(conn, large)
+        whole = search.load_event(conn, large)
     assert whole is not None
     assert len(whole.event.body) == 100_000
 
@@ -87,7 +87,7 @@ def test_one_event_whole(store: Store) -> None:
     [claimed] = claim(store)
     settle(store, claimed, "again", due=NOW + 5)
     with store.reader() as conn:
-        whole = records.load_event(conn, claimed.event_id)
+        whole = search.load_event(conn, claimed.event_id)
     assert whole is not None
     first, second = whole.deliveries
     assert (first.delivery_id, first.endpoint, first.state, first.queue_position) == (
@@ -104,8 +104,8 @@ def test_one_event_whole(store: Store) -> None:
 @pytest.mark.parametrize("event_id", [0, -1, 1, 2**63, 10**30])
 def test_an_event_that_is_not_there(store: Store, event_id: int) -> None:
     with store.reader() as conn:
-        assert records.load_event(conn, event_id) is None
-        assert records.delivery(conn, "not\0there") is None
+        assert search.load_event(conn, event_id) is None
+        assert search.load_delivery(conn, "not\0there") is None
 
 
 def test_the_dead_letters_last_first_without_bodies(store: Store) -> None:
@@ -115,17 +115,17 @@ def test_the_dead_letters_last_first_without_bodies(store: Store) -> None:
     for turn, each in enumerate((third, second, first)):
         settle(store, each, "dead", now=NOW + turn)
     with store.reader() as conn:
-        everything = records.deliveries(conn, "dead")
+        everything = search.settled_deliveries(conn, "dead")
         assert [each.id for each in everything] == [first.id, second.id, third.id]
         assert {each.body for each in everything} == {b""}
-        assert [each.id for each in records.deliveries(conn, "dead", "crm", limit=1, offset=1)] == [second.id]
-        assert records.deliveries(conn, "succeeded") == []
+        assert [each.id for each in search.settled_deliveries(conn, "dead", "crm", limit=1, offset=1)] == [second.id]
+        assert search.settled_deliveries(conn, "succeeded") == []
 
 
 def test_the_overview_of_nothing(store: Store) -> None:
     seen = overview(store, 0.0, "crm")
     assert (seen.events, seen.owed, seen.dead, seen.oldest) == ({"accepted": 0}, 0, 0, None)
-    assert seen.endpoints == (records.EndpointState(endpoint="crm"),)
+    assert seen.endpoints == (search.EndpointState(endpoint="crm"),)
 
 
 def test_the_overview_counts_what_came_in_since(store: Store) -> None:
