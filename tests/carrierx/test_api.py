@@ -27,6 +27,7 @@ from gateway.carrierx import (
     TooMany,
 )
 from gateway.carrierx import errors as kinds
+from gateway.carrierx.redaction import Redactor
 
 BASE = "https://api.carrierx.com/core/v2"
 MESSAGES = f"{BASE}/sms/messages"
@@ -352,3 +353,10 @@ def test_every_kind_says_its_name_in_the_package() -> None:
 def test_the_ledger_and_the_command_line_do_not_load_requests() -> None:
     code = "import sys, gateway.store.ledger, gateway.cli.carrierx; sys.exit('requests' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_text_is_hidden_however_deep_it_stands() -> None:
+    text = "The canary sings"
+    for depth in (1, 500, *range(850, 1000), 5000):
+        redactor = Redactor((), b"[" * depth + json.dumps(text).encode() + b"]" * depth)
+        assert redactor.redact(f"cannot send: {text}") == "cannot send: [hidden]"
