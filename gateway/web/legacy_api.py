@@ -1,12 +1,13 @@
 """Where applications call to send, as they called the keyword platform: by SOAP, or by plain form posts.
 
 ``/legacy/webservices/`` takes envelopes and gives the WSDL at ``?wsdl``; ``/legacy/sendMessage`` and so on take forms.
-A ticket means: it is on disk, and will be sent.
+A ticket in the answer means: the call is on disk, and its texts will be sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 import limits
 from flask import Blueprint, Response, render_template, request
@@ -19,26 +20,26 @@ from werkzeug.exceptions import (
 )
 
 from gateway.outbound import accept, codes, status_query
-from gateway.outbound.model import CallAnswer, StatusRow
+from gateway.outbound.model import CallAnswer
 from gateway.store import StoreUnavailable
-from gateway.web import forms, legacy_forms, soap, soap_answers
+from gateway.web import legacy_forms, soap
 from gateway.web.callbacks import RETRY_AFTER_SECONDS, TOO_LARGE, read_body
 from gateway.web.context import WebContext, web_context
-from gateway.web.soap_xml import Unreadable
+from gateway.web.legacy_forms import CallResult
 from schemas import BadCallback, credentials, wire
 
 PATH = "/legacy/webservices/"
-STRANGERS = limits.parse("60/minute")
-"""Calls with wrong credentials, and such as cannot be read, that are kept: all together, by one process."""
-KEPT = 4096
-"""Bytes of what cannot be read: nobody knows who sent it."""
+UNAUTHENTICATED_PER_MINUTE = limits.parse("60/minute")
+"""Calls with wrong credentials, and unreadable ones, that one process keeps, from all senders together."""
+MAX_KEPT_BYTES = 4096
+"""Bytes that are kept of an unreadable call: its sender is not known."""
 _XML = "text/xml; charset=utf-8"
 
-blueprint = Blueprint("sending", __name__)
+blueprint = Blueprint("legacy_api", __name__)
 
 
 class _Fault(Exception):
-    """No call came of it: the HTTP status, `outcome` as it is counted, what the caller is told."""
+    """A request that is not answered as a call: its HTTP status, `outcome` for the metrics, the text for the caller."""
 
     def __init__(self, status: int, outcome: str, text: str, code: int = codes.MALFORMED) -> None:
         super().__init__(text)
@@ -47,174 +48,145 @@ class _Fault(Exception):
 
 @blueprint.route(PATH, methods=["GET", "POST"], provide_automatic_options=False, strict_slashes=False)
 def webservices() -> Response:
+    context = web_context()
     if request.method == "POST":
-        return _soap(web_context())
+        return _answer_envelope(context)
     if not any(name.lower() == "wsdl" for name in request.args):
         raise MethodNotAllowed(["POST"], "Post an envelope here, or get the WSDL by ?wsdl.")
-    said = render_template("webservices.wsdl.xml", namespace=soap.NAMESPACE, address=_address(web_context()))
-    return Response(said, content_type=_XML)
+    # The WSDL sends clients to the configured address or to the socket's, never to a host that the caller names.
+    address = context.settings.current.public_url
+    if not address:
+        environ = request.environ
+        host = environ["SERVER_NAME"]
+        name = f"[{host}]" if ":" in host else host
+        address = f"{environ['wsgi.url_scheme']}://{name}:{environ['SERVER_PORT']}{environ.get('SCRIPT_NAME', '')}"
+    wsdl = render_template("webservices.wsdl.xml", namespace=soap.NAMESPACE, address=address + PATH)
+    return Response(wsdl, content_type=_XML)
 
 
-def _address(here: WebContext) -> str:
-    """Where clients are sent to by the WSDL: never by what a caller says of our name."""
-    public = here.settings.current.public_url
-    if public:
-        return public + PATH
-    environ = request.environ
-    host = environ["SERVER_NAME"]
-    name = f"[{host}]" if ":" in host else host
-    return f"{environ['wsgi.url_scheme']}://{name}:{environ['SERVER_PORT']}{environ.get('SCRIPT_NAME', '')}{PATH}"
-
-
-def _soap(here: WebContext) -> Response:
+def _answer_envelope(context: WebContext) -> Response:
     version, name = soap.SOAP_11, "unknown"
     try:
-        body = _taken()
-        envelope = _envelope(here, body)
+        body = read_body()
+        try:
+            envelope = soap.read_envelope(body, request.environ.get("CONTENT_TYPE"))
+        except soap.UnreadableEnvelope as error:
+            # Nobody can tell which part of it is a secret, so none of it is kept.
+            raise _malformed(context, "", {"body": (str(error),)}, b"", "", str(error)) from error
         version, name = envelope.version, envelope.name or name
         if not envelope.name:
-            _malformed(here, name, {"body": ("The Body has no operation of ours.",)}, envelope.kept, _XML)
-            raise _Fault(
-                400, "malformed", f"There is no such operation. There are: {', '.join(legacy_forms.OPERATIONS)}."
-            )
-        done = _do(here, name, envelope.said, envelope.kept, _XML)
-        text = _in_xml(envelope, done)
+            errors = {"body": ("The Body has no known operation.",)}
+            text = f"There is no such operation. There are: {', '.join(legacy_forms.OPERATIONS)}."
+            raise _malformed(context, name, errors, envelope.scrubbed, _XML, text)
+        answer = soap.write_answer(envelope, _call(context, name, envelope.arguments, envelope.scrubbed, _XML))
     except Exception as error:
-        fault = _fault(here, name, error)
-        mismatch = isinstance(error.__cause__, soap.WrongVersion)
-        who = "VersionMismatch" if mismatch else "Client" if fault.status < 500 else "Server"
-        return _reply(soap_answers.fault(version, who, fault.text), soap_answers.CONTENT_TYPES[version], fault.status)
-    return _reply(text, soap_answers.CONTENT_TYPES[version])
+        fault = _fault(context, name, error)
+        is_mismatch = isinstance(error.__cause__, soap.WrongVersion)
+        code = "VersionMismatch" if is_mismatch else "Client" if fault.status < 500 else "Server"
+        return _respond(soap.write_fault(version, code, fault.text), soap.CONTENT_TYPES[version], fault.status)
+    return _respond(answer, soap.CONTENT_TYPES[version])
 
 
-def _envelope(here: WebContext, body: bytes) -> soap.SoapEnvelope:
+def _answer_form(name: str) -> Response:
+    context, content_type, status = web_context(), request.environ.get("CONTENT_TYPE"), 200
+    as_json = request.accept_mimetypes.best_match([wire.FORM, legacy_forms.JSON]) == legacy_forms.JSON
+    result: CallResult
     try:
-        return soap.read(body, request.environ.get("CONTENT_TYPE"))
-    except Unreadable as error:
-        # Nobody can tell what in it is a secret, so nothing of it is kept.
-        _malformed(here, "", {"body": (str(error),)}, b"", "")
-        raise _Fault(400, "malformed", str(error)) from error
-
-
-def _in_xml(envelope: soap.SoapEnvelope, done: CallAnswer | list[StatusRow]) -> bytes:
-    if isinstance(done, list):
-        return soap_answers.known(envelope, done)
-    return (soap_answers.unknown if envelope.name in legacy_forms.QUERIES else soap_answers.sent)(envelope, done)
-
-
-def _register(name: str) -> None:
-    def receive() -> Response:
-        return _form(web_context(), name)
-
-    blueprint.add_url_rule(
-        f"/legacy/{name}", name, receive, methods=["POST"], provide_automatic_options=False, strict_slashes=False
-    )
+        body = read_body()
+        try:
+            arguments = legacy_forms.read_form(body, content_type)
+        except BadCallback as error:
+            kept = credentials.scrub_refused(body)
+            raise _malformed(context, name, error.errors, kept, content_type or "", str(error)) from None
+        kept = credentials.scrub_call(body, content_type)
+        result = _call(context, name, arguments, kept, content_type or "")
+    except Exception as error:
+        fault = _fault(context, name, error)
+        status, result = fault.status, CallAnswer(result=False, error_code=fault.code, message=fault.text)
+    answer = legacy_forms.write_answer(name, result, as_json)
+    return _respond(answer, legacy_forms.JSON if as_json else legacy_forms.FORM, status)
 
 
 for _name in legacy_forms.OPERATIONS:
-    _register(_name)
+    blueprint.add_url_rule(
+        f"/legacy/{_name}",
+        _name,
+        partial(_answer_form, _name),
+        methods=["POST"],
+        provide_automatic_options=False,
+        strict_slashes=False,
+    )
 
 
-def _form(here: WebContext, name: str) -> Response:
-    as_json = request.accept_mimetypes.best_match([wire.FORM, forms.JSON]) == forms.JSON
-    status = 200
-    try:
-        done = _do_form(here, name, _taken())
-    except Exception as error:
-        fault = _fault(here, name, error)
-        status, done = fault.status, CallAnswer(result=False, error_code=fault.code, message=fault.text)
-    return _reply(_in_form(name, done, as_json), forms.JSON if as_json else forms.FORM, status)
-
-
-def _do_form(here: WebContext, name: str, body: bytes) -> CallAnswer | list[StatusRow]:
-    content_type = request.environ.get("CONTENT_TYPE")
-    try:
-        said = forms.read(body, content_type)
-    except BadCallback as error:
-        _malformed(here, name, error.errors, credentials.scrub_refused(body), content_type or "")
-        raise _Fault(400, "malformed", str(error)) from None
-    return _do(here, name, said, credentials.scrub_call(body, content_type), content_type or "")
-
-
-def _in_form(name: str, done: CallAnswer | list[StatusRow], as_json: bool) -> bytes:
-    if isinstance(done, list):
-        return forms.known(done, as_json)
-    say: Callable[[CallAnswer, bool], bytes] = forms.unknown if name in legacy_forms.QUERIES else forms.sent
-    return say(done, as_json)
-
-
-def _taken() -> bytes:
-    """The body, if it is one that we take. Raises `_Fault`."""
-    try:
-        return read_body()
-    except UnsupportedMediaType as error:
-        raise _Fault(415, "encoding", str(error.description)) from None
-    except RequestEntityTooLarge:
-        raise _Fault(413, "size", TOO_LARGE) from None
-
-
-def _do(
-    here: WebContext, name: str, said: legacy_forms.Pairs, kept: bytes, content_type: str
-) -> CallAnswer | list[StatusRow]:
-    """The call itself; it is counted and logged. Raises `StoreUnavailable`."""
-    config = here.settings.current
+def _call(context: WebContext, name: str, arguments: legacy_forms.Pairs, kept: bytes, content_type: str) -> CallResult:
+    """Makes a call, counts and logs it. `kept`: the body as it may be kept. Raises `StoreUnavailable`."""
+    config = context.settings.current
+    result: CallResult
     if name in legacy_forms.QUERIES:
-        done = status_query.statuses(legacy_forms.query_of(name, said), config, here.store)
-        return _told(here, name, done, rows=len(done) if isinstance(done, list) else 0)
-    came = legacy_forms.RequestMeta(kept, content_type, request.environ.get("REMOTE_ADDR", ""), here.clock())
-    call = legacy_forms.call_of(name, said, came)
-    accepted = accept.accept(call, config, here.store, _may_keep)
-    if accepted.endpoints:
-        here.notifier.ring(accepted.endpoints)
-    return _told(here, name, accepted.answer, recipients=len(call.recipients), event_id=accepted.event_id)
-
-
-def _told(
-    here: WebContext, name: str, done: CallAnswer | list[StatusRow], **facts: int
-) -> CallAnswer | list[StatusRow]:
-    error_code = codes.OK if isinstance(done, list) else done.error_code
+        result = status_query.statuses(legacy_forms.status_query(name, arguments), config, context.store)
+        facts = {"rows": len(result) if isinstance(result, list) else 0}
+    else:
+        meta = legacy_forms.RequestMeta(kept, content_type, request.environ.get("REMOTE_ADDR", ""), context.clock())
+        call = legacy_forms.send_call(name, arguments, meta)
+        accepted = accept.accept(call, config, context.store, _may_keep)
+        if accepted.endpoints:
+            context.notifier.ring(accepted.endpoints)
+        result = accepted.answer
+        facts = {"recipients": len(call.recipients), "event_id": accepted.event_id}
+    error_code = codes.OK if isinstance(result, list) else result.error_code
     outcome = "refused" if error_code else "answered" if name in legacy_forms.QUERIES else "accepted"
-    here.metrics.legacy_call(name, outcome)
-    here.log.info("legacy_call", call=name, outcome=outcome, error_code=error_code, **facts)
-    return done
+    context.metrics.legacy_call(name, outcome)
+    context.log.info("legacy_call", call=name, outcome=outcome, error_code=error_code, **facts)
+    return result
 
 
 def _malformed(
-    here: WebContext, name: str, faults: Mapping[str, tuple[str, ...]], body: bytes, content_type: str
-) -> None:
+    context: WebContext,
+    name: str,
+    errors: Mapping[str, tuple[str, ...]],
+    kept: bytes,
+    content_type: str,
+    text: str,
+) -> _Fault:
+    """Keeps an unreadable call, its body cut off. Returns the fault to raise."""
     if _may_keep():
         remote = request.environ.get("REMOTE_ADDR", "")
-        accept.malformed(name, faults, body[:KEPT], content_type, remote, here.clock(), here.store)
+        accept.malformed(name, errors, kept[:MAX_KEPT_BYTES], content_type, remote, context.clock(), context.store)
+    return _Fault(400, "malformed", text)
 
 
 def _may_keep() -> bool:
-    """Of strangers: what is beyond this is counted and logged, and that is all."""
+    """Counts a call of an unknown sender. Beyond the limit such calls only appear in metrics and log."""
     try:
-        web_context().unauthenticated.count(STRANGERS, "")
+        web_context().unauthenticated.count(UNAUTHENTICATED_PER_MINUTE, "")
     except TooManyRequests:
         return False
     return True
 
 
-def _fault(here: WebContext, name: str, error: Exception) -> _Fault:
-    """What the caller is told, counted and logged. What is no fault of his is to be sent again."""
+def _fault(context: WebContext, name: str, error: Exception) -> _Fault:
+    """Turns an exception into the answer, counted and logged. Where the caller made no mistake he is to call again."""
     if isinstance(error, _Fault):
         fault = error
     elif isinstance(error, StoreUnavailable):
-        here.log.error("store_unavailable", reason=str(error))
+        context.log.error("store_unavailable", reason=str(error))
         fault = _Fault(503, "store", codes.SENTENCES[codes.LATER], codes.LATER)
+    elif isinstance(error, UnsupportedMediaType):
+        fault = _Fault(415, "encoding", str(error.description))
+    elif isinstance(error, RequestEntityTooLarge):
+        fault = _Fault(413, "size", TOO_LARGE)
     elif isinstance(error, HTTPException) and error.code is not None and error.code < 500:
         fault = _Fault(error.code, "malformed", error.description or error.name)
     else:
-        here.log.error("legacy_call_failed", call=name, exc_info=error)
+        context.log.error("legacy_call_failed", call=name, exc_info=error)
         fault = _Fault(503, "fault", codes.SENTENCES[codes.LATER], codes.LATER)
-    here.metrics.legacy_call(name, fault.outcome)
+    context.metrics.legacy_call(name, fault.outcome)
     return fault
 
 
-def _reply(body: bytes, content_type: str, status: int = 200) -> Response:
-    answer = Response(body, status, content_type=content_type)
-    answer.headers["Cache-Control"] = "no-store"
+def _respond(body: bytes, content_type: str, status: int = 200) -> Response:
+    response = Response(body, status, content_type=content_type)
+    response.headers["Cache-Control"] = "no-store"
     if status == 503:
-        answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return answer
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response

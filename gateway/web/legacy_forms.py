@@ -1,29 +1,35 @@
-"""What was said in a call, by SOAP or by form → `SendCall` or `StatusQuery`. Nothing here knows how it came.
+"""The legacy calls as data: arguments → `SendCall` or `StatusQuery`, and plain form posts ⇄ arguments and answers.
 
-An application's call in words of this module::
+The arguments of a call, whether it came by SOAP or as a form::
 
     [("auth", [("username", "acme"), …]), ("message", "Hello"), ("recipientList", [("recipients", [("sendTo", …)])]), …]
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Union
+from urllib.parse import urlencode
 
-from gateway.outbound.model import CallCredentials, Recipient, SendCall, StatusQuery
+from gateway.outbound.model import CallAnswer, CallCredentials, Recipient, SendCall, StatusQuery, StatusRow
+from schemas import wire
 
 Value = Union[str, "Pairs"]
 Pairs = Sequence[tuple[str, Value]]
+CallResult = CallAnswer | list[StatusRow]
+"""An answer, or the rows of a query that found some."""
+Fields = dict[str, bool | int | str]
 
-_TAIL = ("recipientList", "custom_ticket", "status_url")
+_COMMON = ("recipientList", "custom_ticket", "status_url")
 OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "sendMessage": ("auth", "message", *_TAIL),
-        "sendTemplateMessage": ("auth", "template", *_TAIL),
+        "sendMessage": ("auth", "message", *_COMMON),
+        "sendTemplateMessage": ("auth", "template", *_COMMON),
         "getTransactionStatus": ("auth", "transaction_ticket_id", "sentTo"),
         "getCustomTransactionStatus": ("auth", "custom_ticket", "sentTo"),
     }
@@ -31,23 +37,32 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Every operation with its arguments, in their order. Our choice beyond those that the vendor names."""
 QUERIES = frozenset(("getTransactionStatus", "getCustomTransactionStatus"))
 
-USER = ("username", "user_name")
-SECRETS = frozenset((*USER, "password", "api_key"))
-"""Blanked in what is kept; whatever the case of their letters."""
-CODE = ("code", "shortcode")
-TICKET = ("transaction_ticket_id", "ticket")
-_NO_VALUES = frozenset(
-    (*SECRETS, *CODE, "keyword", "auth", "message", "template", "custom_ticket", "status_url")
+_USER = ("username", "user_name")
+SECRETS = frozenset((*_USER, "password", "api_key"))
+"""Lower-case names of arguments whose values are not kept."""
+_CODE = ("code", "shortcode")
+_NOT_VALUES = frozenset(
+    (*SECRETS, *_CODE, "keyword", "auth", "message", "template", "custom_ticket", "status_url")
     + ("sentto", "sendto", "type")
 )
-_PHONES = frozenset(("recipientlist", "recipients", "recipient", "item", "sendto", "string", ""))
-"""Names under which a bare number may stand."""
-_BETWEEN = re.compile(r"[,;\r\n]+")
+_PHONE_NAMES = frozenset(("recipientlist", "recipients", "recipient", "item", "sendto", "string", ""))
+"""Names under which a bare phone number may stand."""
+_SEPARATORS = re.compile(r"[,;\r\n]+")
+
+FORM = f"{wire.FORM}; charset=UTF-8"
+JSON = "application/json"
+# recipientList[recipients][0][sendTo], recipients[0][sendTo], recipientList[0][sendTo]
+_FORM_RECIPIENT = re.compile(
+    r"(?:recipientList|recipients)(?:\[recipients\])?\[([^\[\]]*)\]\[([^\[\]]+)\]", re.IGNORECASE
+)
+# sendTo, sendTo[], sendTo[0]; recipients, recipients[0], recipientList[recipients][0]
+_FORM_PHONE = re.compile(r"(?:sendTo|recipients|recipientList\[recipients\])(?:\[[0-9]*\])?", re.IGNORECASE)
+_FORM_AUTH = re.compile(r"auth\[([^\[\]]+)\]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestMeta:
-    """What a call brought besides its words."""
+    """A call's HTTP request, beside its arguments."""
 
     body: bytes
     """As it may be kept."""
@@ -56,81 +71,141 @@ class RequestMeta:
     now: datetime
 
 
-def call_of(name: str, said: Pairs, came: RequestMeta) -> SendCall:
-    """`sendMessage` or `sendTemplateMessage`."""
+def send_call(name: str, arguments: Pairs, meta: RequestMeta) -> SendCall:
+    """Reads the arguments of `sendMessage` or `sendTemplateMessage`."""
     return SendCall(
         name=name,
-        auth=auth_of(said),
-        text=first(said, "template" if name == "sendTemplateMessage" else "message"),
-        values=values_of(said),
-        recipients=tuple(recipients_of(said)),
-        custom_ticket=_unwrapped(first(said, "custom_ticket")),
-        status_url=first(said, "status_url").strip(),
-        body=came.body,
-        content_type=came.content_type,
-        remote=came.remote,
-        now=came.now,
+        auth=_credentials(arguments),
+        text=_first(arguments, "template" if name == "sendTemplateMessage" else "message"),
+        values=_template_values(arguments),
+        recipients=tuple(
+            recipient
+            for outer, value in arguments
+            if outer.lower() in ("recipientlist", "recipients", "sendto")
+            for recipient in _recipients(outer, value)
+        ),
+        custom_ticket=_unwrapped(_first(arguments, "custom_ticket")),
+        status_url=_first(arguments, "status_url").strip(),
+        body=meta.body,
+        content_type=meta.content_type,
+        remote=meta.remote,
+        now=meta.now,
     )
 
 
-def query_of(name: str, said: Pairs) -> StatusQuery:
-    """`getTransactionStatus` by a ticket, `getCustomTransactionStatus` by the caller's own."""
-    own = name == "getCustomTransactionStatus"
+def status_query(name: str, arguments: Pairs) -> StatusQuery:
+    """Reads the arguments of `getTransactionStatus` or, by the caller's own ticket, `getCustomTransactionStatus`."""
+    is_custom = name == "getCustomTransactionStatus"
     return StatusQuery(
-        auth=auth_of(said),
-        ticket="" if own else first(said, *TICKET).strip(),
-        custom_ticket=_unwrapped(first(said, "custom_ticket")) if own else "",
-        phone=first(said, "sentTo", "sendTo").strip(),
+        auth=_credentials(arguments),
+        ticket="" if is_custom else _first(arguments, "transaction_ticket_id", "ticket").strip(),
+        custom_ticket=_unwrapped(_first(arguments, "custom_ticket")) if is_custom else "",
+        phone=_first(arguments, "sentTo", "sendTo").strip(),
     )
 
 
-def auth_of(said: Pairs) -> CallCredentials:
-    """Of the structure `auth`, else of what stands among the arguments."""
-    inner = next((value for name, value in said if name.lower() == "auth" and not isinstance(value, str)), said)
-    within: Pairs = inner if not isinstance(inner, str) else said
+def _credentials(arguments: Pairs) -> CallCredentials:
+    """Reads the structure `auth`; without one, the arguments themselves."""
+    for name, value in arguments:
+        if name.lower() == "auth" and not isinstance(value, str):
+            arguments = value
+            break
     return CallCredentials(
-        username=_unwrapped(first(within, *USER)),
-        password=_unwrapped(first(within, "password")),
-        api_key=_unwrapped(first(within, "api_key")),
-        code=first(within, *CODE).strip(),
-        keyword=first(within, "keyword").strip(),
+        username=_unwrapped(_first(arguments, *_USER)),
+        password=_unwrapped(_first(arguments, "password")),
+        api_key=_unwrapped(_first(arguments, "api_key")),
+        code=_first(arguments, *_CODE).strip(),
+        keyword=_first(arguments, "keyword").strip(),
     )
 
 
 def _unwrapped(value: str) -> str:
-    """Blanks may belong to it; the line breaks of indented XML do not."""
+    """Strips the line breaks of indented XML. Blanks alone may belong to the value."""
     return value.strip() if "\n" in value else value
 
 
-def first(said: Pairs, *names: str) -> str:
-    """The first value of any of these names, in any case of their letters; the first name counts most."""
+def _first(arguments: Pairs, *names: str) -> str:
+    """Returns the first value with any of these names, in upper or lower case; an earlier name takes precedence."""
     for wanted in names:
-        for name, value in said:
+        for name, value in arguments:
             if name.lower() == wanted.lower() and isinstance(value, str):
                 return value
     return ""
 
 
-def values_of(said: Pairs) -> dict[str, str]:
-    """What has no other meaning: values for a template's placeholders."""
-    return {name: value for name, value in reversed(said) if isinstance(value, str) and name.lower() not in _NO_VALUES}
-
-
-def recipients_of(said: Pairs) -> Iterator[Recipient]:
-    """Whatever stands in `recipientList`, however deep and in whatever array, or in none."""
-    for name, value in said:
-        if name.lower() in ("recipientlist", "recipients", "sendto"):
-            yield from _recipients(name, value)
+def _template_values(pairs: Pairs) -> dict[str, str]:
+    """Returns what has no other meaning: values for a template's placeholders."""
+    return {
+        name: value for name, value in reversed(pairs) if isinstance(value, str) and name.lower() not in _NOT_VALUES
+    }
 
 
 def _recipients(name: str, value: Value) -> Iterator[Recipient]:
+    """Finds recipients however deep they stand, and in whatever array, or in none."""
     if isinstance(value, str):
-        if name.lower() in _PHONES or name.isdigit():
-            yield from (Recipient(phone=phone) for phone in _BETWEEN.split(value) if phone.strip())
+        if name.lower() in _PHONE_NAMES or name.isdigit():
+            yield from (Recipient(phone=phone) for phone in _SEPARATORS.split(value) if phone.strip())
         return
-    phone = first(value, "sendTo")
+    phone = _first(value, "sendTo")
     if phone:
-        yield Recipient(phone=phone, values=values_of(value))
+        yield Recipient(phone=phone, values=_template_values(value))
         return
     for inner, below in value:
         yield from _recipients(inner, below)
+
+
+def read_form(body: bytes, content_type: str | None) -> Pairs:
+    """Reads a form post: the first value of each name, and all recipients. Raises `BadCallback`."""
+    plain: dict[str, str] = {}
+    phones: list[tuple[str, str]] = []
+    groups: dict[str, dict[str, str]] = {}
+    for name, value in wire.read_form(body, content_type).pairs:
+        name = name.strip()
+        if _FORM_PHONE.fullmatch(name):
+            phones.append(("sendTo", value))
+        elif found := _FORM_RECIPIENT.fullmatch(name):
+            index, field = found[1], found[2]
+            if index:
+                group = groups.setdefault(f"[{index}]", {})
+            else:  # with ``[]`` for an index, each name that comes again begins another recipient
+                last = groups.get(str(len(groups)))
+                group = last if last is not None and field not in last else groups.setdefault(str(len(groups) + 1), {})
+            group.setdefault(field, value)
+        else:
+            inner = _FORM_AUTH.fullmatch(name)
+            plain.setdefault(inner[1] if inner else name, value)
+    return [*plain.items(), *phones, *(("recipients", list(group.items())) for group in groups.values())]
+
+
+def write_answer(name: str, result: CallResult, as_json: bool) -> bytes:
+    """Writes an answer as JSON or as a form.
+
+    Rows are a list in JSON; in a form their names are such that PHP reads a list (``recipients[0][sendTo]``).
+    """
+    fields: dict[str, object] = {**answer_fields(name, result)}
+    rows = [row_fields(row) for row in result] if isinstance(result, list) else []
+    if as_json:
+        if name in QUERIES:
+            fields["recipients"] = rows
+        return json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace")
+    for at, row in enumerate(rows):
+        fields |= {f"recipients[{at}][{field}]": value for field, value in row.items()}
+    # Booleans are 1 and 0, which both PHP and ASP read as such.
+    pairs = [(field, int(value) if isinstance(value, bool) else value) for field, value in fields.items()]
+    return urlencode(pairs, encoding="utf-8", errors="replace").encode()
+
+
+def answer_fields(name: str, result: CallResult) -> Fields:
+    """The fields of an answer, in their order. Only calls that send have tickets in it."""
+    answer = CallAnswer(result=True) if isinstance(result, list) else result
+    fields: Fields = {"result": answer.result, "error_code": answer.error_code, "message": answer.message}
+    return fields if name in QUERIES else fields | {"custom_ticket": answer.custom_ticket, "ticket": answer.ticket}
+
+
+def row_fields(row: StatusRow) -> Fields:
+    return {
+        "sendTo": row.phone,
+        "status_code": row.status_code,
+        "status_message": row.status_message,
+        "result": row.result,
+    }

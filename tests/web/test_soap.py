@@ -14,8 +14,7 @@ from lxml import etree
 from gateway.outbound import codes
 from gateway.outbound.model import StatusRow
 from gateway.store import StoreUnavailable, ledger
-from gateway.web import soap_answers
-from gateway.web.soap import SOAP_11, SOAP_12, SoapEnvelope
+from gateway.web.soap import SOAP_11, SOAP_12, SoapEnvelope, write_answer
 from tests.legacy_calls import (
     AUTH,
     ENVELOPES,
@@ -145,16 +144,14 @@ def test_a_question_needs_credentials(client: FlaskClient) -> None:
 def test_rows_of_an_encoded_answer_are_an_array() -> None:
     """PHP without a WSDL makes a list of it, also of a single one."""
     row = StatusRow(phone=PHONES[0], status_code=100, status_message="delivered")
-    told = soap_answers.known(SoapEnvelope(name="getTransactionStatus", encoded=True), [row])
+    told = write_answer(SoapEnvelope(name="getTransactionStatus", encoded=True), [row])
     assert b'<recipients xsi:type="SOAP-ENC:Array" SOAP-ENC:arrayType="xsd:anyType[1]"><item><sendTo' in told
-    assert b"Array" not in soap_answers.known(
-        SoapEnvelope(name="getTransactionStatus", encoded=True, version=SOAP_12), [row]
-    )
+    assert b"Array" not in write_answer(SoapEnvelope(name="getTransactionStatus", encoded=True, version=SOAP_12), [row])
 
 
 def test_what_xml_cannot_say_is_left_out() -> None:
     row = StatusRow(phone="1", status_code=99, status_message="a\0b\x08\r\n<&\ud800\uffff")
-    told = etree.fromstring(soap_answers.known(SoapEnvelope(name="getTransactionStatus"), [row]))
+    told = etree.fromstring(write_answer(SoapEnvelope(name="getTransactionStatus"), [row]))
     assert told.findtext(".//status_message") == "ab\r\n<&"
 
 

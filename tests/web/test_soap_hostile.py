@@ -163,7 +163,7 @@ def test_charsets(
 
 def test_strangers_do_not_fill_the_disk(app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of wrong guesses no body is kept, of what cannot be read the beginning; and of both no more than so many."""
-    monkeypatch.setattr(web, "STRANGERS", limits.parse("3/minute"))
+    monkeypatch.setattr(web, "UNAUTHENTICATED_PER_MINUTE", limits.parse("3/minute"))
     wrong = send(auth=AUTH | {"password": "guess"})
     for _ in range(2):
         assert values(soap(client, wrong))["error_code"] == "101"
@@ -173,5 +173,5 @@ def test_strangers_do_not_fill_the_disk(app: Flask, client: FlaskClient, monkeyp
         assert values(soap(client, "<no envelope"))
     kept = rows(app, "SELECT state, length(body) AS size FROM events ORDER BY id")
     assert {row.state for row in kept} == {"refused"} and len(kept) == 3
-    assert [row.size for row in kept[:2]] == [0, 0] and all(row.size <= web.KEPT for row in kept)
+    assert [row.size for row in kept[:2]] == [0, 0] and all(row.size <= web.MAX_KEPT_BYTES for row in kept)
     assert values(soap(client, send()))["result"] == "true", "who may is let in all the same"
