@@ -11,10 +11,10 @@ from jinja2.bccache import Bucket
 from sqlalchemy import make_url
 
 from gateway.store import Store
-from gateway.web import password
+from gateway.web import sessions
 
 # It takes its time on purpose, and says the same each time: for the same password and keys it is asked once.
-password._stretch = cache(password._stretch)
+sessions._stretch = cache(sessions._stretch)
 
 
 def migrate(store: Store) -> None:

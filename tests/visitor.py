@@ -53,7 +53,7 @@ def console(
         # A name that is nobody's any more would be shown as nothing.
         app.jinja_env.undefined = StrictUndefined
         # The real one takes 64 MB and a tenth of a second for each of the tests' many logins.
-        app.extensions["doorkeeper"].password._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        app.extensions["auth"].password._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         app.jinja_env.bytecode_cache = TEMPLATES
         # A name that nothing has any more would be shown as nothing.
         app.jinja_env.undefined = StrictUndefined

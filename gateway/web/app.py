@@ -14,7 +14,7 @@ from gateway.config import Settings
 from gateway.metrics import Metrics
 from gateway.store import Store
 from gateway.store.wakeup import WorkerNotifier
-from gateway.web import auth, callbacks, health, legacy_api, login
+from gateway.web import auth, callbacks, health, legacy_api
 from gateway.web.console import errors, events, test_posts
 from gateway.web.context import WebContext
 from gateway.web.status_cache import StatusCache
@@ -45,7 +45,7 @@ def build_app(settings: Settings, store: Store, login_token: str | None, extra_p
     )
     app.register_blueprint(health.blueprint)
     auth.secure(app, settings)
-    for part in (login, events, test_posts):
+    for part in (events, test_posts):
         part.register(app)
     for blueprint in extra_pages:
         app.register_blueprint(blueprint)

@@ -1,31 +1,53 @@
-"""Who may see the console and change something there; what every page of it tells the browser.
+"""Who may see the console and change something there; logging in and out; the headers of every page.
 
-One function stands before every request. Everything is shut unless it is named here: the
-blueprints that monitors call (`OPEN`), and the two things that a visitor needs to
-log in. Callbacks do not come here: they have an application of their own (`gateway.web.callbacks`).
+`authenticate_request` runs before every request. Everything is shut unless it is named here: the blueprints that
+monitors call (`OPEN`), and the pages that a visitor needs to log in (`VISITORS`). Callbacks do not come here: they have
+an application of their own (`gateway.web.callbacks`).
 """
 
 from __future__ import annotations
 
+import hmac
+import re
+import secrets
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, abort, current_app, g, jsonify, redirect, request, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    current_app,
+    g,
+    jsonify,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
 
 from gateway.config import Settings
-from gateway.web.context import config, now
-from gateway.web.limits import GUESSES_PER_MINUTE, RateLimits, caller_key
-from gateway.web.password import Password
-from gateway.web.sessions import HOURS, Ended, Sessions, user_of
+from gateway.web.context import config, now, web_context
+from gateway.web.sessions import (
+    GUESSES_PER_MINUTE,
+    SESSION_SECONDS,
+    EndedSessions,
+    Password,
+    RateLimits,
+    Sessions,
+    caller_key,
+    session_user,
+)
 
 OPEN = frozenset({"health"})
-"""Blueprints with locks of their own, or none: no session, no CSRF token, no headers of ours."""
+"""Blueprints that check callers themselves, or need not: no session, no CSRF token, no headers of the console."""
 VISITORS = frozenset({"login.form", "login.enter", "static"})
-"""What one may call without being logged in."""
+"""Endpoints that are open without a login."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
@@ -37,62 +59,67 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+LOCAL = re.compile(r"/(?!/)[\x21-\x5b\x5d-\x7e]*")
+"""A path of the console: neither another scheme nor another host, however a browser reads it."""
+
+blueprint = Blueprint("login", __name__)
 
 
 @dataclass(slots=True, kw_only=True)
 class AuthState:
-    """What an application remembers about those who come in. `app.extensions["doorkeeper"]`."""
+    """What an application remembers of logins. Stands in ``app.extensions["auth"]``."""
 
-    settings: Settings
-    password: Password = field(default_factory=Password)
+    password: Password
+    sessions: Sessions
     limits: RateLimits = field(default_factory=RateLimits)
-    ended: Ended = field(default_factory=Ended)
+    ended: EndedSessions = field(default_factory=EndedSessions)
     csrf: CSRFProtect = field(default_factory=CSRFProtect)
-    sessions: Sessions = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.sessions = Sessions(self.settings, self.password)
 
 
 def auth_state() -> AuthState:
-    keeper: AuthState = current_app.extensions["doorkeeper"]
-    return keeper
+    state: AuthState = current_app.extensions["auth"]
+    return state
 
 
 def secure(app: Flask, settings: Settings) -> None:
-    """Put the doorkeeper before every request of `app`."""
-    keeper = app.extensions["doorkeeper"] = AuthState(settings=settings)
-    app.session_interface = keeper.sessions
+    """Puts `authenticate_request` before every request of `app`, and adds the pages to log in and out."""
+    password = Password()
+    state = app.extensions["auth"] = AuthState(password=password, sessions=Sessions(settings, password))
+    app.session_interface = state.sessions
     app.config.update(
         SESSION_COOKIE_NAME="gateway_session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_REFRESH_EACH_REQUEST=False,
-        PERMANENT_SESSION_LIFETIME=HOURS * 3_600,
+        PERMANENT_SESSION_LIFETIME=SESSION_SECONDS,
         # The token lives as long as the session; `authenticate_request` decides when it is asked for, and
         # judges the origin itself, also behind a proxy that rewrites the Host header.
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
         WTF_CSRF_SSL_STRICT=False,
     )
-    keeper.csrf.init_app(app)
+    state.csrf.init_app(app)
     app.before_request(authenticate_request)
     app.after_request(add_headers)
+    app.register_blueprint(blueprint)
 
 
 def authenticate_request() -> ResponseReturnValue | None:
-    """None lets the request pass; anything else is the answer."""
+    """Returns None to let the request pass; anything else is the answer."""
     if request.blueprint in OPEN:
         return None
     auth_state().sessions.get_signing_serializer(current_app)  # CSRF tokens are signed with the same key
-    if request.routing_exception is not None:  # what is no page at all (404, 405) is said to everybody
-        g.user = user_of(auth_state().ended, now())
+    if request.routing_exception is not None:  # that there is no such page (404, 405) is told to everybody
+        g.user = session_user(auth_state().ended, now())
         return None
     if request.method not in SAFE:
         refuse_foreign_origin()
     g.user = current_user()
     if g.user is None and request.endpoint not in VISITORS:
-        return ask_for_login()
+        if wants_json():  # a program; people get the form
+            return unauthorized()
+        path = request.script_root + request.full_path.rstrip("?") if request.method in SAFE else None
+        return redirect(url_for("login.form", next=path), 303)
     if request.method not in SAFE and not g.get("program"):
         auth_state().csrf.protect()
     return None
@@ -104,7 +131,7 @@ def current_user() -> str | None:
         return None
     given = request.authorization
     if given is None or given.type != "basic":
-        return user_of(auth_state().ended, now())
+        return session_user(auth_state().ended, now())
     if not knows_password(given.password or ""):
         abort(unauthorized())
     g.program = True
@@ -112,53 +139,45 @@ def current_user() -> str | None:
 
 
 def knows_password(candidate: str) -> bool:
-    """Is this the console's password? Guesses are counted; after too many the address is not heard for a while.
+    """Says whether this is the console's password. After too many guesses the address is refused for a while.
 
-    Counted before the password is looked at, so that guesses sent all at once are counted too;
-    one that was right before is no guess.
+    Guesses are counted before the password is looked at, so that those sent all at once count too;
+    a password that was right before is no guess.
     """
-    keeper, caller = auth_state(), caller_key(request.remote_addr)
-    keeper.limits.check(GUESSES_PER_MINUTE, caller)
-    if keeper.password.was_right(candidate, config()):
+    state, caller = auth_state(), caller_key(request.remote_addr)
+    state.limits.check(GUESSES_PER_MINUTE, caller)
+    if state.password.was_right(candidate, config()):
         return True
-    keeper.limits.count(GUESSES_PER_MINUTE, caller)
-    return keeper.password.is_right(candidate, config())
-
-
-def ask_for_login() -> ResponseReturnValue:
-    """People get the form, programs a 401."""
-    if wants_json():
-        return unauthorized()
-    going = request.script_root + request.full_path.rstrip("?") if request.method in SAFE else None
-    return redirect(url_for("login.form", next=going), 303)
+    state.limits.count(GUESSES_PER_MINUTE, caller)
+    return state.password.is_right(candidate, config())
 
 
 def unauthorized() -> Response:
-    answer = jsonify({"errors": {"authorization": ["HTTP Basic with the console's password."]}})
-    answer.status_code = 401
-    answer.headers["WWW-Authenticate"] = 'Basic realm="gateway", charset="UTF-8"'
-    return answer
+    response = jsonify({"errors": {"authorization": ["HTTP Basic with the console's password."]}})
+    response.status_code = 401
+    response.headers["WWW-Authenticate"] = 'Basic realm="gateway", charset="UTF-8"'
+    return response
 
 
 def wants_json() -> bool:
-    """Does the caller ask for the JSON twin of a page? Browsers name HTML first."""
+    """Says whether the caller asks for the JSON twin of a page. Browsers name HTML first."""
     return request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json"
 
 
 def refuse_foreign_origin() -> None:
-    """403 for what another site made this browser send; programs send neither header.
+    """Raises 403 for a request that another site made this browser send; programs send neither header.
 
-    `Sec-Fetch-Site` is the browser's own word and survives every proxy. Without it (plain HTTP to
+    `Sec-Fetch-Site` is set by the browser itself and survives every proxy. Without it (plain HTTP to
     another machine, old browsers) `Origin` must be the host that was called, or `public_url`.
     """
-    web_context = request.headers.get("Sec-Fetch-Site")
-    if web_context is not None:
-        foreign = web_context not in ("same-origin", "none")
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        is_foreign = site not in ("same-origin", "none")
     else:
         origin = request.headers.get("Origin")
         ours = {request.host.lower(), _host(config().public_url)} - {""}
-        foreign = origin is not None and _host(origin) not in ours
-    if foreign:
+        is_foreign = origin is not None and _host(origin) not in ours
+    if is_foreign:
         abort(403, "This was sent by another site.")
 
 
@@ -171,7 +190,7 @@ def _host(url: str) -> str:
 
 
 def add_headers(response: Response) -> Response:
-    """What browsers must know about every page of the console."""
+    """Sets the headers that protect every page of the console."""
     if request.blueprint in OPEN:
         return response
     for name, value in HEADERS.items():
@@ -179,3 +198,57 @@ def add_headers(response: Response) -> Response:
     if request.endpoint == "static" and response.status_code in (200, 304):
         response.headers["Cache-Control"] = "public, max-age=3600"
     return response
+
+
+@blueprint.get("/login")
+def form() -> ResponseReturnValue:
+    """The login form; or the login itself, by the link of `gateway serve`.
+
+    The link's token came to this process from the supervisor, by no other way.
+    """
+    token = request.args.get("token")
+    if token is None:
+        return redirect(next_path(), 303) if g.user else login_page()
+    limits, caller = auth_state().limits, caller_key(request.remote_addr)
+    limits.check(GUESSES_PER_MINUTE, caller)
+    expected = current_app.config.get("LOGIN_TOKEN") or ""
+    if not expected or not hmac.compare_digest(token.encode(), expected.encode()):
+        limits.count(GUESSES_PER_MINUTE, caller)
+        return login_page("This link is not, or no longer, valid. Use the newest one, or the password."), 403
+    return log_in(request.script_root + ("/sandbox" if config().sandbox else "/"))
+
+
+@blueprint.post("/login")
+def enter() -> ResponseReturnValue:
+    if not knows_password(request.form.get("password", "")):
+        web_context().log.warning("login refused", address=request.remote_addr)
+        return login_page("That is not the password."), 403
+    return log_in(next_path())
+
+
+@blueprint.post("/logout")
+def leave() -> ResponseReturnValue:
+    if user := session.get("user"):
+        auth_state().ended.add(user, now())
+    session.clear()
+    return redirect(url_for("login.form"), 303)
+
+
+def log_in(path: str) -> ResponseReturnValue:
+    """Begins a session in place of whatever was there: nobody can prepare one for somebody else."""
+    session.clear()
+    # The CSRF token is there from the start: two tabs opened at once would make two, and one would not count.
+    session.update(user=secrets.token_urlsafe(16), since=now(), csrf_token=secrets.token_hex(20))
+    session.permanent = True
+    web_context().log.info("logged in", address=request.remote_addr)
+    return redirect(path, 303)
+
+
+def login_page(error: str = "") -> str:
+    return render_template("login.html", error=error, next=next_path())
+
+
+def next_path() -> str:
+    """The path to open after the login: one of this console, whatever the caller asks for."""
+    path = request.values.get("next", "")
+    return path if LOCAL.fullmatch(path) else f"{request.script_root}/"

@@ -14,7 +14,7 @@ from gateway.config import Config, Settings
 from gateway.metrics import Metrics
 from gateway.store import Store
 from gateway.store.wakeup import WorkerNotifier
-from gateway.web.limits import RateLimits
+from gateway.web.sessions import RateLimits
 from gateway.web.status_cache import StatusCache
 
 

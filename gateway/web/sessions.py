@@ -1,55 +1,156 @@
-"""The console's sessions: a signed cookie that lives twelve hours and ends with the password.
+"""The console's sessions, the password that opens them, and how often a caller may try. For one process.
 
-The cookie holds the user's random id and when the login was; nothing of the password. Whoever
-logs out ends that session in this process at once, and the cookie in the browser everywhere.
+A session is a signed cookie that lives twelve hours and ends with the password. It holds the user's random id and the
+time of the login; nothing of the password. Who logs out ends that session in this process at once, and the cookie in
+the browser everywhere.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
+import math
 import secrets
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 
+import limits
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
 from flask import Flask, Request, Response, g, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from itsdangerous import BadData, URLSafeTimedSerializer
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from werkzeug.exceptions import TooManyRequests
 
-from gateway.config import Settings
-from gateway.web.password import Password
+from gateway.config import Config, Settings
 
-HOURS = 12
-LIFE = HOURS * 3_600
-"""Seconds from login to the end, idle or not."""
-SKEW = 300
-"""Seconds that the clocks of two machines may differ."""
+SESSION_SECONDS = 12 * 3_600
+"""From login to the end, idle or not."""
+MAX_CLOCK_SKEW_SECONDS = 300
+"""By which the clocks of two machines may differ."""
+MAX_PASSWORD_CHARACTERS = 1_024
+"""A longer one is no password that somebody means."""
+GUESSES_PER_MINUTE = limits.parse("10/minute")
+"""Wrong passwords (form, one-click link, HTTP Basic) from one address."""
+TEST_POSTS_PER_MINUTE = limits.parse("120/minute")
+"""Test posts of one user: enough for a script that walks through its cases, no use as a port scanner."""
+
+_ARGON2_RUNS = threading.BoundedSemaphore(2)
+"""Bounds the argon2 runs at a time: guesses from many addresses must not eat the process's memory."""
+_SESSION_SALT = b"sms-gateway console session v1"
+
+
+@dataclass(slots=True)
+class _HashedPassword:
+    """The password of one version of the configuration."""
+
+    password: str = field(repr=False)
+    keys: tuple[str, ...] = field(repr=False)
+    hash: str = field(repr=False)
+    session_key: bytes = field(repr=False)
+    digest_key: bytes = field(repr=False, default_factory=lambda: secrets.token_bytes(32))
+    known: bytes = field(repr=False, default=b"")
+    """The digest of the password that was found right, once it was."""
+
+    def digest(self, candidate: str) -> bytes:
+        return hashlib.blake2b(_encoded(candidate), key=self.digest_key).digest()
+
+
+class Password:
+    """Checks passwords for the console. Made once for a process, shared by its threads.
+
+    The password is never compared as it stands: an argon2id hash of it is made at the first need and again when the
+    configuration changes. The configuration may also give such a hash itself (``$argon2id$…``). Programs log in with
+    every single call, and one argon2 run costs some 50 ms of CPU and 64 MB: a password that was found right once is
+    known again by a keyed BLAKE2 digest, whose key is this process's own and lives in its memory only.
+    """
+
+    def __init__(self) -> None:
+        self._hasher = PasswordHasher()
+        self._hashing = threading.Lock()
+        self._current: _HashedPassword | None = None
+
+    def is_right(self, candidate: str, config: Config) -> bool:
+        """Returns True for the console's password. A console without a password lets nobody in."""
+        if not config.password or len(candidate) > MAX_PASSWORD_CHARACTERS:
+            return False
+        hashed = self._hashed(config)
+        with _ARGON2_RUNS:
+            try:
+                self._hasher.verify(hashed.hash, _encoded(candidate))
+            except (VerificationError, InvalidHashError):
+                return False
+        hashed.known = hashed.digest(candidate)
+        return True
+
+    def was_right(self, candidate: str, config: Config) -> bool:
+        """Returns True if this very password was found right before. Costs nothing; False says nothing."""
+        hashed = self._hashed(config)
+        return bool(hashed.known) and hmac.compare_digest(hashed.digest(candidate), hashed.known)
+
+    def session_key(self, config: Config) -> bytes:
+        """The key that sessions are signed with: 64 bytes, made of the password and the callback keys.
+
+        So every web process with the same configuration accepts the sessions of all the others,
+        and a changed password (or key) ends them all. It is stretched by scrypt, and salted with
+        the keys: a visitor who holds a signed cookie cannot try passwords on it at home.
+        """
+        return self._hashed(config).session_key
+
+    def _hashed(self, config: Config) -> _HashedPassword:
+        password, keys = config.password, tuple(config.keys)
+        hashed = self._current
+        if hashed is None or (hashed.password, hashed.keys) != (password, keys):
+            with self._hashing:
+                hashed = self._current
+                if hashed is None or (hashed.password, hashed.keys) != (password, keys):
+                    hashed = self._current = _HashedPassword(
+                        password=password,
+                        keys=keys,
+                        hash=password if password.startswith("$argon2") else self._hasher.hash(_encoded(password)),
+                        session_key=_stretch(password, keys),
+                    )
+        return hashed
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _stretch(password: str, keys: tuple[str, ...]) -> bytes:
+    salt = hashlib.sha256(b"\0".join([_SESSION_SALT, *sorted(map(_encoded, keys))])).digest()
+    return hashlib.scrypt(_encoded(password), salt=salt, n=2**14, r=8, p=1, dklen=64)
 
 
 class Sessions(SecureCookieSessionInterface):
-    """Flask's own, but the key follows the password, and `Secure` follows `public_url`, without a restart."""
+    """Flask's sessions, but the key follows the password, and `Secure` follows `public_url`, without a restart."""
 
     digest_method = staticmethod(hashlib.sha256)
 
     def __init__(self, settings: Settings, password: Password) -> None:
-        self._settings = settings
-        self._password = password
+        self._settings, self._password = settings, password
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        # Platforms send no cookie: their callbacks must not pay for the making of a key.
-        if "HTTP_COOKIE" not in request.environ:
-            return self.session_class()
-        cookie = request.cookies.get(self.get_cookie_name(app))
+        # Monitors send no cookie: they must not pay for the making of a key.
+        cookie = request.cookies.get(self.get_cookie_name(app)) if "HTTP_COOKIE" in request.environ else None
         signer = self.get_signing_serializer(app) if cookie else None
         if not cookie or signer is None:
             return self.session_class()
         try:
-            # The age is judged by `user_of`: itsdangerous would take the cookie of a machine
+            # The age is judged by `session_user`: itsdangerous would take the cookie of a machine
             # whose clock is a second ahead for an expired one.
             return self.session_class(signer.loads(cookie))
         except BadData:
             return self.session_class()
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        # Nobody looked into it, so there is nothing to be saved: this, too, is for the callbacks.
+        # Nobody looked into it, so there is nothing to be saved, nor a key to be made.
         if session.accessed:
             super().save_session(app, session, response)
 
@@ -66,33 +167,77 @@ class Sessions(SecureCookieSessionInterface):
         return self._settings.current.public_url.lower().startswith("https:")
 
 
-class Ended:
-    """Sessions that were logged out before their time."""
+class EndedSessions:
+    """Remembers sessions that were logged out before their time."""
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def add(self, user: str, now: float) -> None:
-        with self._turn:
+        with self._lock:
             self._until = {each: until for each, until in self._until.items() if until > now}
-            self._until[user] = now + LIFE
+            self._until[user] = now + SESSION_SECONDS
 
     def __contains__(self, user: str) -> bool:
         return user in self._until
 
 
-def begin(now: float) -> None:
-    """A new session in place of whatever was there: nobody can prepare one for somebody else."""
-    session.clear()
-    # The CSRF token is there from the start: two tabs opened at once would make two, and one would not count.
-    session.update(user=secrets.token_urlsafe(16), since=now, csrf_token=secrets.token_hex(20))
-    session.permanent = True
-
-
-def user_of(ended: Ended, now: float) -> str | None:
+def session_user(ended: EndedSessions, now: float) -> str | None:
     """The user of this request's session; None without one, or after its end."""
     user, since = session.get("user"), session.get("since")
     if not isinstance(user, str) or not isinstance(since, (int, float)):
         return None
-    return user if -SKEW <= now - since < LIFE and user not in ended else None
+    return user if -MAX_CLOCK_SKEW_SECONDS <= now - since < SESSION_SECONDS and user not in ended else None
+
+
+def caller_key(address: str | None) -> str:
+    """Names a caller for the limits: an IPv4 address, or the /64 in which an IPv6 host can choose its own."""
+    try:
+        found = ip_address(address or "")
+    except ValueError:
+        return address or ""
+    if found.version == 4:
+        return str(found)
+    return str(found.ipv4_mapped or ip_network((found.packed[:8] + bytes(8), 64)))
+
+
+class RateLimits:
+    """Counts in this process's memory how often callers did something. Made once for an application.
+
+    It uses the engine of Flask-Limiter without Flask-Limiter itself, which hangs three functions on every request:
+    only a few pages of the console have anything to count, so they ask here.
+    """
+
+    def __init__(self) -> None:
+        self._windows = MovingWindowRateLimiter(MemoryStorage())
+        self._busy: set[str] = set()
+        self._lock = threading.Lock()
+
+    def check(self, rate: limits.RateLimitItem, caller: str) -> None:
+        """Raises 429 with `Retry-After` if the caller did it too often already. Counts nothing."""
+        if not self._windows.test(rate, caller):
+            raise self._too_many(rate, caller)
+
+    def count(self, rate: limits.RateLimitItem, caller: str) -> None:
+        """Counts that the caller does it once more; raises 429 with `Retry-After` if that is too often."""
+        if not self._windows.hit(rate, caller):
+            raise self._too_many(rate, caller)
+
+    def _too_many(self, rate: limits.RateLimitItem, caller: str) -> TooManyRequests:
+        free_at = self._windows.get_window_stats(rate, caller).reset_time
+        wait = max(1, math.ceil(free_at - time.time()))
+        return TooManyRequests(f"Too many of these; try again in {wait} s.", retry_after=wait)
+
+    @contextmanager
+    def exclusive(self, user: str) -> Iterator[bool]:
+        """Yields False if the user is within it already; blocks nobody."""
+        with self._lock:
+            is_free = user not in self._busy
+            self._busy.add(user)
+        try:
+            yield is_free
+        finally:
+            if is_free:
+                with self._lock:
+                    self._busy.discard(user)

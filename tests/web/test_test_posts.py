@@ -23,8 +23,8 @@ from werkzeug.test import TestResponse
 from gateway import test_posts
 from gateway.cli import trial_commands
 from gateway.delivery.redaction import HIDDEN
-from gateway.web import limits as web_limits
-from gateway.web.limits import TEST_POSTS_PER_MINUTE
+from gateway.web import sessions
+from gateway.web.sessions import TEST_POSTS_PER_MINUTE
 from schemas import FORMATS, CannotSay, WireFormat
 from schemas.legacy import CALLBACK_FIELDS, STATUS_FIELDS
 from tests.acme import keyword_callback, status_post, text, update
@@ -405,8 +405,8 @@ def test_not_too_many(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """120 in a minute, as docs/console.md says."""
     clock = SimpleNamespace(time=lambda: 1_700_000_000.0)
     monkeypatch.setattr(memory, "time", clock)
-    monkeypatch.setattr(web_limits, "time", clock)
-    limits = app.extensions["doorkeeper"].limits
+    monkeypatch.setattr(sessions, "time", clock)
+    limits = app.extensions["auth"].limits
     for _ in range(119):
         limits.count(TEST_POSTS_PER_MINUTE, "program 127.0.0.1")
     answers = [ask(app, endpoint="old") for _ in range(2)]

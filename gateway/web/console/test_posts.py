@@ -14,7 +14,7 @@ from gateway.test_posts import FIELDS, InvalidTestPost, TestPost, samples, send_
 from gateway.trial_result import TestPostResult
 from gateway.web.auth import auth_state, wants_json
 from gateway.web.context import config, web_context
-from gateway.web.limits import TEST_POSTS_PER_MINUTE
+from gateway.web.sessions import TEST_POSTS_PER_MINUTE
 from schemas import BadCallback, ReceiveContext, credentials
 
 blueprint = Blueprint("try_out", __name__)
@@ -72,8 +72,8 @@ def _given() -> dict[str, str]:
 def _alone(trial: TestPost) -> TestPostResult:
     """One test at a time for each user, and not too many: a form that posts anywhere is a tool for others, too."""
     limits, user = auth_state().limits, g.user
-    with limits.alone(user) as free:
-        if not free:
+    with limits.exclusive(user) as is_free:
+        if not is_free:
             raise TooManyRequests("A test of yours is still running.", retry_after=1)
         limits.count(TEST_POSTS_PER_MINUTE, user)
         result = send_test_post(trial, config(), web_context().clock(), current_app.config.get("OWN_ADDRESSES", NOBODY))
