@@ -102,7 +102,7 @@ def becomes(store: Store, send_id: str, state: str) -> ledger.LedgerEntry:
 
 
 def arrived(carrierx: CarrierXStub) -> list[str]:
-    return [message.text.user_data or "" for message in carrierx.exchange.messages.all()]
+    return [message.request.user_data or "" for message in carrierx.engine.messages.all()]
 
 
 def claimed_and_dead(store: Store, settings: Settings, clock: Clock, send_id: str) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from gateway.sandbox.carrierx import CarrierXStub, Misbehaviour, Setup, table
+from gateway.sandbox.carrierx import CarrierXStub, Misbehaviour, Setup
 from gateway.sandbox.carrierx.engine import SHAPES
 from gateway.sandbox.carrierx.faults import PROBABILITIES
+from gateway.sandbox.carrierx.scenarios import scenario_table
 from gateway.serve import logging, roles
 from gateway.serve.startup import check_listen_address, exit_on_error
 
@@ -18,30 +19,12 @@ PORT = 8090
 
 
 def _misbehaviour(command: Callable[..., Any]) -> Callable[..., Any]:
-    """An option for each probability."""
-    for name in reversed(PROBABILITIES):
+    """Adds an option for each probability."""
+    for name, meaning in reversed(PROBABILITIES.items()):
         option = f"--{name.replace('_', '-')}"
-        command = click.option(option, type=click.FloatRange(0, 1), default=0.0, metavar="0..1", help=HELP[name])(
-            command
-        )
+        text = f"How often: {meaning}"
+        command = click.option(option, type=click.FloatRange(0, 1), default=0.0, metavar="0..1", help=text)(command)
     return command
-
-
-HELP = {
-    "conflict": "How often: 409, not accepted.",
-    "too_many": "How often: 429 with Retry-After, not accepted.",
-    "error_before": "How often: 500, not accepted.",
-    "lost_before": "How often: no answer, not accepted.",
-    "error_after": "How often: 500, though accepted.",
-    "lost_after": "How often: no answer, though accepted.",
-    "broken_json": "How often: 200 with broken JSON, though accepted.",
-    "slow": "How often: an answer that takes 2 seconds.",
-    "reads": "How often a GET or PATCH goes wrong in one of these ways.",
-    "duplicate": "How often an update comes twice.",
-    "late": "How often an update comes 2 seconds late.",
-    "out_of_order": "How often an update comes after the one behind it.",
-    "early": "How often updates come before the answer.",
-}
 
 
 @click.command()
@@ -93,7 +76,7 @@ def welcome(standin: CarrierXStub, setup: Setup) -> str:
             "",
             "Handsets whose numbers end so; all others get what they are sent:",
             "",
-            table(),
+            scenario_table(),
             "",
         ]
     )

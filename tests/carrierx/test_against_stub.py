@@ -141,6 +141,6 @@ number = "{FROM}"
     for level in (("--partner",), ("--group", did["did_group_sid"]), ("--did", did["did_sid"])):
         result = CliRunner().invoke(main, ["point", *level, "--config", str(path)])
         assert result.exit_code == 0 and "  is    https://sms.example.com/carrierx/callback/[key 1]" in result.output
-        assert carrierx.exchange.account.callback_for(FROM) == URL
+        assert carrierx.engine.account.callback_for(FROM) == URL
     result = CliRunner().invoke(main, ["point", "--partner", "--show", "--config", str(path)])
     assert f"DID        {FROM} ({did['did_sid']})" in result.output and "DID group  Sandbox" in result.output

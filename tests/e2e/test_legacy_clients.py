@@ -86,7 +86,7 @@ class World:
 
     def sent(self, text: str) -> list[tuple[str, str]]:
         """What the stand-in was asked to send, from whom to whom."""
-        messages = [one.text for one in self.carrierx.exchange.messages.all()]
+        messages = [one.request for one in self.carrierx.engine.messages.all()]
         return sorted((one.sender, one.to) for one in messages if one.message == text)
 
 

@@ -85,8 +85,8 @@ def test_a_quick_start(tmp_path: Path, kind: str, text: dict[str, Any], sender: 
         assert [one["status"] for one in told] == ["received", *FLOW]
         assert [one["direction"] for one in told] == ["inbound", *["outbound"] * 3]
         assert {(one[sender], one[receiver]) for one in told[1:]} == {(NUMBER, HANDSET)}
-        until(lambda: not standin.exchange.posting.outstanding, "the stand-in idle")
-        _, answer = standin.exchange.messages.all()
-        assert (answer.text.sender, answer.text.to) == (NUMBER, HANDSET)
-        assert answer.text.message == f"The {kind.upper()} status is: received"
-        assert answer.acknowledged == FLOW and {one["message_sid"] for one in told[1:]} == {answer.text.sid}
+        until(lambda: not standin.engine.poster.outstanding, "the stand-in idle")
+        _, answer = standin.engine.messages.all()
+        assert (answer.request.sender, answer.request.to) == (NUMBER, HANDSET)
+        assert answer.request.message == f"The {kind.upper()} status is: received"
+        assert answer.acknowledged == FLOW and {one["message_sid"] for one in told[1:]} == {answer.sid}

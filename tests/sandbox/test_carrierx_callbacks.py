@@ -8,14 +8,19 @@ from typing import Any
 import pytest
 import requests
 
-from gateway.sandbox.carrierx import MAGIC, Misbehaviour
+from gateway.sandbox.carrierx import Misbehaviour
+from gateway.sandbox.carrierx.scenarios import SCENARIOS
 from gateway.web.context import utc_now
 from schemas import FORMATS, ReceiveContext
 from schemas.carrierx import MMS_SHAPE, SMS_SHAPE
 from tests.servers import Caller, Script, answer, ok, replying
 from tests.standins import HANDSET, NUMBER, Standing
 
-HEARD = [one for one in MAGIC if one.answer not in ("refused", "slow") and not (one.silent or one.manner or one.reply)]
+HEARD = [
+    one
+    for one in SCENARIOS
+    if one.answer not in ("refused", "slow") and not (one.silent or one.update_fault or one.reply)
+]
 
 
 @pytest.mark.parametrize("number", HEARD, ids=lambda one: one.ending)
@@ -115,7 +120,7 @@ def test_a_text_to_nobody() -> None:
         assert refused.status_code == 400 and refused.json()["errors"][0]["field"] == "to"
 
 
-@pytest.mark.parametrize("number", [one for one in MAGIC if one.reply], ids=lambda one: one.reply)
+@pytest.mark.parametrize("number", [one for one in SCENARIOS if one.reply], ids=lambda one: one.reply)
 def test_a_handset_replies(number: Any) -> None:
     with Standing() as at:
         at.send(f"1516555{number.ending}")

@@ -9,7 +9,8 @@ from itertools import pairwise
 import pytest
 import requests
 
-from gateway.sandbox.carrierx import Misbehaviour, magic
+from gateway.sandbox.carrierx import Misbehaviour
+from gateway.sandbox.carrierx.scenarios import scenario_for
 from tests.standins import BEARER, NUMBER, Standing
 
 
@@ -149,6 +150,6 @@ def test_many_at_once_with_everything_wrong() -> None:
         for one in at.callbacks():
             told[one["message_sid"]].append(one["status"])
         for sid, statuses in told.items():
-            flow = magic(accepted[sid]["to"]).flow
+            flow = scenario_for(accepted[sid]["to"]).flow
             assert set(statuses) == set(flow) and sorted(accepted[sid]["acknowledged"]) == sorted(statuses)
         assert any(old == new for statuses in told.values() for old, new in pairwise(statuses))

@@ -1,4 +1,4 @@
-"""What the stand-in of CarrierX is to do with a message: by its number, and by the dice."""
+"""The stand-in for CarrierX chooses what becomes of a message by the handset's number, and by chance."""
 
 from __future__ import annotations
 
@@ -7,11 +7,26 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.sandbox.carrierx.faults import MANNERS, READS, Fate, Misbehaviour, changed, fate, fate_of_read
-from gateway.sandbox.carrierx.scenarios import AFTER, BEFORE, FLOWS, MAGIC, magic, table
+from gateway.sandbox.carrierx.faults import (
+    READ_ANSWERS,
+    UPDATE_FAULTS,
+    Misbehaviour,
+    PlannedFaults,
+    changed,
+    plan_faults,
+    plan_read_faults,
+)
+from gateway.sandbox.carrierx.scenarios import (
+    FAULTS_AFTER,
+    FAULTS_BEFORE,
+    FLOWS,
+    SCENARIOS,
+    scenario_for,
+    scenario_table,
+)
 from schemas.status import WORDS, is_final, supersedes
 
-PLAIN = magic("15165559999")
+PLAIN = scenario_for("15165559999")
 
 
 def test_flows_are_the_documented_ones() -> None:
@@ -23,64 +38,64 @@ def test_flows_are_the_documented_ones() -> None:
 
 
 def test_each_ending_once() -> None:
-    endings = [one.ending for one in MAGIC]
+    endings = [one.ending for one in SCENARIOS]
     assert len(set(endings)) == len(endings) and all(len(one) == 4 and one.isdigit() for one in endings)
-    assert {one.flow for one in MAGIC} == set(FLOWS)
-    assert {one.answer for one in MAGIC} == {"", "refused", *BEFORE, *AFTER}
-    assert {one.manner for one in MAGIC} == {"", "early", *MANNERS}
-    assert len(table().splitlines()) == len(MAGIC)
+    assert {one.flow for one in SCENARIOS} == set(FLOWS)
+    assert {one.answer for one in SCENARIOS} == {"", "refused", *FAULTS_BEFORE, *FAULTS_AFTER}
+    assert {one.update_fault for one in SCENARIOS} == {"", "early", *UPDATE_FAULTS}
+    assert len(scenario_table().splitlines()) == len(SCENARIOS)
 
 
 def test_any_other_number_is_delivered() -> None:
     assert (PLAIN.flow[-1], PLAIN.answer, PLAIN.silent) == ("delivered", "", False)
 
 
-def fated(settings: Misbehaviour, number: str = "15165559999", tried: int = 0, seed: int = 1) -> Fate:
-    return fate(settings, magic(number), tried, random.Random(seed).random)
+def planned(settings: Misbehaviour, number: str = "15165559999", tried: int = 0, seed: int = 1) -> PlannedFaults:
+    return plan_faults(settings, scenario_for(number), tried, random.Random(seed).random)
 
 
 def test_nothing_goes_wrong_by_itself() -> None:
     assert all(
-        (found.answer, found.early, found.manners) == ("", 0, (frozenset(),) * 3)
-        for found in (fated(Misbehaviour(), seed=seed) for seed in range(50))
+        (found.answer, found.early, found.updates) == ("", 0, (frozenset(),) * 3)
+        for found in (planned(Misbehaviour(), seed=seed) for seed in range(50))
     )
 
 
-@pytest.mark.parametrize("name", [*BEFORE, *AFTER])
+@pytest.mark.parametrize("name", [*FAULTS_BEFORE, *FAULTS_AFTER])
 def test_each_answer_by_chance(name: str) -> None:
-    always = fated(Misbehaviour(**{name: 1.0}))
-    assert (always.answer, always.accepts) == (name, name not in BEFORE)
-    some = [fated(Misbehaviour(**{name: 0.3}), seed=seed).answer for seed in range(1000)]
+    always = planned(Misbehaviour(**{name: 1.0}))
+    assert (always.answer, always.accepts) == (name, name not in FAULTS_BEFORE)
+    some = [planned(Misbehaviour(**{name: 0.3}), seed=seed).answer for seed in range(1000)]
     assert set(some) == {"", name} and 200 < some.count(name) < 400
 
 
-@pytest.mark.parametrize("name", MANNERS)
+@pytest.mark.parametrize("name", UPDATE_FAULTS)
 def test_each_manner_by_chance(name: str) -> None:
-    assert fated(Misbehaviour(**{name: 1.0})).manners == (frozenset({name}),) * 3
+    assert planned(Misbehaviour(**{name: 1.0})).updates == (frozenset({name}),) * 3
 
 
 def test_early_updates_by_chance() -> None:
-    assert {fated(Misbehaviour(early=1.0), seed=seed).early for seed in range(50)} == {1, 2, 3}
+    assert {planned(Misbehaviour(early=1.0), seed=seed).early for seed in range(50)} == {1, 2, 3}
 
 
-def test_the_same_dice_the_same_fate() -> None:
+def test_the_same_seed_plans_the_same() -> None:
     settings = Misbehaviour(conflict=0.2, lost_after=0.2, duplicate=0.5, early=0.3)
-    assert [fated(settings, seed=seed) for seed in range(30)] == [fated(settings, seed=seed) for seed in range(30)]
+    assert [planned(settings, seed=seed) for seed in range(30)] == [planned(settings, seed=seed) for seed in range(30)]
 
 
-def test_a_number_beats_the_dice() -> None:
-    found = fated(Misbehaviour(lost_after=1.0), "15165550008")
+def test_a_number_counts_more_than_chance() -> None:
+    found = planned(Misbehaviour(lost_after=1.0), "15165550008")
     assert found.answer == "conflict"
-    assert fated(Misbehaviour(lost_after=1.0), "15165550008", tried=2).accepts
-    assert fated(Misbehaviour(), "15165550012", tried=7).answer == "lost_after"
-    assert fated(Misbehaviour(), "15165550019").early == 3
-    assert fated(Misbehaviour(), "15165550020").manners == (frozenset({"duplicate"}),) * 3
+    assert planned(Misbehaviour(lost_after=1.0), "15165550008", tried=2).accepts
+    assert planned(Misbehaviour(), "15165550012", tried=7).answer == "lost_after"
+    assert planned(Misbehaviour(), "15165550019").early == 3
+    assert planned(Misbehaviour(), "15165550020").updates == (frozenset({"duplicate"}),) * 3
 
 
 def test_reads_go_wrong_too() -> None:
-    dice = random.Random(1).random
-    assert fate_of_read(Misbehaviour(), dice) == Fate()
-    assert {fate_of_read(Misbehaviour(reads=1.0), dice).answer for _ in range(200)} == set(READS)
+    chance = random.Random(1).random
+    assert plan_read_faults(Misbehaviour(), chance) == PlannedFaults()
+    assert {plan_read_faults(Misbehaviour(reads=1.0), chance).answer for _ in range(200)} == set(READ_ANSWERS)
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,8 @@ def test_it_is_sent(store: Store, settings: Settings, clock: Clock, carrierx: Ca
         sent = becomes(store, send_id, "sent")
         another = owe(store, settings, "Another")
         becomes(store, another, "sent")
-    (message, _) = carrierx.exchange.messages.all()
-    assert (message.text.sid, message.text.to, message.text.message) == (sent.message_sid, PHONE, "Hi")
+    (message, _) = carrierx.engine.messages.all()
+    assert (message.sid, message.request.to, message.request.message) == (sent.message_sid, PHONE, "Hi")
     assert arrived(carrierx) == [send_id, another]
     assert sent.status == "queued"
     assert set(rung) == {"page", "app"}
@@ -74,12 +74,12 @@ def test_one_after_the_other_to_one_phone(
 def test_a_lost_answer_is_found(
     store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, answer: str
 ) -> None:
-    carrierx.exchange.force([answer])
+    carrierx.engine.force([answer])
     send_id = owe(store, settings)
     with sending(settings, store, clock):
         sent = becomes(store, send_id, "sent")
     assert arrived(carrierx) == [send_id]
-    assert sent.message_sid == carrierx.exchange.messages.all()[0].text.sid
+    assert sent.message_sid == carrierx.engine.messages.all()[0].sid
     attempts = rows(store, "SELECT outcome FROM attempts WHERE endpoint = '@carrierx' ORDER BY number")
     assert [attempt.outcome for attempt in attempts] == ["again", "succeeded"]
 
@@ -88,7 +88,7 @@ def test_a_lost_answer_is_found(
 def test_what_never_got_there_is_sent_again(
     sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, answer: str
 ) -> None:
-    carrierx.exchange.force([answer])
+    carrierx.engine.force([answer])
     send_id = owe(sqlite_store, settings)
     with sending(settings, sqlite_store, clock):
         until(lambda: entry(sqlite_store, send_id).reason.startswith("CarrierX does not have it"), "looked up", 20)
@@ -101,7 +101,7 @@ def test_what_never_got_there_is_sent_again(
 def test_it_may_turn_up_late(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
     """As long as it may, it is not sent again."""
     change(settings, doubt=600.0)
-    carrierx.exchange.force(["lost_before"])
+    carrierx.engine.force(["lost_before"])
     send_id = owe(sqlite_store, settings)
     with capture_logs() as logs, sending(settings, sqlite_store, clock):
         until(lambda: len([one for one in logs if one.get("did") == "look up"]) >= 1, "looked up", 20)
@@ -113,7 +113,7 @@ def test_it_may_turn_up_late(sqlite_store: Store, settings: Settings, clock: Clo
 
 @pytest.mark.parametrize("answer", ["conflict", "too_many"])
 def test_not_now(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, answer: str) -> None:
-    carrierx.exchange.force([answer])
+    carrierx.engine.force([answer])
     send_id = owe(sqlite_store, settings)
     with sending(settings, sqlite_store, clock):
         until(lambda: entry(sqlite_store, send_id).reason.startswith("CarrierX answered 4"), "put back", 20)
@@ -126,7 +126,7 @@ def test_not_now(sqlite_store: Store, settings: Settings, clock: Clock, carrierx
 def test_too_many_stops_the_others(
     sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub
 ) -> None:
-    carrierx.exchange.force(["too_many"])
+    carrierx.engine.force(["too_many"])
     with capture_logs() as logs, sending(settings, sqlite_store, clock):
         owe(sqlite_store, settings)
         until(lambda: [one for one in logs if one["event"] == "sending_paused"], "paused", 20)
@@ -139,7 +139,7 @@ def test_too_many_stops_the_others(
 
 
 def test_refused(store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
-    carrierx.exchange.force(["refused"])
+    carrierx.engine.force(["refused"])
     send_id = owe(store, settings)
     with sending(settings, store, clock):
         refused = becomes(store, send_id, "refused")
@@ -223,8 +223,8 @@ def test_who_says_stop_is_told_so(store: Store, settings: Settings, clock: Clock
     callback = Callback(format="carrierx", body=acme.text(message="STOP"), content_type=None, remote="", now=now)
     accept.accept(callback, settings.current, store)
     with sending(settings, store, clock):
-        (message,) = until(carrierx.exchange.messages.all, "sent", 20)
-    assert (message.text.to, "unsubscribed" in message.text.message) == (PHONE, True)
+        (message,) = until(carrierx.engine.messages.all, "sent", 20)
+    assert (message.request.to, "unsubscribed" in message.request.message) == (PHONE, True)
 
 
 def test_killed_before_it_left(store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
@@ -269,7 +269,7 @@ ALIKE = json.dumps({"from": NUMBER, "to": PHONE, "message": "Hi"}).encode()
 def test_what_nobody_can_tell(store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
     """Somebody else has sent the same, and CarrierX does not say whose it is."""
     CoreAPI(carrierx.url, token="sandbox").send_raw(ALIKE)
-    carrierx.exchange.force(["lost_before"])
+    carrierx.engine.force(["lost_before"])
     send_id = owe(store, settings)
     with sending(settings, store, clock):
         undecided = becomes(store, send_id, "undecided")
@@ -285,7 +285,7 @@ def test_one_of_ours_is_no_riddle(
     with sending(settings, sqlite_store, clock):
         becomes(sqlite_store, first, "sent")
         forget_user_data(carrierx)
-        carrierx.exchange.force(["lost_before"])
+        carrierx.engine.force(["lost_before"])
         second = owe(sqlite_store, settings)
         until(lambda: entry(sqlite_store, second).reason.startswith("CarrierX does not have it"), "looked up", 20)
         clock.ahead += 8
@@ -302,7 +302,7 @@ def test_one_of_ours_does_not_explain_the_other(
         becomes(sqlite_store, first, "sent")
         CoreAPI(carrierx.url, token="sandbox").send_raw(ALIKE)
         forget_user_data(carrierx)
-        carrierx.exchange.force(["lost_before"])
+        carrierx.engine.force(["lost_before"])
         second = owe(sqlite_store, settings)
         undecided = becomes(sqlite_store, second, "undecided")
     assert undecided.reason == reconcile.ALIKE
@@ -315,8 +315,8 @@ def test_nobody_takes_it_for_a_day(
     send_id = owe(sqlite_store, settings)
     with sending(settings, sqlite_store, clock) as sender:
         for _ in range(10):
-            carrierx.exchange.force(["conflict"])
-            until(lambda: not carrierx.exchange._forced, "asked", 20)
+            carrierx.engine.force(["conflict"])
+            until(lambda: not carrierx.engine._forced, "asked", 20)
             until(lambda: entry(sqlite_store, send_id).state != "sending", "settled", 20)
             clock.ahead += 60_000
             sender.wake()
@@ -334,7 +334,7 @@ def test_a_listing_that_is_closed_to_us(
         raise Forbidden(403, "Not for you.")
 
     monkeypatch.setattr(CoreAPI, "messages", closed)
-    carrierx.exchange.force(["lost_after"])
+    carrierx.engine.force(["lost_after"])
     send_id = owe(sqlite_store, settings)
     with sending(settings, sqlite_store, clock):
         undecided = becomes(sqlite_store, send_id, "undecided")
@@ -368,6 +368,6 @@ def test_an_answer_that_speaks_of_other_numbers(
 
 
 def forget_user_data(carrierx: CarrierXStub) -> None:
-    for message in carrierx.exchange.messages.all():
-        message.text = replace(message.text, user_data=None)
+    for message in carrierx.engine.messages.all():
+        message.request = replace(message.request, user_data=None)
         message._json = (-1, "")

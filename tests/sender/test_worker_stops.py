@@ -45,7 +45,7 @@ def test_it_is_over_when_all_is_answered(
     sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub
 ) -> None:
     """Asked to stop, it waits for what is in flight, and claims nothing more."""
-    carrierx.exchange.misbehaviour = replace(carrierx.exchange.misbehaviour, slow=1.0, slow_for=1.0)
+    carrierx.engine.misbehaviour = replace(carrierx.engine.misbehaviour, slow=1.0, slow_for=1.0)
     sends = [owe(sqlite_store, settings, str(at)) for at in range(3)]
     with capture_logs() as logs, sending(settings, sqlite_store, clock):
         until(lambda: arrived(carrierx), "one is in flight", 20)
@@ -57,12 +57,12 @@ def test_what_does_not_end_is_left_as_it_is(
     sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender_module, "DRAIN", 0.2)
-    carrierx.exchange.misbehaviour = replace(carrierx.exchange.misbehaviour, slow=1.0, slow_for=1.5)
+    carrierx.engine.misbehaviour = replace(carrierx.engine.misbehaviour, slow=1.0, slow_for=1.5)
     send_id = owe(sqlite_store, settings)
     with sending(settings, sqlite_store, clock):
         until(lambda: arrived(carrierx), "in flight", 20)
     assert entry(sqlite_store, send_id).state == "sending"
-    carrierx.exchange.calm()
+    carrierx.engine.calm()
     clock.ahead += 60
     with sending(settings, sqlite_store, clock):
         becomes(sqlite_store, send_id, "sent")
@@ -81,7 +81,7 @@ def test_the_store_goes_away(
         return submit(work, ordering_keys)
 
     monkeypatch.setattr(sqlite_store.writer, "submit", gone)
-    carrierx.exchange.misbehaviour = replace(carrierx.exchange.misbehaviour, slow=1.0, slow_for=0.3)
+    carrierx.engine.misbehaviour = replace(carrierx.engine.misbehaviour, slow=1.0, slow_for=0.3)
     send_id = owe(sqlite_store, settings)
     with capture_logs() as logs, sending(settings, sqlite_store, clock):
         until(lambda: arrived(carrierx), "in flight", 20)
@@ -162,7 +162,7 @@ def test_one_that_cannot_be_settled_stops_nobody(
 def test_the_clock_is_set_forward_in_flight(
     sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub
 ) -> None:
-    carrierx.exchange.misbehaviour = replace(carrierx.exchange.misbehaviour, slow=1.0, slow_for=1.5)
+    carrierx.engine.misbehaviour = replace(carrierx.engine.misbehaviour, slow=1.0, slow_for=1.5)
     send_id = owe(sqlite_store, settings)
     with capture_logs() as logs, sending(settings, sqlite_store, clock) as sender:
         until(lambda: arrived(carrierx), "in flight", 20)
@@ -195,7 +195,7 @@ def test_a_long_answer_keeps_its_lease(
 ) -> None:
     """As long as the request is in flight here nobody else looks for it, and its doubt begins when it ends."""
     monkeypatch.setattr(flights, "RENEWAL", 0.1)
-    carrierx.exchange.misbehaviour = replace(carrierx.exchange.misbehaviour, slow=1.0, slow_for=2.0)
+    carrierx.engine.misbehaviour = replace(carrierx.engine.misbehaviour, slow=1.0, slow_for=2.0)
     send_id = owe(store, settings)
     with sending(settings, store, clock) as sender:
         until(lambda: arrived(carrierx), "in flight", 20)
@@ -228,7 +228,7 @@ def test_asks_for_what_is_missing(store: Store, settings: Settings, clock: Clock
     send_id = owe(store, settings, phone="15162060014")
     with capture_logs() as logs, sending(settings, store, clock, ring=rung.extend) as sender:
         becomes(store, send_id, "sent")
-        until(lambda: carrierx.exchange.messages.all()[0].status == "delivered", "delivered", 20)
+        until(lambda: carrierx.engine.messages.all()[0].status == "delivered", "delivered", 20)
         clock.ahead += 700
         sender.wake()
         until(lambda: entry(store, send_id).status == "delivered", "asked for", 20)
@@ -245,7 +245,7 @@ def test_asks_for_what_carrierx_has_forgotten(
     send_id = owe(sqlite_store, settings)
     with capture_logs() as logs, sending(settings, sqlite_store, clock) as sender:
         becomes(sqlite_store, send_id, "sent")
-        carrierx.exchange.messages.clear()
+        carrierx.engine.messages.clear()
         clock.ahead += 700
         sender.wake()
         until(lambda: [one for one in logs if one["event"] == "message_not_shown"], "asked for", 20)
@@ -258,7 +258,7 @@ def test_several_of_them(
     store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, another: Callable[[], Store]
 ) -> None:
     """As many as there are workers, each on its own: together they send each once, and in order."""
-    carrierx.exchange.force(["lost_after", "", "error_after", "", "", "broken_json"])
+    carrierx.engine.force(["lost_after", "", "error_after", "", "", "broken_json"])
     sends = [owe(store, settings, str(at), phone=f"1516206{at % 5 + 100:04}") for at in range(40)]
     with sending(settings, store, clock), sending(settings, another(), clock), sending(settings, another(), clock):
         for send_id in sends:

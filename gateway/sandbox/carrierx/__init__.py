@@ -1,4 +1,4 @@
-"""A stand-in of CarrierX: its Core API, its callbacks, and all that may go wrong with both. For trying out and tests.
+"""A stand-in for CarrierX: its Core API, its callbacks, and the faults of both. For trying things out, and for tests.
 
 with CarrierXStub(Setup(callback="http://127.0.0.1:8080/carrierx/callback/KEY")) as carrierx:
     …[carrierx] base_url = carrierx.url, token = "sandbox"…
@@ -6,41 +6,57 @@ with CarrierXStub(Setup(callback="http://127.0.0.1:8080/carrierx/callback/KEY"))
 
 from __future__ import annotations
 
+import io
+import socket
+import struct
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingMixIn
 from types import TracebackType
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from wsgiref.types import WSGIApplication
 
+import structlog
 from flask import Flask
+from werkzeug import Response
 from werkzeug.exceptions import HTTPException
 
-from gateway.sandbox.carrierx import api, control
-from gateway.sandbox.carrierx.asking import Refused
-from gateway.sandbox.carrierx.engine import Exchange, Setup
+from gateway.sandbox.carrierx import api
+from gateway.sandbox.carrierx.engine import Engine, Setup
 from gateway.sandbox.carrierx.faults import Misbehaviour
-from gateway.sandbox.carrierx.model import PARTNER
-from gateway.sandbox.carrierx.scenarios import MAGIC, magic, table
-from gateway.sandbox.carrierx.server import Server
+from gateway.sandbox.carrierx.model import PARTNER, ApiError
 
-__all__ = ["MAGIC", "PARTNER", "Misbehaviour", "Setup", "CarrierXStub", "magic", "make_carrierx", "table"]
+__all__ = ["PARTNER", "CarrierXStub", "Misbehaviour", "Setup", "make_carrierx"]
+
+IDLE_TIMEOUT_SECONDS = 120.0
+"""A connection that sends no request is closed after this time."""
+MAX_BODY_BYTES = 1024 * 1024
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+"""With it, closing a socket resets the connection."""
+log = structlog.get_logger(__name__)
 
 
 def make_carrierx(setup: Setup | None = None) -> Flask:
-    """The WSGI application. An answer is only lost under `Server`. Its `Exchange` is ``extensions["carrierx"]``."""
+    """The WSGI application. Only `StubServer` loses answers. Its `Engine` is ``extensions["carrierx"]``."""
     app = Flask("gateway.sandbox.carrierx")
-    app.config["MAX_CONTENT_LENGTH"] = 1024 * 1024
-    app.extensions["carrierx"] = Exchange(setup or Setup())
-    app.register_blueprint(api.blueprint)
-    app.register_blueprint(control.blueprint)
-    app.register_error_handler(Refused, api.refused)
-    app.register_error_handler(HTTPException, api.plain_error)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.extensions["carrierx"] = Engine(setup or Setup())
+    app.register_blueprint(api.core)
+    app.register_blueprint(api.control)
+    app.register_error_handler(ApiError, api.show_api_error)
+    app.register_error_handler(HTTPException, api.show_http_error)
     return app
 
 
 class CarrierXStub:
-    """A running one, in threads of this process. Raises OSError where it cannot listen. `port` 0: any that is free."""
+    """A stand-in, in threads of this process. Raises OSError where it cannot listen. `port` 0: any free one."""
 
     def __init__(self, setup: Setup | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
         app = make_carrierx(setup)
-        self.exchange: Exchange = app.extensions["carrierx"]
-        self._server = Server(app, host, port)
+        self.engine: Engine = app.extensions["carrierx"]
+        self._server = StubServer(app, host, port)
         self.address = f"http://{host}:{self._server.server_port}"
 
     @property
@@ -49,9 +65,111 @@ class CarrierXStub:
         return f"{self.address}/core/v2"
 
     def __enter__(self) -> CarrierXStub:
-        self._server.__enter__()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="stand-in", daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._server.__exit__(kind, error, at)
-        self.exchange.posting.close()
+        self._server.stop()
+        self.engine.poster.close()
+
+
+class StubServer(ThreadingMixIn, WSGIServer):
+    """Serves a WSGI application over HTTP/1.1 with a thread for each connection, and can lose an answer.
+
+    The gateway's own server answers every request, as it should, and cannot cut an answer off. Werkzeug's closes the
+    connection after every answer, and ten thousand of these leave no port for others. So: the standard library's.
+    It listens as soon as it is made. Raises OSError where it cannot.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 256
+
+    application: WSGIApplication
+
+    def __init__(self, application: WSGIApplication, host: str, port: int) -> None:
+        self._connections: set[socket.socket] = set()
+        self.application = application
+        super().__init__((host, port), _StubHandler)
+
+    def server_bind(self) -> None:
+        """Binds without asking for the host's name, which may take seconds."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        error = sys.exception()
+        if not isinstance(error, OSError):  # else the caller has gone
+            log.error("request_failed", exc_info=error)
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+        for connection in list(self._connections):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:  # it has just ended by itself
+                continue
+
+
+class _StubHandler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = IDLE_TIMEOUT_SECONDS
+    server: StubServer
+    # One request after the other: wsgiref's own closes the connection after the first.
+    handle = BaseHTTPRequestHandler.handle
+
+    def _serve(self) -> None:
+        length = self.headers.get("Content-Length", "0")
+        if not length.isdigit() or "Transfer-Encoding" in self.headers or int(length) > MAX_BODY_BYTES:
+            self.send_error(411, "A body needs a Content-Length of at most 1 MiB.")
+            self.close_connection = True
+            return
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            return
+        environ = self.get_environ() | {
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(body),
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+        }
+        # Closed only when it is sent: see `api.send`.
+        with Response.from_app(self.server.application, environ) as answer:
+            cut, body = answer.headers.pop(api.CUT, None), answer.get_data()
+            head = "".join(f"{name}: {value}\r\n" for name, value in answer.headers)
+            self._send(f"HTTP/1.1 {answer.status}\r\n{head}\r\n".encode("latin-1") + body, cut)
+
+    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _serve
+
+    def _send(self, answer: bytes, cut: str | None) -> None:
+        if cut is None:
+            self.wfile.write(answer)
+            return
+        self.close_connection = True
+        if cut == "half":
+            self.wfile.write(answer[: len(answer) // 2])
+        if cut == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+            self.rfile.close()  # it holds the connection open, too
+            self.connection.close()
+        else:
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Logs nothing."""

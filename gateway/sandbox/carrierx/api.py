@@ -1,4 +1,7 @@
-"""The Core API as the vendor documents it: `/core/v2`."""
+"""The Core API of the stand-in as the vendor documents it (`/core/v2`), and `/sandbox/…` for people and tests.
+
+By the latter texts come in from handsets, faults are ordered, and everything is shown.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import hmac
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,231 +17,339 @@ from flask import Blueprint, Response, current_app, g, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from gateway.sandbox.carrierx.asking import Refused, json_object, read
-from gateway.sandbox.carrierx.engine import Exchange
-from gateway.sandbox.carrierx.faults import Fate
-from gateway.sandbox.carrierx.model import Place
+from gateway.sandbox.carrierx import faults
+from gateway.sandbox.carrierx.engine import Engine
+from gateway.sandbox.carrierx.faults import Misbehaviour, PlannedFaults
+from gateway.sandbox.carrierx.model import (
+    AccountObject,
+    ApiError,
+    StubMessage,
+    iso_time,
+    json_object,
+    read_send_request,
+)
+from gateway.sandbox.carrierx.scenarios import scenario_table
 
-EARLY = 10.0
-"""Seconds that an answer waits at most for updates that are to come before it."""
-LIMIT, MOST = 10, 1000
-CUT = "standin.cut"
-"""In the WSGI environment: how the server is to lose the answer. See `server`."""
+EARLY_TIMEOUT_SECONDS = 10.0
+"""An answer waits no longer than this for callbacks that are to come before it."""
+DEFAULT_LIMIT, MAX_LIMIT = 10, 1000
+CUT = "Stand-In-Cut"
+"""Header that tells `StubServer`, which removes it, to lose the answer, and how."""
 
-blueprint = Blueprint("core", __name__, url_prefix="/core/v2")
+core = Blueprint("core", __name__, url_prefix="/core/v2")
+control = Blueprint("control", __name__)
 
 
-def exchange() -> Exchange:
-    found: Exchange = current_app.extensions["carrierx"]
+def engine() -> Engine:
+    found: Engine = current_app.extensions["carrierx"]
     return found
 
 
-@blueprint.before_request
-def log_in() -> None:
-    setup, given = exchange().setup, request.authorization
-    known = {("bearer", setup.token)} if setup.token else set()
-    known |= {("basic", f"{setup.login}:{setup.password}")} if setup.login else set()
-    said = ("", "")
-    if given is not None:
-        said = (given.type, given.token if given.token is not None else f"{given.username}:{given.password}")
-    if known and not any(kind == said[0] and _same(secret, said[1]) for kind, secret in known):
-        raise Refused(401, "Not authorized.")
-
-
-def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode(), other.encode())
-
-
-@blueprint.before_request
-def take_json_only() -> None:
-    if request.method in ("POST", "PATCH") and request.mimetype != "application/json":
-        raise Refused(415, "Unsupported media type: send application/json.")
-
-
-@blueprint.before_request
-def misbehave() -> ResponseReturnValue | None:
-    """For all but sending, which has a way of its own."""
-    if request.endpoint == "core.send":
-        return None
-    g.fate = exchange().fate_of_read()
-    return None if g.fate.accepts else _not_accepted(g.fate)
-
-
-@blueprint.after_request
-def misbehave_afterwards(answer: Response) -> Response:
-    return _spoilt(answer, g.fate) if "fate" in g else answer
-
-
-@blueprint.post("/sms/messages")
-def send() -> ResponseReturnValue:
-    here, body = exchange(), request.get_data()
-    wanted = read(body, here.account)
-    fate = here.fate_of_send(wanted, body)
-    if not fate.accepts:
-        return _not_accepted(fate)
-    message = here.accept(wanted, fate)
-    answer = _spoilt(_answer(message.as_json()), fate)
-    if fate.early:
-        here.posting.begin(message)
-        message.heard.wait(EARLY)
-    else:
-        # The server closes an answer when it is sent, or was cut off: then the first update may go.
-        answer.call_on_close(lambda: here.posting.begin(message))
-    return answer
-
-
-def _not_accepted(fate: Fate) -> Response:
-    if fate.answer == "refused":
-        raise Refused(400, "Invalid request.", ("to", "This phone number cannot be reached."))
-    if fate.answer == "conflict":
-        raise Refused(409, "Conflict: try again later.")
-    if fate.answer == "too_many":
-        after = str(exchange().misbehaviour.retry_after)
-        raise Refused(429, "Too many requests.", headers={"Retry-After": after})
-    return _lost(fate) if fate.answer == "lost_before" else _error()
-
-
-def _spoilt(answer: Response, fate: Fate) -> Response:
-    if fate.answer == "slow":
-        time.sleep(exchange().misbehaviour.slow_for)
-    if fate.answer == "broken_json":
-        return _answer(answer.get_data(as_text=True)[:-2])
-    if fate.answer == "error_after":
-        return _error()
-    if fate.answer == "lost_after":
-        request.environ[CUT] = fate.cut
-    return answer
-
-
-def _lost(fate: Fate) -> Response:
-    request.environ[CUT] = "close" if fate.cut == "half" else fate.cut
-    return _error()
-
-
-def _error() -> Response:
-    return _answer('{"message": "Internal error.", "errors": []}', 500)
-
-
-@blueprint.get("/sms/messages")
-def messages() -> ResponseReturnValue:
-    limit, offset = _whole("limit", LIMIT, 1, MOST), _whole("offset", 0, 0, 2**31)
-    found, total = exchange().messages.page(limit, offset, newest_first=exchange().setup.newest_first)
-    # Put together from what each of them keeps ready: lists of a thousand are asked for often.
-    items = ", ".join(message.as_json() for message in found)
-    return _answer(f'{{"items": [{items}], {_envelope(len(found), total, limit, offset)}')
-
-
-@blueprint.get("/sms/messages/<sid>")
-def message(sid: str) -> ResponseReturnValue:
-    found = exchange().messages.get(sid)
-    if found is None:
-        raise Refused(404, "Message not found.", ("message_sid", "Not found."))
-    return _answer(found.as_json())
-
-
-@blueprint.get("/partners/<sid>")
-@blueprint.patch("/partners/<sid>")
-def partner(sid: str) -> ResponseReturnValue:
-    account = exchange().account
-    if sid != account.partner.sid:
-        raise Refused(404, "Partner not found.", ("partner_sid", "Not found."))
-    if request.method == "PATCH":
-        callbacks = json_object(request.get_data()).get("callbacks", {})
-        if not isinstance(callbacks, dict):
-            raise Refused(400, "Invalid request.", ("callbacks", "Not an object."))
-        _set(account.partner, callbacks, "sms", "callbacks.sms")
-    return _json(account.partner_json())
-
-
-@blueprint.get("/phonenumber/dids")
-def dids() -> ResponseReturnValue:
-    account = exchange().account
-    wanted = request.args.get("phonenumber", "")
-    return _list([account.did_json(did) for did in account.dids() if wanted in ("", did.name)])
-
-
-@blueprint.get("/phonenumber/dids/<sid>")
-@blueprint.patch("/phonenumber/dids/<sid>")
-def did(sid: str) -> ResponseReturnValue:
-    account = exchange().account
-    found = account.did(sid)
-    if found is None:
-        raise Refused(404, "DID not found.", ("did_sid", "Not found."))
-    if request.method == "PATCH":
-        _set(found, json_object(request.get_data()), "callback_url")
-    return _json(account.did_json(found))
-
-
-@blueprint.get("/phonenumber/did_groups")
-def did_groups() -> ResponseReturnValue:
-    return _list([exchange().account.group_json()])
-
-
-@blueprint.get("/phonenumber/did_groups/<sid>")
-@blueprint.patch("/phonenumber/did_groups/<sid>")
-def did_group(sid: str) -> ResponseReturnValue:
-    account = exchange().account
-    if sid != account.group.sid:
-        raise Refused(404, "DID group not found.", ("did_group_sid", "Not found."))
-    if request.method == "PATCH":
-        _set(account.group, json_object(request.get_data()), "callback_url")
-    return _json(account.group_json())
-
-
-def _set(place: Place, values: Mapping[str, Any], name: str, shown: str = "") -> None:
-    """Only what is there is changed."""
-    if name not in values:
-        return
-    url = values[name]
-    if url is not None and not isinstance(url, str):
-        raise Refused(400, "Invalid request.", (shown or name, "Not a valid string."))
-    if url and not _is_url(url):
-        raise Refused(422, "Invalid request.", (shown or name, "Not a valid URL."))
-    place.callback_url = url or None
-
-
-def _is_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
-def _list(items: list[dict[str, Any]]) -> Response:
-    limit, offset = _whole("limit", LIMIT, 1, MOST), _whole("offset", 0, 0, 2**31)
-    page = items[offset : offset + limit]
-    return _answer(f'{{"items": {json.dumps(page)}, {_envelope(len(page), len(items), limit, offset)}')
-
-
-def _envelope(count: int, total: int, limit: int, offset: int) -> str:
-    rest = {"count": count, "has_more": offset + count < total, "limit": limit, "offset": offset, "total": total}
-    return json.dumps(rest)[1:]
-
-
-def _whole(name: str, otherwise: int, least: int, most: int) -> int:
-    text = request.args.get(name)
-    if text is None:
-        return otherwise
-    if not (text.isascii() and text.isdigit() and len(text) < 12 and least <= int(text) <= most):
-        raise Refused(400, "Invalid request.", (name, f"Not a number from {least} to {most}."))
-    return int(text)
-
-
-def _json(value: object) -> Response:
-    return _answer(json.dumps(value, ensure_ascii=False))
-
-
-def _answer(text: str, status: int = 200) -> Response:
+def json_answer(text: str, status: int = 200) -> Response:
     return Response(text, status, mimetype="application/json")
 
 
-def refused(error: Refused) -> Response:
-    answer = _answer(json.dumps(error.body), error.status)
+def show_api_error(error: ApiError) -> Response:
+    answer = json_answer(json.dumps(error.body), error.status)
     answer.headers.update(error.headers)
     return answer
 
 
-def plain_error(error: HTTPException) -> Response:
-    """Flask's own, in the vendor's shape."""
-    return _answer(json.dumps({"message": error.description, "errors": []}), error.code or 500)
+def show_http_error(error: HTTPException) -> Response:
+    """Flask's own errors in the vendor's shape."""
+    return json_answer(json.dumps({"message": error.description, "errors": []}), error.code or 500)
+
+
+# The Core API
+
+
+@core.before_request
+def authenticate() -> None:
+    setup, given = engine().setup, request.authorization
+    accepted = {("bearer", setup.token)} if setup.token else set()
+    accepted |= {("basic", f"{setup.login}:{setup.password}")} if setup.login else set()
+    kind, secret = "", ""
+    if given is not None:
+        kind, secret = given.type, given.token if given.token is not None else f"{given.username}:{given.password}"
+    # Over bytes: compare_digest takes no text beyond ASCII.
+    if accepted and not any(
+        kind == one and hmac.compare_digest(known.encode(), secret.encode()) for one, known in accepted
+    ):
+        raise ApiError(401, "Not authorized.")
+
+
+@core.before_request
+def require_json() -> None:
+    if request.method in ("POST", "PATCH") and request.mimetype != "application/json":
+        raise ApiError(415, "Unsupported media type: send application/json.")
+
+
+@core.before_request
+def misbehave_before() -> ResponseReturnValue | None:
+    """Plans the faults of all requests but those to send, which `send` plans itself."""
+    if request.endpoint == "core.send":
+        return None
+    g.faults = engine().plan_read()
+    return None if g.faults.accepts else _not_accepted(g.faults)
+
+
+@core.after_request
+def misbehave_after(answer: Response) -> Response:
+    return _with_fault(answer, g.faults) if "faults" in g else answer
+
+
+@core.post("/sms/messages")
+def send() -> ResponseReturnValue:
+    stub, body = engine(), request.get_data()
+    wanted = read_send_request(body, stub.account)
+    planned = stub.plan_send(wanted, body)
+    if not planned.accepts:
+        return _not_accepted(planned)
+    message = stub.accept(wanted, planned)
+    answer = _with_fault(json_answer(message.as_json()), planned)
+    if planned.early:
+        stub.poster.start(message)
+        message.early_posted.wait(EARLY_TIMEOUT_SECONDS)
+    else:
+        # The server closes an answer when it is sent, or was cut off: then the first callback may go.
+        answer.call_on_close(lambda: stub.poster.start(message))
+    return answer
+
+
+def _not_accepted(planned: PlannedFaults) -> Response:
+    if planned.answer == "refused":
+        raise ApiError(400, "Invalid request.", ("to", "This phone number cannot be reached."))
+    if planned.answer == "conflict":
+        raise ApiError(409, "Conflict: try again later.")
+    if planned.answer == "too_many":
+        retry_after = str(engine().misbehaviour.retry_after)
+        raise ApiError(429, "Too many requests.", headers={"Retry-After": retry_after})
+    answer = _server_error()
+    if planned.answer == "lost_before":
+        answer.headers[CUT] = "close" if planned.cut == "half" else planned.cut
+    return answer
+
+
+def _with_fault(answer: Response, planned: PlannedFaults) -> Response:
+    if planned.answer == "slow":
+        time.sleep(engine().misbehaviour.slow_for)
+    if planned.answer == "broken_json":
+        return json_answer(answer.get_data(as_text=True)[:-2])
+    if planned.answer == "error_after":
+        return _server_error()
+    if planned.answer == "lost_after":
+        answer.headers[CUT] = planned.cut
+    return answer
+
+
+def _server_error() -> Response:
+    return json_answer('{"message": "Internal error.", "errors": []}', 500)
+
+
+@core.get("/sms/messages")
+def list_messages() -> ResponseReturnValue:
+    limit, offset = _limit_and_offset()
+    page, total = engine().messages.page(limit, offset, newest_first=engine().setup.newest_first)
+    # Put together from the text that each of them keeps ready: lists of a thousand are asked for often.
+    return _list_answer(", ".join(message.as_json() for message in page), len(page), total, limit, offset)
+
+
+@core.get("/sms/messages/<sid>")
+def get_message(sid: str) -> ResponseReturnValue:
+    message = engine().messages.get(sid)
+    if message is None:
+        raise ApiError(404, "Message not found.", ("message_sid", "Not found."))
+    return json_answer(message.as_json())
+
+
+@core.get("/partners/<sid>")
+@core.patch("/partners/<sid>")
+def partner(sid: str) -> ResponseReturnValue:
+    account = engine().account
+    if sid != account.partner.sid:
+        raise ApiError(404, "Partner not found.", ("partner_sid", "Not found."))
+    if request.method == "PATCH":
+        callbacks = json_object(request.get_data()).get("callbacks", {})
+        if not isinstance(callbacks, dict):
+            raise ApiError(400, "Invalid request.", ("callbacks", "Not an object."))
+        _set_callback(account.partner, callbacks, "sms", "callbacks.sms")
+    return json_answer(_dumps(account.partner_json()))
+
+
+@core.get("/phonenumber/dids")
+def list_dids() -> ResponseReturnValue:
+    account, wanted = engine().account, request.args.get("phonenumber", "")
+    return _list_objects([account.did_json(did) for did in account.dids() if wanted in ("", did.name)])
+
+
+@core.get("/phonenumber/dids/<sid>")
+@core.patch("/phonenumber/dids/<sid>")
+def did(sid: str) -> ResponseReturnValue:
+    account = engine().account
+    found = account.did(sid)
+    if found is None:
+        raise ApiError(404, "DID not found.", ("did_sid", "Not found."))
+    if request.method == "PATCH":
+        _set_callback(found, json_object(request.get_data()), "callback_url", "callback_url")
+    return json_answer(_dumps(account.did_json(found)))
+
+
+@core.get("/phonenumber/did_groups")
+def list_did_groups() -> ResponseReturnValue:
+    return _list_objects([engine().account.group_json()])
+
+
+@core.get("/phonenumber/did_groups/<sid>")
+@core.patch("/phonenumber/did_groups/<sid>")
+def did_group(sid: str) -> ResponseReturnValue:
+    account = engine().account
+    if sid != account.group.sid:
+        raise ApiError(404, "DID group not found.", ("did_group_sid", "Not found."))
+    if request.method == "PATCH":
+        _set_callback(account.group, json_object(request.get_data()), "callback_url", "callback_url")
+    return json_answer(_dumps(account.group_json()))
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _set_callback(target: AccountObject, values: Mapping[str, Any], name: str, field: str) -> None:
+    """Changes the URL, if the request names one. `field` is its name in an error."""
+    if name not in values:
+        return
+    url = values[name]
+    if url is not None and not isinstance(url, str):
+        raise ApiError(400, "Invalid request.", (field, "Not a valid string."))
+    try:
+        parts = urlsplit(url or "http://none")
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise ApiError(422, "Invalid request.", (field, "Not a valid URL."))
+    target.callback_url = url or None
+
+
+def _list_objects(objects: list[dict[str, Any]]) -> Response:
+    limit, offset = _limit_and_offset()
+    page = objects[offset : offset + limit]
+    return _list_answer(json.dumps(page)[1:-1], len(page), len(objects), limit, offset)
+
+
+def _list_answer(items: str, count: int, total: int, limit: int, offset: int) -> Response:
+    rest = {"count": count, "has_more": offset + count < total, "limit": limit, "offset": offset, "total": total}
+    return json_answer(f'{{"items": [{items}], {json.dumps(rest)[1:]}')
+
+
+def _limit_and_offset() -> tuple[int, int]:
+    return _integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT), _integer("offset", 0, 0, 2**31)
+
+
+def _integer(name: str, default: int, least: int, most: int) -> int:
+    text = request.args.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 12 and least <= int(text) <= most):
+        raise ApiError(400, "Invalid request.", (name, f"Not a number from {least} to {most}."))
+    return int(text)
+
+
+# For people and tests
+
+
+@control.before_request
+def refuse_forms() -> None:
+    """Only JSON gets in: a page in a browser can post a form here, but no JSON."""
+    if request.method == "POST" and request.mimetype != "application/json":
+        raise ApiError(415, "Send application/json.")
+
+
+@control.get("/")
+def about() -> ResponseReturnValue:
+    text = "A stand-in for CarrierX's Core API, at /core/v2. The last four digits of a handset's number choose:\n\n"
+    return Response(f"{text}{scenario_table()}\n", mimetype="text/plain")
+
+
+@control.post("/sandbox/inbound")
+def inbound() -> ResponseReturnValue:
+    """Takes a text from a handset: the fields of a request to send, `to` being one of the account's numbers."""
+    text = read_send_request(request.get_data(), None)
+    if engine().account.did_of(text.to) is None:
+        name = "to_did" if "from_did" in json_object(request.get_data()) else "to"
+        raise ApiError(400, "Invalid request.", (name, "Is no phone number of this account."))
+    return json_answer(engine().receive(text).as_json())
+
+
+@control.get("/sandbox/messages")
+def show_messages() -> ResponseReturnValue:
+    """Every message, the oldest first; `?direction=` for one direction."""
+    direction = request.args.get("direction", "")
+    return {"messages": [_shown(one) for one in engine().messages.all() if direction in ("", one.direction)]}
+
+
+def _shown(message: StubMessage) -> dict[str, Any]:
+    sent = message.request
+    return {
+        "message_sid": message.sid,
+        "direction": message.direction,
+        "from": sent.sender,
+        "to": sent.to,
+        "group_recipients": sent.group,
+        "message": sent.message,
+        "media_urls": sent.media_urls,
+        "user_data": sent.user_data,
+        "date_created": iso_time(message.created_at),
+        "status": message.status,
+        "statuses": [status for status, _ in message.statuses],
+        "acknowledged": message.acknowledged,
+        "given_up": message.given_up,
+    }
+
+
+@control.post("/sandbox/forget")
+def forget() -> ResponseReturnValue:
+    """Forgets all messages."""
+    engine().messages.clear()
+    return {}
+
+
+@control.get("/sandbox/idle")
+def idle() -> ResponseReturnValue:
+    """Shows whether anything is still to come: statuses, callbacks, replies."""
+    poster = engine().poster
+    outstanding = poster.outstanding
+    return {
+        "idle": not outstanding,
+        "outstanding": outstanding,
+        "attempted": poster.attempted,
+        "acknowledged": poster.acknowledged,
+        "given_up": poster.given_up,
+    }
+
+
+@control.get("/sandbox/misbehave")
+def show_misbehaviour() -> ResponseReturnValue:
+    return asdict(engine().misbehaviour)
+
+
+@control.post("/sandbox/misbehave")
+def misbehave() -> ResponseReturnValue:
+    """Orders faults: `{"lost_after": 0.1, "seed": 7}`.
+
+    `"calm": true` ends all faults but those named beside it. `"next": ["conflict", "lost_after"]` answers the next
+    requests like this.
+    """
+    stub, values = engine(), json_object(request.get_data())
+    answers, calm = values.pop("next", []), values.pop("calm", False)
+    if not isinstance(answers, list) or not all(one in (*faults.ANSWERS, "refused", "") for one in answers):
+        raise ApiError(400, f"next: a list of {', '.join(faults.ANSWERS)}, refused.")
+    try:
+        new = faults.changed(Misbehaviour() if calm else stub.misbehaviour, values)
+    except ValueError as error:
+        raise ApiError(400, str(error)) from None
+    if calm:
+        stub.calm()
+    stub.misbehaviour = new
+    stub.force(answers)
+    return asdict(new)

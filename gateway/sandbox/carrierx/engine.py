@@ -1,171 +1,311 @@
-"""The stand-in itself, without HTTP: an account, its messages, what goes wrong, and the posting of callbacks."""
+"""The stand-in itself, without HTTP: its account and messages, the faults that it plans, and the callbacks it posts."""
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import random
 import threading
 import time
-import uuid
 from collections import OrderedDict, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-from gateway.sandbox.carrierx import scenarios
-from gateway.sandbox.carrierx.asking import Wanted
-from gateway.sandbox.carrierx.faults import Fate, Misbehaviour, fate, fate_of_read
-from gateway.sandbox.carrierx.messages import KEPT, Message, Messages
-from gateway.sandbox.carrierx.model import PARTNER, Account
-from gateway.sandbox.carrierx.posting import THREADS, Posting
-from gateway.sandbox.carrierx.scenarios import magic
-from gateway.sandbox.carrierx.shapes import Text
+import requests
+
+from gateway.sandbox.carrierx.faults import Misbehaviour, PlannedFaults, plan_faults, plan_read_faults
+from gateway.sandbox.carrierx.model import (
+    MAX_MESSAGES,
+    PARTNER,
+    Account,
+    MessageList,
+    PendingCallback,
+    SendRequest,
+    StubMessage,
+)
+from gateway.sandbox.carrierx.scenarios import FAILED, Scenario, scenario_for
 
 SHAPES = ("asked", "older", "newer")
-REMEMBERED = 50_000
-"""Requests that had no effect, of which it is known how often they came."""
+INBOUND = Scenario(ending="", summary="received", flow=("received",))
+MAX_REFUSED = 50_000
+"""Requests that were not accepted, for which it is known how often they came."""
+CALLBACK_TIMEOUT_SECONDS = 20.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.25, 4.0
+"""From one post of a callback that was not answered 2xx to the next; doubled each time."""
+TRY_LATER = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """How a stand-in is made."""
+    """The settings of a stand-in."""
 
     token: str = field(default="sandbox", repr=False)
-    """For Bearer. Empty, with no login either: nobody is asked."""
+    """For Bearer. Where this and `login` are empty, no credentials are needed."""
     login: str = ""
     password: str = field(default="", repr=False)
     """The two for Basic."""
     partner_sid: str = PARTNER
     numbers: Sequence[str] = ()
-    """The account's DIDs; none: every number is one."""
+    """The account's DIDs; without any, every number is one."""
     callback: str = field(default="", repr=False)
     """The partner's callback URL; may hold a key."""
     misbehaviour: Misbehaviour = Misbehaviour()
     pace: float = 0.1
     """Seconds between two statuses of a message."""
     attempts: int = 8
-    """How often a callback is posted that is not taken. The vendor documents nothing: 1 is for the worst."""
+    """How often a callback is posted at most. The vendor documents nothing: 1 is the worst case."""
     shape: str = "asked"
-    """Of Message objects: ``older``, ``newer``, or as the names of the request were. Inbound texts: newer if asked."""
+    """Of Message objects: ``older``, ``newer``, or the one that fits the names in the request."""
     newest_first: bool = True
     """The order of lists."""
-    kept: int = KEPT
+    kept: int = MAX_MESSAGES
     """Messages; the oldest are forgotten."""
-    threads: int = THREADS
+    threads: int = 8
     """That post callbacks."""
 
 
-class Exchange:
-    """Everything that a stand-in knows and does. Its methods may be called by any thread."""
+class Engine:
+    """Everything that a stand-in knows and does. Thread-safe."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup, self.misbehaviour = setup, setup.misbehaviour
         self.account = Account(setup.numbers, setup.callback, setup.partner_sid)
-        self.messages = Messages(setup.kept)
-        self.posting = Posting(
-            self._address_of,
-            self._replied,
-            pace=setup.pace,
-            attempts=setup.attempts,
-            late_by=lambda: self.misbehaviour.late_by,
-            threads=setup.threads,
-        )
-        self._turn = threading.Lock()
-        self._tried: OrderedDict[bytes, int] = OrderedDict()
+        self.messages = MessageList(setup.kept)
+        self.poster = CallbackPoster(self)
+        self._lock = threading.Lock()
+        self._refusals: OrderedDict[bytes, int] = OrderedDict()
         self._forced: deque[str] = deque()
-        self._reads = random.Random(setup.misbehaviour.seed)  # noqa: S311
+        self._read_random = random.Random(setup.misbehaviour.seed)  # noqa: S311
 
     def force(self, answers: Sequence[str]) -> None:
-        """What the next requests are answered with, whatever they ask."""
-        with self._turn:
+        """Answers the next requests like this, whatever they ask."""
+        with self._lock:
             self._forced.extend(answers)
 
     def calm(self) -> None:
-        """No answers are forced any more, and nothing goes wrong."""
-        with self._turn:
+        """Forces no answers any more, and ends all faults."""
+        with self._lock:
             self._forced.clear()
         self.misbehaviour = Misbehaviour()
 
-    def fate_of_send(self, wanted: Wanted, body: bytes) -> Fate:
-        """Repeatable: by the seed, what is sent to whom, and how often it came in vain, whatever the order."""
-        forced = self._next_forced()
-        if forced:
-            return Fate(answer=forced)
-        with self._turn:
-            tried = self._tried.get(body, 0)
-        seed = f"{self.misbehaviour.seed} {wanted.to} {wanted.message} {tried}"
-        found = fate(self.misbehaviour, magic(wanted.to), tried, random.Random(seed).random)  # noqa: S311
-        self._remember(body, 0 if found.accepts else tried + 1)
-        return found
+    def plan_send(self, request: SendRequest, body: bytes) -> PlannedFaults:
+        """Depends on the seed, the text, its recipient and how often it was refused, whatever else is sent."""
+        if forced := self._next_forced():
+            return PlannedFaults(answer=forced)
+        with self._lock:
+            refusals = self._refusals.pop(body, 0)
+            seed = f"{self.misbehaviour.seed} {request.to} {request.message} {refusals}"
+            chance = random.Random(seed).random  # noqa: S311
+            faults = plan_faults(self.misbehaviour, scenario_for(request.to), refusals, chance)
+            if not faults.accepts:
+                self._refusals[body] = refusals + 1
+            while len(self._refusals) > MAX_REFUSED:
+                self._refusals.popitem(last=False)
+            return faults
 
-    def fate_of_read(self) -> Fate:
+    def plan_read(self) -> PlannedFaults:
         forced = self._next_forced()
-        return Fate(answer=forced) if forced else fate_of_read(self.misbehaviour, self._reads.random)
+        return PlannedFaults(answer=forced) if forced else plan_read_faults(self.misbehaviour, self._read_random.random)
 
     def _next_forced(self) -> str:
-        with self._turn:
+        with self._lock:
             return self._forced.popleft() if self._forced else ""
 
-    def _remember(self, body: bytes, tried: int) -> None:
-        with self._turn:
-            self._tried.pop(body, None)
-            if tried:
-                self._tried[body] = tried
-            while len(self._tried) > REMEMBERED:
-                self._tried.popitem(last=False)
+    def accept(self, request: SendRequest, faults: PlannedFaults) -> StubMessage:
+        """Keeps a message. Its statuses come once it is given to `poster.start`."""
+        scenario = scenario_for(request.to)
+        if request.is_too_large:
+            scenario = replace(scenario, flow=FAILED)
+        return self._add(request, "outbound", scenario, faults)
 
-    def accept(self, wanted: Wanted, found: Fate) -> Message:
-        """Kept, and not yet under way."""
-        chosen = magic(wanted.to)
-        message = Message(
-            self._text(wanted, "outbound"),
-            flow=scenarios.FAILED if wanted.is_too_much else chosen.flow,
-            manners=found.manners,
-            silent=chosen.silent,
-            reply=chosen.reply,
-            early=found.early,
-        )
-        self.posting.promise()
-        self.messages.add(message)
+    def receive(self, request: SendRequest) -> StubMessage:
+        """Keeps a text from a handset to one of the account's numbers, and posts its callback at once."""
+        message = self._add(request, "inbound", INBOUND, PlannedFaults())
+        self.poster.start(message)
         return message
 
-    def inbound(self, wanted: Wanted) -> Message:
-        """A text from a handset to one of the account's numbers: its callback goes out at once."""
-        message = Message(self._text(wanted, "inbound"), flow=("received",))
-        self.posting.promise()
-        self.messages.add(message)
-        self.posting.begin(message)
-        return message
-
-    def _text(self, wanted: Wanted, direction: str) -> Text:
-        return Text(
-            sid=str(uuid.uuid4()),
-            partner_sid=self.account.partner.sid,
-            created=time.time(),
+    def _add(self, request: SendRequest, direction: str, scenario: Scenario, faults: PlannedFaults) -> StubMessage:
+        if self.setup.shape != "asked":
+            request = replace(request, older=self.setup.shape == "older")
+        message = StubMessage(
+            request=request,
             direction=direction,
-            sender=wanted.sender,
-            to=wanted.to,
-            message=wanted.message,
-            media_urls=wanted.media_urls,
-            group=wanted.group,
-            user_data=wanted.user_data,
-            older=wanted.older if self.setup.shape == "asked" else self.setup.shape == "older",
+            partner_sid=self.account.partner.sid,
+            scenario=scenario,
+            faults=faults,
         )
+        self.poster.announce()
+        self.messages.add(message)
+        return message
 
-    def _address_of(self, message: Message) -> str | None:
-        text = message.text
-        return self.account.callback_for(text.to if text.direction == "inbound" else text.sender)
 
-    def _replied(self, message: Message) -> None:
-        """The handset answers what it has got."""
-        if message.reply:
-            text = message.text
-            self.inbound(
-                Wanted(
-                    sender=text.to,
-                    to=text.sender,
-                    message=message.reply,
-                    media_urls=(),
-                    group=(),
-                    user_data=None,
-                    older=text.older,
-                )
-            )
+Work = Callable[[requests.Session], None]
+
+
+class CallbackPoster:
+    """Posts callbacks when they are due, on a few threads, each with one connection that it keeps.
+
+    A message gets its statuses by the clock, whether or not its callbacks arrive. Its callbacks are posted one after
+    the other, each when the one before was taken or given up; only faults change that.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._due: list[tuple[float, int, Work]] = []
+        self._count = itertools.count()
+        self._changed = threading.Condition()
+        self._in_progress = self._announced = 0
+        self._has_threads = self._is_closed = False
+        self.acknowledged = self.given_up = self.attempted = 0
+
+    def announce(self) -> None:
+        """Counts a message as outstanding until it is started."""
+        with self._changed:
+            self._announced += 1
+
+    def start(self, message: StubMessage) -> None:
+        """Gives an announced message its first status, now."""
+        self._schedule(0.0, lambda session: self._advance(message, session))
+        with self._changed:
+            self._announced -= 1
+
+    @property
+    def outstanding(self) -> int:
+        """Messages and callbacks for which something is still to come."""
+        with self._changed:
+            return len(self._due) + self._in_progress + self._announced
+
+    def close(self) -> None:
+        """Posts nothing more. Does not wait for what is being posted."""
+        with self._changed:
+            self._is_closed = True
+            self._due.clear()
+            self._changed.notify_all()
+
+    def _schedule(self, after: float, work: Work) -> None:
+        with self._changed:
+            if self._is_closed:
+                return
+            heapq.heappush(self._due, (time.monotonic() + after, next(self._count), work))
+            if not self._has_threads:
+                self._has_threads = True
+                for number in range(self._engine.setup.threads):
+                    threading.Thread(target=self._run, name=f"callbacks-{number}", daemon=True).start()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        with requests.Session() as session:
+            session.trust_env = False
+            session.headers["User-Agent"] = "CarrierX stand-in"
+            while (work := self._next_due()) is not None:
+                try:
+                    work(session)
+                finally:
+                    with self._changed:
+                        self._in_progress -= 1
+
+    def _next_due(self) -> Work | None:
+        """Waits for the next work. None once closed."""
+        with self._changed:
+            while not self._is_closed:
+                wait = self._due[0][0] - time.monotonic() if self._due else None
+                if wait is not None and wait <= 0:
+                    self._in_progress += 1
+                    return heapq.heappop(self._due)[2]
+                self._changed.wait(wait)
+        return None
+
+    # On one of the threads:
+
+    def _advance(self, message: StubMessage, session: requests.Session) -> None:
+        """Gives the message its next status."""
+        with message.lock:
+            callback = message.advance(time.time())
+            message.pending.append(callback)
+        if not callback.last:
+            self._schedule(self._engine.setup.pace, lambda session: self._advance(message, session))
+        elif message.scenario.reply:
+            sent = message.request
+            text = message.scenario.reply
+            self._engine.receive(SendRequest(sender=sent.to, to=sent.sender, message=text, older=sent.older))
+        self._post_next(message, session)
+
+    def _post_next(self, message: StubMessage, session: requests.Session) -> None:
+        """Posts the next callback of a message, unless one is being posted."""
+        with message.lock:
+            callback = None if message.is_posting else _take_next(message)
+            if callback is None:
+                return
+            message.is_posting = True
+        if "late" in callback.faults and not callback.attempts:
+            late_by = self._engine.misbehaviour.late_by
+            self._schedule(late_by, lambda session: self._post(message, callback, session))
+        else:
+            self._post(message, callback, session)
+
+    def _post(self, message: StubMessage, callback: PendingCallback, session: requests.Session) -> None:
+        setup, sent = self._engine.setup, message.request
+        number = sent.to if message.direction == "inbound" else sent.sender
+        url = None if message.scenario.silent else self._engine.account.callback_for(number)
+        if url is not None:
+            callback.attempts += 1
+            taken, again = _send(session, url, callback.body)
+            given_up = not taken and (not again or callback.attempts >= setup.attempts)
+            with self._changed:
+                self.attempted += 1
+                self.acknowledged += taken
+                self.given_up += given_up
+            with message.lock:
+                message.given_up += given_up
+                if taken:
+                    message.acknowledged.append(callback.status)
+            if again and not given_up:
+                pause = min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (callback.attempts - 1))
+                self._schedule(pause, lambda session: self._post(message, callback, session))
+                return
+            if again:
+                callback.faults -= {"duplicate"}
+        with message.lock:
+            self._finish(message, callback)
+        self._post_next(message, session)
+
+    def _finish(self, message: StubMessage, callback: PendingCallback) -> None:
+        """Queues what comes after a callback that was posted or given up: its duplicate, or one that was held back."""
+        message.is_posting = False
+        if "duplicate" in callback.faults:
+            faults = callback.faults - {"duplicate", "late", "out_of_order"}
+            message.pending.appendleft(PendingCallback(callback.status, callback.body, faults))
+            return
+        message.finished += 1
+        if message.held is not None:
+            message.pending.appendleft(message.held)
+            message.held = None
+        if message.finished >= message.faults.early:
+            message.early_posted.set()
+
+
+def _take_next(message: StubMessage) -> PendingCallback | None:
+    """The callback to be posted next. One that is to come out of order is held back until the next was posted."""
+    if not message.pending:
+        return None
+    callback = message.pending.popleft()
+    if "out_of_order" in callback.faults and not callback.last and message.held is None:
+        callback.faults -= {"out_of_order"}
+        message.held = callback
+        return _take_next(message)
+    return callback
+
+
+def _send(session: requests.Session, url: str, body: bytes) -> tuple[bool, bool]:
+    """Whether the callback was taken, and whether it is worth posting again."""
+    try:
+        answer = session.post(
+            url,
+            data=body,
+            headers={"Content-Type": "application/json"},
+            timeout=CALLBACK_TIMEOUT_SECONDS,
+            allow_redirects=False,
+        )
+    except requests.RequestException:
+        return False, True
+    return answer.ok and answer.status_code < 300, answer.status_code >= 500 or answer.status_code in TRY_LATER

@@ -1,55 +1,47 @@
-"""What goes wrong, how often, and what the dice say of one request: all of it repeatable by a seed."""
+"""The faults of the stand-in: how often each happens, and which of them a request gets. A seed repeats them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from gateway.sandbox.carrierx.scenarios import AFTER, BEFORE, Magic
+from gateway.sandbox.carrierx.scenarios import FAULTS_AFTER, FAULTS_BEFORE, Scenario
 
-Dice = Callable[[], float]
+Random = Callable[[], float]
 """Gives a number from 0 up to, but not including, 1."""
-MANNERS = ("duplicate", "late", "out_of_order")
-ANSWERS = (*BEFORE, *AFTER)
-READS = ("conflict", "too_many", "error_before", "lost_before", "broken_json")
+UPDATE_FAULTS = ("duplicate", "late", "out_of_order")
+ANSWERS = (*FAULTS_BEFORE, *FAULTS_AFTER)
+READ_ANSWERS = ("conflict", "too_many", "error_before", "lost_before", "broken_json")
 CUTS = ("close", "reset", "half")
-"""How an answer is lost: the connection is closed, it is reset, it is closed in the middle of the answer."""
+"""How an answer is lost: the connection is closed, is reset, or is closed in the middle of the answer."""
+
+
+def _probability(meaning: str) -> Any:
+    return field(default=0.0, metadata={"meaning": meaning})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Misbehaviour:
-    """Probabilities from 0 to 1. Of the answers one at most happens to a request: together they are 1 at most."""
+    """Probabilities from 0 to 1. A request gets one fault in its answer at most, so these are 1 at most together."""
 
     seed: int = 1
-    conflict: float = 0.0
-    """409, not accepted."""
-    too_many: float = 0.0
-    """429 with Retry-After, not accepted."""
-    error_before: float = 0.0
-    """500, not accepted."""
-    lost_before: float = 0.0
-    """No answer, not accepted."""
-    error_after: float = 0.0
-    """500, though accepted."""
-    lost_after: float = 0.0
-    """No answer, or half of one, though accepted."""
-    broken_json: float = 0.0
-    """200 that cannot be read, though accepted."""
-    slow: float = 0.0
-    """The answer takes `slow_for` seconds."""
-    reads: float = 0.0
-    """GET and PATCH: one of 409, 429, 500, no answer, broken JSON."""
-    duplicate: float = 0.0
-    """An update comes twice."""
-    late: float = 0.0
-    """An update, and those behind it, come `late_by` seconds late."""
-    out_of_order: float = 0.0
-    """An update comes after the one behind it."""
-    early: float = 0.0
-    """Updates, from the first to all of them, come before the request is answered."""
+    conflict: float = _probability("409, not accepted.")
+    too_many: float = _probability("429 with Retry-After, not accepted.")
+    error_before: float = _probability("500, not accepted.")
+    lost_before: float = _probability("no answer, not accepted.")
+    error_after: float = _probability("500, though accepted.")
+    lost_after: float = _probability("no answer, half of one or a reset, though accepted.")
+    broken_json: float = _probability("200 with broken JSON, though accepted.")
+    slow: float = _probability("an answer that takes 2 seconds.")
+    reads: float = _probability("a GET or PATCH gets one of 409, 429, 500, no answer, broken JSON.")
+    duplicate: float = _probability("an update comes twice.")
+    late: float = _probability("an update, with those behind it, comes 2 seconds late.")
+    out_of_order: float = _probability("an update comes after the one behind it.")
+    early: float = _probability("updates, from the first to all of them, come before the answer.")
     slow_for: float = 2.0
     late_by: float = 2.0
+    """Seconds, like `slow_for`."""
     retry_after: int = 1
 
     def __post_init__(self) -> None:
@@ -63,12 +55,13 @@ class Misbehaviour:
             raise ValueError("slow_for, late_by, retry_after: not below 0.")
 
 
-NAMES = tuple(one.name for one in fields(Misbehaviour))
-PROBABILITIES = tuple(name for name in NAMES if name not in ("seed", "slow_for", "late_by", "retry_after"))
+NAMES = tuple(setting.name for setting in fields(Misbehaviour))
+PROBABILITIES = {setting.name: setting.metadata["meaning"] for setting in fields(Misbehaviour) if setting.metadata}
+"""Names of the probabilities, and what happens with each."""
 
 
 def changed(now: Misbehaviour, values: Mapping[str, Any]) -> Misbehaviour:
-    """With these settings in place of its own. Raises ValueError, with a sentence, for what is no setting."""
+    """A copy with these settings. Raises ValueError, with a sentence, for a name or a value that is no setting."""
     for name, value in values.items():
         if name not in NAMES:
             raise ValueError(f"{name}: is no setting. There are: {', '.join(NAMES)}.")
@@ -79,50 +72,52 @@ def changed(now: Misbehaviour, values: Mapping[str, Any]) -> Misbehaviour:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fate:
-    """What is to happen to one request, and to the updates of its message."""
+class PlannedFaults:
+    """The faults of one request, and of the updates of its message."""
 
     answer: str = ""
-    """One of `ANSWERS`, ``refused``; empty: nothing special."""
+    """One of `ANSWERS`, or ``refused``; empty: none."""
     cut: str = CUTS[0]
     early: int = 0
-    """So many updates come before the answer."""
-    manners: tuple[frozenset[str], ...] = ()
-    """Of each update."""
+    """This many updates come before the answer."""
+    updates: tuple[frozenset[str], ...] = ()
+    """For each update, the `UPDATE_FAULTS` that it has."""
 
     @property
     def accepts(self) -> bool:
-        return self.answer not in (*BEFORE, "refused")
+        return self.answer not in (*FAULTS_BEFORE, "refused")
 
 
-def fate(settings: Misbehaviour, magic: Magic, tried: int, dice: Dice) -> Fate:
-    """tried: how many requests for the same message had no effect yet."""
-    drawn = _drawn(settings, dice)
-    cut = CUTS[int(dice() * len(CUTS))]
-    early = 1 + int(dice() * len(magic.flow)) if dice() < settings.early else 0
-    return Fate(
-        answer=magic.answer if magic.answer and tried < magic.times else drawn if not magic.answer else "",
-        cut=CUTS[0] if magic.answer else cut,
-        early=len(magic.flow) if magic.manner == "early" else early,
-        manners=tuple(_manners(settings, magic, dice) for _ in magic.flow),
+def plan_faults(settings: Misbehaviour, scenario: Scenario, refusals: int, random: Random) -> PlannedFaults:
+    """Faults of a request to send. `refusals`: how many requests for the same message were not accepted so far."""
+    draw, answer = random(), ""
+    for name in ANSWERS:
+        draw -= getattr(settings, name)
+        if draw < 0:
+            answer = name
+            break
+    cut = CUTS[int(random() * len(CUTS))]
+    early = 1 + int(random() * len(scenario.flow)) if random() < settings.early else 0
+    if scenario.answer:  # the number counts more than chance
+        answer, cut = scenario.answer if refusals < scenario.times else "", CUTS[0]
+    return PlannedFaults(
+        answer=answer,
+        cut=cut,
+        early=len(scenario.flow) if scenario.update_fault == "early" else early,
+        updates=tuple(
+            frozenset(
+                name
+                for name in UPDATE_FAULTS
+                # Not `or`: a number's scenario must not change what is drawn for the updates behind it.
+                if (random() < getattr(settings, name)) | (scenario.update_fault == name)
+            )
+            for _ in scenario.flow
+        ),
     )
 
 
-def fate_of_read(settings: Misbehaviour, dice: Dice) -> Fate:
-    """Of a request that changes nothing, or can be repeated."""
-    if dice() >= settings.reads:
-        return Fate()
-    return Fate(answer=READS[int(dice() * len(READS))], cut=CUTS[int(dice() * len(CUTS))])
-
-
-def _drawn(settings: Misbehaviour, dice: Dice) -> str:
-    thrown = dice()
-    for name in ANSWERS:
-        thrown -= getattr(settings, name)
-        if thrown < 0:
-            return name
-    return ""
-
-
-def _manners(settings: Misbehaviour, magic: Magic, dice: Dice) -> frozenset[str]:
-    return frozenset(name for name in MANNERS if (dice() < getattr(settings, name)) | (magic.manner == name))
+def plan_read_faults(settings: Misbehaviour, random: Random) -> PlannedFaults:
+    """Faults of a request that changes nothing, or can be repeated."""
+    if random() >= settings.reads:
+        return PlannedFaults()
+    return PlannedFaults(answer=READ_ANSWERS[int(random() * len(READ_ANSWERS))], cut=CUTS[int(random() * len(CUTS))])

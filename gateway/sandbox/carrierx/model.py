@@ -1,22 +1,50 @@
-"""The account: its partner, DID groups and DIDs, and which of them says where callbacks go."""
+"""The account and the messages of the stand-in, in memory, with their JSON as CarrierX documents it."""
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
+from gateway.sandbox.carrierx.faults import PlannedFaults
+from gateway.sandbox.carrierx.scenarios import Scenario
+from schemas import segments
+from schemas.carrierx import MMS_SHAPE, SMS_SHAPE
+
 PARTNER = "cee93bf3-5746-43fe-a1a2-822c05fef687"
-_NAMES = uuid.UUID(PARTNER)
-GROUP = str(uuid.uuid5(_NAMES, "group"))
+_NAMESPACE = uuid.UUID(PARTNER)
+GROUP = str(uuid.uuid5(_NAMESPACE, "group"))
 """The DID group that all DIDs are in."""
+OPERATOR = (310, 260)
+"""`mcc` and `mnc` of every handset."""
+MAX_MMS_CHARACTERS, MAX_MEDIA, MAX_GROUP = 1600, 10, 10
+MAX_MESSAGES = 100_000
+
+
+class ApiError(Exception):
+    """Answered with this HTTP status and the vendor's error object."""
+
+    def __init__(self, status: int, message: str, *errors: tuple[str, str], headers: dict[str, str] | None = None):
+        super().__init__(message)
+        self.status, self.headers = status, headers or {}
+        self.body = {
+            "message": message,
+            "errors": [{"field": name, "message": text, "reference_sid": None} for name, text in errors],
+        }
+
+
+# The account
 
 
 @dataclass(slots=True)
-class Place:
-    """One object that may have a callback URL: a partner, a DID or a DID group."""
+class AccountObject:
+    """A partner, a DID group or a DID: each may have a callback URL."""
 
     sid: str
     name: str
@@ -24,46 +52,44 @@ class Place:
 
 
 class Account:
-    """`numbers`: its DIDs; none at all: every number is one, from the moment at which it is used."""
+    """A partner with one DID group and its DIDs. Without `numbers`, every number is a DID from its first use on."""
 
     def __init__(self, numbers: Iterable[str] = (), callback: str = "", partner_sid: str = PARTNER) -> None:
-        self.partner = Place(partner_sid, "Sandbox", callback or None)
-        self.group = Place(GROUP, "Sandbox")
-        self._turn = threading.Lock()
-        self._dids: dict[str, Place] = {}
-        self._by_number: dict[str, Place] = {}
+        self.partner = AccountObject(partner_sid, "Sandbox", callback or None)
+        self.group = AccountObject(GROUP, "Sandbox")
+        self._lock = threading.Lock()
+        self._dids: dict[str, AccountObject] = {}
+        self._by_number: dict[str, AccountObject] = {}
         for number in numbers:
             self._add(number)
-        self._open = not self._dids
+        self._has_every_number = not self._dids
 
-    def _add(self, number: str) -> Place:
-        did = Place(str(uuid.uuid5(_NAMES, number)), number)
+    def _add(self, number: str) -> AccountObject:
+        did = AccountObject(str(uuid.uuid5(_NAMESPACE, number)), number)
         self._by_number[number] = self._dids[did.sid] = did
         return did
 
-    def did_of(self, number: str) -> Place | None:
-        with self._turn:
-            found = self._by_number.get(number)
-            return self._add(number) if found is None and self._open else found
+    def did_of(self, number: str) -> AccountObject | None:
+        with self._lock:
+            did = self._by_number.get(number)
+            return self._add(number) if did is None and self._has_every_number else did
 
-    def did(self, sid: str) -> Place | None:
+    def did(self, sid: str) -> AccountObject | None:
         return self._dids.get(sid)
 
-    def dids(self) -> list[Place]:
-        with self._turn:
+    def dids(self) -> list[AccountObject]:
+        with self._lock:
             return list(self._dids.values())
 
-    def only_number(self) -> str | None:
-        """What a request is taken to be from that does not say."""
+    def default_sender(self) -> str | None:
+        """The number that sends where a request names none: the account's only one."""
         dids = self.dids()
-        return dids[0].name if len(dids) == 1 and not self._open else None
+        return dids[0].name if len(dids) == 1 and not self._has_every_number else None
 
     def callback_for(self, number: str) -> str | None:
-        """The first that is set of DID, DID group, partner."""
+        """The first that is set of the callbacks of DID, DID group and partner."""
         did = self.did_of(number)
-        if did is None:
-            return None
-        return did.callback_url or self.group.callback_url or self.partner.callback_url
+        return None if did is None else did.callback_url or self.group.callback_url or self.partner.callback_url
 
     def partner_json(self) -> dict[str, Any]:
         return {
@@ -80,7 +106,7 @@ class Account:
             "partner_sid": self.partner.sid,
         }
 
-    def did_json(self, did: Place) -> dict[str, Any]:
+    def did_json(self, did: AccountObject) -> dict[str, Any]:
         return {
             "callback_url": did.callback_url,
             "country_code": "USA",
@@ -90,3 +116,244 @@ class Account:
             "partner_sid": self.partner.sid,
             "phonenumber": did.name,
         }
+
+
+# Requests to send
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendRequest:
+    """A message that somebody wants to send."""
+
+    sender: str
+    to: str
+    """Of a group: its first recipient."""
+    message: str | None
+    media_urls: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
+    user_data: str | None = None
+    older: bool
+    """Written with the older names, `from_did` and `to_did`: its message is shown with 13 attributes, else with 18."""
+
+    @property
+    def is_mms(self) -> bool:
+        return bool(self.media_urls or self.group)
+
+    @property
+    def is_too_large(self) -> bool:
+        """CarrierX accepts such an MMS; then it fails."""
+        return self.is_mms and (len(self.message or "") > MAX_MMS_CHARACTERS or len(self.media_urls) > MAX_MEDIA)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The body of a request. Raises `ApiError` where it is no JSON object."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ApiError(400, "The request body is no JSON.") from None
+    if not isinstance(value, dict):
+        raise ApiError(400, "The request body must be a JSON object.")
+    return value
+
+
+def read_send_request(body: bytes, account: Account | None) -> SendRequest:
+    """Reads a request to send as the vendor documents it. Raises `ApiError` with every mistake in it.
+
+    `account` has the numbers that may send; None where any number may, as with a text from a handset.
+    """
+    value, errors = json_object(body), list[tuple[str, str]]()
+    older = "from_did" in value or "to_did" in value
+    from_name, to_name = ("from_did", "to_did") if older else ("from", "to")
+    default = account.default_sender() if account is not None else None
+    sender = _number(value.get(from_name, default), from_name, errors)
+    message = _string(value, "message", errors)
+    media_urls = value.get("media_urls") or []
+    if not isinstance(media_urls, list) or not all(isinstance(url, str) for url in media_urls):
+        errors.append(("media_urls", "Not a valid list."))
+        media_urls = []
+    group = value.get("group_recipients") or []
+    if not isinstance(group, list) or len(group) > MAX_GROUP:
+        errors.append(("group_recipients", f"Not a list of at most {MAX_GROUP} phone numbers."))
+        group = []
+    group = [_number(recipient, "group_recipients", errors) for recipient in group]
+    user_data = _string(value, "user_data", errors)
+    to = group[0] if group else _number(value.get(to_name), to_name, errors)
+    if not message and not media_urls:
+        errors.append(("message", "Missing data for required field."))
+    if sender and account is not None and account.did_of(sender) is None:
+        errors.append((from_name, "Is no phone number of this account."))
+    if errors:
+        raise ApiError(400, "Invalid request.", *errors)
+    return SendRequest(
+        sender=sender,
+        to=to,
+        message=message,
+        media_urls=tuple(media_urls),
+        group=tuple(group),
+        user_data=user_data,
+        older=older,
+    )
+
+
+def _number(value: object, name: str, errors: list[tuple[str, str]]) -> str:
+    if value is None or value == "":
+        errors.append((name, "Missing data for required field."))
+        return ""
+    digits = str(value).strip().removeprefix("+")
+    is_number = digits.isascii() and digits.isdigit() and 3 <= len(digits) <= 15
+    if isinstance(value, bool) or not isinstance(value, str | int) or not is_number:
+        errors.append((name, "Not a valid phone number."))
+    return digits
+
+
+def _string(value: dict[str, Any], name: str, errors: list[tuple[str, str]]) -> str | None:
+    text = value.get(name)
+    if text is None or isinstance(text, str):
+        return text
+    errors.append((name, "Not a valid string."))
+    return None
+
+
+# Messages
+
+
+@dataclass(slots=True)
+class PendingCallback:
+    """A callback of a message that is still to be posted, with these bytes."""
+
+    status: str
+    body: bytes
+    faults: frozenset[str]
+    attempts: int = 0
+    last: bool = False
+    """Its message has no further status."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class StubMessage:
+    """One message, with the statuses that it has got and the callbacks about them. `lock` is held to change it."""
+
+    request: SendRequest
+    direction: str
+    partner_sid: str
+    scenario: Scenario
+    faults: PlannedFaults = PlannedFaults()
+    sid: str = field(default_factory=lambda: str(uuid.uuid4()))
+    created_at: float = field(default_factory=time.time)
+    statuses: list[tuple[str, float]] = field(default_factory=list)
+    acknowledged: list[str] = field(default_factory=list)
+    """The statuses of callbacks that were answered 2xx, one for each answer."""
+    given_up: int = 0
+    """Callbacks that were never answered 2xx."""
+    finished: int = 0
+    """Callbacks that need not be posted any more."""
+    pending: deque[PendingCallback] = field(default_factory=deque)
+    held: PendingCallback | None = None
+    """Waits for the callback behind it to be posted first."""
+    is_posting: bool = False
+    """One of its callbacks is being posted: the others wait."""
+    early_posted: threading.Event = field(default_factory=threading.Event)
+    """The callbacks that are to come before the answer were posted."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    _json: tuple[int, str] = (-1, "")
+    """The JSON that was shown last, and the number of statuses at that time."""
+
+    @property
+    def status(self) -> str:
+        return self.statuses[-1][0] if self.statuses else self.scenario.flow[0]
+
+    def advance(self, at: float) -> PendingCallback:
+        """Gives the message the next status of its flow, and returns the callback about it."""
+        step, flow = len(self.statuses), self.scenario.flow
+        self.statuses.append((flow[step], at))
+        body = self._object(flow[step], at, step=step, in_callback=True).encode()
+        faults = self.faults.updates[step] if step < len(self.faults.updates) else frozenset[str]()
+        return PendingCallback(flow[step], body, faults, last=step + 1 == len(flow))
+
+    def as_json(self) -> str:
+        """The Message object as it is now."""
+        count = len(self.statuses)
+        if self._json[0] != count:
+            self._json = count, self._object(self.status, self.statuses[-1][1] if count else None)
+        return self._json[1]
+
+    def _object(self, status: str, changed_at: float | None, *, step: int = 0, in_callback: bool = False) -> str:
+        """The Message object with this status, its attributes in the vendor's order."""
+        request, moved = self.request, changed_at is not None and status != "queued"
+        # In the vendor's samples a group's `to` is one of its recipients, and not always the same.
+        to = request.group[step % len(request.group)] if request.group else request.to
+        mcc, mnc = OPERATOR if self.direction == "inbound" else (0, 0) if moved else (None, None)
+        # The vendor's own sample of a callback has the text "null".
+        user_data = "null" if in_callback and request.user_data is None else request.user_data
+        values = {
+            "date_changed": iso_time(self.created_at if changed_at is None else changed_at),
+            "date_created": iso_time(self.created_at),
+            "date_status_changed": None if changed_at is None else iso_time(changed_at),
+            "direction": self.direction,
+            "from": request.sender,
+            "from_did": request.sender,
+            "group_recipients": request.group,
+            "mcc": mcc,
+            "media_urls": request.media_urls,
+            "message": request.message,
+            "message_segments": 1 if request.is_mms else segments.count(request.message or ""),
+            "message_sid": self.sid,
+            "mnc": mnc,
+            "partner_sid": self.partner_sid,
+            "price": "0.01" if moved else None,
+            "status": status,
+            "to": to,
+            "to_did": to,
+            "type": "mms" if request.is_mms else "sms",
+            "user_data": user_data,
+        }
+        return json.dumps(
+            {name: values[name] for name in (SMS_SHAPE if request.older else MMS_SHAPE)}, ensure_ascii=False
+        )
+
+
+class MessageList:
+    """All messages in the order in which they came. At most about `limit` are kept: the oldest are forgotten."""
+
+    def __init__(self, limit: int = MAX_MESSAGES) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._order: list[StubMessage] = []
+        self._by_sid: dict[str, StubMessage] = {}
+
+    def add(self, message: StubMessage) -> None:
+        with self._lock:
+            self._order.append(message)
+            self._by_sid[message.sid] = message
+            # Many at a time: to shorten the front of a long list moves all the rest.
+            if len(self._order) > self._limit + self._limit // 10:
+                excess = len(self._order) - self._limit
+                for old in self._order[:excess]:
+                    del self._by_sid[old.sid]
+                del self._order[:excess]
+
+    def clear(self) -> None:
+        with self._lock:
+            self._order.clear()
+            self._by_sid.clear()
+
+    def get(self, sid: str) -> StubMessage | None:
+        return self._by_sid.get(sid)
+
+    def page(self, limit: int, offset: int, *, newest_first: bool) -> tuple[Sequence[StubMessage], int]:
+        """At most `limit` messages from `offset` on, and how many there are in all."""
+        with self._lock:
+            total = len(self._order)
+            if newest_first:
+                return self._order[max(0, total - offset - limit) : max(0, total - offset)][::-1], total
+            return self._order[offset : offset + limit], total
+
+    def all(self) -> list[StubMessage]:
+        """The oldest first."""
+        with self._lock:
+            return list(self._order)
+
+
+def iso_time(at: float) -> str:
+    """``2021-01-18T21:01:13.415Z``"""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
