@@ -21,7 +21,7 @@ from gateway.routing.route import wire_format as kind_for
 from gateway.safe_http.client import post
 from gateway.safe_http.error_pages import FAILURE_BODY
 from gateway.safe_http.models import Request, Response
-from gateway.safe_http.ssrf import NOBODY, Own
+from gateway.safe_http.ssrf import NO_ADDRESSES, OwnAddresses
 from gateway.trial_result import ShownRequest, TestPostResult, shown_request, shown_response
 from schemas import FORMATS, BadCallback, Body, CannotSay, FormatOptions, Message, ReceiveContext, legacy, wire
 from schemas.credentials import CREDENTIALS
@@ -77,7 +77,7 @@ def samples(kind: str, config: Config) -> dict[str, str]:
     return {name: known[name] for name in FIELDS[kind]}
 
 
-def send_test_post(trial: TestPost, config: Config, now: datetime, own: Own = NOBODY) -> TestPostResult:
+def send_test_post(trial: TestPost, config: Config, now: datetime, own: OwnAddresses = NO_ADDRESSES) -> TestPostResult:
     """Post once and say what came of it. Raises `InvalidTestPost`; a refused address is a result.
 
     `own`: where this gateway listens, never to be called. Blocks for the endpoint's timeout at most.

@@ -80,16 +80,16 @@ class TestPostResult:
 
 def shown_request(request: Request, answer: Response, url: str, secrets: EndpointRedaction) -> ShownRequest:
     """The bytes that went out, read back; what was planned where none did."""
-    head, _, body = answer.sent.partition(b"\r\n\r\n")
+    head, _, body = answer.request_bytes.partition(b"\r\n\r\n")
     _, *lines = head.decode("latin-1").split("\r\n")
     pairs = [(name, value.strip()) for name, _, value in (each.partition(":") for each in lines)]
-    headers = pairs if answer.sent else [*request.headers]
+    headers = pairs if answer.request_bytes else [*request.headers]
     content_type = {name.lower(): value for name, value in headers}.get("content-type", "")
     return ShownRequest(
         url=url,
         headers=secrets.headers(headers),
-        body=secrets.text(readable(body if answer.sent else request.body, content_type)),
-        is_sent=bool(answer.sent),
+        body=secrets.text(readable(body if answer.request_bytes else request.body, content_type)),
+        is_sent=bool(answer.request_bytes),
     )
 
 
@@ -99,7 +99,7 @@ def shown_response(answer: Response, secrets: EndpointRedaction) -> ShownRespons
     return ShownResponse(
         status=answer.status,
         headers=secrets.headers(answer.headers),
-        body=secrets.text(readable(answer.read, answer.header("Content-Type") or "")),
+        body=secrets.text(readable(answer.body, answer.header("Content-Type") or "")),
         size=answer.size,
     )
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from gateway.config import fields
 from gateway.config.fields import Network, Setting, required, setting, settings_of
 from gateway.safe_http.error_pages import FAILURE_BODY
-from gateway.safe_http.origins import is_url, mask_url
+from gateway.safe_http.ssrf import is_url, mask_url
 from schemas.credentials import CREDENTIALS
 from schemas.fields import number as normalised
 from schemas.legacy import CALLBACK_FIELDS, EXTRA_FIELDS, STATUS_FIELDS

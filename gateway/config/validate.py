@@ -104,10 +104,10 @@ def _check_url(path: SettingPath, endpoint: Table, errors: ErrorCollector) -> No
     url = endpoint.get("url")
     if url is None:
         return
-    host, port = ssrf.place(url)
+    host, port = ssrf.host_and_port(url)
     # Only an address can be judged now; what a name stands for is judged at every connection.
     is_address = re.fullmatch(r"[0-9.]+|[0-9a-f.]*:[0-9a-f:.]*", host)
-    reason = ssrf.judge(host, port, free_form=False) if is_address else None
+    reason = ssrf.check_address(host, port, free_form=False) if is_address else None
     if reason and "no plain IP address" not in reason:
         errors.add((*path, "url"), reason)
     names = fields_in_query(url, (*FORM_FIELDS, *filter(None, endpoint.get("extra_fields", ()))))

@@ -33,17 +33,17 @@ def read(answer: Response) -> tuple[str, str]:
     if fault:
         return "", fault
     declared = charsets.declared(answer.header("Content-Type"))
-    charset, _ = charsets.choose(declared, [(b"", answer.read)])
-    said = charsets.decoder(charset)(answer.read).removeprefix("\ufeff")
+    charset, _ = charsets.choose(declared, [(b"", answer.body)])
+    said = charsets.decoder(charset)(answer.body).removeprefix("\ufeff")
     text = said.replace("\r\n", "\n").replace("\r", "\n").strip()
-    fault = _fault_of_text(text, answer.read)
+    fault = _fault_of_text(text, answer.body)
     return ("", fault) if fault else (text, "")
 
 
 def _fault_of_head(answer: Response) -> str:
     if answer.failure or answer.status is None or not 200 <= answer.status < 300:
         return "the answer is no success"
-    if answer.size > len(answer.read):
+    if answer.size > len(answer.body):
         return "the answer was not read to its end"
     kinds = [value for name, value in answer.headers if name.lower() == "content-type"]
     if [kind.partition(";")[0].strip().lower() for kind in kinds] != ["text/plain"]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.safe_http.models import Response
-from gateway.safe_http.origins import is_url
+from gateway.safe_http.ssrf import is_url
 
 IN_A_ROW = 5
 LIGHT, HEAVY = 1, 5

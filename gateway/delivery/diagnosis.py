@@ -64,12 +64,12 @@ def headline(answer: Response, expected: Expected = USUAL) -> str:
 
 
 def _body_fault(answer: Response, expected: Expected) -> str:
-    page = find(expected.failure_body, answer.read)
+    page = find(expected.failure_body, answer.body)
     if page:
         return f"{name_of(page)} behind a {answer.status}"
-    if expected.success_body is None or expected.success_body.search(decode(answer.read)):
+    if expected.success_body is None or expected.success_body.search(decode(answer.body)):
         return ""
-    return f"answered {answer.status}, but success_body is not found in {'the' if answer.read else 'an empty'} body"
+    return f"answered {answer.status}, but success_body is not found in {'the' if answer.body else 'an empty'} body"
 
 
 def _phrase(status: int) -> str:
@@ -188,7 +188,7 @@ def _unauthorized(request: Request, answer: Response) -> Iterable[str]:
 
 
 def _forbidden(request: Request, answer: Response) -> Iterable[str]:
-    text = decode(answer.body).lower()
+    text = decode(answer.kept_body).lower()
     if "csrf" in text or "forgery" in text:
         yield "a framework asks for its CSRF token: exempt this path, a gateway has none"
     elif "cf-mitigated" in (name.lower() for name, _ in answer.headers) or "just a moment" in text:
@@ -198,7 +198,7 @@ def _forbidden(request: Request, answer: Response) -> Iterable[str]:
 
 
 def _bad_request(request: Request, answer: Response) -> Iterable[str]:
-    text = decode(answer.body).lower()
+    text = decode(answer.kept_body).lower()
     if "https port" in text or "ssl-enabled" in text:
         yield "the port speaks TLS: write https:// in the URL"
     elif "invalid hostname" in text:
@@ -223,14 +223,14 @@ def _slow_down(request: Request, answer: Response) -> Iterable[str]:
 
 
 def _crashed(request: Request, answer: Response) -> Iterable[str]:
-    text = decode(answer.read)
+    text = decode(answer.body)
     if "potentially dangerous Request." in text:
         yield (
             "ASP.NET refuses texts that look like HTML, such as one with <: "
             'set ValidateRequest="false" for the page, and requestValidationMode="2.0" in web.config'
         )
         return
-    page = find(FAILURE_BODY, answer.read)
+    page = find(FAILURE_BODY, answer.body)
     yield f"{name_of(page)}: {_CRASHED}" if page else _CRASHED
 
 
@@ -254,10 +254,10 @@ def _of_body(request: Request, answer: Response) -> Iterable[str]:
     if not answer.size:
         yield "the answer is empty, which is fine, but nothing in it tells what the page did"
         return
-    text = decode(answer.read)
+    text = decode(answer.body)
     if " on line " in text and WARNING.search(text):
         yield "the page printed a PHP warning: it went on, and perhaps without what was missing"
     if "password" in text.lower() and _PASSWORD.search(text):
         yield "the answer looks like a login page: the application behind it has probably not been reached"
-    if answer.size > len(answer.read):
+    if answer.size > len(answer.body):
         yield "the answer was longer than 64 KB and was not read to its end"

@@ -16,7 +16,7 @@ import heapq
 from collections.abc import Mapping
 from itertools import islice
 
-from gateway.safe_http.origins import origin_of
+from gateway.safe_http.ssrf import origin_of
 
 WOKEN = 8
 """Of those that wait for the room of others, so many look again when one attempt ends: some have no use for it."""

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from gateway.config import Config, Endpoint
 from gateway.delivery.signing import sign
-from gateway.safe_http.client import Request
+from gateway.safe_http.models import Request
 from schemas import credentials
 
 Headers = tuple[tuple[str, str], ...]

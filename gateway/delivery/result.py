@@ -108,7 +108,7 @@ class Judge:
             sentence=sentence,
             status=answer.status,
             answer_headers=secrets.headers(answer.headers),
-            answer_body=secrets.body(answer.read),
+            answer_body=secrets.body(answer.body),
             times=answer.times.as_dict(),
             diagnosis=diagnosis,
             reply=reply,

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gateway.safe_http.origins import is_url
+from gateway.safe_http.ssrf import is_url
 from gateway.store.outbox import ClaimLimit
 
 MOST_IN_FLIGHT = 512

@@ -16,7 +16,7 @@ from gateway.delivery.due import DueEndpoints
 from gateway.delivery.result import Attempt, AttemptResult
 from gateway.delivery.rooms import MOST_IN_FLIGHT, SLOW, ConcurrencyLimiter
 from gateway.delivery.shares import Shares
-from gateway.safe_http.origins import origin_of
+from gateway.safe_http.ssrf import origin_of
 from gateway.store.breakers import BreakerState
 from gateway.store.outbox import ClaimedDelivery, ClaimLimit
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from gateway.delivery.rooms import Capacity, InFlight
-from gateway.safe_http.origins import is_url, origin_of
+from gateway.safe_http.ssrf import is_url, origin_of
 from gateway.store.outbox import ClaimLimit
 
 

@@ -29,9 +29,10 @@ from gateway.delivery.result import Attempt, Judge
 from gateway.delivery.rounds import BatchWriter
 from gateway.delivery.scheduler import Scheduler
 from gateway.metrics import Metrics
-from gateway.safe_http import shortage
-from gateway.safe_http.client import Failure, HttpClient, Response
-from gateway.safe_http.origins import mask_url
+from gateway.safe_http.client import HttpClient
+from gateway.safe_http.errors import OUT_OF_RESOURCES, DescriptorShortage
+from gateway.safe_http.models import Failure, Response
+from gateway.safe_http.ssrf import mask_url
 from gateway.store import Store, StoreUnavailable, notices
 from gateway.store.outbox import ClaimedDelivery
 from gateway.store.wakeup import WakeupSocket
@@ -78,7 +79,7 @@ class Worker:
         mine = self._attempts.keys()
         self._rounds = BatchWriter(store, owner, self._dispatch, self._log, self._metrics, mine, replies, self.owed)
         self._upkeep = Maintenance(store, owner, self._dispatch, self._log, clock())
-        self._transport, self._shortage = HttpClient(), shortage.DescriptorShortage(self._log)
+        self._transport, self._shortage = HttpClient(), DescriptorShortage(self._log)
         self._beat_at = 0.0
         self._stop = threading.Event()
         self._told: deque[str] = deque()
@@ -200,22 +201,22 @@ class Worker:
         for tag, answer in results:
             attempt = self._attempts.pop(cast(tuple[int, int], tag))
             attempt.seconds = steady - attempt.begun
-            if answer.failure and answer.failure.kind == shortage.KIND:
+            if answer.failure and answer.failure.kind == OUT_OF_RESOURCES:
                 self._put_off(attempt, answer.failure, now, steady)
             else:
                 self._end(attempt, answer, now)
 
     def _put_off(self, attempt: Attempt, failure: Failure, now: float, steady: float) -> None:
         """It was no attempt: nothing was sent, and the endpoint has no part in it."""
-        due = now + self._shortage.PUT_OFF
+        due = now + self._shortage.POSTPONED_SECONDS
         self._rounds.put_off.append((attempt.claimed, due))
         self._dispatch.put_off(attempt, due)
-        self._shortage.met(steady, failure.sentence)
+        self._shortage.record(steady, failure.sentence)
 
     def _end(self, attempt: Attempt, answer: Response, now: float) -> None:
         claimed, name = attempt.claimed, attempt.endpoint.name
         judged = self._judge.judge(attempt, answer, now, self._dice())
-        if answer.failure and answer.failure.kind == "timeout" and attempt.begun < self._transport.woke:
+        if answer.failure and answer.failure.kind == "timeout" and attempt.begun < self._transport.woke_at:
             # Who did not run cannot say how long the others took.
             judged = judged._replace(weight=None)
         outcome = judged.settled.outcome

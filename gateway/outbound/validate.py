@@ -11,7 +11,7 @@ from gateway.config import Config, Number
 from gateway.matching import templates
 from gateway.outbound import codes
 from gateway.outbound.model import CallCredentials, Recipient, SendCall
-from gateway.safe_http.ssrf import check_url, judge, place
+from gateway.safe_http.ssrf import check_address, check_url, host_and_port
 from schemas.fields import number as normalised
 
 LONGEST = 1600
@@ -77,8 +77,12 @@ def _check_status_url(url: str, config: Config) -> None:
     """What can never be called. What a name stands for is judged at the connection."""
     fault = check_url(url)
     if fault is None:
-        host, port = place(url)
-        fault = judge(host, port, free_form=True, allow_networks=config.allow_networks) if _is_address(host) else None
+        host, port = host_and_port(url)
+        fault = (
+            check_address(host, port, free_form=True, allow_networks=config.allow_networks)
+            if _is_address(host)
+            else None
+        )
     if fault:
         raise CallRefused(codes.STATUS_URL, f"status_url: {fault}.")
 

@@ -1,31 +1,40 @@
-"""Where the gateway may connect. Pure: it judges addresses that a resolver gave; it looks nothing up.
+"""Which addresses and URLs may be called, and how a URL is shown to people.
 
-The one rule for every caller: deliveries, status posts, test forms, commands. The transport asks `judge`
-for every answer of the resolver, again for the address about to be dialled, and once more for the
-connection that a request is about to use; a name is never judged by how it is spelt.
+The rule is one for every caller: deliveries, status posts, test forms, commands. The client checks every address that
+a resolver gave, again the address about to be dialled, and once more that of the connection that a request is about
+to use; a name is never judged by how it is spelt.
 """
 
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import urlsplit
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
-Own = frozenset[tuple[str, int]]
+OwnAddresses = frozenset[tuple[str, int]]
+"""(address, port) pairs that the gateway listens on."""
 
 REFUSED = "this address is not allowed"
 """All that a caller of an API is told. The full reason is for the operator."""
 
 PORTS = frozenset((80, 443, 8080, 8443))
-"""Ports below 1024 that are websites; from 1024 up every port is open."""
+"""Ports below 1024 that are websites, and their twins; from 1024 up every port is open."""
 MAX_URL = 2048
-NOBODY: Own = frozenset()
+"""Characters."""
+NO_ADDRESSES: OwnAddresses = frozenset()
+MAX_CHECKED_ADDRESSES = 1024
+"""Addresses whose verdict an `AddressPolicy` remembers."""
+NO_ORIGIN = "://"
+"""The origin of what cannot be called at all."""
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> tuple[tuple[Network, str], ...]:
-    return tuple((ip_network(network), what) for network, what in rows)
+    return tuple((ip_network(network), meaning) for network, meaning in rows)
 
 
 # `is_global` of the standard library lets too much through (IPv4 in IPv6 forms, multicast, 192.0.0.192),
@@ -84,34 +93,31 @@ _TAILS = (
 _ISATAP = frozenset((0x00005EFE, 0x02005EFE))
 
 
-def judge(
+def check_address(
     address: str,
     port: int,
     *,
     free_form: bool,
     allow_networks: Collection[Network] = (),
-    own: Own = NOBODY,
+    own: OwnAddresses = NO_ADDRESSES,
 ) -> str | None:
-    """None where a connection may be made, else the full reason, one sentence for the operator.
+    """None if a connection may be made, else the full reason, one sentence for the operator.
 
-    `address` is what a resolver gave, a plain IPv4 or IPv6 address. `free_form`: the URL came with a request
+    `address` is a plain IPv4 or IPv6 address, as a resolver gives it. `free_form`: the URL came with a request
     (status_url, a test form), so it may only go to the public internet and to `allow_networks`; else it is an
     endpoint of the configuration, the operator's own word, which may be private. `own`: (address, port) pairs that
-    the gateway listens on; a wildcard, or a name, stands for loopback. `gate` adds this machine's other addresses.
+    the gateway listens on; a wildcard, or a name, stands for loopback. `AddressPolicy` adds this machine's others.
     """
     parsed = _parse(address)
     if parsed is None:
-        return _refusal(address, "is no plain IP address")
-    if not 0 < port < 65536 or (port < 1024 and port not in PORTS):
-        return _refusal(address, f"port {port} is not one of 80, 443, 8080, 8443 or from 1024 up")
-    if _is_own(parsed, port, own):
-        return _refusal(address, f"port {port} there is the gateway itself: a loop")
-    fault = _fault(parsed, free_form, allow_networks)
-    return fault and _refusal(address, fault)
-
-
-def _refusal(address: str, reason: str) -> str:
-    return f"{REFUSED}: {address} {reason}" if reason.startswith("is ") else f"{REFUSED}: {address}: {reason}"
+        reason: str | None = " is no plain IP address"
+    elif not 0 < port < 65536 or (port < 1024 and port not in PORTS):
+        reason = f": port {port} is not one of 80, 443, 8080, 8443 or from 1024 up"
+    elif any(port == listening and _is_same(parsed, host) for host, listening in own):
+        reason = f": port {port} there is the gateway itself: a loop"
+    else:
+        reason = _fault(parsed, free_form, allow_networks)
+    return reason and f"{REFUSED}: {address}{reason}"
 
 
 def _parse(text: str) -> Address | None:
@@ -124,43 +130,30 @@ def _parse(text: str) -> Address | None:
     return mapped or address
 
 
-def _is_own(address: Address, port: int, own: Own) -> bool:
-    for host, listening in own:
-        if listening != port:
-            continue
-        mine = _parse(host)
-        # Dialling 0.0.0.0 reaches this machine too.
-        anywhere = mine is None or mine.is_unspecified
-        if mine == address or (anywhere and (address.is_loopback or address.is_unspecified)):
-            return True
-    return False
+def _is_same(address: Address, host: str) -> bool:
+    """True if who listens on `host` hears what is sent to `address`."""
+    mine = _parse(host)
+    # Dialling 0.0.0.0 reaches this machine too.
+    anywhere = mine is None or mine.is_unspecified
+    return mine == address or (anywhere and (address.is_loopback or address.is_unspecified))
 
 
 def _fault(address: Address, free_form: bool, allowed: Collection[Network]) -> str | None:
-    carried = _carried(address)
-    return (
-        _find(address, _NEVER)
-        or (None if not free_form or _within(address, allowed) else _not_public(address))
-        or (_fault(carried, free_form, allowed) if carried else None)
-    )
+    reason = _find(address, _NEVER)
+    if not reason and free_form and not any(address in network for network in allowed):
+        if isinstance(address, IPv4Address):
+            reason = _find(address, _NOT_PUBLIC_4)
+        elif address not in _PUBLIC_6:
+            reason = " is no public IPv6 address (2000::/3)"
+        else:
+            reason = _find(address, _NOT_PUBLIC_6)
+        reason = reason and f"{reason}; allow_networks can open it"
+    carried = None if reason else _carried(address)
+    return _fault(carried, free_form, allowed) if carried else reason
 
 
 def _find(address: Address, table: Iterable[tuple[Network, str]]) -> str | None:
-    return next((f"is {what} ({network})" for network, what in table if address in network), None)
-
-
-def _within(address: Address, networks: Collection[Network]) -> bool:
-    return any(address in network for network in networks)
-
-
-def _not_public(address: Address) -> str | None:
-    if isinstance(address, IPv4Address):
-        fault = _find(address, _NOT_PUBLIC_4)
-    elif address not in _PUBLIC_6:
-        fault = "is no public IPv6 address (2000::/3)"
-    else:
-        fault = _find(address, _NOT_PUBLIC_6)
-    return fault and f"{fault}; allow_networks can open it"
+    return next((f" is {meaning} ({network})" for network, meaning in table if address in network), None)
 
 
 def _carried(address: Address) -> IPv4Address | None:
@@ -168,10 +161,69 @@ def _carried(address: Address) -> IPv4Address | None:
     if isinstance(address, IPv4Address) or address == IPv6Address("::1"):
         return None
     number = int(address)
-    if _within(address, _TAILS) or (number >> 32) & 0xFFFFFFFF in _ISATAP:
+    if any(address in network for network in _TAILS) or (number >> 32) & 0xFFFFFFFF in _ISATAP:
         return IPv4Address(number & 0xFFFFFFFF)
     teredo = address.teredo
     return address.sixtofour or (teredo[1] if teredo else None)
+
+
+class AddressPolicy:
+    """`check_address` under one set of rules, with its verdicts remembered, for requests that share these rules.
+
+    The client asks for every request, not only before it dials: a connection that one request opened is lent to the
+    next to the same host. Asked only when dialling, a free-form URL would go to a private address over a connection
+    that the operator's endpoint left open.
+    """
+
+    def __init__(self, free_form: bool, allow_networks: Collection[Network], own: OwnAddresses) -> None:
+        self.free_form, self.allow_networks, self.own = free_form, allow_networks, own
+        self._wildcard_ports = frozenset(
+            port for host, port in own if (address := _parse(host)) is None or address.is_unspecified
+        )
+        self.passed: set[tuple[str, int]] = set()
+        """(address, port) pairs that were checked and may be talked to. Others may, too: `check` knows."""
+        self._refused: dict[tuple[str, int], str] = {}
+
+    def check(self, address: str, port: int) -> str | None:
+        """None, or the reason why this address may not be talked to."""
+        if port in self._wildcard_ports:
+            # Addresses of this machine come and go: never remembered.
+            own = self.own | {(address, port)} if is_own_address(address) else self.own
+            return self._check(address, port, own)
+        if (address, port) in self.passed:
+            return None
+        if known := self._refused.get((address, port)):
+            return known
+        refusal = self._check(address, port, self.own)
+        if len(self.passed) + len(self._refused) >= MAX_CHECKED_ADDRESSES:
+            self.passed.clear()
+            self._refused.clear()
+        if refusal:
+            self._refused[address, port] = refusal
+        else:
+            self.passed.add((address, port))
+        return refusal
+
+    def check_all(self, addresses: Iterable[str], port: int) -> str | None:
+        """The first reason among a name's addresses: one bad answer is enough."""
+        for address in addresses:
+            if (address, port) not in self.passed and (reason := self.check(address, port)):
+                return reason
+        return None
+
+    def _check(self, address: str, port: int, own: OwnAddresses) -> str | None:
+        return check_address(address, port, free_form=self.free_form, allow_networks=self.allow_networks, own=own)
+
+
+def is_own_address(address: str) -> bool:
+    """True if the address is one of this machine's: only such a one can be bound to. Sends nothing."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
 
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>.*)", re.DOTALL)
@@ -179,17 +231,13 @@ _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253}
 
 
 def check_url(url: str) -> str | None:
-    """None where the URL may be called, else what is wrong with it, one sentence that holds no part of the URL."""
+    """None if the URL may be called, else what is wrong with it, one sentence that holds no part of the URL."""
     if len(url) > MAX_URL:
         return f"the URL is longer than {MAX_URL} characters"
     if not url.isascii():
         return "the URL has letters outside ASCII: write them as %XX, in the host's name as xn--"
     if any(character <= " " or character in "\\\x7f" for character in url):
         return "the URL has a space, a control character or a backslash"
-    return _check_parts(url)
-
-
-def _check_parts(url: str) -> str | None:
     found = _URL.fullmatch(url)
     if found is None or found["scheme"].lower() not in ("http", "https"):
         return "the URL does not begin with http:// or https://"
@@ -198,16 +246,13 @@ def _check_parts(url: str) -> str | None:
     host = _AUTHORITY.fullmatch(found["authority"])
     if host is None:
         return "the URL has no host that can be called"
-    return _check_port(int(host["port"])) if host["port"] else None
-
-
-def _check_port(port: int) -> str | None:
+    port = int(host["port"] or 80)
     if port in PORTS or 1024 <= port < 65536:
         return None
     return f"the URL has port {port}: only 80, 443, 8080, 8443 and from 1024 up may be called"
 
 
-def place(url: str) -> tuple[str, int]:
+def host_and_port(url: str) -> tuple[str, int]:
     """(host, port) of a URL that passed `check_url`; the host in lower case, an IPv6 address without brackets."""
     scheme, _, rest = url.partition("://")
     found = _AUTHORITY.match(rest)
@@ -215,3 +260,36 @@ def place(url: str) -> tuple[str, int]:
         raise ValueError("check_url first")
     port = int(found["port"] or (443 if scheme.lower() == "https" else 80))
     return found["host"].strip("[]").lower(), port
+
+
+def is_url(endpoint: str) -> bool:
+    """True if an endpoint's name is a URL that came with a request, such as a `status_url`.
+
+    No name of a configuration has a colon in it. There may be any number of such URLs, some with an ID of their own in
+    each query: what is remembered of them is remembered by origin.
+    """
+    return "://" in endpoint
+
+
+def origin_of(endpoint: str) -> str:
+    """``https://pages.example.com:443`` for a URL; an endpoint of the configuration is an origin by itself."""
+    return _origin(endpoint) if "://" in endpoint else endpoint
+
+
+@lru_cache(maxsize=4_096)
+def _origin(url: str) -> str:
+    if check_url(url):
+        return NO_ORIGIN
+    host, port = host_and_port(url)
+    return f"{url.partition('://')[0].lower()}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def mask_url(name: str) -> str:
+    """As it may stand in logs and pages: without query, fragment and userinfo."""
+    if "://" not in name:
+        return name
+    try:
+        parts = urlsplit(name)
+    except ValueError:
+        return "a URL that cannot be read"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

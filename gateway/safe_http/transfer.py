@@ -1,140 +1,239 @@
-"""One request under way: what libcurl asks us while it goes, and what is made of its end.
-
-These are libcurl's callbacks, but not libcurl: the few numbers of its interface that they need stand here.
-"""
+"""One transfer: a libcurl handle, the request that it carries now, libcurl's callbacks, and the answer as it comes."""
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from gateway.safe_http import shortage
-from gateway.safe_http.departures import PendingRequest
-from gateway.safe_http.errors import CurlError, describe
-from gateway.safe_http.gate import AddressPolicy
-from gateway.safe_http.incoming import MAX_BODY_BYTES, ResponseBuffer, ResponseHead
-from gateway.safe_http.models import Failure, Response, Timings
+import pycurl
 
-SOCKET_BAD = -1
-GO_ON, ABORT = 0, 1
-HEAD_OUT, BODY_OUT = 2, 4
-NAMES, CONNECT = (5, 6), 7
-"""CURL_SOCKET_BAD, CURL_PREREQFUNC_…, CURLINFO_HEADER_OUT and …_DATA_OUT, CURLE_COULDNT_…."""
+from gateway.safe_http.dns import PendingRequest, ResolvedName
+from gateway.safe_http.errors import (
+    CONNECT_CODE,
+    NAME_CODES,
+    OUT_OF_RESOURCES,
+    CurlError,
+    current_shortage,
+    describe,
+    reserve_reached,
+    shortage_of,
+)
+from gateway.safe_http.models import Failure, Headers, Response, Timings
+from gateway.safe_http.options import Profile, handle_options, header_lines
+from gateway.safe_http.ssrf import AddressPolicy
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 16 * 1024
+MAX_HEAD_LINES = 100
+MAX_CACHED_HEAD_BYTES = 1024
+"""Longer heads are not remembered once they were read."""
+
+# CURL_WRITEFUNC_… ("taken: nothing" ends the transfer), CURL_SOCKET_BAD, CURL_PREREQFUNC_…, CURLINFO_…_OUT.
+_STOP, _SOCKET_BAD, _GO_ON, _ABORT, _HEAD_OUT, _BODY_OUT = 0, -1, 0, 1, 2, 4
+_END = re.compile(rb"\n\r?\n")
+_NEXT_HEAD = re.compile(rb"\r?\n\r?\n(?=HTTP/)")
 
 
-class Transfer(ResponseBuffer):
-    """The answer that is being read, the rules that its connection must pass, the bytes that went out."""
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """An answer's head, taken apart."""
 
-    __slots__ = (
-        "tag",
-        "start",
-        "connected",
-        "dialled",
-        "address",
-        "_gate",
-        "_opened",
-        "_refusal",
-        "_short",
-        "_cut",
-        "_sent",
+    headers: Headers
+    """(name, value) of the final answer and its trailers, in order, as they came."""
+    is_whole: bool
+    """The head, if there is one, came to its end."""
+    too_large: str
+    """A sentence if the head has too many bytes or lines; else empty."""
+
+
+def _read_head(raw: bytes) -> ResponseHead:
+    large = len(raw) > MAX_HEAD_BYTES or raw.count(b"\n") > MAX_HEAD_LINES
+    limits = f"{MAX_HEAD_BYTES // 1024} KB or {MAX_HEAD_LINES} lines"
+    # The final answer's head: interim answers stand before it.
+    last = _NEXT_HEAD.split(raw)[-1] if raw.find(b"HTTP/", 5) > 0 else raw
+    fields = [line.partition(":") for line in last.decode("latin-1").split("\n")[1:]]
+    return ResponseHead(
+        headers=tuple([(name, value.strip()) for name, colon, value in fields if colon]),
+        is_whole=not last or last.endswith(b"\r\n\r\n") or _END.search(last) is not None,
+        too_large=f"the answer's headers are longer than {limits}" if large else "",
     )
 
-    def __init__(self, opened: Callable[[int], None]) -> None:
-        """`opened` is told the descriptor of every socket that is made."""
-        super().__init__()
-        self.tag: object = None
-        self._opened = opened
-        self._sent: list[bytes] = []
 
-    def begin(self, start: PendingRequest, gate: AddressPolicy) -> None:
-        self.clear()
-        self.tag, self.start, self._gate = start.tag, start, gate
-        self.connected = self.dialled = self._cut = False
-        self._refusal = self._short = ""
+# An endpoint's answers mostly begin with the same lines, but for the second in `Date`.
+_read_cached_head = lru_cache(256)(_read_head)
+
+
+class Transfer:
+    """A libcurl handle, set up for one profile, which carries one request after the other."""
+
+    __slots__ = (
+        *("curl", "profile", "limits", "pending", "connected", "_set", "_get", "_opened", "_pinned", "_policy"),
+        *("_dialled", "_address", "_refusal", "_shortage", "_broke_off", "_is_cut"),
+        *("_head_lines", "_pieces", "_size", "_sent"),
+    )
+
+    def __init__(self, profile: Profile, opened: Callable[[int], None]) -> None:
+        """`opened` is told the descriptor of every socket that is made."""
+        self.curl = pycurl.Curl()
+        self.profile, self._opened = profile, opened
+        # Looked up once: on a handle of pycurl that costs as much as the call.
+        self._set, self._get = self.curl.setopt, self.curl.getinfo
+        self._pinned: ResolvedName | None = None
+        self.limits = (0.0, 0.0)
+        self._head_lines: list[bytes] = []
+        self._pieces: list[bytes] = []
+        self._sent: list[bytes] = []
+        for option, value in handle_options(profile).items():
+            self._set(option, value)
+        # A list's own `append` is the callback for the head: libcurl calls it for every line, and a function of
+        # ours in its place would cost as much as all the rest of the reading. libcurl itself ends a head, interim
+        # answers and trailers with it, at 300 KB; what is more than we take is seen when the transfer is over.
+        self._set(pycurl.HEADERFUNCTION, self._head_lines.append)
+        self._set(pycurl.WRITEFUNCTION, self._write)
+        self._set(pycurl.OPENSOCKETFUNCTION, self._open_socket)
+        self._set(pycurl.PREREQFUNCTION, self._before_request)
+        self._set(pycurl.DEBUGFUNCTION, self._note_sent)
+
+    def load(self, pending: PendingRequest, found: ResolvedName, policy: AddressPolicy) -> None:
+        """Sets what differs from one request to the next."""
+        self.pending, self._policy = pending, policy
+        self.connected = self._dialled = self._broke_off = self._is_cut = False
+        self._refusal = self._shortage = ""
+        self._size = 0
+        self._head_lines.clear()
+        self._pieces.clear()
         self._sent.clear()
+        request, waited = pending.request, pending.lookup_seconds
+        self._set(pycurl.HTTPHEADER, header_lines(request.headers))
+        self._set(pycurl.POSTFIELDS, request.body)
+        limits = request.timeout - waited, request.connect_timeout - waited
+        if limits != self.limits:
+            self.limits = limits
+            self.limit(*limits)
+        if not (found.literal or found is self._pinned or request.egress_proxy):
+            # These addresses and no others: libcurl does not look the name up again.
+            addresses = ",".join([f"[{address}]" if ":" in address else address for address in found.addresses])
+            self._set(pycurl.RESOLVE, [f"+{pending.target.host}:{pending.target.port}:{addresses}"])
+            self._pinned = found
+
+    def limit(self, whole: float, connect: float) -> None:
+        """Sets libcurl's timeouts, in seconds."""
+        self._set(pycurl.TIMEOUT_MS, max(1, round(whole * 1000)))
+        self._set(pycurl.CONNECTTIMEOUT_MS, max(1, round(connect * 1000)))
 
     def is_late(self, now: float) -> bool:
-        """Whether its time is over. `now`: seconds of the clock that nobody sets."""
-        request, gone = self.start.request, now - self.start.begun
-        return gone >= request.timeout or (not self.connected and gone >= request.connect_timeout)
+        """True if its time is over. `now`: monotonic seconds."""
+        request, seconds = self.pending.request, now - self.pending.started_at
+        return seconds >= request.timeout or (not self.connected and seconds >= request.connect_timeout)
 
-    def open(self, _purpose: int, address: Any) -> int:
+    def _open_socket(self, _purpose: int, address: Any) -> int:
         """The choke point: nothing is dialled that does not pass here. After a refusal no other address is tried."""
         if not self._passes(address.addr[0], address.addr[1]):
-            return SOCKET_BAD
+            return _SOCKET_BAD
         try:
             opened = socket.socket(address.family, address.socktype, address.protocol)
         except OSError as error:
-            self._short = shortage.of(error)
-            return SOCKET_BAD
-        self._short = shortage.reaches(opened.fileno())
-        if self._short:
+            self._shortage = shortage_of(error)
+            return _SOCKET_BAD
+        self._shortage = reserve_reached(opened.fileno())
+        if self._shortage:
             opened.close()
-            return SOCKET_BAD
+            return _SOCKET_BAD
         self._opened(opened.fileno())
-        self.dialled = True
+        self._dialled = True
         return opened.detach()
 
-    def before(self, address: str, _local: str, port: int, _local_port: int) -> int:
-        """Before the request is sent: its connection may be one that another opened, under other rules."""
-        self.connected, self.address = True, address
+    def _before_request(self, address: str, _local: str, port: int, _local_port: int) -> int:
+        """Checks the connection that the request is about to use: another one may have opened it, by other rules."""
+        self.connected, self._address = True, address
         # An answer had begun, and libcurl, which has not seen its end, would send the request once more.
-        self._cut = bool(self.lines)
-        if not (self._cut or self._refusal) and (address, port) in self._gate.passed:
-            return GO_ON
-        return GO_ON if self._passes(address, port) and not self._cut else ABORT
-
-    def note(self, kind: int, piece: bytes) -> None:
-        """What goes out. A request that begins anew, on another connection or behind a CONNECT, replaces the first."""
-        if kind == HEAD_OUT and piece.startswith((b"POST ", b"CONNECT ")):
-            self._sent.clear()
-        if kind in (HEAD_OUT, BODY_OUT):
-            self._sent.append(piece)
+        self._broke_off = bool(self._head_lines)
+        if not (self._broke_off or self._refusal) and (address, port) in self._policy.passed:
+            return _GO_ON
+        return _GO_ON if self._passes(address, port) and not self._broke_off else _ABORT
 
     def _passes(self, address: str, port: int) -> bool:
-        self._refusal = self._refusal or self._gate.judge(address, port) or ""
+        self._refusal = self._refusal or self._policy.check(address, port) or ""
         return not self._refusal
 
-    def answer(
-        self, head: ResponseHead, status: int | None, address: str, times: Timings, failure: Failure | None
-    ) -> Response:
-        read, sent = b"".join(self.pieces)[:MAX_BODY_BYTES], b"".join(self._sent)
-        return Response(status, head.headers, read, self.size, sent, times, address, failure)
+    def _note_sent(self, kind: int, piece: bytes) -> None:
+        """Keeps what goes out. A request that begins anew, on another connection or behind a CONNECT, replaces it."""
+        if kind == _HEAD_OUT and piece.startswith((b"POST ", b"CONNECT ")):
+            self._sent.clear()
+        if kind in (_HEAD_OUT, _BODY_OUT):
+            self._sent.append(piece)
 
-    def fault(self, head: ResponseHead, code: int) -> Failure | None:
-        """What we found ourselves, whatever libcurl says. A head that breaks off is an answer to libcurl."""
-        if head.fine and not (self._cut or self._refusal):
+    def _write(self, piece: bytes) -> int | None:
+        """Takes a piece of the body; None goes on. To be cut is no failure: the status was known by then."""
+        self._size += len(piece)
+        self._pieces.append(piece)
+        if self._size <= MAX_BODY_BYTES:
             return None
+        self._is_cut = True
+        return _STOP
+
+    def finish(self, code: int, text: str) -> Response:
+        """The response to the request that is over, with libcurl's error code (0: none) and its words for it."""
+        # Each of libcurl's facts costs as much as a callback of ours; what a callback knows is not asked for.
+        get, raw = self._get, b"".join(self._head_lines)
+        head = _read_cached_head(raw) if len(raw) <= MAX_CACHED_HEAD_BYTES else _read_head(raw)
+        times = self._times(self._dialled if not code else get(pycurl.NUM_CONNECTS))
+        status = get(pycurl.RESPONSE_CODE) or None
+        failure = self._own_failure(head, code)
+        if code and not failure and not self._is_cut:
+            request = self.pending.request
+            failure = describe(
+                CurlError(
+                    code=code,
+                    text=text,
+                    errno=get(pycurl.OS_ERRNO),
+                    verified=get(pycurl.SSL_VERIFYRESULT),
+                    secure=self.pending.target.secure,
+                    status=status,
+                    times=times,
+                    connected=self.connected,
+                    timeout=request.timeout,
+                    connect_timeout=request.connect_timeout,
+                )
+            )
+        body, sent = b"".join(self._pieces)[:MAX_BODY_BYTES], b"".join(self._sent)
+        address = self._address if self.connected and not code else get(pycurl.PRIMARY_IP) or ""
+        return Response(status, head.headers, body, self._size, sent, times, address, failure)
+
+    def _own_failure(self, head: ResponseHead, code: int) -> Failure | None:
+        """The failure that the callbacks found, whatever libcurl says. A head that breaks off is an answer to it."""
         if self._refusal:
             return Failure(kind="refused_address", sentence=self._refusal)
         if head.too_large:
             return Failure(kind="too_large", sentence=head.too_large)
-        if self._cut or not (code or head.whole):
+        if self._broke_off or not (code or head.is_whole):
             return Failure(kind="reset", sentence="the connection broke off in the middle of the answer")
-        return None
-
-    def _lack(self, code: int) -> str:
-        """What we were short of ourselves, if that is what ended it; else empty."""
-        if code in NAMES:  # libcurl's own looking up, of a proxy
-            return shortage.now()
-        return self._short if code == CONNECT else ""
-
-    def failure(self, code: int, text: str, **facts: Any) -> Failure | None:
-        """What libcurl's error means; `facts` are those of `CurlError` that it alone knows."""
-        if self.enough:
+        if self.connected or self._is_cut or code not in (*NAME_CODES, CONNECT_CODE):
             return None
-        if not self.connected and (short := self._lack(code)):
-            return Failure(kind=shortage.KIND, sentence=short)
-        request = self.start.request
-        return describe(
-            CurlError(
-                code=code,
-                text=text,
-                secure=self.start.target.secure,
-                connected=self.connected,
-                timeout=request.timeout,
-                connect_timeout=request.connect_timeout,
-                **facts,
+        # A name is looked up by libcurl only for a proxy.
+        short = self._shortage if code == CONNECT_CODE else current_shortage()
+        return Failure(kind=OUT_OF_RESOURCES, sentence=short) if short else None
+
+    def _times(self, is_new: int) -> Timings:
+        get = self._get
+        # libcurl counts microseconds from when the name was known.
+        before = round(waited * 1_000_000) if (waited := self.pending.lookup_seconds) else 0
+        name = connect = tls = 0
+        if is_new:  # on a connection that was kept, libcurl's times of the first steps are none of this attempt
+            name, connect, tls = (
+                get(pycurl.NAMELOOKUP_TIME_T),
+                get(pycurl.CONNECT_TIME_T),
+                get(pycurl.APPCONNECT_TIME_T),
             )
+        first_byte = get(pycurl.STARTTRANSFER_TIME_T) if self._head_lines else 0
+        return Timings(
+            (before + name) / 1000,
+            (before + connect) / 1000 if connect else 0.0,
+            (before + tls) / 1000 if tls else 0.0,
+            (before + first_byte) / 1000 if first_byte else 0.0,
+            (before + get(pycurl.TOTAL_TIME_T)) / 1000,
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, literal_column, or_, select
 
-from gateway.safe_http.origins import is_url
+from gateway.safe_http.ssrf import is_url
 from gateway.store import events, schema
 from gateway.store.statement import Statement, index_key, pairs_from_json, storable
 

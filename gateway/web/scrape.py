@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from gateway.metrics import STATUS_URLS, Gauge, text
-from gateway.safe_http.origins import is_url
+from gateway.safe_http.ssrf import is_url
 from gateway.store import StoreUnavailable
 from gateway.web.context import WebContext
 

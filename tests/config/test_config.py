@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from docs import settings as documented
 from gateway.config import TABLES, CarrierX, Config, ConfigError, Credentials, Keyword, loads, sample
 from gateway.safe_http.error_pages import FAILURE_BODY
-from gateway.safe_http.origins import mask_url
+from gateway.safe_http.ssrf import mask_url
 from schemas import status
 from tests.config_cases import endpoint
 

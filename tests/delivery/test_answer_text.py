@@ -15,7 +15,7 @@ PLAIN = "text/plain; charset=utf-8"
 def answer(body: bytes | str, kind: str | None = PLAIN, status: int = 200, **more: str) -> Response:
     raw = body.encode() if isinstance(body, str) else body
     headers = (() if kind is None else (("content-TYPE", kind),)) + tuple(more.items())
-    return Response(status=status, headers=headers, read=raw, size=len(raw))
+    return Response(status=status, headers=headers, body=raw, size=len(raw))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_any_success_will_do(status: int) -> None:
     [
         (answer("gone", status=404), "no success"),
         (answer("moved", status=302), "no success"),
-        (Response(status=200, read=b"half", size=4, failure=Failure(kind="reset", sentence="")), "no success"),
+        (Response(status=200, body=b"half", size=4, failure=Failure(kind="reset", sentence="")), "no success"),
         (Response(), "no success"),
         (answer("<p>hi", "text/html"), "not text/plain"),
         (answer("hi", None), "not text/plain"),
@@ -85,7 +85,7 @@ def test_what_is_none(given: Response, why: str) -> None:
 
 
 def test_an_answer_that_was_cut_is_none() -> None:
-    cut = Response(status=200, headers=(("Content-Type", PLAIN),), read=b"hello", size=70_000)
+    cut = Response(status=200, headers=(("Content-Type", PLAIN),), body=b"hello", size=70_000)
     assert read(cut) == ("", "the answer was not read to its end")
 
 

@@ -52,7 +52,7 @@ def test_there_are_pages() -> None:
 def test_error_pages_are_known_by_name(path: Path) -> None:
     found = find(FAILURE_BODY, path.read_bytes())
     assert found is not None and name_of(found) == NAMES[path.parent.name]
-    answer = Response(status=200, read=path.read_bytes(), size=1)
+    answer = Response(status=200, body=path.read_bytes(), size=1)
     assert diagnose(request(), answer)[0] == f"{NAMES[path.parent.name]} behind a 200"
 
 
@@ -73,12 +73,12 @@ def test_however_the_page_is_written(path: Path, change: str) -> None:
 def test_innocent_pages(path: Path) -> None:
     found = find(FAILURE_BODY, path.read_bytes())
     assert found is None, name_of(found)
-    assert headline(Response(status=200, read=path.read_bytes())) == ""
+    assert headline(Response(status=200, body=path.read_bytes())) == ""
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_can_be_looked_at(body: bytes) -> None:
-    assert isinstance(diagnose(request(), Response(status=200, read=body, size=len(body))), list)
+    assert isinstance(diagnose(request(), Response(status=200, body=body, size=len(body))), list)
 
 
 @pytest.mark.parametrize("pattern", FAILURE_BODY, ids=lambda pattern: pattern.pattern[:30])
@@ -162,7 +162,7 @@ def test_a_redirect_to_nowhere() -> None:
 )
 def test_hints(status: int, headers: dict[str, str], body: bytes, hint: str) -> None:
     sent = (("Content-Type", "application/x-www-form-urlencoded; charset=UTF-8"),)
-    found = diagnose(request(headers=sent), Response(status=status, headers=tuple(headers.items()), read=body, size=1))
+    found = diagnose(request(headers=sent), Response(status=status, headers=tuple(headers.items()), body=body, size=1))
     assert str(status) in found[0] and hint in " | ".join(found[1:])
 
 
@@ -190,9 +190,9 @@ def test_failures_are_said_first() -> None:
     ("answer", "remark"),
     [
         (Response(status=200), "empty"),
-        (Response(status=200, size=9, read=b"<b>Warning</b>:  x in <b>/a.php</b> on line <b>3</b>"), "PHP warning"),
-        (Response(status=200, size=9, read=b'<form><input name="p" type="password">'), "login page"),
-        (Response(status=200, size=99_999, read=b"x" * 65_536), "64 KB"),
+        (Response(status=200, size=9, body=b"<b>Warning</b>:  x in <b>/a.php</b> on line <b>3</b>"), "PHP warning"),
+        (Response(status=200, size=9, body=b'<form><input name="p" type="password">'), "login page"),
+        (Response(status=200, size=99_999, body=b"x" * 65_536), "64 KB"),
     ],
 )
 def test_remarks_on_what_is_no_failure(answer: Response, remark: str) -> None:
@@ -201,11 +201,11 @@ def test_remarks_on_what_is_no_failure(answer: Response, remark: str) -> None:
 
 
 def test_nothing_to_say() -> None:
-    assert diagnose(request(), Response(status=200, read=b"ok", size=2)) == []
+    assert diagnose(request(), Response(status=200, body=b"ok", size=2)) == []
 
 
 def test_a_good_page_that_took_long_to_say_so() -> None:
-    assert diagnose(request(), Response(status=204, read=b"", size=0)) != []
+    assert diagnose(request(), Response(status=204, body=b"", size=0)) != []
 
 
 @pytest.mark.parametrize(

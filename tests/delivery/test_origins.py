@@ -13,7 +13,7 @@ from gateway.delivery.circuit_breaker import IN_A_ROW, STRANGERS
 from gateway.delivery.result import Attempt, Judge
 from gateway.delivery.scheduler import Scheduler
 from gateway.safe_http.models import Request, Response
-from gateway.safe_http.origins import NOWHERE, origin_of
+from gateway.safe_http.ssrf import NO_ORIGIN, origin_of
 from gateway.store.outbox import ClaimedDelivery, ClaimLimit
 
 NOW = 1_800_000_000.0
@@ -48,9 +48,9 @@ def end(dispatch: Scheduler, judge: Judge, attempt: Attempt, status: int) -> Non
         ("http://A.test/x?y#z", "http://a.test:80"),
         ("HTTPS://a.test:8443?x", "https://a.test:8443"),
         ("https://[::1]/", "https://[::1]:443"),
-        ("http://user@a.test/", NOWHERE),
-        ("http://a.test:22/", NOWHERE),
-        ("ftp://a.test/", NOWHERE),
+        ("http://user@a.test/", NO_ORIGIN),
+        ("http://a.test:22/", NO_ORIGIN),
+        ("ftp://a.test/", NO_ORIGIN),
         ("page", "page"),
         ("@carrierx", "@carrierx"),
     ],

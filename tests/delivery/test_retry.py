@@ -38,7 +38,7 @@ def outcome(answer: Response, expecting: Expecting | None = None) -> str:
 
 @pytest.mark.parametrize("status", range(200, 300))
 def test_2xx_is_success(status: int) -> None:
-    verdict = judge(Response(status=status, read=b"ok"), Expecting(), NOW)
+    verdict = judge(Response(status=status, body=b"ok"), Expecting(), NOW)
     assert (verdict.outcome, verdict.sentence, verdict.retry_after) == ("succeeded", "", None)
 
 
@@ -76,30 +76,30 @@ def test_the_endpoint_says_what_success_is() -> None:
 
 def test_it_is_an_endpoint_of_the_configuration() -> None:
     endpoint = Endpoint(name="a", url="http://page.test/", success="200,202-204", success_body=re.compile("^OK$"))
-    assert judge(Response(status=203, read=b"OK"), endpoint, NOW).outcome == "succeeded"
-    assert judge(Response(status=201, read=b"OK"), endpoint, NOW).outcome == "again"
-    assert judge(Response(status=200, read=b"NO"), endpoint, NOW).outcome == "again"
+    assert judge(Response(status=203, body=b"OK"), endpoint, NOW).outcome == "succeeded"
+    assert judge(Response(status=201, body=b"OK"), endpoint, NOW).outcome == "again"
+    assert judge(Response(status=200, body=b"NO"), endpoint, NOW).outcome == "again"
 
 
 def test_success_body() -> None:
     wanted = Expecting(success_body=re.compile("caf\xe9"))
-    assert outcome(Response(status=200, read="un café".encode()), wanted) == "succeeded"
-    assert outcome(Response(status=200, read="un café".encode("windows-1252")), wanted) == "succeeded"
+    assert outcome(Response(status=200, body="un café".encode()), wanted) == "succeeded"
+    assert outcome(Response(status=200, body="un café".encode("windows-1252")), wanted) == "succeeded"
     assert "empty" in judge(Response(status=200), wanted, NOW).sentence
-    assert "success_body" in judge(Response(status=200, read=b"x"), wanted, NOW).sentence
+    assert "success_body" in judge(Response(status=200, body=b"x"), wanted, NOW).sentence
 
 
 def test_success_body_is_looked_for_in_all_that_was_read() -> None:
     wanted = Expecting(success_body=re.compile("done"))
-    assert outcome(Response(status=200, read=b" " * 60_000 + b"done"), wanted) == "succeeded"
+    assert outcome(Response(status=200, body=b" " * 60_000 + b"done"), wanted) == "succeeded"
 
 
 def test_failure_body() -> None:
     page = b"<b>Fatal error</b>:  Uncaught Error in <b>/x.php</b> on line <b>3</b>"
-    assert judge(Response(status=200, read=page), Expecting(), NOW).sentence == "a PHP error page behind a 200"
-    assert outcome(Response(status=200, read=page), Expecting(failure_body=())) == "succeeded"
+    assert judge(Response(status=200, body=page), Expecting(), NOW).sentence == "a PHP error page behind a 200"
+    assert outcome(Response(status=200, body=page), Expecting(failure_body=())) == "succeeded"
     own = Expecting(failure_body=(re.compile("^ERR"),))
-    assert "'^ERR'" in judge(Response(status=200, read=b"ERR 5"), own, NOW).sentence
+    assert "'^ERR'" in judge(Response(status=200, body=b"ERR 5"), own, NOW).sentence
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from gateway.store.outbox import ClaimedDelivery, ClaimLimit
 
 NOW = 1_800_000_000.0
 MIDDLE = 0.5
-OK, FAILED = Response(status=200, read=b"ok"), Response(status=500)
+OK, FAILED = Response(status=200, body=b"ok"), Response(status=500)
 
 
 def endpoints(*names: str, concurrency: int = 8) -> dict[str, Endpoint]:

@@ -238,7 +238,7 @@ def test_a_timeout_over_a_sleep_is_an_attempt_and_nothing_against_the_endpoint(
     store: Store, tmp_path: Path, page: Page, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker is held up in the midst of its loop, as one that is stopped."""
-    monkeypatch.setattr(client, "ASLEEP", 0.5)
+    monkeypatch.setattr(client, "SLEPT_SECONDS", 0.5)
     settings = Settings.fixed(config(tmp_path, page, "timeout = 2\nconcurrency = 8"))
     begun, go_on, held = threading.Semaphore(0), threading.Event(), threading.Event()
 
@@ -261,7 +261,7 @@ def test_a_timeout_over_a_sleep_is_an_attempt_and_nothing_against_the_endpoint(
             assert begun.acquire(timeout=10)
         held.set()
         until(lambda: outcomes(store) == ["again"] * 8, "timed out")
-        assert worker._transport.woke and not worker._dispatch.breakers.not_closed()
+        assert worker._transport.woke_at and not worker._dispatch.breakers.not_closed()
         go_on.set()
         clock.ahead += 6
         until(lambda: states(store) == ["succeeded"] * 8, "delivered")

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.safe_http.client import Failure, HttpClient, Request, Response, post
+from gateway.safe_http.client import HttpClient, post
+from gateway.safe_http.models import Failure, Request, Response
 from tests.servers import Caller, Script, Server, answer, closing, ok, replying, silent
 
 FORM = "application/x-www-form-urlencoded; charset=UTF-8"
@@ -102,7 +103,6 @@ VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size
 
 @given(headers=st.lists(st.tuples(NAMES, VALUES | st.sampled_from(["%s", "%", ": ", "a  b", "50%\\r\\n"]))))
 def test_headers_go_out_as_they_are_in_their_order(headers: list[tuple[str, str]]) -> None:
-    """Many of them go to libcurl as one: it must not matter which."""
     with Server(replying(ok())) as server:
         found = post(request(server.url(), headers=tuple(headers)))
     assert found.status == 200
@@ -158,7 +158,7 @@ def test_an_answer_as_it_came(serve: Callable[..., Server]) -> None:
         replying(answer(418, b"short \xff\0", "X-One: 1", "x-one:  2 ", "Set-Cookie: a=b; c", "X-L: caf\xe9"))
     )
     found = post(request(server.url()))
-    assert (found.status, found.read, found.body, found.size) == (418, b"short \xff\0", b"short \xff\0", 8)
+    assert (found.status, found.body, found.kept_body, found.size) == (418, b"short \xff\0", b"short \xff\0", 8)
     assert found.headers == (
         ("Content-Length", "8"),
         ("X-One", "1"),
@@ -167,7 +167,7 @@ def test_an_answer_as_it_came(serve: Callable[..., Server]) -> None:
         ("X-L", "caf\xe9"),
     )
     assert found.header("X-ONE") == "1" and found.header("X-Two") is None
-    assert found.address == "127.0.0.1" and found.failure is None and found.sent == b""
+    assert found.address == "127.0.0.1" and found.failure is None and found.request_bytes == b""
 
 
 def test_times_follow_each_other(serve: Callable[..., Server]) -> None:
@@ -199,7 +199,7 @@ def finish(transport: HttpClient) -> dict[object, Response]:
 def test_what_was_sent_is_captured(serve: Callable[..., Server]) -> None:
     server = serve(replying(ok()))
     found = post(request(server.url("/x?y"), capture=True, body=BODY * 3000))
-    assert [found.sent] == server.requests
+    assert [found.request_bytes] == server.requests
 
 
 def test_redirects_are_not_followed(serve: Callable[..., Server]) -> None:
@@ -213,20 +213,20 @@ def test_nothing_is_decompressed(serve: Callable[..., Server]) -> None:
     bomb = gzip.compress(bytes(10_000_000))
     server = serve(replying(ok(bomb, "Content-Encoding: gzip")))
     found = post(request(server.url()))
-    assert found.read == bomb and found.failure is None
+    assert found.body == bomb and found.failure is None
 
 
 def test_a_transfer_encoding_is_not_decompressed_either(serve: Callable[..., Server]) -> None:
     bomb = gzip.compress(bytes(10_000_000))
     server = serve(closing(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n" + bomb))
     found = post(request(server.url()))
-    assert kind_of(found) == "protocol" or found.read == bomb
+    assert kind_of(found) == "protocol" or found.body == bomb
 
 
 def test_chunked_answers_and_trailers(serve: Callable[..., Server]) -> None:
     chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nX-Trail: 1\r\n\r\n"
     found = post(request(serve(replying(chunks)).url()))
-    assert found.read == b"abcde" and found.header("X-Trail") == "1"
+    assert found.body == b"abcde" and found.header("X-Trail") == "1"
 
 
 @pytest.mark.parametrize("length", ["Content-Length: 10000000", "X-None: 1"])
@@ -243,7 +243,7 @@ def test_a_long_answer_is_cut_and_its_status_counts(serve: Callable[..., Server]
     with Server(script) as server:
         found = post(request(server.url()))
     assert found.status == 200 and found.failure is None
-    assert len(found.read) == 65536 < found.size < 200_000 and len(found.body) == 2048
+    assert len(found.body) == 65536 < found.size < 200_000 and len(found.kept_body) == 2048
     assert ended == [True]
 
 
@@ -282,7 +282,7 @@ def test_heads_without_end(serve: Callable[..., Server], begin: bytes, more: byt
 def test_interim_answers_are_not_the_answer(serve: Callable[..., Server]) -> None:
     hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     found = post(request(serve(replying(hints + ok(b"done", "Via: HTTP/1.1 cache"))).url()))
-    assert (found.status, found.read) == (200, b"done")
+    assert (found.status, found.body) == (200, b"done")
     assert found.headers == (("Content-Length", "4"), ("Via", "HTTP/1.1 cache"))
 
 
@@ -308,7 +308,7 @@ def test_a_length_beyond_all_numbers_is_none(serve: Callable[..., Server]) -> No
     """It cannot be waited for: the answer ends with the connection."""
     raw = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\nok"
     found = post(request(serve(closing(raw)).url()))
-    assert (found.status, found.read, found.failure) == (200, b"ok", None)
+    assert (found.status, found.body, found.failure) == (200, b"ok", None)
 
 
 def test_closed_without_an_answer(serve: Callable[..., Server]) -> None:
@@ -330,7 +330,7 @@ def test_reset(serve: Callable[..., Server]) -> None:
 
 def test_an_answer_that_breaks_off(serve: Callable[..., Server]) -> None:
     found = post(request(serve(closing(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")).url()))
-    assert (found.status, found.read, kind_of(found)) == (200, b"half", "reset")
+    assert (found.status, found.body, kind_of(found)) == (200, b"half", "reset")
 
 
 def test_nobody_listens() -> None:
@@ -394,7 +394,7 @@ def test_the_environment_is_not_asked(
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login u password p\ndefault login u password p\n")  # type: ignore[operator]
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", f"{tmp_path}/.netrc")
-    assert post(request(server.url())).read == b"page"
+    assert post(request(server.url())).body == b"page"
     assert not trap.requests and b"uthorization" not in server.requests[0]
 
 

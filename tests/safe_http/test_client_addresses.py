@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from gateway.safe_http.client import HttpClient, Request, Response
+from gateway.safe_http.client import HttpClient
 from gateway.safe_http.dns import Resolver
-from gateway.safe_http.gate import AddressPolicy, is_here
+from gateway.safe_http.models import Request, Response
+from gateway.safe_http.ssrf import AddressPolicy, is_own_address
 from tests.servers import Server, ok, replying
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -197,7 +198,7 @@ def test_closed_networks_close_kept_connections() -> None:
 
 def test_the_socket_hook_holds_by_itself(trap: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Should anything get past the first look: what is about to be dialled is judged on its own."""
-    monkeypatch.setattr(AddressPolicy, "judge_all", lambda *_: None)
+    monkeypatch.setattr(AddressPolicy, "check_all", lambda *_: None)
     for host in ("127.0.0.1", "0x7f.1", "localhost", "[::ffff:127.0.0.1]"):
         assert kind_of(send(trap.url(host=host), free_form=True)) == "refused_address"
     answer = send(trap.url(host="page.test"), resolving("127.0.0.9", "127.0.0.1"), free_form=True)
@@ -232,29 +233,29 @@ def test_never_ourselves(trap: Server) -> None:
 
 
 def test_a_wildcard_is_every_address_of_this_machine() -> None:
-    assert is_here("127.0.0.1") and is_here("127.8.9.10") and is_here("::1")
-    assert not is_here("192.0.2.1") and not is_here("2001:db8::1") and not is_here("nonsense")
+    assert is_own_address("127.0.0.1") and is_own_address("127.8.9.10") and is_own_address("::1")
+    assert not is_own_address("192.0.2.1") and not is_own_address("2001:db8::1") and not is_own_address("nonsense")
 
 
 def test_a_wildcard_is_asked_afresh_for_every_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """Addresses of a machine come and go."""
     ours = {"10.0.0.5"}
-    monkeypatch.setattr("gateway.safe_http.gate.is_here", ours.__contains__)
-    gate = AddressPolicy(False, (), frozenset({("0.0.0.0", 8080), ("10.0.0.9", 9090)}))
-    assert "itself" in str(gate.judge("10.0.0.5", 8080)) and gate.judge("10.0.0.5", 9090) is None
-    assert gate.judge("10.0.0.6", 8080) is None and gate.judge_all(("10.0.0.6", "10.0.0.5"), 8080)
+    monkeypatch.setattr("gateway.safe_http.ssrf.is_own_address", ours.__contains__)
+    policy = AddressPolicy(False, (), frozenset({("0.0.0.0", 8080), ("10.0.0.9", 9090)}))
+    assert "itself" in str(policy.check("10.0.0.5", 8080)) and policy.check("10.0.0.5", 9090) is None
+    assert policy.check("10.0.0.6", 8080) is None and policy.check_all(("10.0.0.6", "10.0.0.5"), 8080)
     ours.add("10.0.0.6")
-    assert gate.judge("10.0.0.6", 8080) and gate.judge("10.0.0.9", 9090)
+    assert policy.check("10.0.0.6", 8080) and policy.check("10.0.0.9", 9090)
 
 
-def test_a_gate_forgets() -> None:
+def test_a_policy_forgets() -> None:
     """Endpoints whose addresses change, and URLs that come with requests, are without end."""
-    gate = AddressPolicy(False, (), frozenset())
+    policy = AddressPolicy(False, (), frozenset())
     for number in range(3000):
         there = f"{number // 256}.{number % 256}"
-        assert gate.judge(f"10.0.{there}", 80) is None and gate.judge(f"169.254.{there}", 80)
-        assert len(gate.passed) + len(gate._refused) <= 1024
-    assert gate.judge("10.0.0.0", 80) is None and gate.judge("169.254.0.0", 80), "judged anew"
+        assert policy.check(f"10.0.{there}", 80) is None and policy.check(f"169.254.{there}", 80)
+        assert len(policy.passed) + len(policy._refused) <= 1024
+    assert policy.check("10.0.0.0", 80) is None and policy.check("169.254.0.0", 80), "judged anew"
 
 
 def test_another_port_is_not_ourselves() -> None:

@@ -14,7 +14,8 @@ import pytest
 import trustme
 
 from gateway.delivery import retry
-from gateway.safe_http.client import HttpClient, Request, Response
+from gateway.safe_http.client import HttpClient
+from gateway.safe_http.models import Request, Response
 from tests.servers import Caller, Script, Server, answer, closing, ok, replying, silent
 
 NOW = datetime.now(UTC)
@@ -118,7 +119,7 @@ def test_each_comes_to_its_own_end(tmp_path: Path) -> None:
         for came in ended[name]:
             verdict = retry.judge(came)
             assert verdict.outcome == outcome and sentence in verdict.sentence, (name, came)
-            assert len(came.read) <= 65536
+            assert len(came.body) <= 65536
     assert {came.failure and came.failure.sentence for came in ended["expired"]} == {"certificate expired"}
     assert {came.failure and came.failure.kind for came in ended["TLS 1.0"]} == {"tls"}
     assert not servers["expired"].requests and not servers["TLS 1.0"].requests, "no text goes out before that is known"

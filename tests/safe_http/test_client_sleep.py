@@ -19,7 +19,7 @@ TIMEOUT = 0.6
 
 @pytest.fixture(autouse=True)
 def _light_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ASLEEP", 0.2)
+    monkeypatch.setattr(module, "SLEPT_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -63,13 +63,13 @@ def test_answers_that_came_meanwhile_are_taken_in(go_on: threading.Event) -> Non
         sleep(TIMEOUT * 2)
         answers = finish(transport)
     assert [answers[number].status for number in range(5)] == [200, 200, 200, None, None]
-    assert [answers[number].size > 60_000 or answers[number].read for number in range(3)] == [
+    assert [answers[number].size > 60_000 or answers[number].body for number in range(3)] == [
         b"short",
         bodies[b"/1"],
         True,
     ]
     kinds = [failure.kind for number in (3, 4) if (failure := answers[number].failure)]
-    assert kinds == ["timeout"] * 2 and transport.woke > began
+    assert kinds == ["timeout"] * 2 and transport.woke_at > began
 
 
 def test_who_has_time_left_goes_on_and_ends_in_time(go_on: threading.Event) -> None:
@@ -84,7 +84,7 @@ def test_who_has_time_left_goes_on_and_ends_in_time(go_on: threading.Event) -> N
         transport.start(request(server.url("/never"), timeout=TIMEOUT * 2), "never")
         leaves(transport, server, 2)
         sleep(TIMEOUT)
-        assert not transport.run(0.01) and transport.woke
+        assert not transport.run(0.01) and transport.woke_at
         go_on.set()
         answers = finish(transport)
         assert answers["late"].status == 200
@@ -99,4 +99,4 @@ def test_who_only_waited_did_not_sleep() -> None:
         began = time.monotonic()
         assert not transport.run(TIMEOUT)
         assert not transport.run(0.01)
-    assert transport.woke < began
+    assert transport.woke_at < began

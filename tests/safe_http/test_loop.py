@@ -13,8 +13,9 @@ from collections.abc import Callable
 import pytest
 import trustme
 
-from gateway.safe_http.client import SPARE, HttpClient, Request, Response
-from gateway.safe_http.pollers import Selector, best
+from gateway.safe_http.client import MAX_IDLE_HANDLES, HttpClient
+from gateway.safe_http.loop import Selector, new_poller
+from gateway.safe_http.models import Request, Response
 from tests.servers import Caller, Server, answer, ok, replying, silent
 
 
@@ -44,10 +45,10 @@ class Told(Selector):
         self.forgets = False
 
 
-@pytest.fixture(params=[best, Selector, Told])
+@pytest.fixture(params=[new_poller, Selector, Told])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way to watch sockets: that of Linux, that of the standard library, that of the least of systems."""
-    monkeypatch.setattr("gateway.safe_http.loop.best", request.param)
+    monkeypatch.setattr("gateway.safe_http.loop.new_poller", request.param)
 
 
 def test_many_at_once() -> None:
@@ -90,7 +91,7 @@ def test_answers_find_their_requests() -> None:
     for number in range(600):
         found = answers[number]
         body = b"%d" % number * (number % 700)
-        assert found.read == b"/%d" % (number % 7) + body and found.header("X-Size") == str(len(body))
+        assert found.body == b"/%d" % (number % 7) + body and found.header("X-Size") == str(len(body))
     assert server.connections <= 21
     assert all(b"X-N" in sent for sent in server.requests if b"X-N: 1\r\n" in sent)
 
@@ -137,7 +138,7 @@ def test_a_kept_connection_that_dies_in_use_is_tried_once_more() -> None:
         found = one(transport, server.url(), body=b"second", headers=headers, capture=True)
     assert found.status == 200
     assert [sent.partition(b"\r\n\r\n")[2] for sent in server.requests] == [b"first", b"second", b"second"]
-    assert server.requests[1] == server.requests[2] == found.sent
+    assert server.requests[1] == server.requests[2] == found.request_bytes
 
 
 @pytest.mark.parametrize(
@@ -265,9 +266,9 @@ def test_failures_leave_nothing_open() -> None:
 
 def test_handles_are_bounded() -> None:
     with Server(replying(ok())) as server, HttpClient() as transport:
-        for number in range(SPARE + 50):
+        for number in range(MAX_IDLE_HANDLES + 50):
             assert one(transport, server.url(f"/{number}")).status == 200
-        assert transport.spare <= SPARE
+        assert transport._handles.count <= MAX_IDLE_HANDLES
 
 
 def test_a_timeout_does_not_stay_with_the_handle() -> None:
@@ -323,19 +324,19 @@ def test_a_proxy_comes_in_between() -> None:
     """From then on libcurl has sockets of its own, to look up the proxy's name."""
     with Server(replying(ok())) as server, Server(Proxy()) as proxy, HttpClient() as transport:
         for _ in range(3):
-            assert one(transport, server.url()).read == b"ok"
+            assert one(transport, server.url()).body == b"ok"
             found = one(transport, server.url(), egress_proxy=proxy.url("", host="localhost"))
-            assert found.read == b"by proxy"
-            assert one(transport, server.url()).read == b"ok"
+            assert found.body == b"by proxy"
+            assert one(transport, server.url()).body == b"ok"
 
 
 def test_through_an_egress_proxy() -> None:
     proxy = Proxy()
     with Server(proxy) as server, HttpClient(lookup=names("192.0.2.7")) as transport:  # type: ignore[arg-type]
         found = one(transport, "http://Page.test:8080/a%2fb?c#d", egress_proxy=server.url(""), capture=True)
-    assert (found.status, found.read) == (200, b"by proxy")
+    assert (found.status, found.body) == (200, b"by proxy")
     assert proxy.asked == ["POST http://Page.test:8080/a%2fb?c HTTP/1.1"]
-    assert found.sent == server.requests[0] and b"\r\nHost: Page.test:8080\r\n" in found.sent
+    assert found.request_bytes == server.requests[0] and b"\r\nHost: Page.test:8080\r\n" in found.request_bytes
 
 
 def test_through_an_egress_proxy_over_tls(tmp_path: object) -> None:
@@ -355,7 +356,7 @@ def test_through_an_egress_proxy_over_tls(tmp_path: object) -> None:
             )
     assert (found.status, found.header("X-Proxy")) == (200, None), found
     assert proxy.asked == ["CONNECT page.test:443 HTTP/1.1"]
-    assert [found.sent] == behind.requests and behind.requests[0].startswith(b"POST /x%2f HTTP/1.1\r\n")
+    assert [found.request_bytes] == behind.requests and behind.requests[0].startswith(b"POST /x%2f HTTP/1.1\r\n")
 
 
 def test_what_is_asked_of_a_proxy_is_judged_first() -> None:

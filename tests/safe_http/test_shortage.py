@@ -13,9 +13,15 @@ from structlog.testing import capture_logs
 
 from gateway.config import Settings
 from gateway.metrics import Metrics
-from gateway.safe_http import dns, shortage
+from gateway.safe_http import dns, transfer
 from gateway.safe_http.client import HttpClient, post
-from gateway.safe_http.shortage import RESERVE, DescriptorShortage
+from gateway.safe_http.errors import (
+    OUT_OF_RESOURCES,
+    RESERVED_DESCRIPTORS,
+    DescriptorShortage,
+    current_shortage,
+    shortage_of,
+)
 from gateway.store import Store
 from tests.delivering import Clock, Page, clock, outcomes, page, rows, settings, states, text, working
 from tests.running import until
@@ -46,7 +52,7 @@ with HttpClient() as transport:
 """
 
 
-@pytest.mark.parametrize(("left", "kinds"), [(0, ["resources"] * 2), (RESERVE - 1, ["resources"] * 2)])
+@pytest.mark.parametrize(("left", "kinds"), [(0, ["resources"] * 2), (RESERVED_DESCRIPTORS - 1, ["resources"] * 2)])
 def test_a_process_without_descriptors(left: int, kinds: list[str]) -> None:
     """At its limit, and within the reserve: as soon as there are some again, all is well."""
     with Server(replying(ok())) as server:
@@ -59,13 +65,13 @@ def test_a_process_without_descriptors(left: int, kinds: list[str]) -> None:
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 def test_what_says_that_something_is_short(number: int) -> None:
-    assert os.strerror(number) in shortage.of(OSError(number, "?"))
+    assert os.strerror(number) in shortage_of(OSError(number, "?"))
 
 
 def test_what_does_not() -> None:
     for error in (OSError(), OSError(errno.EAFNOSUPPORT, "?"), socket.gaierror(errno.ENOMEM, "?")):
-        assert shortage.of(error) == ""
-    assert shortage.now() == ""
+        assert shortage_of(error) == ""
+    assert current_shortage() == ""
 
 
 def test_no_thread_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +84,7 @@ def test_no_thread_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(dns, "Thread", NoThread)
     found = post(request("http://page.test/")).failure
-    assert found is not None and found.kind == shortage.KIND
+    assert found is not None and found.kind == OUT_OF_RESOURCES
 
 
 def test_one_that_was_sent_is_an_attempt_though_the_next_connection_cannot_be_made(
@@ -93,10 +99,10 @@ def test_one_that_was_sent_is_an_attempt_though_the_next_connection_cannot_be_ma
 
     with Server(script) as server, HttpClient() as transport:
         assert one(transport, server.url()).status == 200
-        monkeypatch.setattr(shortage, "reaches", lambda _: "too many open files")
+        monkeypatch.setattr(transfer, "reserve_reached", lambda _: "too many open files")
         found = one(transport, server.url()).failure
         assert len(server.requests) == 2
-    assert found is not None and found.kind != shortage.KIND
+    assert found is not None and found.kind != OUT_OF_RESOURCES
 
 
 class Starved:
@@ -104,7 +110,7 @@ class Starved:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.short, self.asked = True, 0
-        monkeypatch.setattr(shortage, "reaches", self.reaches)
+        monkeypatch.setattr(transfer, "reserve_reached", self.reaches)
 
     def reaches(self, _: int) -> str:
         self.asked += 1
@@ -153,7 +159,7 @@ def test_it_is_logged_now_and_then() -> None:
 
         short = DescriptorShortage(structlog.get_logger())
         for nth in range(100):
-            short.met(1000.0 + nth / 100, "too many open files")
-        assert short.lasts(1001.0) and not short.lasts(1000.99 + DescriptorShortage.REST)
-        short.met(1000.0 + DescriptorShortage.EVERY, "too many open files")
+            short.record(1000.0 + nth / 100, "too many open files")
+        assert short.lasts(1001.0) and not short.lasts(1000.99 + DescriptorShortage.REST_SECONDS)
+        short.record(1000.0 + DescriptorShortage.LOG_SECONDS, "too many open files")
     assert [line["put_off"] for line in logs] == [1, 100]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.safe_http.ssrf import REFUSED, check_url, judge, place
+from gateway.safe_http.ssrf import REFUSED, check_address, check_url, host_and_port
 
 DENIED_4 = (
     *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
@@ -24,11 +24,11 @@ EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
 def free(address: str, port: int = 443, **rules: object) -> str | None:
-    return judge(address, port, free_form=True, **rules)  # type: ignore[arg-type]
+    return check_address(address, port, free_form=True, **rules)  # type: ignore[arg-type]
 
 
 def operator(address: str, port: int = 443, **rules: object) -> str | None:
-    return judge(address, port, free_form=False, **rules)  # type: ignore[arg-type]
+    return check_address(address, port, free_form=False, **rules)  # type: ignore[arg-type]
 
 
 def edges(network: str) -> tuple[str, str]:
@@ -248,9 +248,9 @@ def test_urls_that_may_not(url: str, fault: str) -> None:
 def test_any_text_is_judged(text: str) -> None:
     for url in (text, f"http://{text}", f"https://page.test{text}"):
         if check_url(url) is None:
-            host, port = place(url)
+            host, port = host_and_port(url)
             assert host == host.lower() and 0 < port < 65536 and not set(host) & set("/?#@[] ")
-        judge(text, 80, free_form=True)
+        check_address(text, 80, free_form=True)
 
 
 @pytest.mark.parametrize(
@@ -263,10 +263,10 @@ def test_any_text_is_judged(text: str) -> None:
         ("http://page.test:8080#x", ("page.test", 8080)),
     ],
 )
-def test_place(url: str, expected: tuple[str, int]) -> None:
-    assert place(url) == expected
+def test_host_and_port(url: str, expected: tuple[str, int]) -> None:
+    assert host_and_port(url) == expected
 
 
-def test_place_of_nothing() -> None:
+def test_host_and_port_of_nothing() -> None:
     with pytest.raises(ValueError, match="check_url first"):
-        place("http://@")
+        host_and_port("http://@")

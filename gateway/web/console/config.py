@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.config import TABLES, Config, Credentials, Endpoint, Setting
 from gateway.delivery.redaction import shown_url
-from gateway.safe_http.origins import mask_url
+from gateway.safe_http.ssrf import mask_url
 from schemas.credentials import CREDENTIALS
 
 Row = tuple[str, str]

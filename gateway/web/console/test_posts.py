@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import TooManyRequests
 
 from gateway import preview
-from gateway.safe_http.ssrf import NOBODY
+from gateway.safe_http.ssrf import NO_ADDRESSES
 from gateway.test_posts import FIELDS, InvalidTestPost, TestPost, samples, send_test_post
 from gateway.trial_result import TestPostResult
 from gateway.web.auth import auth_state, wants_json
@@ -76,7 +76,9 @@ def _alone(trial: TestPost) -> TestPostResult:
         if not is_free:
             raise TooManyRequests("A test of yours is still running.", retry_after=1)
         limits.count(TEST_POSTS_PER_MINUTE, user)
-        result = send_test_post(trial, config(), web_context().clock(), current_app.config.get("OWN_ADDRESSES", NOBODY))
+        result = send_test_post(
+            trial, config(), web_context().clock(), current_app.config.get("OWN_ADDRESSES", NO_ADDRESSES)
+        )
     _log(trial, result)
     return result
 
