@@ -29,7 +29,7 @@ class AcceptMessage:
     def __call__(self, conn: Connection) -> Accepted:
         state = "accepted" if self._is_news(conn) else "duplicate"
         message, owed = self._with_ticket(conn) if state == "accepted" else (self._message, self._letters)
-        if state == "accepted" and not self.goes_somewhere and not self._replies.answers:
+        if state == "accepted" and not self.goes_somewhere and not self._replies.text:
             state = "unrouted"
         event_id = events.add(conn, self._callback.event(message, state, self._body, (*message.notes, self._way.why)))
         owing: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Keep a legacy call and owe its messages: one transaction, committed and synced before the caller has his ticket."""
+"""Keeps a legacy call and owes its texts: one transaction, committed and synced before the caller has his ticket."""
 
 from __future__ import annotations
 
@@ -7,32 +7,30 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.config import Config, Number
-from gateway.outbound import codes, enqueue, status_posts, validate
-from gateway.outbound.model import CallAnswer, SendCall
+from gateway.outbound import enqueue, status_posts, validate
+from gateway.outbound.model import CallAnswer, ErrorCode, SendCall
 from gateway.outbound.validate import CallRefused, CheckedCall
 from gateway.store import Connection, Store, StoreUnavailable, events, ledger, opt_outs, tickets
 
-PATIENCE = 10.0
-_GENERAL = frozenset((codes.CREDENTIALS, codes.STATUS_URL))
-"""What a caller is told in one general sentence; the event has the reason."""
+WRITE_TIMEOUT_SECONDS = 10.0
 OPERATOR = "command"
-"""The source of calls from the shell of this machine: whoever is there needs no credentials."""
+"""The source of calls from the shell of this machine: an operator needs no credentials."""
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedCall:
-    """What became of a call that is on disk."""
+    """The answer to a call, and what is on disk for it."""
 
     answer: CallAnswer
     endpoints: tuple[str, ...] = ()
-    """To whom something is owed now."""
+    """The names of those that something is owed to now."""
     event_id: int = 0
 
 
 def accept(call: SendCall, config: Config, store: Store, may_keep: Callable[[], bool] = lambda: True) -> AcceptedCall:
-    """Checks, keeps and owes. Raises `StoreUnavailable`; every other fault is an answer.
+    """Checks the call, keeps it and owes its texts. Raises `StoreUnavailable`; every other fault is an answer.
 
-    `may_keep` is asked where the credentials are wrong: anybody can call, and must not fill the disk.
+    `may_keep` is called where the credentials are wrong: anybody can make such a call, and must not fill the disk.
     """
     if not store.has_room():
         raise StoreUnavailable("the disk is nearly full")
@@ -41,10 +39,14 @@ def accept(call: SendCall, config: Config, store: Store, may_keep: Callable[[], 
             validate.authenticate(call.auth, config)
         work = _AcceptCall(call, validate.check(call, config), config)
     except CallRefused as error:
-        if error.code == codes.CREDENTIALS and not may_keep():
-            return AcceptedCall(_refusal(call, error))
-        return _refuse(call, error, config, store)
-    return store.writer.write(work, timeout=PATIENCE, ordering_keys=work.ordering_keys)
+        answer = error.answer(call.custom_ticket)
+        if answer.is_forbidden and not may_keep():
+            return AcceptedCall(answer)
+        number = config.number_for(call.auth.code) if call.auth.code.strip() else None
+        new = _event(call, number, "refused", error=error)
+        event_id = store.writer.write(lambda conn: events.add(conn, new), timeout=WRITE_TIMEOUT_SECONDS)
+        return AcceptedCall(answer, event_id=event_id)
+    return store.writer.write(work, timeout=WRITE_TIMEOUT_SECONDS, ordering_keys=work.ordering_keys)
 
 
 def malformed(
@@ -56,7 +58,7 @@ def malformed(
     now: datetime,
     store: Store,
 ) -> None:
-    """Keeps a call that cannot be read; `body` without credentials. Raises `StoreUnavailable`."""
+    """Keeps a call that cannot be read; `body` is without credentials. Raises `StoreUnavailable`."""
     new = events.NewEvent(
         source="legacy-send",
         state="refused",
@@ -68,24 +70,7 @@ def malformed(
         notes=(f"The call {name} could not be read.",) if name else (),
         remote=remote,
     )
-    store.writer.write(lambda conn: events.add(conn, new), timeout=PATIENCE)
-
-
-def _refuse(call: SendCall, error: CallRefused, config: Config, store: Store) -> AcceptedCall:
-    number = config.number_for(call.auth.code) if call.auth.code.strip() else None
-    new = _event(call, number, "refused", "", error)
-    event_id = store.writer.write(lambda conn: events.add(conn, new), timeout=PATIENCE)
-    return AcceptedCall(_refusal(call, error), event_id=event_id)
-
-
-def _refusal(call: SendCall, error: CallRefused) -> CallAnswer:
-    return CallAnswer(
-        result=False,
-        error_code=error.code,
-        message=codes.SENTENCES[error.code] if error.code in _GENERAL else error.detail,
-        custom_ticket=call.custom_ticket,
-        is_forbidden=error.code == codes.CREDENTIALS,
-    )
+    store.writer.write(lambda conn: events.add(conn, new), timeout=WRITE_TIMEOUT_SECONDS)
 
 
 class _AcceptCall:
@@ -95,40 +80,37 @@ class _AcceptCall:
         self._call, self._checked, self._config = call, checked, config
         self._ticket, self._now = enqueue.new_ticket(), call.now.timestamp()
         self._number = checked.number.number
-        self.ordering_keys = tuple(enqueue.conversation_key(self._number, one.phone) for one in checked.texts)
+        self.ordering_keys = tuple(enqueue.conversation_key(self._number, phone) for phone in checked.texts)
 
     def __call__(self, conn: Connection) -> AcceptedCall:
-        out = {one.phone for one in self._checked.texts if opt_outs.has_opted_out(conn, self._number, one.phone)}
-        if len(out) == len(self._checked.texts):
-            error = CallRefused(codes.OPTED_OUT)
-            event_id = events.add(conn, _event(self._call, self._checked.number, "refused", "", error))
-            return AcceptedCall(_refusal(self._call, error), event_id=event_id)
-        return self._accept(conn, out)
-
-    def _accept(self, conn: Connection, out: set[str]) -> AcceptedCall:
-        event_id = events.add(conn, _event(self._call, self._checked.number, "accepted", self._ticket))
-        told = enqueue.ticket_for_caller(self._ticket, event_id, self._config)
-        for one in self._checked.texts:
-            if one.phone not in out:
-                enqueue.enqueue(conn, event_id, self._outgoing(one.phone, one.text), self._config, self._now)
-                tickets.remember_custom_ticket(conn, self._number, one.phone, self._call.custom_ticket, self._now)
-        reasons = dict.fromkeys(out, codes.SENTENCES[codes.OPTED_OUT])
-        reasons |= dict.fromkeys(self._checked.bad, "This is no phone number.")
-        endpoints = {ledger.ENDPOINT, *self._refuse_some(conn, event_id, reasons)}
+        call, checked, config, now = self._call, self._checked, self._config, self._now
+        refused = {
+            phone: ErrorCode.OPTED_OUT.sentence
+            for phone in checked.texts
+            if opt_outs.has_opted_out(conn, self._number, phone)
+        }
+        if len(refused) == len(checked.texts):
+            error = CallRefused(ErrorCode.OPTED_OUT)
+            event_id = events.add(conn, _event(call, checked.number, "refused", error=error))
+            return AcceptedCall(error.answer(call.custom_ticket), event_id=event_id)
+        event_id = events.add(conn, _event(call, checked.number, "accepted", self._ticket))
+        for phone, text in checked.texts.items():
+            if phone not in refused:
+                enqueue.enqueue(conn, event_id, self._outgoing(phone, text), config, now)
+                tickets.remember_custom_ticket(conn, self._number, phone, call.custom_ticket, now)
+        # These recipients have a final status at once, the others get their texts all the same.
+        refused |= dict.fromkeys(checked.bad, "This is no phone number.")
+        endpoints = {ledger.ENDPOINT}
+        for phone, reason in refused.items():
+            entry = enqueue.record_refused(conn, event_id, self._outgoing(phone, ""), reason, config, now)
+            endpoints |= status_posts.mark_failed(conn, entry, config, now)
         answer = CallAnswer(
-            result=True, message=_left_out(len(reasons)), custom_ticket=self._call.custom_ticket, ticket=told
+            result=True,
+            message=f"Left out: {len(refused)} of the recipients; their status tells." if refused else "",
+            custom_ticket=call.custom_ticket,
+            ticket=enqueue.ticket_for_caller(self._ticket, event_id, config),
         )
         return AcceptedCall(answer, tuple(endpoints), event_id)
-
-    def _refuse_some(self, conn: Connection, event_id: int, reasons: Mapping[str, str]) -> set[str]:
-        """Others of the same call get theirs; these have a final status at once."""
-        told: set[str] = set()
-        for phone, reason in reasons.items():
-            send_id = enqueue.record_refused(conn, event_id, self._outgoing(phone, ""), reason, self._config, self._now)
-            entry = ledger.of_send(conn, send_id)
-            assert entry is not None, "it was added just now"  # noqa: S101
-            told |= status_posts.mark_failed(conn, entry, self._config, self._now)
-        return told
 
     def _outgoing(self, phone: str, text: str) -> enqueue.OutgoingText:
         call = self._call
@@ -145,13 +127,14 @@ class _AcceptCall:
         )
 
 
-def _left_out(count: int) -> str:
-    return f"Left out: {count} of the recipients; their status tells." if count else ""
-
-
 def _event(
-    call: SendCall, number: Number | None, state: str, ticket: str, error: CallRefused | None = None
+    call: SendCall, number: Number | None, state: str, ticket: str = "", error: CallRefused | None = None
 ) -> events.NewEvent:
+    errors: dict[str, tuple[str, ...]] = {}
+    if error is not None:
+        # The names of the codes are those of the fields, in capitals, but for this one.
+        name = "recipients" if error.code is ErrorCode.OPTED_OUT else error.code.name.lower()
+        errors = {name: (error.detail,)}
     return events.NewEvent(
         source=call.source,
         state=state,
@@ -163,20 +146,8 @@ def _event(
         ticket=ticket,
         custom_ticket=call.custom_ticket,
         content_type=call.content_type,
-        body=b"" if error is not None and error.code == codes.CREDENTIALS else call.body,
-        errors={} if error is None else {_FIELDS[error.code]: (error.detail,)},
+        body=b"" if "credentials" in errors else call.body,
+        errors=errors,
         notes=(f"The call {call.name}; recipients: {len(call.recipients)}.",),
         remote=call.remote,
     )
-
-
-_FIELDS: Mapping[int, str] = {
-    codes.CREDENTIALS: "credentials",
-    codes.CODE: "code",
-    codes.RECIPIENTS: "recipients",
-    codes.OPTED_OUT: "recipients",
-    codes.MESSAGE: "message",
-    codes.TEMPLATE: "template",
-    codes.STATUS_URL: "status_url",
-    codes.CUSTOM_TICKET: "custom_ticket",
-}

@@ -1,4 +1,4 @@
-"""A message owed to CarrierX: its row in the ledger and its delivery, in the transaction of what asked for it."""
+"""Owes a text to CarrierX: its row in the ledger and its delivery, in the transaction of what asked for it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from dataclasses import dataclass
 from gateway.config import Config
 from gateway.store import Connection, ledger, outbox
 from schemas import Body, wire
-
-CONTENT_TYPE = "application/json"
+from schemas.carrierx import CONTENT_TYPE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingText:
-    """One message to one phone."""
+    """One text to one phone."""
 
     number: str
-    """Ours, as CarrierX knows it."""
+    """Our number, as CarrierX knows it."""
     code: str
-    """The same as legacy systems know it."""
+    """Our number, as legacy systems know it."""
     phone: str
     text: str
     origin: str
     """``legacy``, ``command``, ``reply``, ``opt-out``."""
     ticket: str
-    """UUID; all recipients of one call have the same."""
+    """A UUID; all recipients of one call share it."""
     custom_ticket: str = ""
     status_url: str = ""
     media_urls: tuple[str, ...] = ()
@@ -41,51 +40,52 @@ def ticket_for_caller(ticket: str, event_id: int, config: Config) -> str:
 
 
 def conversation_key(number: str, phone: str) -> str:
-    """Texts from one number to one phone go in the order in which they were asked for."""
+    """The ordering key of texts from one number to one phone: they go in the order in which they were asked for."""
     return f"{ledger.ENDPOINT}/conversation/{phone}/{number}"
 
 
-def enqueue(conn: Connection, event_id: int, out: OutgoingText, config: Config, now: float) -> str:
-    """The send_id. It is on its way as soon as this is committed and the Sender is woken."""
+def enqueue(conn: Connection, event_id: int, text: OutgoingText, config: Config, now: float) -> None:
+    """Owes the text. It goes out as soon as this is committed and the Sender is woken."""
     send_id = outbox.new_id(now)
-    ledger.add_send(conn, _entry(out, send_id, event_id, config), now)
-    outbox.owe(conn, event_id, [_delivery(out, send_id)], now)
-    return send_id
-
-
-def record_refused(conn: Connection, event_id: int, out: OutgoingText, reason: str, config: Config, now: float) -> str:
-    """One recipient of a call that is not sent to: it has a row of its own, and its status is final."""
-    send_id = outbox.new_id(now)
-    ledger.add_send(conn, _entry(out, send_id, event_id, config, reason), now)
-    return send_id
-
-
-def _entry(out: OutgoingText, send_id: str, event_id: int, config: Config, reason: str = "") -> ledger.NewSend:
-    return ledger.NewSend(
-        send_id=send_id,
-        ticket=out.ticket,
-        ticket_number=event_id,
-        ticket_shown=ticket_for_caller(out.ticket, event_id, config),
-        origin=out.origin,
-        number=out.number,
-        code=out.code,
-        phone=out.phone,
-        custom_ticket=out.custom_ticket,
-        status_url=out.status_url,
-        state="refused" if reason else "owed",
-        status="failed" if reason else "",
-        reason=reason,
-    )
-
-
-def _delivery(out: OutgoingText, send_id: str) -> outbox.OwedDelivery:
-    media = {"media_urls": list(out.media_urls)} if out.media_urls else {}
-    request = {"from": out.number, "to": out.phone, "message": out.text, **media, "user_data": send_id}
-    body = Body(content_type=CONTENT_TYPE, data=wire.write_object(request))
-    return outbox.OwedDelivery(
+    ledger.add_send(conn, _ledger_row(text, send_id, event_id, config), now)
+    media = {"media_urls": list(text.media_urls)} if text.media_urls else {}
+    request = {"from": text.number, "to": text.phone, "message": text.text, **media, "user_data": send_id}
+    delivery = outbox.OwedDelivery(
         endpoint=ledger.ENDPOINT,
         wire_format=ledger.KIND,
-        ordering_key=conversation_key(out.number, out.phone),
-        body=body,
+        ordering_key=conversation_key(text.number, text.phone),
+        body=Body(content_type=CONTENT_TYPE, data=wire.write_object(request)),
         delivery_id=send_id,
+    )
+    outbox.owe(conn, event_id, [delivery], now)
+
+
+def record_refused(
+    conn: Connection, event_id: int, text: OutgoingText, reason: str, config: Config, now: float
+) -> ledger.LedgerEntry:
+    """Records one recipient of a call that is not sent to: a ledger row of its own, with a final status."""
+    send_id = outbox.new_id(now)
+    ledger.add_send(conn, _ledger_row(text, send_id, event_id, config, reason), now)
+    entry = ledger.of_send(conn, send_id)
+    assert entry is not None, "it was added just now"  # noqa: S101
+    return entry
+
+
+def _ledger_row(
+    text: OutgoingText, send_id: str, event_id: int, config: Config, refused_because: str = ""
+) -> ledger.NewSend:
+    return ledger.NewSend(
+        send_id=send_id,
+        ticket=text.ticket,
+        ticket_number=event_id,
+        ticket_shown=ticket_for_caller(text.ticket, event_id, config),
+        origin=text.origin,
+        number=text.number,
+        code=text.code,
+        phone=text.phone,
+        custom_ticket=text.custom_ticket,
+        status_url=text.status_url,
+        state="refused" if refused_because else "owed",
+        status="failed" if refused_because else "",
+        reason=refused_because,
     )

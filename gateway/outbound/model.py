@@ -1,18 +1,40 @@
-"""The legacy platform's calls, however they came: by SOAP, by form, from the shell."""
+"""The legacy platform's calls and their answers, however they come: by SOAP, by form, from the shell."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
+from enum import IntEnum
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
+
+class ErrorCode(IntEnum):
+    """`error_code` of the platform's answers, with the sentence for the caller. Our choice: the vendor is silent."""
+
+    sentence: str
+
+    def __new__(cls, code: int, sentence: str) -> ErrorCode:
+        member = int.__new__(cls, code)
+        member._value_, member.sentence = code, sentence
+        return member
+
+    OK = 0, ""
+    MALFORMED = 100, "The call could not be read."
+    CREDENTIALS = 101, "username, password or api_key is not the configured one."
+    CODE = 102, "The code is no number or short code of this gateway."
+    RECIPIENTS = 103, "There is no recipient, or one of them is no phone number."
+    OPTED_OUT = 104, "The recipient has opted out of messages from this number."
+    MESSAGE = 105, "The message is empty, or too long."
+    TEMPLATE = 106, "There is no such template, or one of its placeholders has no value."
+    STATUS_URL = 107, "The status_url cannot be called: this address is not allowed."
+    CUSTOM_TICKET = 108, "The custom_ticket is longer than 200 bytes."
+    UNKNOWN_TICKET = 109, "There is no message with this ticket."
+    LATER = 199, "It cannot be kept now. Please send it again."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallCredentials:
-    """``auth`` of every call. What was not given is empty."""
+    """``auth`` of every call. Fields that were not given are empty."""
 
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
@@ -24,12 +46,12 @@ class CallCredentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient:
-    """One of a call's ``recipientList``."""
+    """One recipient of a call's ``recipientList``."""
 
     phone: str
     """As it was given (``sendTo``)."""
-    values: Mapping[str, str] = field(default_factory=lambda: NOTHING)
-    """What else stood beside it: values for a template's placeholders."""
+    values: Mapping[str, str] = field(default_factory=dict)
+    """Values for a template's placeholders, which were given beside the phone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,18 +61,18 @@ class SendCall:
     name: str
     auth: CallCredentials
     text: str = ""
-    """The message; of `sendTemplateMessage` the template's ID."""
-    values: Mapping[str, str] = field(default_factory=lambda: NOTHING)
-    """For a template's placeholders, the same for all recipients."""
+    """The message; for `sendTemplateMessage` the template's ID."""
+    values: Mapping[str, str] = field(default_factory=dict)
+    """Values for a template's placeholders, the same for all recipients."""
     recipients: tuple[Recipient, ...] = ()
     custom_ticket: str = ""
     status_url: str = ""
     media_urls: tuple[str, ...] = ()
-    """Ours: the platform's calls have none."""
+    """Of the gateway's own calls: the platform's have none."""
     source: str = "legacy-send"
-    """Of the event: ``legacy-send``, or ``command`` from the shell."""
+    """The event's source: ``legacy-send``, or ``command`` from the shell."""
     body: bytes = field(default=b"", repr=False)
-    """As it is kept with the event: without the credentials."""
+    """The bytes that are kept with the event: without the credentials."""
     content_type: str = ""
     remote: str = ""
     now: datetime
@@ -58,11 +80,11 @@ class SendCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallAnswer:
-    """What a call is answered, in the platform's shape. Only a `result` of True has a ticket."""
+    """The answer to a call, in the platform's shape. Only a `result` of True has a ticket."""
 
     result: bool
     error_code: int = 0
-    """0 or one of `gateway.outbound.codes`."""
+    """A value of `ErrorCode`."""
     message: str = ""
     custom_ticket: str = ""
     ticket: str = ""
@@ -78,17 +100,17 @@ class StatusQuery:
     ticket: str = ""
     custom_ticket: str = ""
     phone: str = ""
-    """Of one recipient (``sentTo``); empty: all."""
+    """The recipient that is asked for (``sentTo``); empty: all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusRow:
-    """One recipient's line in the answer to a query."""
+    """One recipient's row in the answer to a query."""
 
     phone: str
     """``sendTo``"""
     status_code: int
     status_message: str
-    """CarrierX's word, or what keeps the message from having one."""
+    """CarrierX's word, or the reason why the message has none."""
     result: bool = True
-    """False: it will not arrive."""
+    """False: the message will not arrive."""

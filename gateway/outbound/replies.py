@@ -1,4 +1,4 @@
-"""What is texted back: a keyword's reply, what an endpoint answered, and what STOP, START and HELP are owed."""
+"""Texts back to a phone: a keyword's reply, an endpoint's answer, and the answers to STOP, START and HELP."""
 
 from __future__ import annotations
 
@@ -19,93 +19,89 @@ REPLY, OPT_OUT = "reply", "opt-out"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replies:
-    """What one text calls for. Its number is not known: nothing."""
+    """The replies that one inbound text calls for."""
 
     config: Config
     number: Number | None
-    phone: str
+    """None where the configuration does not know the number: then there is no reply."""
+    phone: str = ""
     text: str = ""
     """The keyword's own reply."""
     wants_answer: bool = False
-    """What the first endpoint answers is to be texted back."""
+    """The first endpoint's answer is to be texted back."""
     word: tuple[str, str] | None = None
     """(kind, word) of an opt-out."""
-
-    @property
-    def answers(self) -> bool:
-        """Whether the text is answered, and so has come to somebody."""
-        return bool(self.text)
-
-    @property
-    def ordering_keys(self) -> tuple[str, ...]:
-        """Of what may be owed."""
-        may_owe = self.number is not None and (self.text or self.word)
-        return (enqueue.conversation_key(self.number.number, self.phone),) if may_owe and self.number else ()
+    ordering_keys: tuple[str, ...] = ()
+    """The ordering keys of texts that may be owed; empty: none is."""
 
     def owe(self, conn: Connection, event_id: int, now: float) -> bool:
-        """Records who opts out, and owes the answer. True: something is to be sent."""
+        """Records an opt-out, and owes the reply. True: there is something to send."""
         number = self.number
-        if number is None or not (self.word or self.text):
+        if number is None or not self.ordering_keys:
             return False
+        kind, word = self.word or ("", "")
         was_out = opt_outs.has_opted_out(conn, number.number, self.phone)
-        if self.word and self.word[0] != opt_out_words.HELP:
-            kind, said = self.word
-            opt_outs.record_opt_out(conn, number.number, self.phone, said, now, out=kind == opt_out_words.STOP)
-        text = self._answer(number, was_out)
+        if kind and kind != opt_out_words.HELP:
+            opt_outs.record_opt_out(conn, number.number, self.phone, word, now, out=kind == opt_out_words.STOP)
+        if was_out and kind not in (opt_out_words.START, opt_out_words.HELP):
+            # A second STOP is not answered: two machines that answer each other would never end.
+            return False
+        text = self.text
+        # A keyword's own reply comes first. START is answered to a phone that was out.
+        if not text and kind and number.opt_out == "reply" and (kind != opt_out_words.START or was_out):
+            wording = getattr(self.config, f"{kind}_reply")
+            text = templates.fill(wording, {"title": number.title or number.shortcode})
         if text:
-            # What answers these words goes out to those who have opted out, too.
-            out = _outgoing(number, self.phone, text, OPT_OUT if self.word else REPLY)
+            # Answers to these words go to phones that have opted out, too.
+            out = _outgoing(number, self.phone, text, OPT_OUT if kind else REPLY)
             enqueue.enqueue(conn, event_id, out, self.config, now)
         return bool(text)
 
-    def _answer(self, number: Number, was_out: bool) -> str:
-        """A keyword's own reply comes first. Who says STOP a second time is not answered: two machines never end."""
-        kind = self.word[0] if self.word else ""
-        if was_out and kind not in (opt_out_words.START, opt_out_words.HELP):
-            return ""
-        if self.text or not kind or number.opt_out != "reply" or (kind == opt_out_words.START and not was_out):
-            return self.text
-        wording = getattr(self.config, f"{kind}_reply")
-        return templates.fill(wording, {"title": number.title or number.shortcode})
 
-
-def plan_replies(message: Message, way: Route, config: Config) -> Replies:
-    """What a text that came in calls for by its keyword and by its words."""
-    if way.number is None:
-        return Replies(config=config, number=None, phone="")
-    reply = way.keyword.reply if way.keyword else ""
+def plan_replies(message: Message, route: Route, config: Config) -> Replies:
+    """The replies to an inbound text, by its keyword and by its words."""
+    number = route.number
+    if number is None:
+        return Replies(config=config, number=None)
+    reply = route.keyword.reply if route.keyword else ""
+    text = "" if reply == RESPONSE else reply
+    word = None if number.opt_out == "off" else opt_out_words.opt_out_word(message.message)
     return Replies(
         config=config,
-        number=way.number,
-        phone=message.phone,
-        text="" if reply == RESPONSE else reply,
+        number=number,
+        phone=message.from_,
+        text=text,
         wants_answer=reply == RESPONSE,
-        word=None if way.number.opt_out == "off" else opt_out_words.opt_out_word(message.message),
+        word=word,
+        ordering_keys=(enqueue.conversation_key(number.number, message.from_),) if text or word else (),
     )
 
 
 def owe_replies(
     conn: Connection, settled: Sequence[SettledDelivery], applied: Sequence[bool], config: Config, now: float
 ) -> frozenset[str]:
-    """In the transaction that settles them: what endpoints answered is owed to those who texted. Whom to wake."""
+    """Owes the endpoints' answers to the phones that texted, in the transaction that settles the deliveries.
+
+    Returns the endpoints to wake.
+    """
     owed = [
-        _owe_answer(conn, one, config, now)
-        for one, ours in zip(settled, applied, strict=True)
-        if ours and one.reply and one.outcome == "succeeded"
+        _owe_answer(conn, delivery, config, now)
+        for delivery, is_ours in zip(settled, applied, strict=True)
+        if is_ours and delivery.reply and delivery.outcome == "succeeded"
     ]
     return frozenset((ledger.ENDPOINT,)) if any(owed) else frozenset()
 
 
 def _owe_answer(conn: Connection, settled: SettledDelivery, config: Config, now: float) -> bool:
-    """Once for a text, whatever is replayed; and not to whom it was said meanwhile that he wants none."""
+    """Once for a text, whatever is replayed; and not to a phone that has opted out meanwhile."""
     event_id = settled.claimed.event_id
-    asked = events.parties(conn, event_id)
-    number = config.number_for(asked[0]) if asked else None
-    if asked is None or number is None or opt_outs.has_opted_out(conn, number.number, asked[1]):
+    parties = events.parties(conn, event_id)
+    number = config.number_for(parties[0]) if parties else None
+    if parties is None or number is None or opt_outs.has_opted_out(conn, number.number, parties[1]):
         return False
     if any(entry.origin == REPLY for entry in ledger.of_event(conn, event_id)):
         return False
-    enqueue.enqueue(conn, event_id, _outgoing(number, asked[1], settled.reply, REPLY), config, now)
+    enqueue.enqueue(conn, event_id, _outgoing(number, parties[1], settled.reply, REPLY), config, now)
     return True
 
 

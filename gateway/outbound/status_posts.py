@@ -1,7 +1,9 @@
-"""What is told of messages that we sent, by us: that CarrierX has them, that they failed."""
+"""Status posts that the gateway itself originates: ``queued`` when CarrierX accepts a text, ``failed`` when it never
+will."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from gateway.config import Config, Endpoint
@@ -14,7 +16,7 @@ ACCEPTED, FAILED = "queued", "failed"
 
 
 def status_endpoints(entry: LedgerEntry, config: Config) -> tuple[Endpoint, ...]:
-    """Who hears of it: the `status_url` given when sending, else the number's status endpoints."""
+    """The endpoints of a text's status posts: the `status_url` given with it, else the number's status endpoints."""
     if entry.status_url:
         named = config.endpoint(entry.status_url)
         return (named,) if named else ()
@@ -23,8 +25,9 @@ def status_endpoints(entry: LedgerEntry, config: Config) -> tuple[Endpoint, ...]
 
 
 def as_sent(message: Message, entry: LedgerEntry) -> Message:
-    """With what was given when sending. Our own id in `user_data` means nothing to others."""
-    return message.but(
+    """`message` with the tickets and the code of its sending. Our own id in `user_data` means nothing to others."""
+    return replace(
+        message,
         ticket=entry.ticket_shown,
         custom_ticket=entry.custom_ticket,
         user_data=entry.custom_ticket or None,
@@ -33,34 +36,42 @@ def as_sent(message: Message, entry: LedgerEntry) -> Message:
 
 
 def mark_accepted(conn: Connection, entry: LedgerEntry, message: Message, config: Config, now: float) -> frozenset[str]:
-    """CarrierX has it, as `message` shows, and under which message_sid. Whom to wake.
+    """Records that CarrierX has the text, under the message_sid of `message`. Returns the endpoints to wake.
 
-    That it is queued is told first, though the first word that we hear be a later one.
+    The post that the text is queued goes out first, even where a later status is the first one to reach us.
     """
-    sid = message.message_sid
-    if not ledger.mark_sent(conn, entry.send_id, sid, now, now + config.carrierx.missing_after):
+    if not ledger.mark_sent(conn, entry.send_id, message.message_sid, now, now + config.carrierx.missing_after):
         return frozenset()
-    return _tell(conn, entry, _made(message, entry, ACCEPTED, now), config, now)
+    return _post(conn, entry, message, ACCEPTED, config, now)
 
 
 def mark_failed(conn: Connection, entry: LedgerEntry, config: Config, now: float) -> frozenset[str]:
-    """It will not be sent, or nobody will ever know. It has no message_sid: our own id stands for it."""
-    blank = Message(direction="outbound", from_=entry.number, to=entry.phone, status=FAILED, message_sid=entry.send_id)
-    return _tell(conn, entry, _made(blank, entry, FAILED, now), config, now)
+    """Records that the text will not be sent, or that nobody will ever know. Returns the endpoints to wake.
 
-
-def _made(message: Message, entry: LedgerEntry, status: str, now: float) -> Message:
-    moment = datetime.fromtimestamp(now, UTC)
-    message = message.but(
-        direction="outbound", from_=entry.number, to=entry.phone, status=status, date_status_changed=moment, notes=()
+    There is no message_sid: our own id stands for it.
+    """
+    message = Message(
+        direction="outbound", from_=entry.number, to=entry.phone, status=FAILED, message_sid=entry.send_id
     )
-    return as_sent(message, entry)
+    return _post(conn, entry, message, FAILED, config, now)
 
 
-def _tell(conn: Connection, entry: LedgerEntry, message: Message, config: Config, now: float) -> frozenset[str]:
-    if message_status.record_status(conn, message.message_sid, entry.phone, message.status, now) != "new":
+def _post(
+    conn: Connection, entry: LedgerEntry, message: Message, status: str, config: Config, now: float
+) -> frozenset[str]:
+    if message_status.record_status(conn, message.message_sid, entry.phone, status, now) != "new":
         return frozenset()
-    ledger.record_status(conn, entry, message.status, now, config.carrierx.missing_after)
-    to = status_endpoints(entry, config)
-    outbox.owe(conn, entry.ticket_number, [letter.to_outbox(0) for letter in build_deliveries(message, to)], now)
-    return frozenset(one.name for one in to)
+    ledger.record_status(conn, entry, status, now, config.carrierx.missing_after)
+    message = replace(
+        as_sent(message, entry),
+        direction="outbound",
+        from_=entry.number,
+        to=entry.phone,
+        status=status,
+        date_status_changed=datetime.fromtimestamp(now, UTC),
+        notes=(),
+    )
+    endpoints = status_endpoints(entry, config)
+    drafts = build_deliveries(message, endpoints)
+    outbox.owe(conn, entry.ticket_number, [draft.to_outbox(0) for draft in drafts], now)
+    return frozenset(endpoint.name for endpoint in endpoints)

@@ -19,8 +19,8 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
-from gateway.outbound import accept, codes, status_query
-from gateway.outbound.model import CallAnswer
+from gateway.outbound import accept, status_query
+from gateway.outbound.model import CallAnswer, ErrorCode
 from gateway.store import StoreUnavailable
 from gateway.web import legacy_forms, soap
 from gateway.web.callbacks import RETRY_AFTER_SECONDS, TOO_LARGE, read_body
@@ -41,7 +41,7 @@ blueprint = Blueprint("legacy_api", __name__)
 class _Fault(Exception):
     """A request that is not answered as a call: its HTTP status, `outcome` for the metrics, the text for the caller."""
 
-    def __init__(self, status: int, outcome: str, text: str, code: int = codes.MALFORMED) -> None:
+    def __init__(self, status: int, outcome: str, text: str, code: ErrorCode = ErrorCode.MALFORMED) -> None:
         super().__init__(text)
         self.status, self.outcome, self.text, self.code = status, outcome, text, code
 
@@ -102,7 +102,7 @@ def _answer_form(name: str) -> Response:
         result = _call(context, name, arguments, kept, content_type or "")
     except Exception as error:
         fault = _fault(context, name, error)
-        status, result = fault.status, CallAnswer(result=False, error_code=fault.code, message=fault.text)
+        status, result = fault.status, CallAnswer(result=False, error_code=fault.code.value, message=fault.text)
     answer = legacy_forms.write_answer(name, result, as_json)
     return _respond(answer, legacy_forms.JSON if as_json else legacy_forms.FORM, status)
 
@@ -133,7 +133,7 @@ def _call(context: WebContext, name: str, arguments: legacy_forms.Pairs, kept: b
             context.notifier.ring(accepted.endpoints)
         result = accepted.answer
         facts = {"recipients": len(call.recipients), "event_id": accepted.event_id}
-    error_code = codes.OK if isinstance(result, list) else result.error_code
+    error_code = ErrorCode.OK.value if isinstance(result, list) else result.error_code
     outcome = "refused" if error_code else "answered" if name in legacy_forms.QUERIES else "accepted"
     context.metrics.legacy_call(name, outcome)
     context.log.info("legacy_call", call=name, outcome=outcome, error_code=error_code, **facts)
@@ -170,7 +170,7 @@ def _fault(context: WebContext, name: str, error: Exception) -> _Fault:
         fault = error
     elif isinstance(error, StoreUnavailable):
         context.log.error("store_unavailable", reason=str(error))
-        fault = _Fault(503, "store", codes.SENTENCES[codes.LATER], codes.LATER)
+        fault = _Fault(503, "store", ErrorCode.LATER.sentence, ErrorCode.LATER)
     elif isinstance(error, UnsupportedMediaType):
         fault = _Fault(415, "encoding", str(error.description))
     elif isinstance(error, RequestEntityTooLarge):
@@ -179,7 +179,7 @@ def _fault(context: WebContext, name: str, error: Exception) -> _Fault:
         fault = _Fault(error.code, "malformed", error.description or error.name)
     else:
         context.log.error("legacy_call_failed", call=name, exc_info=error)
-        fault = _Fault(503, "fault", codes.SENTENCES[codes.LATER], codes.LATER)
+        fault = _Fault(503, "fault", ErrorCode.LATER.sentence, ErrorCode.LATER)
     context.metrics.legacy_call(name, fault.outcome)
     return fault
 

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.config import Config
-from gateway.outbound import codes
 from gateway.outbound.accept import malformed
-from gateway.outbound.model import CallCredentials, Recipient, StatusQuery, StatusRow
+from gateway.outbound.model import CallCredentials, ErrorCode, Recipient, StatusQuery, StatusRow
 from gateway.outbound.status_query import statuses
 from gateway.store import Store, StoreUnavailable, opt_outs
 from tests import acme, sends
@@ -80,27 +79,27 @@ WRONG = "another"
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"auth": replace(sends.AUTH, username=WRONG)}, codes.CREDENTIALS),
-        ({"auth": replace(sends.AUTH, password=WRONG)}, codes.CREDENTIALS),
-        ({"auth": replace(sends.AUTH, api_key=WRONG)}, codes.CREDENTIALS),
-        ({"auth": CallCredentials(code="12345")}, codes.CREDENTIALS),
-        ({"auth": replace(sends.AUTH, code="99999")}, codes.CODE),
-        ({"auth": replace(sends.AUTH, code="")}, codes.CODE),
-        ({"recipients": ()}, codes.RECIPIENTS),
-        ({"recipients": (Recipient(phone="ACME"), Recipient(phone=" "))}, codes.RECIPIENTS),
-        ({"recipients": (Recipient(phone="12345"),)}, codes.RECIPIENTS),
-        ({"recipients": tuple(Recipient(phone=str(15162060000 + n)) for n in range(1001))}, codes.RECIPIENTS),
-        ({"text": " \n"}, codes.MESSAGE),
-        ({"text": "x" * 1601}, codes.MESSAGE),
-        ({"custom_ticket": "é" * 101}, codes.CUSTOM_TICKET),
-        ({"status_url": "ftp://example.com/"}, codes.STATUS_URL),
-        ({"status_url": "http://me:secret@example.com/"}, codes.STATUS_URL),
-        ({"status_url": "http://169.254.169.254/latest"}, codes.STATUS_URL),
-        ({"status_url": "http://10.0.0.5/status.php"}, codes.STATUS_URL),
-        ({"status_url": "http://[::1]/status.php"}, codes.STATUS_URL),
-        ({"status_url": "http://example.com:22/"}, codes.STATUS_URL),
-        ({"name": "sendTemplateMessage", "text": "unknown"}, codes.TEMPLATE),
-        ({"name": "sendTemplateMessage", "text": "welcome"}, codes.TEMPLATE),
+        ({"auth": replace(sends.AUTH, username=WRONG)}, ErrorCode.CREDENTIALS),
+        ({"auth": replace(sends.AUTH, password=WRONG)}, ErrorCode.CREDENTIALS),
+        ({"auth": replace(sends.AUTH, api_key=WRONG)}, ErrorCode.CREDENTIALS),
+        ({"auth": CallCredentials(code="12345")}, ErrorCode.CREDENTIALS),
+        ({"auth": replace(sends.AUTH, code="99999")}, ErrorCode.CODE),
+        ({"auth": replace(sends.AUTH, code="")}, ErrorCode.CODE),
+        ({"recipients": ()}, ErrorCode.RECIPIENTS),
+        ({"recipients": (Recipient(phone="ACME"), Recipient(phone=" "))}, ErrorCode.RECIPIENTS),
+        ({"recipients": (Recipient(phone="12345"),)}, ErrorCode.RECIPIENTS),
+        ({"recipients": tuple(Recipient(phone=str(15162060000 + n)) for n in range(1001))}, ErrorCode.RECIPIENTS),
+        ({"text": " \n"}, ErrorCode.MESSAGE),
+        ({"text": "x" * 1601}, ErrorCode.MESSAGE),
+        ({"custom_ticket": "é" * 101}, ErrorCode.CUSTOM_TICKET),
+        ({"status_url": "ftp://example.com/"}, ErrorCode.STATUS_URL),
+        ({"status_url": "http://me:secret@example.com/"}, ErrorCode.STATUS_URL),
+        ({"status_url": "http://169.254.169.254/latest"}, ErrorCode.STATUS_URL),
+        ({"status_url": "http://10.0.0.5/status.php"}, ErrorCode.STATUS_URL),
+        ({"status_url": "http://[::1]/status.php"}, ErrorCode.STATUS_URL),
+        ({"status_url": "http://example.com:22/"}, ErrorCode.STATUS_URL),
+        ({"name": "sendTemplateMessage", "text": "unknown"}, ErrorCode.TEMPLATE),
+        ({"name": "sendTemplateMessage", "text": "welcome"}, ErrorCode.TEMPLATE),
     ],
 )
 def test_refused_in_the_platforms_shape(
@@ -110,7 +109,7 @@ def test_refused_in_the_platforms_shape(
     accepted = sends.accept(sqlite_store, config, **changes)
     answer = accepted.answer
     assert (answer.result, answer.error_code, answer.ticket) == (False, code, "") and answer.message
-    assert answer.is_forbidden == (code == codes.CREDENTIALS)
+    assert answer.is_forbidden == (code == ErrorCode.CREDENTIALS)
     assert sends.entries(sqlite_store) == [] and accepted.endpoints == ()
     (event,) = sends.rows(sqlite_store, "SELECT * FROM events")
     assert event.state == "refused" and json.loads(event.errors)
@@ -174,7 +173,7 @@ def test_placeholders_without_a_value_are_named(sqlite_store: Store, config: Con
 def test_who_has_opted_out_is_refused(store: Store, config: Config) -> None:
     store.writer.write(lambda conn: opt_outs.record_opt_out(conn, sends.NUMBER, sends.PHONE, "STOP", 1.0, out=True))
     answer = sends.accept(store, config).answer
-    assert (answer.result, answer.error_code) == (False, codes.OPTED_OUT)
+    assert (answer.result, answer.error_code) == (False, ErrorCode.OPTED_OUT)
     assert sends.entries(store) == [] and sends.rows(store, "SELECT * FROM deliveries") == []
 
 
@@ -212,11 +211,11 @@ def test_statuses(store: Store, config: Config) -> None:
 @pytest.mark.parametrize(
     ("query", "code"),
     [
-        ({"ticket": "f6ac6e90-4c38-4ba1-a8ce-25a911a422db"}, codes.UNKNOWN_TICKET),
-        ({"ticket": "9" * 40}, codes.UNKNOWN_TICKET),
-        ({"custom_ticket": "order-8"}, codes.UNKNOWN_TICKET),
-        ({}, codes.UNKNOWN_TICKET),
-        ({"ticket": "1", "auth": CallCredentials()}, codes.CREDENTIALS),
+        ({"ticket": "f6ac6e90-4c38-4ba1-a8ce-25a911a422db"}, ErrorCode.UNKNOWN_TICKET),
+        ({"ticket": "9" * 40}, ErrorCode.UNKNOWN_TICKET),
+        ({"custom_ticket": "order-8"}, ErrorCode.UNKNOWN_TICKET),
+        ({}, ErrorCode.UNKNOWN_TICKET),
+        ({"ticket": "1", "auth": CallCredentials()}, ErrorCode.CREDENTIALS),
     ],
 )
 def test_statuses_of_nothing(sqlite_store: Store, config: Config, query: dict[str, Any], code: int) -> None:

@@ -13,7 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from gateway.outbound import codes
+from gateway.outbound.model import ErrorCode
 from gateway.store import StoreUnavailable, ledger
 from gateway.web.legacy_forms import OPERATIONS
 from tests.legacy_calls import AUTH, PHONES, SECRETS, TEXT, TOML, events, leaked, owed, rows, store_of
@@ -123,7 +123,7 @@ def test_a_template(app: Flask, client: FlaskClient) -> None:
     assert read(post(client, "sendTemplateMessage", said))["result"] == "1"
     assert [one["message"] for one in owed(app)] == ["Hello you, from 12345", "Hello Ann, from 12345"]
     refused = read(post(client, "sendTemplateMessage", {k: v for k, v in said.items() if k != "name"}))
-    assert refused["error_code"] == str(codes.TEMPLATE)
+    assert refused["error_code"] == str(ErrorCode.TEMPLATE)
 
 
 def test_a_form_in_windows_1252(app: Flask, client: FlaskClient) -> None:
@@ -135,11 +135,11 @@ def test_a_form_in_windows_1252(app: Flask, client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"password": "canary wrong"}, codes.CREDENTIALS),
-        ({"code": "99999"}, codes.CODE),
-        ({"sendTo": ""}, codes.RECIPIENTS),
-        ({"message": ""}, codes.MESSAGE),
-        ({"status_url": "ftp://x/"}, codes.STATUS_URL),
+        ({"password": "canary wrong"}, ErrorCode.CREDENTIALS),
+        ({"code": "99999"}, ErrorCode.CODE),
+        ({"sendTo": ""}, ErrorCode.RECIPIENTS),
+        ({"message": ""}, ErrorCode.MESSAGE),
+        ({"status_url": "ftp://x/"}, ErrorCode.STATUS_URL),
     ],
 )
 def test_a_refusal_has_the_same_shape(app: Flask, client: FlaskClient, changes: dict[str, str], code: int) -> None:
@@ -167,7 +167,7 @@ def test_what_became_of_it(client: FlaskClient) -> None:
     assert read(by_own)["recipients[0][sendTo]"] == PHONES[0]
     assert read(post(client, "getTransactionStatus", SECRETS | {"ticket": ticket}))["result"] == "1"
     none = post(client, "getTransactionStatus", SECRETS | {"ticket": "x"}, Accept="application/json").get_json()
-    assert (none["result"], none["error_code"], none["recipients"]) == (False, codes.UNKNOWN_TICKET, [])
+    assert (none["result"], none["error_code"], none["recipients"]) == (False, ErrorCode.UNKNOWN_TICKET, [])
 
 
 def test_nobody_can_tell(app: Flask, client: FlaskClient) -> None:
@@ -184,7 +184,7 @@ def test_nobody_can_tell(app: Flask, client: FlaskClient) -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_what_is_no_form(app: Flask, client: FlaskClient, name: str) -> None:
     answer = post(client, name, b"&".join([b"a=b"] * 1001))
-    assert answer.status_code == 400 and read(answer)["error_code"] == str(codes.MALFORMED)
+    assert answer.status_code == 400 and read(answer)["error_code"] == str(ErrorCode.MALFORMED)
     kind = {"Content-Type": "multipart/form-data; boundary=b", "Accept": "application/json"}
     answer = client.post(f"/legacy/{name}", data=b"password=canary", headers=kind)
     assert answer.status_code == 400 and answer.get_json()["result"] is False
@@ -213,5 +213,5 @@ def test_a_store_that_is_away(app: Flask, client: FlaskClient, monkeypatch: pyte
     assert (answer.status_code, answer.headers["Retry-After"], read(answer)["error_code"]) == (
         503,
         "5",
-        str(codes.LATER),
+        str(ErrorCode.LATER),
     )

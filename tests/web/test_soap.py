@@ -11,8 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from lxml import etree
 
-from gateway.outbound import codes
-from gateway.outbound.model import StatusRow
+from gateway.outbound.model import ErrorCode, StatusRow
 from gateway.store import StoreUnavailable, ledger
 from gateway.web.soap import SOAP_11, SOAP_12, SoapEnvelope, write_answer
 from tests.legacy_calls import (
@@ -95,14 +94,14 @@ def test_a_template_with_values_beside_the_recipient_and_for_all(app: Flask, cli
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"auth": AUTH | {"password": "canary wrong"}}, codes.CREDENTIALS),
-        ({"auth": {}}, codes.CREDENTIALS),
-        ({"auth": AUTH | {"code": "99999"}}, codes.CODE),
-        ({"recipientList": recipients()}, codes.RECIPIENTS),
-        ({"recipientList": recipients("nobody")}, codes.RECIPIENTS),
-        ({"message": " "}, codes.MESSAGE),
-        ({"status_url": "http://169.254.169.254/"}, codes.STATUS_URL),
-        ({"custom_ticket": "x" * 300}, codes.CUSTOM_TICKET),
+        ({"auth": AUTH | {"password": "canary wrong"}}, ErrorCode.CREDENTIALS),
+        ({"auth": {}}, ErrorCode.CREDENTIALS),
+        ({"auth": AUTH | {"code": "99999"}}, ErrorCode.CODE),
+        ({"recipientList": recipients()}, ErrorCode.RECIPIENTS),
+        ({"recipientList": recipients("nobody")}, ErrorCode.RECIPIENTS),
+        ({"message": " "}, ErrorCode.MESSAGE),
+        ({"status_url": "http://169.254.169.254/"}, ErrorCode.STATUS_URL),
+        ({"custom_ticket": "x" * 300}, ErrorCode.CUSTOM_TICKET),
     ],
 )
 def test_a_refusal_is_an_answer_and_no_fault(
@@ -132,13 +131,13 @@ def test_what_became_of_it(app: Flask, client: FlaskClient) -> None:
     one = ask(client, "getTransactionStatus", transaction_ticket_id=ticket, sentTo=f"+{PHONES[1]}")
     assert PHONES[0] not in one and PHONES[1] in one
     unknown = values(ask(client, "getTransactionStatus", transaction_ticket_id="nonsense"))
-    assert (unknown["result"], unknown["error_code"]) == ("false", str(codes.UNKNOWN_TICKET))
+    assert (unknown["result"], unknown["error_code"]) == ("false", str(ErrorCode.UNKNOWN_TICKET))
     assert len(events(app)) == 1, "a question is no event"
 
 
 def test_a_question_needs_credentials(client: FlaskClient) -> None:
     answer = soap(client, envelope("getTransactionStatus", auth={"username": "x"}, transaction_ticket_id="1"))
-    assert values(answer)["error_code"] == str(codes.CREDENTIALS) and answer.status_code == 200
+    assert values(answer)["error_code"] == str(ErrorCode.CREDENTIALS) and answer.status_code == 200
 
 
 def test_rows_of_an_encoded_answer_are_an_array() -> None:
