@@ -1,12 +1,20 @@
-"""What monitors ask."""
+"""Pages for monitors: `/healthz`, `/readyz` and `/metrics`."""
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+
 from flask import Blueprint, Response
 
-from gateway.metrics import CONTENT_TYPE
-from gateway.web.context import web_context
-from gateway.web.scrape import scrape
+from gateway.metrics import CONTENT_TYPE, STATUS_URLS, Gauge, text
+from gateway.safe_http.ssrf import is_url
+from gateway.store import StoreUnavailable
+from gateway.web.context import WebContext, web_context
+
+BREAKERS = {"closed": 0.0, "ramp": 1.0, "half_open": 2.0, "open": 3.0}
+_SEND_STATES = ("owed", "sending", "undecided")
 
 blueprint = Blueprint("health", __name__)
 
@@ -19,7 +27,7 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """A callback could be kept now: the store commits. Whether somebody delivers is not asked here: see `/metrics`."""
+    """A callback could be kept now: the store commits. Whether a worker delivers is seen at `/metrics`."""
     if web_context().store.ready():
         return Response("ok\n", 200, mimetype="text/plain")
     return Response("The store cannot keep anything now.\n", 503, mimetype="text/plain")
@@ -27,4 +35,92 @@ def readyz() -> Response:
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    return Response(scrape(web_context()), 200, content_type=CONTENT_TYPE)
+    """The counts of all processes of this machine, and gauges of this process and of the store.
+
+    Without the store, its gauges are left out: they are not known, and a zero would be wrong.
+    """
+    context = web_context()
+    settings, ready, has_room = context.settings, context.store.ready(), context.store.has_room()
+    try:
+        release = version("sms-gateway")
+    except PackageNotFoundError:  # run from its source
+        release = "source"
+    retention = settings.current.retention_days * 86_400
+    refused = settings.refused is not None
+    gauges = [
+        Gauge(
+            "gateway_build_info",
+            "Always 1.",
+            ("version", "python", "database"),
+            {(release, platform.python_version(), context.store.name): 1},
+        ),
+        _gauge("gateway_configuration_refused", "1: the file has mistakes; the one before it counts.", refused),
+        _gauge("gateway_retention_seconds", "For how long what is settled is kept.", retention),
+        _gauge("gateway_store_ready", "1: the store commits, as /readyz asks.", ready),
+        _gauge("gateway_store_has_room", "0: the disk is nearly full; no callback is taken in.", has_room),
+    ]
+    if ready or not has_room:
+        try:
+            gauges += _store_gauges(context)
+        except StoreUnavailable:
+            context.log.warning("metrics_without_store")
+    return Response(text([*context.metrics.collect(), *gauges]), 200, content_type=CONTENT_TYPE)
+
+
+def _store_gauges(context: WebContext) -> list[Gauge]:
+    now = context.clock().timestamp()
+    snapshot = context.status_cache.snapshot(now)
+    found, sends = snapshot.gauges, snapshot.gauges.sends
+    owed, dead = _join_urls(found.owed, sum), _join_urls(found.dead, sum)
+    ages = {name: max(0.0, now - since) for name, since in _join_urls(found.oldest, min).items()}
+    states = _join_urls({name: BREAKERS.get(each.state, 0.0) for name, each in snapshot.breakers.items()}, max)
+    endpoints = sorted({*context.settings.current.endpoints, *owed, *dead})
+
+    def by_endpoint(name: str, help_text: str, values: Mapping[str, float]) -> Gauge:
+        return Gauge(name, help_text, ("endpoint",), {(each,): values.get(each, 0) for each in endpoints})
+
+    def age(name: str, help_text: str, since: float | None) -> Gauge:
+        return Gauge(name, help_text, (), {} if since is None else {(): max(0.0, now - since)})
+
+    heard = context.status_cache.last_heard(context.settings.current, now)
+    return [
+        by_endpoint("gateway_deliveries_owed", "Deliveries not settled yet.", owed),
+        by_endpoint("gateway_oldest_owed_seconds", "Age of the oldest delivery owed; 0 without one.", ages),
+        by_endpoint("gateway_deliveries_dead", "Dead deliveries that are kept.", dead),
+        by_endpoint("gateway_breaker_state", "0: closed, 1: ramp, 2: half open (probed), 3: open.", states),
+        age(
+            "gateway_oldest_event_seconds",
+            "Age of the oldest event kept. Far above the retention: the sweep does not keep up, or it is owed.",
+            found.oldest_event,
+        ),
+        age(
+            "gateway_worker_heartbeat_seconds",
+            "Since the last heartbeat of any worker, on whatever machine; one comes every ten seconds.",
+            found.worker,
+        ),
+        Gauge(
+            "gateway_sends_open",
+            "Messages to be sent that have not come to their end: owed, sending, undecided (for a person).",
+            ("state",),
+            {(state,): sends.open.get(state, 0) for state in _SEND_STATES},
+        ),
+        _gauge("gateway_updates_waiting", "Status updates whose message is not known yet.", sends.waiting),
+        _gauge("gateway_opt_outs", "Phones that have opted out of texts from a number.", found.opt_outs),
+        Gauge(
+            "gateway_keyword_silent_seconds",
+            "Since the last event of a configured keyword; where none is kept, since the oldest event of all.",
+            ("number", "keyword"),
+            {pair: max(0.0, now - since) for pair, since in heard.items()},
+        ),
+    ]
+
+
+def _gauge(name: str, help_text: str, value: float) -> Gauge:
+    return Gauge(name, help_text, (), {(): value})
+
+
+def _join_urls(values: Mapping[str, float], join: Callable[[list[float]], float]) -> dict[str, float]:
+    """Joins the values of URLs that calls named: there may be any number of them, with secrets in their addresses."""
+    urls = [value for name, value in values.items() if is_url(name)]
+    named = {name: value for name, value in values.items() if not is_url(name)}
+    return named | ({STATUS_URLS: join(urls)} if urls else {})

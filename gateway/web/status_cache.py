@@ -1,4 +1,4 @@
-"""How things stand, looked up in the store for whoever asks, and not more often than need be."""
+"""The state of the store for pages and monitors, cached; and for how long each configured keyword has been silent."""
 
 from __future__ import annotations
 
@@ -9,19 +9,53 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from gateway.config import Config
-from gateway.store import Store
+from gateway.store import Connection, Store
 from gateway.store.breakers import BreakerState, current_breakers
-from gateway.store.stats import Gauges, gauges
-from gateway.web.silence import KeywordActivity, Pair
+from gateway.store.stats import Gauges, gauges, newest_texts
 
 T = TypeVar("T")
+Pair = tuple[str, str]
+"""Number and keyword, both as configured."""
 
-FRESH = 5.0
-"""Seconds for which an answer is good: many may ask, the store is asked once."""
-RARELY = 60.0
+FRESH_SECONDS = 5.0
+"""How long an answer is good: many may ask, the store is asked once."""
+KEYWORDS_FRESH_SECONDS = 60.0
 """The same for keywords, whose silence counts in days."""
-SHARE = 20
-"""An answer that took a second is good for that many: no more than a twentieth of the time is spent on looking."""
+REST_FACTOR = 20
+"""An answer is good for at least this many times as long as it took: no more than a twentieth of the time is spent on
+looking."""
+
+
+class KeywordActivity:
+    """Remembers when each keyword was last heard. An advertisement with a misprint shows as a silent keyword.
+
+    Where a word is on many numbers, and often heard on another one, a look into the store goes back only so far.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[Pair, float] = {}
+
+    def look(self, conn: Connection, config: Config, since: float) -> Mapping[Pair, float]:
+        """Returns when the last event of each keyword was received; `since` where none is kept."""
+        # Each word is looked for once, on however many numbers it is: spellings → number → word. Events have a word as
+        # the keyword platform spells it, which names a keyword or an alias, in upper or lower case.
+        searches: dict[tuple[str, ...], dict[str, str]] = {}
+        for number in config.numbers:
+            for keyword in number.keywords:
+                words = (keyword.word, *keyword.aliases)
+                spellings = dict.fromkeys(each for word in words for each in (word, word.upper(), word.lower()))
+                searches.setdefault(tuple(spellings), {})[number.number] = keyword.word
+        for spelled, numbers in searches.items():
+            found = newest_texts(conn, spelled, numbers)
+            for pair in numbers.items():
+                known = self._last.get(pair)
+                seen = (found.by_number.get(pair[0], found.horizon if known is None else None), known)
+                last = max((at for at in seen if at is not None), default=None)
+                if last is not None:
+                    self._last[pair] = last
+        pairs = [(number.number, keyword.word) for number in config.numbers for keyword in number.keywords]
+        self._last = {pair: self._last[pair] for pair in pairs if pair in self._last}
+        return {pair: self._last.get(pair, since) for pair in pairs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,50 +65,51 @@ class StatusSnapshot:
 
 
 class StatusCache:
-    """Of one process; its threads may share it. Raises `StoreUnavailable`."""
+    """The state of the store as one process knows it; its threads share it. Raises `StoreUnavailable`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._silence = KeywordActivity()
-        self._figures: Cached[StatusSnapshot] = Cached(FRESH)
-        self._last_heard: Cached[Mapping[Pair, float]] = Cached(RARELY)
+        self._keyword_activity = KeywordActivity()
+        self._snapshot: Cached[StatusSnapshot] = Cached(FRESH_SECONDS)
+        self._last_heard: Cached[Mapping[Pair, float]] = Cached(KEYWORDS_FRESH_SECONDS)
         self._started = time.time()
 
-    def figures(self, now: float) -> StatusSnapshot:
-        """now: seconds since 1970."""
-        return self._figures.get(lambda: self._look(now))
+    def snapshot(self, now: float) -> StatusSnapshot:
+        """`now`: seconds since the epoch."""
 
-    def _look(self, now: float) -> StatusSnapshot:
-        with self._store.reader() as connection:
-            return StatusSnapshot(gauges(connection), current_breakers(connection, now))
+        def look() -> StatusSnapshot:
+            with self._store.reader() as connection:
+                return StatusSnapshot(gauges(connection), current_breakers(connection, now))
+
+        return self._snapshot.get(look)
 
     def last_heard(self, config: Config, now: float) -> Mapping[Pair, float]:
         """(number, keyword) → when its last event was received; for one never heard, the time of the oldest event."""
-        since = self.figures(now).gauges.oldest_event or self._started
+        since = self.snapshot(now).gauges.oldest_event or self._started
 
         def look() -> Mapping[Pair, float]:
             with self._store.reader() as connection:
-                return self._silence.look(connection, config, since)
+                return self._keyword_activity.look(connection, config, since)
 
         return self._last_heard.get(look, config)
 
 
 class Cached(Generic[T]):
-    """The last answer, while it is good. Of several who ask at once, one looks and the others wait for him."""
+    """The last answer, while it is good. Of several threads that ask at once, one looks and the others wait for it."""
 
-    def __init__(self, fresh: float) -> None:
-        self._fresh = fresh
-        self._turn = threading.Lock()
+    def __init__(self, fresh_seconds: float) -> None:
+        self._fresh_seconds = fresh_seconds
+        self._lock = threading.Lock()
         self._until = 0.0
-        self._of: object = None
+        self._subject: object = None
         self._answer: T | None = None
 
-    def get(self, look: Callable[[], T], of: object = None) -> T:
-        """`of`: what it is an answer about; another one makes the last answer useless."""
-        with self._turn:
-            began = time.monotonic()
-            if self._answer is None or began >= self._until or of is not self._of:
-                self._answer, self._of = look(), of
-                took = time.monotonic() - began
-                self._until = began + took + max(self._fresh, SHARE * took)
+    def get(self, look: Callable[[], T], subject: object = None) -> T:
+        """`subject`: what the answer is about; with another one the last answer is useless."""
+        with self._lock:
+            started = time.monotonic()
+            if self._answer is None or started >= self._until or subject is not self._subject:
+                self._answer, self._subject = look(), subject
+                took = time.monotonic() - started
+                self._until = started + took + max(self._fresh_seconds, REST_FACTOR * took)
             return self._answer

@@ -14,8 +14,7 @@ from gateway.config import Config, Keyword, Number
 from gateway.store import Connection, Store, breakers, events, health
 from gateway.store.stats import MANY, gauges, newest_texts
 from gateway.web.console import words
-from gateway.web.silence import KeywordActivity
-from gateway.web.status_cache import FRESH, RARELY, Cached
+from gateway.web.status_cache import FRESH_SECONDS, KEYWORDS_FRESH_SECONDS, Cached, KeywordActivity
 from tests.visitor import Visitor, console
 from tests.web.test_console import CONFIG, call, store_of
 from tests.web.test_console import words as read
@@ -115,13 +114,13 @@ def test_signs_of_life_are_apart(store: Store) -> None:
 
 def test_answers_are_kept_while_they_are_good() -> None:
     answers = iter(range(10))
-    kept: Cached[int] = Cached(FRESH)
+    kept: Cached[int] = Cached(FRESH_SECONDS)
     config_now, changed = object(), object()
     assert [kept.get(lambda: next(answers), config_now) for _ in range(3)] == [0, 0, 0]
     assert kept.get(lambda: next(answers), changed) == 1
     anew: Cached[int] = Cached(0.0)
     assert anew.get(lambda: 1) == 1 and anew.get(lambda: 2) in (1, 2)
-    assert FRESH < RARELY
+    assert FRESH_SECONDS < KEYWORDS_FRESH_SECONDS
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def overview() -> ResponseReturnValue:
     with web_context().store.reader() as connection:
         state = search.overview(connection, at - DAY, current.endpoints)
         sending = sends.open_sends(connection)
-    figures = here.figures(at)
+    figures = here.snapshot(at)
     return render_template(
         "overview.html",
         state=state,

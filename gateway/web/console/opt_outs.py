@@ -53,7 +53,7 @@ def _found(connection: Connection, phone: str, number: str) -> list[OptOut]:
 
 
 def _count() -> int:
-    return web_context().status_cache.figures(now()).gauges.opt_outs
+    return web_context().status_cache.snapshot(now()).gauges.opt_outs
 
 
 @blueprint.post("/opt-outs")

@@ -11,7 +11,7 @@ from gateway.config import Config
 from gateway.store import health
 from gateway.store.breakers import BreakerState
 from gateway.web.console.filters import ago
-from gateway.web.silence import Pair
+from gateway.web.status_cache import Pair
 
 ABSENT = 6 * health.EVERY
 """Seconds without a sign of life after which people are told that nobody delivers."""
