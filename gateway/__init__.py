@@ -33,4 +33,4 @@ def create_app(
         return build_app(settings, store, login_token, ())
     from gateway.sandbox import pages
 
-    return build_app(settings, store, login_token, pages.BLUEPRINTS)
+    return build_app(settings, store, login_token, [pages.blueprint])

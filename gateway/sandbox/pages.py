@@ -1,10 +1,15 @@
-"""The page `/sandbox`: text this gateway as a handset would, and see what becomes of it, step by step."""
+"""The pages under `/sandbox`: play a handset, a platform or a legacy application, and see what becomes of it.
+
+Everything is posted by HTTP to the gateway's own front door, with a key or credentials, like anybody's.
+"""
 
 from __future__ import annotations
 
 import secrets
 import uuid
 from collections import OrderedDict
+from dataclasses import asdict
+from urllib.parse import urlsplit
 
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
 from flask.blueprints import BlueprintSetupState
@@ -13,33 +18,32 @@ from werkzeug.exceptions import NotFound
 
 from gateway.config import Number
 from gateway.matching import keywords
-from gateway.sandbox import legacy_sending
-from gateway.sandbox.platforms import Call, Text, inbound, keyword, post, updates
-from gateway.sandbox.stories import (
-    AGAIN,
-    carrierx_address,
-    number_of,
-    own_address,
-    page_address,
-    remember,
-    replies,
-    steps,
-    under_way,
-)
-from gateway.store import search as kept
+from gateway.sandbox import platforms
+from gateway.sandbox.platforms import GatewayAnswer, HandsetText, PlatformRequest
+from gateway.store import ledger
+from gateway.store.search import EventSearch, load_event, search_events
 from gateway.web.context import config, web_context
 
 HANDSET = "15162065515"
+RECIPIENT = "15162060001"
+"""A handset that gets what it is sent; other endings choose other scenarios."""
+MAX_CHARACTERS = 1600
+MAX_ANSWERS = 100
+REFRESH_SECONDS = 1
+"""A page whose deliveries are not settled reloads itself after this time."""
 
 blueprint = Blueprint("sandbox", __name__, url_prefix="/sandbox", template_folder="templates")
 
 
-BLUEPRINTS = (blueprint, legacy_sending.blueprint)
-
-
 @blueprint.record
-def _remember_replies(state: BlueprintSetupState) -> None:
-    state.app.extensions["replies"] = OrderedDict()
+def _prepare_answers(state: BlueprintSetupState) -> None:
+    state.app.extensions["sandbox_answers"] = OrderedDict()
+
+
+def _answers() -> OrderedDict[str, list[GatewayAnswer]]:
+    """The gateway's answers, by the id of what was posted. They are in no store: this process keeps the last ones."""
+    answers: OrderedDict[str, list[GatewayAnswer]] = current_app.extensions["sandbox_answers"]
+    return answers
 
 
 @blueprint.get("/")
@@ -49,46 +53,81 @@ def form() -> ResponseReturnValue:
         "handset.html",
         numbers=config().numbers,
         handset=HANDSET,
-        receiver=legacy_sending.HANDSET,
-        page=page_address(config()),
-        carrierx=carrierx_address(config()),
+        recipient=RECIPIENT,
+        page=_legacy_app_url(),
+        carrierx=_origin(config().carrierx.base_url),
     )
 
 
-@blueprint.post("/<any(text, keyword, status):kind>")
-def send(kind: str) -> ResponseReturnValue:
-    """Every callback goes by HTTP through the gateway's own front door, with a key, like anybody's."""
-    number = number_of(request.form.get("number", ""))
-    text = Text(
-        handset=request.form.get("phone", "").strip() or HANDSET,
+@blueprint.post("/<any(text, keyword, status, send):kind>")
+def post(kind: str) -> ResponseReturnValue:
+    """Posts what a form asks for, and leads to the page that shows what becomes of it."""
+    number = config().number_for(request.form.get("number", "")) or config().numbers[0]
+    text = HandsetText(
+        handset=request.form.get("phone", "").strip() or (RECIPIENT if kind == "send" else HANDSET),
         number=number.number,
-        text=request.form.get("text", "").replace("\r\n", "\n")[: legacy_sending.LONGEST],
-        id=str(uuid.uuid4()) if kind != "keyword" else f"sandbox-{secrets.token_hex(8)}",
+        text=request.form.get("text", "").replace("\r\n", "\n")[:MAX_CHARACTERS],
+        id=str(uuid.uuid4()) if kind in ("text", "status") else f"sandbox-{secrets.token_hex(8)}",
     )
-    remember(text.id, [post(call, own_address(), config().keys[0]) for call in _calls(kind, text, number)])
+    # Never by what the caller says of our address.
+    server = request.server or ("127.0.0.1", None)
+    own_url = current_app.config.get("OWN_URL") or f"http://127.0.0.1:{server[1]}"
+    key = "" if kind == "send" else config().keys[0]
+    answers = _answers()
+    answers[text.id] = [platforms.post(one, own_url, key) for one in _requests(kind, text, number)]
+    while len(answers) > MAX_ANSWERS:
+        answers.popitem(last=False)
     return redirect(url_for("sandbox.story", kind=kind, id=text.id), 303)
 
 
-def _calls(kind: str, text: Text, number: Number) -> list[Call]:
-    now = web_context().clock()
+def _requests(kind: str, text: HandsetText, number: Number) -> list[PlatformRequest]:
     if kind == "text":
-        return [inbound(text, now)]
+        return [platforms.inbound_callback(text, web_context().clock())]
     if kind == "status":
-        return list(updates(text, now))
-    match = keywords.match(text.text, number.keywords)
-    return [keyword(text, number.shortcode, match.keyword.word if match else "")]
+        return platforms.status_callbacks(text, web_context().clock())
+    if kind == "keyword":
+        match = keywords.match(text.text, number.keywords)
+        return [platforms.keyword_callback(text, number.shortcode, match.keyword.word if match else "")]
+    legacy = config().legacy
+    credentials = {name: value for name, value in asdict(legacy).items() if value} if legacy else {}
+    return [platforms.send_message(text, number.shortcode, credentials)]
 
 
-@blueprint.get("/<any(text, keyword, status):kind>/<id>")
+@blueprint.get("/<any(text, keyword, status, send):kind>/<id>")
 def story(kind: str, id: str) -> ResponseReturnValue:
-    """What went in, the answer, what came of it, what the page read. Looks again by itself until all is settled."""
-    what = kept.EventSearch(ticket=id) if kind == "keyword" else kept.EventSearch(message_sid=id)
-    came, found = replies().get(id), steps(what)
-    if not found and came is None:
+    """Shows what went in, its answer, the deliveries it became, and what the application read of each."""
+    with web_context().store.reader() as connection:
+        entries = ledger.of_custom_ticket(connection, id) if kind == "send" else []
+        searches = [EventSearch(message_sid=entry.message_sid) for entry in entries if entry.message_sid]
+        if kind != "send":
+            searches = [EventSearch(ticket=id) if kind == "keyword" else EventSearch(message_sid=id)]
+        ids = {entry.ticket_number for entry in entries}
+        ids.update(found.event.id for search in searches for found in search_events(connection, search).found)
+        steps = [step for id_ in sorted(ids) if (step := load_event(connection, id_)) is not None]
+    answers = _answers().get(id)
+    if not steps and answers is None:
         raise NotFound
-    answer = current_app.make_response(
-        render_template("story.html", kind=kind, steps=found, replies=came or [], under_way=under_way(found))
+    deliveries = [delivery for step in steps for delivery in step.deliveries]
+    under_way = any(delivery.state == "pending" for delivery in deliveries) or any(
+        entry.state in ("owed", "sending", "sent") and not entry.final for entry in entries
     )
-    if under_way(found):
-        answer.headers["Refresh"] = str(AGAIN)
-    return answer
+    page = render_template(
+        "story.html",
+        kind=kind,
+        entries=entries,
+        steps=steps,
+        answers=answers or [],
+        under_way=under_way,
+        records={one.delivery_id: platforms.records(_legacy_app_url(), one.delivery_id) for one in deliveries},
+    )
+    return page, {"Refresh": str(REFRESH_SECONDS)} if under_way else {}
+
+
+def _legacy_app_url() -> str:
+    """The stand-in for applications is where the first endpoint is."""
+    return _origin(next(iter(config().endpoints.values())).url)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

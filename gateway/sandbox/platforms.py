@@ -1,33 +1,31 @@
-"""Plays the platforms: what CarrierX and the keyword platform would post to the gateway, posted to it for real."""
+"""Requests as the platforms and legacy applications make them, for the sandbox: made, and posted to the gateway."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 import requests
 
-from schemas import segments
+from gateway.sandbox.carrierx.engine import INBOUND
+from gateway.sandbox.carrierx.model import PARTNER, SendRequest, StubMessage
+from gateway.sandbox.carrierx.scenarios import Scenario, scenario_for
 from schemas.legacy import CALLBACK_FIELDS
 
-PARTNER = "cee93bf3-5746-43fe-a1a2-822c05fef687"
-FLOW = ("queued", "sent", "delivered")
-"""What CarrierX says of a message that is sent, one after the other."""
-T_MOBILE = (310, 260)
-TIMEOUT = 20.0
-"""Seconds: the gateway answers when it has the callback on disk."""
+TIMEOUT_SECONDS = 20.0
+"""The gateway answers when it has the callback on disk."""
+RECORDS_TIMEOUT_SECONDS = 2.0
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded; charset=UTF-8"
-SHOWN = 2048
+MAX_SHOWN_CHARACTERS = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One callback: where to, without the key, and what. Or one call of the keyword platform's web service."""
+class PlatformRequest:
+    """A request to the gateway; of a callback, `path` is without the key."""
 
     path: str
     content_type: str
@@ -36,55 +34,51 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What the gateway answered. `status` None: nothing, and `text` says why."""
+class GatewayAnswer:
+    """The gateway's answer. `status` None: there was none, and `text` says why."""
 
     status: int | None
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class HandsetText:
     """An SMS between a handset and one of our numbers."""
 
     handset: str
     number: str
     text: str
     id: str
-    """`message_sid`; of a keyword callback the `custom_ticket`, as it has no other."""
+    """`message_sid`, or the `custom_ticket` where the keyword platform is played, which has no other id."""
 
 
-def inbound(text: Text, now: datetime) -> Call:
-    """A text that came in, as in CarrierX's own example."""
-    return _message(text, now, direction="inbound", status="received", from_did=text.handset, to_did=text.number)
+def inbound_callback(text: HandsetText, now: datetime) -> PlatformRequest:
+    """CarrierX's callback about a text from a handset."""
+    return _carrierx_callbacks("inbound", text.handset, text.number, text, INBOUND, now)[0]
 
 
-def updates(text: Text, now: datetime) -> Iterator[Call]:
-    """What becomes of a text that we sent, step by step."""
-    for status in FLOW:
-        yield _message(text, now, direction="outbound", status=status, from_did=text.number, to_did=text.handset)
+def status_callbacks(text: HandsetText, now: datetime) -> list[PlatformRequest]:
+    """CarrierX's callbacks about a text that was sent from here: queued, sent, delivered."""
+    return _carrierx_callbacks("outbound", text.number, text.handset, text, scenario_for(""), now)
 
 
-def _message(text: Text, now: datetime, **said: str) -> Call:
-    at = now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    message: dict[str, Any] = {
-        "date_created": at,
-        "date_status_changed": at,
-        "mcc": T_MOBILE[0],
-        "message": text.text,
-        "message_segments": segments.count(text.text),
-        "message_sid": text.id,
-        "mnc": T_MOBILE[1],
-        "partner_sid": PARTNER,
-        "price": 0,
-        **said,
-    }
-    ordered = json.dumps(message, indent=1, sort_keys=True, ensure_ascii=False)
-    return Call("/carrierx/callback", JSON, ordered.encode())
+def _carrierx_callbacks(
+    direction: str, sender: str, to: str, text: HandsetText, scenario: Scenario, now: datetime
+) -> list[PlatformRequest]:
+    message = StubMessage(
+        request=SendRequest(sender=sender, to=to, message=text.text, older=True),
+        direction=direction,
+        partner_sid=PARTNER,
+        scenario=scenario,
+        sid=text.id,
+        created_at=now.timestamp(),
+    )
+    bodies = [message.advance(now.timestamp()).body for _ in scenario.flow]
+    return [PlatformRequest("/carrierx/callback", JSON, body) for body in bodies]
 
 
-def keyword(text: Text, shortcode: str, word: str) -> Call:
-    """The same text as the keyword platform would tell of it."""
+def keyword_callback(text: HandsetText, shortcode: str, word: str) -> PlatformRequest:
+    """The keyword platform's callback about a text from a handset."""
     fields = dict.fromkeys(CALLBACK_FIELDS, "") | {
         "title": "Summer sign-up",
         "code": shortcode,
@@ -97,44 +91,38 @@ def keyword(text: Text, shortcode: str, word: str) -> Call:
         "custom_ticket": text.id,
         "default_keyword": "ACME1234",
     }
-    return Call("/legacy/callback", FORM, urlencode(fields).encode())
+    return PlatformRequest("/legacy/callback", FORM, urlencode(fields).encode())
 
 
-def send_message(text: Text, code: str, credentials: Mapping[str, str]) -> Call:
-    """What a legacy application calls to send that text from `code`; its `custom_ticket` is the text's id."""
-    fields = {
-        **credentials,
-        "code": code,
-        "message": text.text,
-        "sendTo": text.handset,
-        "custom_ticket": text.id,
-    }
-    return Call("/legacy/sendMessage", FORM, urlencode(fields).encode(), JSON)
+def send_message(text: HandsetText, code: str, credentials: Mapping[str, str]) -> PlatformRequest:
+    """A legacy application's call to send a text from `code`; its `custom_ticket` is the text's id."""
+    sent = {"code": code, "message": text.text, "sendTo": text.handset, "custom_ticket": text.id}
+    return PlatformRequest("/legacy/sendMessage", FORM, urlencode({**credentials, **sent}).encode(), JSON)
 
 
-def post(call: Call, address: str, key: str = "") -> Reply:
-    """A real request to the gateway at `address`, by no proxy. The key goes behind the path of a callback."""
+def post(made: PlatformRequest, url: str, key: str = "") -> GatewayAnswer:
+    """Posts a request to the gateway at `url`, through no proxy. A key is appended to the path."""
     with requests.Session() as session:
         session.trust_env = False
         try:
             answer = session.post(
-                f"{address}{call.path}{'/' if key else ''}{key}",
-                data=call.body,
-                headers={"Content-Type": call.content_type, "Accept": call.accept},
-                timeout=TIMEOUT,
+                f"{url}{made.path}{'/' if key else ''}{key}",
+                data=made.body,
+                headers={"Content-Type": made.content_type, "Accept": made.accept},
+                timeout=TIMEOUT_SECONDS,
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            return Reply(None, type(error).__name__)
-        return Reply(answer.status_code, answer.text[:SHOWN])
+            return GatewayAnswer(None, type(error).__name__)
+        return GatewayAnswer(answer.status_code, answer.text[:MAX_SHOWN_CHARACTERS])
 
 
-def records(page: str, delivery: str) -> list[dict[str, Any]]:
-    """What the stand-in made of a delivery; nothing where it cannot be asked."""
+def records(url: str, delivery_id: str) -> list[dict[str, Any]]:
+    """What the stand-in for applications at `url` read of a delivery; empty where it does not answer."""
     with requests.Session() as session:
         session.trust_env = False
         try:
-            answer = session.get(f"{page}/records", params={"delivery": delivery}, timeout=2.0)
+            answer = session.get(f"{url}/records", params={"delivery": delivery_id}, timeout=RECORDS_TIMEOUT_SECONDS)
             found: list[dict[str, Any]] = answer.json()["records"]
         except (requests.RequestException, ValueError, KeyError):
             return []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.config import Config, Settings
 from gateway.metrics import Metrics
-from gateway.serve.addresses import listening
+from gateway.serve.addresses import listening, url_of
 from gateway.serve.aside import serve_metrics
 from gateway.serve.files import files
 from gateway.serve.lifeline import Heartbeat, on_stop
@@ -64,6 +64,7 @@ def run_web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None
     store = _store(settings, lifeline=lifeline)
     app = create_app(settings, store, login_token=os.environ.pop(LOGIN_TOKEN, None))
     app.config["OWN_ADDRESSES"] = frozenset({(host, port)})
+    app.config["OWN_URL"] = url_of(host, port)
     web_context_of(app).metrics.process_started("web")
     _settle_down()
     try:
@@ -120,13 +121,13 @@ def run_worker(settings: Settings, *, lifeline: bool, metrics_address: tuple[str
 def run_sandbox_page(host: str, port: int, carrierx_port: int, *, lifeline: bool) -> None:
     """The sandbox's stand-ins: for the applications that are called, and, on `carrierx_port`, for CarrierX."""
     from gateway.sandbox.carrierx import CarrierXStub, Setup
-    from gateway.sandbox.legacy_app import make_page
+    from gateway.sandbox.legacy_app import make_legacy_app
     from gateway.serve.server import serve
 
     numbers = [number.number for number in sample().numbers]
     setup = Setup(numbers=numbers, callback=os.environ.pop(SANDBOX_CALLBACK, ""), pace=0.5)
     with CarrierXStub(setup, host, carrierx_port):
-        serve(make_page(), host, port, lifeline=lifeline, threads=8)
+        serve(make_legacy_app(), host, port, lifeline=lifeline, threads=8)
 
 
 def run_carrierx_stub(standin: CarrierXStub) -> None:

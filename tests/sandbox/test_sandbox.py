@@ -23,8 +23,9 @@ from jinja2 import StrictUndefined
 from gateway import create_app
 from gateway.config import Settings
 from gateway.sandbox import sample_config
-from gateway.sandbox.legacy_app import KEPT, make_page
-from gateway.sandbox.platforms import FLOW, Text, inbound, keyword, updates
+from gateway.sandbox.carrierx.scenarios import DELIVERED
+from gateway.sandbox.legacy_app import MAX_RECORDS, make_legacy_app
+from gateway.sandbox.platforms import HandsetText, inbound_callback, keyword_callback, status_callbacks
 from gateway.store import Store
 from gateway.web.context import utc_now
 from schemas import FORMATS, FormatOptions, ReceiveContext
@@ -32,7 +33,7 @@ from tests.prepared import migrate
 from tests.running import HOST, ROOT, Process, free_port, until
 
 HOSTILE = 'JOIN <script>alert(1)</script> & "é" 😀 =1+1 %2B\nline two'
-TEXT = Text(handset="15162065515", number="15162065919", text=HOSTILE, id="87a1ee29-1954-4a22-a243-be21711f28dd")
+TEXT = HandsetText(handset="15162065515", number="15162065919", text=HOSTILE, id="87a1ee29-1954-4a22-a243-be21711f28dd")
 
 
 @dataclass(slots=True)
@@ -163,18 +164,18 @@ def test_a_text_goes_all_the_way_round(sandbox: Sandbox) -> None:
 
 
 def test_the_keyword_platforms_form_becomes_a_message(sandbox: Sandbox) -> None:
-    story = unescape(sandbox.story(sandbox.send("keyword", "JOIN by the old way"), deliveries=2))
+    story = unescape(sandbox.story(sandbox.send("keyword", "JOIN through the keyword platform"), deliveries=2))
     assert "custom_ticket=sandbox-" in story and '"legacy": {' in story
-    (message,) = sandbox.records("/app", "JOIN by the old way")
+    (message,) = sandbox.records("/app", "JOIN through the keyword platform")
     assert (message["from_did"], message["to_did"]) == ("15162065515", "15162065919")
 
 
 def test_updates_of_a_message(sandbox: Sandbox) -> None:
     story = sandbox.story(sandbox.send("status", "Welcome!"), deliveries=6)
-    assert [story.find(f"{word} <span") > 0 for word in FLOW] == [True] * 3
+    assert [story.find(f"{word} <span") > 0 for word in DELIVERED] == [True] * 3
     ticket = next(one["ticket"] for one in sandbox.records("/status.php", ""))
     posts = [one for one in sandbox.records("/status.php", "") if one["ticket"] == ticket]
-    assert [one["status"] for one in reversed(posts)] == list(FLOW)
+    assert [one["status"] for one in reversed(posts)] == list(DELIVERED)
 
 
 def test_a_text_is_sent_as_a_legacy_application_would(sandbox: Sandbox) -> None:
@@ -258,7 +259,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskCli
     with Store(settings.current.database) as store:
         migrate(store)
         app = create_app(settings, store, login_token="let me in")
-        app.config["OWN_ADDRESSES"] = {(HOST, free_port())}
+        app.config["OWN_URL"] = f"http://{HOST}:{free_port()}"
         # A name that nothing has any more would be shown as nothing.
         app.jinja_env.undefined = StrictUndefined
         with app.test_client() as client:
@@ -267,7 +268,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskCli
 
 
 def test_what_is_under_way_is_looked_at_again(client: FlaskClient) -> None:
-    call = inbound(TEXT, utc_now())
+    call = inbound_callback(TEXT, utc_now())
     key = Path("data/keys").read_text().strip()
     assert client.post(f"{call.path}/{key}", data=call.body, content_type=call.content_type).status_code == 200
     story = client.get(f"/sandbox/text/{TEXT.id}")
@@ -288,9 +289,11 @@ def test_a_gateway_that_does_not_answer(client: FlaskClient) -> None:
 
 def test_what_the_platforms_say_is_their_format() -> None:
     receipt = ReceiveContext(now=utc_now(), sid="unused")
-    loaded = [FORMATS["carrierx"].load(call.body, call.content_type, receipt) for call in updates(TEXT, utc_now())]
-    assert [message.status for message in loaded] == list(FLOW)
-    call = keyword(TEXT, "12345", "JOIN")
+    loaded = [
+        FORMATS["carrierx"].load(call.body, call.content_type, receipt) for call in status_callbacks(TEXT, utc_now())
+    ]
+    assert [message.status for message in loaded] == list(DELIVERED)
+    call = keyword_callback(TEXT, "12345", "JOIN")
     message = FORMATS["legacy-callback"].load(call.body, call.content_type, receipt)
     assert (message.message, message.custom_ticket) == (HOSTILE, TEXT.id)
     assert FORMATS["carrierx"].dump(message, FormatOptions()).data
@@ -298,7 +301,7 @@ def test_what_the_platforms_say_is_their_format() -> None:
 
 def test_the_page_reads_as_php_does() -> None:
     """`empty("0")` is true in PHP: the vendor's own example loses it, and so does the stand-in."""
-    page = make_page().test_client()
+    page = make_legacy_app().test_client()
     assert page.post("/callback.php?group=query", data={"message": "0", "title": "a"}).data == b"ok"
     (record,) = page.get("/records").json["records"]
     assert (record["read"]["message"], record["read"]["title"], record["read"]["group"]) == ("", "a", "query")
@@ -306,17 +309,17 @@ def test_the_page_reads_as_php_does() -> None:
 
 
 def test_the_page_remembers_the_last_hundred() -> None:
-    page = make_page().test_client()
-    for number in range(KEPT + 5):
+    page = make_legacy_app().test_client()
+    for number in range(MAX_RECORDS + 5):
         page.post("/status.php", data={"ticket": str(number)}, headers={"X-Delivery-Id": str(number % 2)})
     records = page.get("/records").json["records"]
-    assert (len(records), records[0]["read"]["ticket"], records[-1]["number"]) == (KEPT, str(KEPT + 4), 6)
+    assert (len(records), records[0]["read"]["ticket"], records[-1]["number"]) == (MAX_RECORDS, str(MAX_RECORDS + 4), 6)
     assert {one["delivery"] for one in page.get("/records?delivery=1").json["records"]} == {"1"}
 
 
 @pytest.mark.parametrize(("body", "content_type"), [(b"{", "application/json"), (b"{}", "text/plain")])
 def test_the_page_refuses_what_is_no_json(body: bytes, content_type: str) -> None:
-    answer = make_page().test_client().post("/app", data=body, content_type=content_type)
+    answer = make_legacy_app().test_client().post("/app", data=body, content_type=content_type)
     assert answer.status_code in (400, 415)
 
 
