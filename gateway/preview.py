@@ -17,7 +17,7 @@ FORMATS = ("carrierx", "legacy-callback", "legacy-status")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviewBody:
-    """The message in one wire format: for one endpoint in its manners, or as documented where `endpoint` is empty."""
+    """The message in one wire format: for one endpoint with its options, or as documented where `endpoint` is empty."""
 
     endpoint: str = ""
     format: str
@@ -75,7 +75,9 @@ def preview(body: bytes, source: str, receipt: ReceiveContext, config: Config) -
         message=message,
         route=way,
         other_side=_written("", _other_side(source, message), message, FormatOptions(prefix=config.prefix)),
-        deliveries=[_written(each.name, kind_for(each, message), message, each.manners) for each in way.endpoints],
+        deliveries=[
+            _written(each.name, kind_for(each, message), message, each.format_options) for each in way.endpoints
+        ],
     )
 
 
@@ -96,9 +98,9 @@ def _other_side(source: str, message: Message) -> str:
     return "legacy-callback" if message.inbound else "legacy-status"
 
 
-def _written(endpoint: str, target: str, message: Message, manners: FormatOptions) -> PreviewBody:
+def _written(endpoint: str, target: str, message: Message, options: FormatOptions) -> PreviewBody:
     try:
-        return PreviewBody(endpoint=endpoint, format=target, bodies=dump_message(message, target, manners))
+        return PreviewBody(endpoint=endpoint, format=target, bodies=dump_message(message, target, options))
     except CannotSay as error:
         return PreviewBody(endpoint=endpoint, format=target, error=str(error))
 

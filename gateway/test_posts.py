@@ -86,7 +86,7 @@ def send_test_post(trial: TestPost, config: Config, now: datetime, own: OwnAddre
     message = _message(trial, config, now)
     how = kind_for(endpoint, message)
     try:
-        body = FORMATS[how].dump(message, endpoint.manners)
+        body = FORMATS[how].dump(message, endpoint.format_options)
     except CannotSay as error:
         shown = ShownRequest(url=_shown_url(trial, endpoint))
         return TestPostResult(ok=False, verdict="dead", diagnosis=[str(error)], request=shown)
@@ -103,7 +103,7 @@ def _endpoint(trial: TestPost, config: Config) -> Endpoint:
         return Endpoint(
             name=FREE_FORM,
             url=trial.url.strip(),
-            manners=FormatOptions(prefix=config.prefix),
+            format_options=FormatOptions(prefix=config.prefix),
             failure_body=FAILURE_BODY,
         )
     if trial.endpoint not in config.endpoints:

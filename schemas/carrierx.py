@@ -186,11 +186,11 @@ _LEGACY_ATTRIBUTES = frozenset(
 )
 
 
-def dump(message: Message, manners: FormatOptions) -> Body:
+def dump(message: Message, options: FormatOptions) -> Body:
     """A Message object in the shape that the endpoint wants. Everything can be said."""
-    shape = MMS_SHAPE if _is_mms(message, manners.shape) else SMS_SHAPE
+    shape = MMS_SHAPE if _is_mms(message, options.shape) else SMS_SHAPE
     values = {name: _SAYS[name](message) for name in shape}
-    if message.legacy is not None and manners.legacy_key:
+    if message.legacy is not None and options.legacy_key:
         values["legacy"] = dict(message.legacy)
     return Body(content_type=CONTENT_TYPE, data=wire.write_object(values))
 

@@ -30,10 +30,10 @@ def read(body: bytes, content_type: str | None) -> dict[str, str]:
     return {name: firsts[name] for name in CREDENTIALS if name in firsts}
 
 
-def append(body: bytes, values: Mapping[str, str], manners: FormatOptions) -> bytes:
+def append(body: bytes, values: Mapping[str, str], options: FormatOptions) -> bytes:
     """`body` with the trio behind it, as it goes out. It is put on for each request, so that no store has it."""
     trio = [(name, values[name]) for name in CREDENTIALS if values.get(name)]
-    data, _ = wire.write_form(trio, manners.charset, manners.encode_twice)
+    data, _ = wire.write_form(trio, options.charset, options.encode_twice)
     return b"&".join(filter(None, (body, data)))
 
 

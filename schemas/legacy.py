@@ -191,15 +191,15 @@ def _shown(name: str) -> str:
     return name if name in (*CALLBACK_FIELDS, *STATUS_FIELDS, *CREDENTIALS) else name[:40]
 
 
-def dump_callback(message: Message, manners: FormatOptions) -> Body:
+def dump_callback(message: Message, options: FormatOptions) -> Body:
     """An inbound message as the keyword platform would post it. Raises `CannotSay` for a status update."""
     if not message.inbound:
         raise CannotSay("A status update cannot be said as a keyword callback.")
     ten = dict(message.legacy or _as_callback(message))
-    ten["phone"] = _handset(ten["phone"], manners)
-    if manners.media == "append":
+    ten["phone"] = _handset(ten["phone"], options)
+    if options.media == "append":
         ten["message"] = "\n".join(filter(None, (ten["message"], *message.media_urls)))
-    return _dump(CALLBACK, ten, message, manners)
+    return _dump(CALLBACK, ten, message, options)
 
 
 def _as_callback(message: Message) -> dict[str, str]:
@@ -217,15 +217,15 @@ def _as_callback(message: Message) -> dict[str, str]:
     }
 
 
-def dump_status(message: Message, manners: FormatOptions) -> Body:
+def dump_status(message: Message, options: FormatOptions) -> Body:
     """What became of an outbound message, as the keyword platform would post it. `CannotSay` for a text."""
     if message.inbound:
         raise CannotSay("A text that came in cannot be said as a status post.")
     five = dict(message.legacy or _as_status(message))
-    five["sendTo"] = _handset(five["sendTo"], manners)
-    if manners.status_words is not None:
-        five["status"] = manners.status_words.get(message.status, message.status)
-    return _dump(STATUS, five, message, manners)
+    five["sendTo"] = _handset(five["sendTo"], options)
+    if options.status_words is not None:
+        five["status"] = options.status_words.get(message.status, message.status)
+    return _dump(STATUS, five, message, options)
 
 
 def _as_status(message: Message) -> dict[str, str]:
@@ -238,20 +238,20 @@ def _as_status(message: Message) -> dict[str, str]:
     }
 
 
-def _handset(phone: str, manners: FormatOptions) -> str:
-    return national(phone, manners.prefix) if manners.phone == "national" else phone
+def _handset(phone: str, options: FormatOptions) -> str:
+    return national(phone, options.prefix) if options.phone == "national" else phone
 
 
-def _dump(dialect: Dialect, values: Mapping[str, str], message: Message, manners: FormatOptions) -> Body:
+def _dump(dialect: Dialect, values: Mapping[str, str], message: Message, options: FormatOptions) -> Body:
     pairs = [(name, values[name]) for name in dialect.names]
-    pairs += [(name, _extra(message, name)) for name in manners.extra_fields if name not in dialect.names]
-    data, inexact = wire.write_form(pairs, manners.charset, manners.encode_twice)
-    charset = "UTF-8" if manners.charset == "utf-8" else manners.charset
+    pairs += [(name, _extra(message, name)) for name in options.extra_fields if name not in dialect.names]
+    data, inexact = wire.write_form(pairs, options.charset, options.encode_twice)
+    charset = "UTF-8" if options.charset == "utf-8" else options.charset
     return Body(
-        content_type=f"{wire.FORM}; charset={charset}" if manners.send_charset else wire.FORM,
+        content_type=f"{wire.FORM}; charset={charset}" if options.send_charset else wire.FORM,
         data=data,
         headers=_headers(message),
-        notes=tuple([INEXACT.format(name=name, charset=manners.charset) for name in inexact]),
+        notes=tuple([INEXACT.format(name=name, charset=options.charset) for name in inexact]),
     )
 
 

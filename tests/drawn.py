@@ -29,7 +29,7 @@ status_words = st.sampled_from((*NUMERIC, "Delivered", "100", "-1", "116")) | wo
 
 shapes = st.sampled_from(("auto", "sms", "mms"))
 facts = st.builds(NumberContext, number=numbers, code=numbers) | st.just(NumberContext())
-manners = st.builds(
+format_options = st.builds(
     FormatOptions,
     shape=shapes,
     charset=st.sampled_from(("utf-8", "windows-1252", "iso-8859-1")),

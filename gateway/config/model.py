@@ -86,7 +86,7 @@ class Endpoint:
     """Whole, with its query: that may hold a secret. To show to people: `shown_url`."""
     format: str = setting("legacy", partial(fields.choice, ("legacy", "carrierx")),
         '`"legacy"`: the keyword platform\'s form posts. `"carrierx"`: JSON as CarrierX posts it.')
-    manners: FormatOptions = field(default_factory=FormatOptions)
+    format_options: FormatOptions = field(default_factory=FormatOptions)
     """Its settings are `FORMAT_OPTIONS`."""
     timeout: float = setting(15.0, _timeout, "Seconds for a whole attempt; at most 300.")
     connect_timeout: float = setting(5.0, _timeout, "Seconds until connected; at most `timeout`.", "`5`, or `timeout`")
@@ -149,7 +149,7 @@ FORMAT_OPTIONS: Mapping[str, Setting] = {
         'The legacy fields go along under `"legacy"` where a message came from the keyword platform.',
         format="carrierx"),
 }
-"""The settings of an endpoint that are its `manners`: each for one format."""
+"""The settings of an endpoint that are its `format_options`: each for one format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,4 +267,6 @@ class Config:
 @lru_cache(maxsize=4_096)
 def free_form(url: str, prefix: str) -> Endpoint:
     """A legacy page that somebody named in a request."""
-    return Endpoint(name=url, url=url, manners=FormatOptions(prefix=prefix), failure_body=FAILURE_BODY, free_form=True)
+    return Endpoint(
+        name=url, url=url, format_options=FormatOptions(prefix=prefix), failure_body=FAILURE_BODY, free_form=True
+    )

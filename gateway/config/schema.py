@@ -130,7 +130,7 @@ def _endpoint(name: str, table: Table, folder: Path, prefix: str) -> Endpoint:
     settings.setdefault("failure_body", FAILURE_BODY if settings["format"] == "legacy" else ())
     if isinstance(settings["verify_tls"], str):
         settings["verify_tls"] = str(folder / settings["verify_tls"])
-    return Endpoint(name=name, manners=FormatOptions(prefix=prefix, **options), **settings)
+    return Endpoint(name=name, format_options=FormatOptions(prefix=prefix, **options), **settings)
 
 
 def _number(table: Table, prefix: str, opt_out: str) -> Number:

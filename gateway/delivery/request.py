@@ -111,7 +111,7 @@ def _trio(endpoint: Endpoint) -> bytes:
     if endpoint.credentials is None:
         return b""
     trio = {name: getattr(endpoint.credentials, name) for name in credentials.CREDENTIALS}
-    return credentials.append(b"", trio, endpoint.manners)
+    return credentials.append(b"", trio, endpoint.format_options)
 
 
 def _own_headers(endpoint: Endpoint) -> Iterator[tuple[str, str]]:

@@ -49,7 +49,7 @@ def build_deliveries(message: Message, endpoints: Iterable[Endpoint]) -> tuple[D
             bodies = [(for_recipient(message, phone), (phone,)) for phone in message.recipients]
         for about, recipients in bodies:
             try:
-                body: Body | CannotSay = FORMATS[target].dump(about, endpoint.manners)
+                body: Body | CannotSay = FORMATS[target].dump(about, endpoint.format_options)
             except CannotSay as error:
                 body = error
             drafts.append(DeliveryDraft(endpoint, target, ordering_key(endpoint, message), body, recipients))

@@ -180,7 +180,7 @@ def test_everything_that_the_sample_leaves_out_is_good_too(folder: Path) -> None
     assert config.warnings == ()
     assert config.legacy is not None
     assert config.carrierx.token
-    assert config.endpoints["signup"].manners.charset == "windows-1252"
+    assert config.endpoints["signup"].format_options.charset == "windows-1252"
     assert config.endpoints["signup"].credentials is not None
     assert config.endpoints["crm"].headers == (("X-Tenant", "acme"),)
 

@@ -95,7 +95,7 @@ def test_the_documented_file() -> None:
     assert config.legacy == Credentials(user_name="…", password="legacy-canary", api_key="api-canary")
     signup, crm = config.endpoints["signup"], config.endpoints["crm"]
     assert (signup.format, signup.url) == ("legacy", "http://10.0.0.5/sms/join.php")
-    assert (crm.format, crm.manners.shape, crm.secret) == ("carrierx", "auto", "whsec_c2VjcmV0LWNhbmFyeQ==")
+    assert (crm.format, crm.format_options.shape, crm.secret) == ("carrierx", "auto", "whsec_c2VjcmV0LWNhbmFyeQ==")
     (number,) = config.numbers
     assert (number.number, number.shortcode, number.title, number.group) == (
         "15162065919",
@@ -130,15 +130,15 @@ def test_defaults_of_an_endpoint() -> None:
     assert (found.credentials, found.username, found.password, found.headers, found.secret) == (None, "", "", (), "")
     assert (found.verify_tls, found.tls_min, found.success, found.success_body) == (True, "1.2", "2xx", None)
     assert found.failure_body == FAILURE_BODY
-    manners = found.manners
-    assert (manners.shape, manners.charset, manners.send_charset, manners.encode_twice) == (
+    options = found.format_options
+    assert (options.shape, options.charset, options.send_charset, options.encode_twice) == (
         "auto",
         "utf-8",
         True,
         frozenset(),
     )
-    assert (manners.status_words, manners.extra_fields, manners.media) == (None, (), "omit")
-    assert (manners.legacy_key, manners.phone, manners.prefix) == (True, "international", "1")
+    assert (options.status_words, options.extra_fields, options.media) == (None, (), "omit")
+    assert (options.legacy_key, options.phone, options.prefix) == (True, "international", "1")
 
 
 def test_every_setting_of_what_is_sent() -> None:
@@ -250,14 +250,14 @@ def test_every_setting_of_an_endpoint(tmp_path: Path) -> None:
     assert found.success_body is not None
     assert found.success_body.search("OK") and not found.success_body.search("ok")
     assert [pattern.pattern for pattern in found.failure_body] == ["sorry", "oops"]
-    manners = found.manners
-    assert (manners.charset, manners.send_charset, manners.encode_twice) == (
+    options = found.format_options
+    assert (options.charset, options.send_charset, options.encode_twice) == (
         "windows-1252",
         False,
         {"message", "group"},
     )
-    assert (manners.extra_fields, manners.media, manners.phone) == (("message_sid", "price"), "append", "national")
-    assert manners.status_words == {"delivered": "OK", "failed": "5"}
+    assert (options.extra_fields, options.media, options.phone) == (("message_sid", "price"), "append", "national")
+    assert options.status_words == {"delivered": "OK", "failed": "5"}
     assert [found.accepts(code) for code in (200, 201, 202, 204, 205, 302)] == [True, False, True, True, False, False]
     assert found.shown_url == "https://user-page.example.com:8443/a.cfm"
 
@@ -271,8 +271,8 @@ def test_every_setting_of_an_endpoint(tmp_path: Path) -> None:
         ('charset = "UTF8"', "charset", "utf-8"),
     ],
 )
-def test_manners(setting: str, name: str, wanted: object) -> None:
-    assert getattr(read(endpoint(setting)).endpoints["a"].manners, name) == wanted
+def test_format_options(setting: str, name: str, wanted: object) -> None:
+    assert getattr(read(endpoint(setting)).endpoints["a"].format_options, name) == wanted
 
 
 @pytest.mark.parametrize(
@@ -284,8 +284,8 @@ def test_failure_body(setting: str, wanted: tuple[str, ...]) -> None:
 
 
 def test_there_is_a_setting_for_every_manner() -> None:
-    manners = {field.name for field in dataclasses.fields(read(endpoint()).endpoints["a"].manners)} - {"prefix"}
-    assert manners <= TABLES["endpoint"].keys()
+    options = {field.name for field in dataclasses.fields(read(endpoint()).endpoints["a"].format_options)} - {"prefix"}
+    assert options <= TABLES["endpoint"].keys()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ SECRET = "hunter2-canary"
 
 
 @settings(max_examples=examples(250, 2000))
-@given(st.sampled_from(tuple(FORMATS)), drawn.bodies, drawn.content_types, drawn.manners)
+@given(st.sampled_from(tuple(FORMATS)), drawn.bodies, drawn.content_types, drawn.format_options)
 def test_bytes_are_a_message_or_a_bad_callback(
     name: str, body: bytes, content_type: str | None, how: FormatOptions
 ) -> None:

@@ -150,20 +150,20 @@ def test_crossing(path: Path) -> None:
     recipient = how.get("recipient", message.to)
     assert recipient in message.recipients
     message = for_recipient(message, recipient)
-    manners = _manners(how.get("manners", {}))
+    options = _options(how.get("manners", {}))
     if how.get("cannot_say"):
         with pytest.raises(CannotSay, match=r"\w+ .*\.$"):
-            FORMATS[how["to"]].dump(message, manners)
+            FORMATS[how["to"]].dump(message, options)
         return
-    body = FORMATS[how["to"]].dump(message, manners)
-    data = credentials.append(body.data, how.get("credentials", {}), manners)
+    body = FORMATS[how["to"]].dump(message, options)
+    data = credentials.append(body.data, how.get("credentials", {}), options)
     headers, wanted = http_of(path.with_name("out.http"))
     assert {"Content-Type": body.content_type, **dict(body.headers)} == headers
     assert _read(data, how["to"]) == _read(wanted, how["to"])
     check_notes(body.notes, how.get("notes", []))
 
 
-def _manners(said: Mapping[str, Any]) -> FormatOptions:
+def _options(said: Mapping[str, Any]) -> FormatOptions:
     shaped: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
     if "encode_twice" in shaped:
         shaped["encode_twice"] = frozenset(shaped["encode_twice"])

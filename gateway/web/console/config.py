@@ -32,8 +32,8 @@ def gateway(config: Config) -> list[Row]:
 def endpoint(each: Endpoint) -> list[Row]:
     """One `[endpoint.NAME]`; of the settings of its format those that differ from the documented format."""
     usual = {name: setting.default for name, setting in TABLES["endpoint"].items()}
-    options = rows("endpoint", each.manners)
-    return rows("endpoint", each) + [row for row in options if getattr(each.manners, row[0]) != usual[row[0]]]
+    options = rows("endpoint", each.format_options)
+    return rows("endpoint", each) + [row for row in options if getattr(each.format_options, row[0]) != usual[row[0]]]
 
 
 def rows(table: str, values: object) -> list[Row]:
