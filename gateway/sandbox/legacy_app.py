@@ -95,23 +95,16 @@ def keep_bytes() -> None:
     request.get_data(cache=True)
 
 
-@blueprint.post("/callback.php")
-def callback() -> ResponseReturnValue:
-    """Reads all ten fields like `$title = !empty($_REQUEST['title']) ? $_REQUEST['title'] : '';`."""
-    _records().add(_php_request(CALLBACK_FIELDS))
-    return Response("ok", mimetype="text/plain")
+@blueprint.post("/callback.php", defaults={"fields": CALLBACK_FIELDS})
+@blueprint.post("/status.php", defaults={"fields": STATUS_FIELDS})
+def legacy_page(fields: Sequence[str]) -> ResponseReturnValue:
+    """Reads each field like `$title = !empty($_REQUEST['title']) ? $_REQUEST['title'] : '';`.
 
-
-@blueprint.post("/status.php")
-def status() -> ResponseReturnValue:
-    _records().add(_php_request(STATUS_FIELDS))
-    return Response("ok", mimetype="text/plain")
-
-
-def _php_request(names: Sequence[str]) -> dict[str, object]:
-    """PHP's `$_REQUEST`: the query, then the post over it. What PHP calls empty (`0` too) reads as nothing."""
+    PHP's `$_REQUEST` is the query with the post over it; it takes `0`, too, for empty.
+    """
     values = {**request.args.to_dict(), **request.form.to_dict()}
-    return {name: "" if values.get(name) in (None, "", "0") else values[name] for name in names}
+    _records().add({name: "" if values.get(name) in (None, "", "0") else values[name] for name in fields})
+    return Response("ok", mimetype="text/plain")
 
 
 @blueprint.post("/app")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hmac
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,14 +19,7 @@ from werkzeug.exceptions import HTTPException
 from gateway.sandbox.carrierx import faults
 from gateway.sandbox.carrierx.engine import Engine
 from gateway.sandbox.carrierx.faults import Misbehaviour, PlannedFaults
-from gateway.sandbox.carrierx.model import (
-    AccountObject,
-    ApiError,
-    StubMessage,
-    iso_time,
-    json_object,
-    read_send_request,
-)
+from gateway.sandbox.carrierx.model import ApiError, StubMessage, iso_time, json_object, read_send_request
 from gateway.sandbox.carrierx.scenarios import scenario_table
 
 EARLY_TIMEOUT_SECONDS = 10.0
@@ -35,6 +27,8 @@ EARLY_TIMEOUT_SECONDS = 10.0
 DEFAULT_LIMIT, MAX_LIMIT = 10, 1000
 CUT = "Stand-In-Cut"
 """Header that tells `StubServer`, which removes it, to lose the answer, and how."""
+
+SERVER_ERROR = ApiError(500, "Internal error.")
 
 core = Blueprint("core", __name__, url_prefix="/core/v2")
 control = Blueprint("control", __name__)
@@ -71,10 +65,9 @@ def authenticate() -> None:
     kind, secret = "", ""
     if given is not None:
         kind, secret = given.type, given.token if given.token is not None else f"{given.username}:{given.password}"
-    # Over bytes: compare_digest takes no text beyond ASCII.
-    if accepted and not any(
-        kind == one and hmac.compare_digest(known.encode(), secret.encode()) for one, known in accepted
-    ):
+    # As bytes: compare_digest takes no text beyond ASCII.
+    known = [hmac.compare_digest(text.encode(), secret.encode()) for scheme, text in accepted if scheme == kind]
+    if accepted and not any(known):
         raise ApiError(401, "Not authorized.")
 
 
@@ -90,7 +83,7 @@ def misbehave_before() -> ResponseReturnValue | None:
     if request.endpoint == "core.send":
         return None
     g.faults = engine().plan_read()
-    return None if g.faults.accepts else _not_accepted(g.faults)
+    return None if g.faults.accepts else _refusal(g.faults)
 
 
 @core.after_request
@@ -104,7 +97,7 @@ def send() -> ResponseReturnValue:
     wanted = read_send_request(body, stub.account)
     planned = stub.plan_send(wanted, body)
     if not planned.accepts:
-        return _not_accepted(planned)
+        return _refusal(planned)
     message = stub.accept(wanted, planned)
     answer = _with_fault(json_answer(message.as_json()), planned)
     if planned.early:
@@ -116,34 +109,34 @@ def send() -> ResponseReturnValue:
     return answer
 
 
-def _not_accepted(planned: PlannedFaults) -> Response:
-    if planned.answer == "refused":
-        raise ApiError(400, "Invalid request.", ("to", "This phone number cannot be reached."))
-    if planned.answer == "conflict":
-        raise ApiError(409, "Conflict: try again later.")
-    if planned.answer == "too_many":
-        retry_after = str(engine().misbehaviour.retry_after)
-        raise ApiError(429, "Too many requests.", headers={"Retry-After": retry_after})
-    answer = _server_error()
+def _refusal(planned: PlannedFaults) -> Response:
+    """The answer to a request that is not accepted."""
+    errors = {
+        "refused": ApiError(400, "Invalid request.", ("to", "This phone number cannot be reached.")),
+        "conflict": ApiError(409, "Conflict: try again later."),
+        "too_many": ApiError(
+            429, "Too many requests.", headers={"Retry-After": str(engine().misbehaviour.retry_after)}
+        ),
+        "error_before": SERVER_ERROR,
+        "lost_before": SERVER_ERROR,
+    }
+    answer = show_api_error(errors[planned.answer])
     if planned.answer == "lost_before":
         answer.headers[CUT] = "close" if planned.cut == "half" else planned.cut
     return answer
 
 
 def _with_fault(answer: Response, planned: PlannedFaults) -> Response:
+    """The answer to a request that was accepted, or one that is broken as planned."""
     if planned.answer == "slow":
         time.sleep(engine().misbehaviour.slow_for)
     if planned.answer == "broken_json":
         return json_answer(answer.get_data(as_text=True)[:-2])
     if planned.answer == "error_after":
-        return _server_error()
+        return show_api_error(SERVER_ERROR)
     if planned.answer == "lost_after":
         answer.headers[CUT] = planned.cut
     return answer
-
-
-def _server_error() -> Response:
-    return json_answer('{"message": "Internal error.", "errors": []}', 500)
 
 
 @core.get("/sms/messages")
@@ -162,73 +155,53 @@ def get_message(sid: str) -> ResponseReturnValue:
     return json_answer(message.as_json())
 
 
-@core.get("/partners/<sid>")
-@core.patch("/partners/<sid>")
-def partner(sid: str) -> ResponseReturnValue:
-    account = engine().account
-    if sid != account.partner.sid:
-        raise ApiError(404, "Partner not found.", ("partner_sid", "Not found."))
-    if request.method == "PATCH":
-        callbacks = json_object(request.get_data()).get("callbacks", {})
-        if not isinstance(callbacks, dict):
-            raise ApiError(400, "Invalid request.", ("callbacks", "Not an object."))
-        _set_callback(account.partner, callbacks, "sms", "callbacks.sms")
-    return json_answer(_dumps(account.partner_json()))
-
-
 @core.get("/phonenumber/dids")
 def list_dids() -> ResponseReturnValue:
     account, wanted = engine().account, request.args.get("phonenumber", "")
-    return _list_objects([account.did_json(did) for did in account.dids() if wanted in ("", did.name)])
-
-
-@core.get("/phonenumber/dids/<sid>")
-@core.patch("/phonenumber/dids/<sid>")
-def did(sid: str) -> ResponseReturnValue:
-    account = engine().account
-    found = account.did(sid)
-    if found is None:
-        raise ApiError(404, "DID not found.", ("did_sid", "Not found."))
-    if request.method == "PATCH":
-        _set_callback(found, json_object(request.get_data()), "callback_url", "callback_url")
-    return json_answer(_dumps(account.did_json(found)))
+    return _list_objects([account.as_json(did) for did in account.dids() if wanted in ("", did.name)])
 
 
 @core.get("/phonenumber/did_groups")
 def list_did_groups() -> ResponseReturnValue:
-    return _list_objects([engine().account.group_json()])
+    return _list_objects([engine().account.as_json(engine().account.group)])
 
 
-@core.get("/phonenumber/did_groups/<sid>")
-@core.patch("/phonenumber/did_groups/<sid>")
-def did_group(sid: str) -> ResponseReturnValue:
+@core.route("/partners/<sid>", methods=["GET", "PATCH"], defaults={"kind": "partner"})
+@core.route("/phonenumber/dids/<sid>", methods=["GET", "PATCH"], defaults={"kind": "did"})
+@core.route("/phonenumber/did_groups/<sid>", methods=["GET", "PATCH"], defaults={"kind": "did_group"})
+def account_object(kind: str, sid: str) -> ResponseReturnValue:
+    """Shows an object of the account. A PATCH sets its callback URL first, if it names one, and nothing else."""
     account = engine().account
-    if sid != account.group.sid:
-        raise ApiError(404, "DID group not found.", ("did_group_sid", "Not found."))
+    target = account.find(kind, sid)
+    if target is None:
+        title = {"partner": "Partner", "did": "DID", "did_group": "DID group"}[kind]
+        raise ApiError(404, f"{title} not found.", (f"{kind}_sid", "Not found."))
     if request.method == "PATCH":
-        _set_callback(account.group, json_object(request.get_data()), "callback_url", "callback_url")
-    return json_answer(_dumps(account.group_json()))
+        values = json_object(request.get_data())
+        if kind == "partner":
+            callbacks = values.get("callbacks", {})
+            if not isinstance(callbacks, dict):
+                raise ApiError(400, "Invalid request.", ("callbacks", "Not an object."))
+            if "sms" in callbacks:
+                target.callback_url = _callback_url(callbacks["sms"], "callbacks.sms")
+        elif "callback_url" in values:
+            target.callback_url = _callback_url(values["callback_url"], "callback_url")
+    return json_answer(json.dumps(account.as_json(target), ensure_ascii=False))
 
 
-def _dumps(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _set_callback(target: AccountObject, values: Mapping[str, Any], name: str, field: str) -> None:
-    """Changes the URL, if the request names one. `field` is its name in an error."""
-    if name not in values:
-        return
-    url = values[name]
-    if url is not None and not isinstance(url, str):
-        raise ApiError(400, "Invalid request.", (field, "Not a valid string."))
+def _callback_url(url: object, name: str) -> str | None:
+    """`name`: how an error calls it."""
+    if not url and (url is None or isinstance(url, str)):
+        return None
+    if not isinstance(url, str):
+        raise ApiError(400, "Invalid request.", (name, "Not a valid string."))
     try:
-        parts = urlsplit(url or "http://none")
-        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname)
+        parts = urlsplit(url)
     except ValueError:
-        is_valid = False
-    if not is_valid:
-        raise ApiError(422, "Invalid request.", (field, "Not a valid URL."))
-    target.callback_url = url or None
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ApiError(422, "Invalid request.", (name, "Not a valid URL."))
+    return url
 
 
 def _list_objects(objects: list[dict[str, Any]]) -> Response:

@@ -266,22 +266,18 @@ class CallbackPoster:
             if again:
                 callback.faults -= {"duplicate"}
         with message.lock:
-            self._finish(message, callback)
+            message.is_posting = False
+            if "duplicate" in callback.faults:
+                faults = callback.faults - {"duplicate", "late", "out_of_order"}
+                message.pending.appendleft(PendingCallback(callback.status, callback.body, faults))
+            else:
+                message.finished += 1
+                if message.held is not None:
+                    message.pending.appendleft(message.held)
+                    message.held = None
+                if message.finished >= message.faults.early:
+                    message.early_posted.set()
         self._post_next(message, session)
-
-    def _finish(self, message: StubMessage, callback: PendingCallback) -> None:
-        """Queues what comes after a callback that was posted or given up: its duplicate, or one that was held back."""
-        message.is_posting = False
-        if "duplicate" in callback.faults:
-            faults = callback.faults - {"duplicate", "late", "out_of_order"}
-            message.pending.appendleft(PendingCallback(callback.status, callback.body, faults))
-            return
-        message.finished += 1
-        if message.held is not None:
-            message.pending.appendleft(message.held)
-            message.held = None
-        if message.finished >= message.faults.early:
-            message.early_posted.set()
 
 
 def _take_next(message: StubMessage) -> PendingCallback | None:

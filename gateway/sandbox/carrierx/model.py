@@ -74,12 +74,16 @@ class Account:
             did = self._by_number.get(number)
             return self._add(number) if did is None and self._has_every_number else did
 
-    def did(self, sid: str) -> AccountObject | None:
-        return self._dids.get(sid)
-
     def dids(self) -> list[AccountObject]:
         with self._lock:
             return list(self._dids.values())
+
+    def find(self, kind: str, sid: str) -> AccountObject | None:
+        """`kind`: ``partner``, ``did_group`` or ``did``."""
+        if kind == "did":
+            return self._dids.get(sid)
+        found = self.partner if kind == "partner" else self.group
+        return found if found.sid == sid else None
 
     def default_sender(self) -> str | None:
         """The number that sends where a request names none: the account's only one."""
@@ -91,30 +95,21 @@ class Account:
         did = self.did_of(number)
         return None if did is None else did.callback_url or self.group.callback_url or self.partner.callback_url
 
-    def partner_json(self) -> dict[str, Any]:
+    def as_json(self, target: AccountObject) -> dict[str, Any]:
+        """An object as CarrierX shows it."""
+        partner_sid, name, url = self.partner.sid, target.name, target.callback_url
+        if target is self.partner:
+            return {"callbacks": {"sms": url}, "name": name, "partner_sid": partner_sid}
+        if target is self.group:
+            return {"callback_url": url, "did_group_sid": target.sid, "name": name, "partner_sid": partner_sid}
         return {
-            "callbacks": {"sms": self.partner.callback_url},
-            "name": self.partner.name,
-            "partner_sid": self.partner.sid,
-        }
-
-    def group_json(self) -> dict[str, Any]:
-        return {
-            "callback_url": self.group.callback_url,
-            "did_group_sid": self.group.sid,
-            "name": self.group.name,
-            "partner_sid": self.partner.sid,
-        }
-
-    def did_json(self, did: AccountObject) -> dict[str, Any]:
-        return {
-            "callback_url": did.callback_url,
+            "callback_url": url,
             "country_code": "USA",
             "did_group_sid": self.group.sid,
-            "did_sid": did.sid,
+            "did_sid": target.sid,
             "name": None,
-            "partner_sid": self.partner.sid,
-            "phonenumber": did.name,
+            "partner_sid": partner_sid,
+            "phonenumber": name,
         }
 
 
