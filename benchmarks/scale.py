@@ -23,7 +23,7 @@ from pathlib import Path
 
 from benchmarks import machine
 from benchmarks.scale_fill import DEAD, fill
-from gateway.store import Connection, Store, events, message_status, outbox
+from gateway.store import Connection, Store, events, leases, message_status, outbox
 from schemas.message import Body
 
 RESULTS = Path(__file__).resolve().parent / "results" / "scale.md"
@@ -114,15 +114,16 @@ def _round(store: Store, name: str, turn: int, now: float, endpoints: int, figur
     works = [partial(_accept, endpoint=chosen[one % SPREAD], now=now) for one in range(GROUP)]
     with _timed(figures, f"{name} accept"):
         store.writer.write(lambda conn: [work(conn) for work in works])
-    rooms = {endpoint: outbox.ClaimLimit(GROUP // SPREAD, 1) for endpoint in chosen}
-    leases = dict.fromkeys(chosen, LEASE)
+    limits = {endpoint: leases.ClaimLimit(GROUP // SPREAD, 1) for endpoint in chosen}
+    seconds = dict.fromkeys(chosen, LEASE)
     with _timed(figures, f"{name} claim"):
-        claimed = store.writer.write(partial(outbox.claim, owner="scale", rooms=rooms, now=now, leases=leases))
+        work = partial(leases.claim, owner="scale", limits=limits, now=now, lease_seconds=seconds)
+        claimed = store.writer.write(work)
     if len(claimed) != GROUP:
         raise RuntimeError(f"{len(claimed)} were claimed, not {GROUP}")
     ended = [_ended(one, now) for one in claimed]
     with _timed(figures, f"{name} settle"):
-        store.writer.write(partial(outbox.settle_all, owner="scale", settled=ended, now=now))
+        store.writer.write(partial(leases.settle_all, owner="scale", settled=ended, now=now))
 
 
 def _accept(conn: Connection, endpoint: str, now: float) -> None:
@@ -143,8 +144,8 @@ def _accept(conn: Connection, endpoint: str, now: float) -> None:
     outbox.owe(conn, events.add(conn, new), [owed], now)
 
 
-def _ended(claimed: outbox.ClaimedDelivery, now: float) -> outbox.SettledDelivery:
-    return outbox.SettledDelivery(
+def _ended(claimed: leases.ClaimedDelivery, now: float) -> leases.SettledDelivery:
+    return leases.SettledDelivery(
         claimed=claimed, outcome="succeeded", finished_at=now, status=200, times={"total": 1.25}
     )
 
@@ -172,9 +173,9 @@ def _begin(url: str) -> dict[str, float]:
         store.migrate()
         with store.reader() as conn:
             agenda = outbox.due_endpoints(conn)
-        rooms = dict.fromkeys(agenda, outbox.ClaimLimit(1))
-        leases = dict.fromkeys(agenda, 0.0)
-        store.writer.write(partial(outbox.claim, owner="scale", rooms=rooms, now=time.time(), leases=leases))
+        limits = dict.fromkeys(agenda, leases.ClaimLimit(1))
+        seconds = dict.fromkeys(agenda, 0.0)
+        store.writer.write(partial(leases.claim, owner="scale", limits=limits, now=time.time(), lease_seconds=seconds))
         took = time.perf_counter() - started
     return {"start seconds": took, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 

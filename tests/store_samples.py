@@ -9,7 +9,7 @@ from functools import partial
 
 from sqlalchemy import text
 
-from gateway.store import Store, events, ledger, outbox
+from gateway.store import Store, events, leases, ledger, outbox
 from schemas.message import Body, CannotSay
 
 NOW = 1_800_000_000.0
@@ -68,7 +68,7 @@ def owe_text(store: Store, now: float = NOW, **fields: object) -> str:
     entry = entry_of(store, send_id)
     out = outbox.OwedDelivery(
         endpoint=ledger.ENDPOINT,
-        wire_format=ledger.KIND,
+        wire_format=ledger.WIRE_FORMAT,
         ordering_key=f"{ledger.ENDPOINT}/conversation/{entry.phone}/{entry.number}",
         body=Body(content_type="application/json", data=b'{"message": "hello"}'),
         delivery_id=send_id,
@@ -97,17 +97,17 @@ def owe(store: Store, *owed: outbox.OwedDelivery, now: float = NOW) -> list[str]
 
 def claim(
     store: Store, endpoint: str = "crm", *, slots: int = 100, first: int = 0, now: float = NOW, owner: str = "worker"
-) -> list[outbox.ClaimedDelivery]:
-    rooms = {endpoint: outbox.ClaimLimit(slots, first)}
-    work = partial(outbox.claim, owner=owner, rooms=rooms, now=now, leases={endpoint: LEASE})
+) -> list[leases.ClaimedDelivery]:
+    rooms = {endpoint: leases.ClaimLimit(slots, first)}
+    work = partial(leases.claim, owner=owner, limits=rooms, now=now, lease_seconds={endpoint: LEASE})
     return store.writer.write(work)
 
 
 def ended(
-    claimed: outbox.ClaimedDelivery, outcome: outbox.AttemptOutcome, now: float = NOW, due: float | None = None
-) -> outbox.SettledDelivery:
+    claimed: leases.ClaimedDelivery, outcome: leases.AttemptOutcome, now: float = NOW, due: float | None = None
+) -> leases.SettledDelivery:
     """An attempt's end, with an answer that fits it."""
-    return outbox.SettledDelivery(
+    return leases.SettledDelivery(
         claimed=claimed,
         outcome=outcome,
         finished_at=now,
@@ -123,19 +123,19 @@ def ended(
 
 def settle(
     store: Store,
-    claimed: outbox.ClaimedDelivery,
-    outcome: outbox.AttemptOutcome = "succeeded",
+    claimed: leases.ClaimedDelivery,
+    outcome: leases.AttemptOutcome = "succeeded",
     *,
     now: float = NOW,
     due: float | None = None,
     owner: str = "worker",
 ) -> bool:
     settled = ended(claimed, outcome, now, due)
-    work = partial(outbox.settle, owner=owner, settled=settled, now=now)
-    return store.writer.write(work, ordering_keys=(settled.ordering_key,))
+    work = partial(leases.settle_all, owner=owner, settled=(settled,), now=now)
+    return store.writer.write(work, ordering_keys=(settled.ordering_key,))[0]
 
 
-def ids(claimed: Sequence[outbox.ClaimedDelivery]) -> list[str]:
+def ids(claimed: Sequence[leases.ClaimedDelivery]) -> list[str]:
     return [one.delivery_id for one in claimed]
 
 

@@ -15,7 +15,8 @@ from gateway.cli import config_option, read
 from gateway.config import Config
 from gateway.inbound.rerouting import reroute_all
 from gateway.routing.route import dump_message, load_message
-from gateway.store import Store, StoreUnavailable, outbox, sends
+from gateway.store import Store, StoreUnavailable, ledger
+from gateway.store.replay import REPLAY_INTERVAL_SECONDS, ReplayFilter, replay_all
 from gateway.store.wakeup import WorkerNotifier
 from schemas import FORMATS, BadCallback, CannotSay, FormatOptions, ReceiveContext
 
@@ -86,7 +87,7 @@ def replay(endpoint: str | None, since: float | None, state: str, path: Path) ->
     Texts to phones only with --endpoint @carrierx, and of these only those that were refused: nothing is sent twice.
     """
     config = read(path)
-    if endpoint not in (None, sends.ENDPOINT) and config.endpoint(endpoint or "") is None:
+    if endpoint not in (None, ledger.ENDPOINT) and config.endpoint(endpoint or "") is None:
         raise click.ClickException(f"{endpoint} is no endpoint of {path}. Known: {', '.join(config.endpoints)}")
     if endpoint is not None and state == "unrouted":
         raise click.ClickException("Unrouted texts have no endpoint yet: leave --endpoint out.")
@@ -103,6 +104,6 @@ def _replayed(store: Store, config: Config, endpoint: str | None, since: float |
     if state == "unrouted":
         routed, left = reroute_all(config, store, since)
         return f"Routed {routed}; {left} still go nowhere."
-    which = outbox.ReplayFilter(state="succeeded" if state == "succeeded" else "dead", endpoint=endpoint, since=since)
-    count = outbox.replay_all(store, which, datetime.now(UTC).timestamp(), outbox.REPLAYS_PER_SECOND)
-    return f"Put back {count}, one every {outbox.REPLAYS_PER_SECOND:g} s."
+    which = ReplayFilter(state="succeeded" if state == "succeeded" else "dead", endpoint=endpoint, since=since)
+    count = replay_all(store, which, datetime.now(UTC).timestamp())
+    return f"Put back {count}, one every {REPLAY_INTERVAL_SECONDS:g} s."

@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 from gateway.config import Config
-from gateway.store import Connection, breakers, clock, forgotten, outbox
+from gateway.store import Connection, breakers, clock, leases
 from gateway.store.breakers import BreakerState
-from gateway.store.outbox import ClaimedDelivery, ClaimLimit, SettledDelivery
+from gateway.store.leases import ClaimedDelivery, ClaimLimit, SettledDelivery
 
 MOST = 256
 """Attempts settled in one transaction."""
@@ -70,19 +70,19 @@ class Batch:
         """May be run more than once, and changes nothing here."""
         owing = self._settle(conn) if self.settled else ()
         if self.unbegun:
-            outbox.release_unattempted(conn, self.owner, self.unbegun, self.now)
+            leases.release_unattempted(conn, self.owner, self.unbegun, self.now)
         for one, due in self.put_off:
-            outbox.release_unattempted(conn, self.owner, [one], due)
+            leases.release_unattempted(conn, self.owner, [one], due)
         if self.doubtful:
-            forgotten.reclaim_uncertain(conn, self.owner, self.doubtful, self.known, self.now)
+            leases.reclaim_uncertain(conn, self.owner, self.doubtful, self.known, self.now)
         if self.cut_off:
-            outbox.release_interrupted(conn, self.owner, self.cut_off, self.cut_off_due)
+            leases.release_interrupted(conn, self.owner, self.cut_off, self.cut_off_due)
         self._tell(conn)
-        claimed = outbox.claim(conn, self.owner, self.rooms, self.now, self._leases()) if self.rooms else []
+        claimed = leases.claim(conn, self.owner, self.rooms, self.now, self._leases()) if self.rooms else []
         return BatchResult(claimed, owing)
 
     def _settle(self, conn: Connection) -> Collection[str]:
-        applied = outbox.settle_all(conn, self.owner, self.settled, self.now)
+        applied = leases.settle_all(conn, self.owner, self.settled, self.now)
         # One that came too late decides nothing: whoever has the delivery now gets an answer of his own.
         said = [one for one, ours in zip(self.settled, applied, strict=True) if ours and one.reply]
         if not said or self.replies is None:

@@ -12,7 +12,7 @@ from gateway.delivery.batch import LEASE_MARGIN_SECONDS
 from gateway.delivery.drift import ClockJumpDetector
 from gateway.delivery.scheduler import Scheduler
 from gateway.store import Store, StoreUnavailable, clock, outbox
-from gateway.store.outbox import ClaimedDelivery
+from gateway.store.leases import ClaimedDelivery
 from gateway.store.retention import BEGINNING, Swept, sweep
 
 SCAN = 0.25, 10.0

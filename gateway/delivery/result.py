@@ -11,7 +11,7 @@ from gateway.delivery.circuit_breaker import asked, weigh
 from gateway.delivery.diagnosis import diagnose
 from gateway.delivery.redaction import EndpointRedaction
 from gateway.safe_http.models import Request, Response
-from gateway.store.outbox import AttemptOutcome, ClaimedDelivery, SettledDelivery
+from gateway.store.leases import AttemptOutcome, ClaimedDelivery, SettledDelivery
 
 
 @dataclass(slots=True)

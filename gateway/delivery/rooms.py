@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.safe_http.ssrf import is_url
-from gateway.store.outbox import ClaimLimit
+from gateway.store.leases import ClaimLimit
 
 MOST_IN_FLIGHT = 512
 SLOW = 2.0

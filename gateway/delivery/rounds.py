@@ -17,7 +17,7 @@ from gateway.delivery.scheduler import Scheduler, shown
 from gateway.metrics import Metrics
 from gateway.store import Store, StoreUnavailable, clock
 from gateway.store.breakers import REFRESH, BreakerState
-from gateway.store.outbox import ClaimedDelivery, SettledDelivery
+from gateway.store.leases import ClaimedDelivery, SettledDelivery
 
 WAIT = 0.25
 """Seconds that the loop stands still for a round."""

@@ -18,7 +18,7 @@ from gateway.delivery.rooms import MOST_IN_FLIGHT, SLOW, ConcurrencyLimiter
 from gateway.delivery.shares import Shares
 from gateway.safe_http.ssrf import origin_of
 from gateway.store.breakers import BreakerState
-from gateway.store.outbox import ClaimedDelivery, ClaimLimit
+from gateway.store.leases import ClaimedDelivery, ClaimLimit
 
 MOST_LOOKS = 64
 """Endpoints looked at in one transaction."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from gateway.delivery.rooms import Capacity, InFlight
 from gateway.safe_http.ssrf import is_url, origin_of
-from gateway.store.outbox import ClaimLimit
+from gateway.store.leases import ClaimLimit
 
 
 class Shares:

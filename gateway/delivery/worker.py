@@ -34,7 +34,7 @@ from gateway.safe_http.errors import OUT_OF_RESOURCES, DescriptorShortage
 from gateway.safe_http.models import Failure, Response
 from gateway.safe_http.ssrf import mask_url
 from gateway.store import Store, StoreUnavailable, notices
-from gateway.store.outbox import ClaimedDelivery
+from gateway.store.leases import ClaimedDelivery
 from gateway.store.wakeup import WakeupSocket
 
 TICK = 0.5

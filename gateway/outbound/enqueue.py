@@ -52,7 +52,7 @@ def enqueue(conn: Connection, event_id: int, text: OutgoingText, config: Config,
     request = {"from": text.number, "to": text.phone, "message": text.text, **media, "user_data": send_id}
     delivery = outbox.OwedDelivery(
         endpoint=ledger.ENDPOINT,
-        wire_format=ledger.KIND,
+        wire_format=ledger.WIRE_FORMAT,
         ordering_key=conversation_key(text.number, text.phone),
         body=Body(content_type=CONTENT_TYPE, data=wire.write_object(request)),
         delivery_id=send_id,

@@ -11,7 +11,7 @@ from gateway.outbound import enqueue
 from gateway.outbound.enqueue import OutgoingText
 from gateway.routing.route import Route
 from gateway.store import Connection, events, ledger, opt_outs
-from gateway.store.outbox import SettledDelivery
+from gateway.store.leases import SettledDelivery
 from schemas import Message
 
 REPLY, OPT_OUT = "reply", "opt-out"

@@ -13,9 +13,9 @@ from gateway.outbound import status_posts
 from gateway.routing import route
 from gateway.sender import settle, submit
 from gateway.sender.outcome import Submission, SubmissionResult
-from gateway.store import Connection, breakers, forgotten, leases, ledger, outbox
+from gateway.store import Connection, breakers, leases, ledger
 from gateway.store.breakers import BreakerState
-from gateway.store.outbox import ClaimedDelivery, ClaimLimit, SettledDelivery
+from gateway.store.leases import ClaimedDelivery, ClaimLimit, SettledDelivery
 from schemas import Message
 
 FIRST = 4
@@ -63,7 +63,7 @@ class SubmitBatch:
         self._hold(conn)
         woken = self._settle(conn)
         if self.is_doubtful:
-            forgotten.reclaim_uncertain(conn, self.owner, [ledger.ENDPOINT], self.known, self.now)
+            leases.reclaim_uncertain(conn, self.owner, [ledger.ENDPOINT], self.known, self.now)
         if self.tidies:
             woken |= settle.release_stale(conn, self.config, self.now)
         if self.states:
@@ -73,7 +73,7 @@ class SubmitBatch:
 
     def _claim(self, conn: Connection) -> list[ClaimedDelivery]:
         rooms = {ledger.ENDPOINT: ClaimLimit(self.room, self.room // FIRST)}
-        return outbox.claim(conn, self.owner, rooms, self.now, {ledger.ENDPOINT: lease(self.config)})
+        return leases.claim(conn, self.owner, rooms, self.now, {ledger.ENDPOINT: lease(self.config)})
 
     def _hold(self, conn: Connection) -> None:
         until = self.now + submit.SLACK + self.config.carrierx.timeout
@@ -104,11 +104,11 @@ class SubmitBatch:
 
     def _apply(self, conn: Connection, ended: Sequence[SubmissionResult]) -> list[bool]:
         settled = {at: said for at, one in enumerate(ended) if (said := _settled(one))}
-        applied = dict(zip(settled, outbox.settle_all(conn, self.owner, [*settled.values()], self.now), strict=True))
+        applied = dict(zip(settled, leases.settle_all(conn, self.owner, [*settled.values()], self.now), strict=True))
         for at, one in enumerate(ended):
             if at not in settled:
                 due = self.now if one.due is None else one.due
-                applied[at] = outbox.release_unattempted(conn, self.owner, [one.departure.claimed], due) == 1
+                applied[at] = leases.release_unattempted(conn, self.owner, [one.departure.claimed], due) == 1
         return [applied[at] for at in range(len(ended))]
 
     def _tell(self, conn: Connection, one: SubmissionResult) -> frozenset[str]:

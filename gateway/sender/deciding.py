@@ -10,7 +10,7 @@ from functools import partial
 from gateway.config import Config
 from gateway.outbound.enqueue import conversation_key
 from gateway.sender import settle
-from gateway.store import Connection, Store, ledger, replay, search, sends
+from gateway.store import Connection, Store, ledger, replay, search
 from gateway.store.ledger import LedgerEntry
 from schemas import Message
 
@@ -53,11 +53,11 @@ def _decide(store: Store, send_id: str, work: partial[frozenset[str]]) -> frozen
 def _was_sent(conn: Connection, *, send_id: str, message_sid: str, config: Config, now: float) -> frozenset[str]:
     if message_sid:
         told = _named(conn, send_id, message_sid, config, now)
-    elif sends.was_sent(conn, send_id, BY_HAND, now):
+    elif ledger.decide_sent(conn, send_id, BY_HAND, now):
         told = frozenset()
     else:
         raise _decided(conn, send_id)
-    sends.settled(conn, send_id, now)
+    ledger.settle_as_sent(conn, send_id, now)
     return told
 
 
@@ -65,7 +65,7 @@ def _named(conn: Connection, send_id: str, message_sid: str, config: Config, now
     other = ledger.of_sid(conn, message_sid)
     if other is not None and other.send_id != send_id:
         raise AlreadyDecided(f"Another send has this message_sid: {other.send_id}.")
-    if not sends.take_for_decision(conn, send_id, now):
+    if not ledger.take_for_decision(conn, send_id, now):
         raise _decided(conn, send_id)
     entry = _entry(conn, send_id)
     found = Message(direction="outbound", from_=entry.number, to=entry.phone, status="queued", message_sid=message_sid)
@@ -73,7 +73,7 @@ def _named(conn: Connection, send_id: str, message_sid: str, config: Config, now
 
 
 def _send_again(conn: Connection, *, send_id: str, now: float) -> frozenset[str]:
-    if not sends.owe_again(conn, send_id, now):
+    if not ledger.decide_owed(conn, send_id, now):
         raise _decided(conn, send_id)
     delivery = search.load_delivery(conn, send_id)
     if delivery is None:
@@ -84,7 +84,7 @@ def _send_again(conn: Connection, *, send_id: str, now: float) -> frozenset[str]
 
 
 def _give_up(conn: Connection, *, send_id: str, config: Config, now: float) -> frozenset[str]:
-    if not sends.take_for_decision(conn, send_id, now):
+    if not ledger.take_for_decision(conn, send_id, now):
         raise _decided(conn, send_id)
     return frozenset(settle.refused(conn, _entry(conn, send_id), GIVEN_UP, config, now))
 

@@ -11,7 +11,7 @@ from gateway.config import CarrierX
 from gateway.delivery import retry
 from gateway.sender.listing import ListingPage
 from gateway.store import ledger
-from gateway.store.outbox import ClaimedDelivery
+from gateway.store.leases import ClaimedDelivery
 
 CUT_OFF = 60.0
 """Seconds until the next try of one that had all its tries, and none of them said anything."""

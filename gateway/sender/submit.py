@@ -31,7 +31,7 @@ from gateway.sender import listing, reconcile, settle
 from gateway.sender import outcome as ended
 from gateway.sender.outcome import Core, Submission, SubmissionResult, SubmitAction, SubmitContext, SubmitFault
 from gateway.store import Connection, StoreUnavailable, ledger, opt_outs
-from gateway.store.outbox import ClaimedDelivery
+from gateway.store.leases import ClaimedDelivery
 
 SLACK = 10.0
 """Seconds that a request may need to leave after its claim; what is later does not leave."""

@@ -1,30 +1,29 @@
-"""Deliveries of one ordering key go in the order owed: only the key's head may be claimed, settling it promotes the
-next.
+"""Deliveries of one ordering key go in the order in which they were owed: only the head of the key may be claimed, and
+settling it promotes the next.
 
-Owing asks "is there a head?", settling says "there is none now; who is next?". Between two machines these must never
-miss each other, or a key would wait for ever behind nobody: so who does either holds the key's lock until the commit.
-SQLite has one writer at a time and needs none.
+Owing asks "is there a head?", settling says "there is none now; which is next?". Two machines that do both at once must
+not miss each other, or the key would wait for ever with nothing at its head. So whoever owes or settles holds the key's
+lock until the commit. SQLite has one writer at a time and needs no such lock.
 
-Locks are taken in the order of their numbers, for all of a transaction's keys at once: two that take several in
-different orders would wait for each other.
+A transaction takes the locks of all its keys at once, in the order of their numbers: two transactions that take several
+in different orders would wait for each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from hashlib import blake2b
-from typing import Protocol
 
 from sqlalchemy import Connection
 
 from gateway.store.statement import Statement, index_key
 
 MAX_KEYS_PER_TRANSACTION = 256
-"""Lanes that one transaction may hold: PostgreSQL's table of locks has room for 6,400 in all, as it is shipped."""
+"""Ordering keys that one transaction may hold: PostgreSQL as shipped has room for 6,400 locks in all."""
 
 LOCK = "SELECT pg_advisory_xact_lock(n) FROM unnest(CAST(%(numbers)s AS bigint[])) AS n"
 
-# Also does nothing where there is a head, or nobody is behind; so it may be run at any time.
+# Does nothing where there is a head, or nothing is behind it; so it may be run at any time.
 PROMOTE = Statement(
     """
     UPDATE deliveries SET queue_position = 'head', due = :now
@@ -33,9 +32,7 @@ PROMOTE = Statement(
        AND NOT EXISTS (SELECT 1 FROM deliveries WHERE queue_position = 'head' AND ordering_key = :ordering_key)
     """
 )
-
-
-# On PostgreSQL all in one journey. No ordering key has two of these, so no update meets another's.
+# On PostgreSQL all in one round trip. Each key is there once, so no update meets another's.
 PROMOTE_ALL = Statement(
     """
     UPDATE deliveries SET queue_position = 'head', due = :now
@@ -51,53 +48,36 @@ PROMOTE_ALL = Statement(
 )
 
 
-class InLane(Protocol):
-    @property
-    def endpoint(self) -> str: ...
-
-    @property
-    def ordering_key(self) -> str: ...
-
-
 def hold_first(conn: Connection, ordering_keys: Iterable[str]) -> None:
-    """Takes all the locks of a transaction that begins, and remembers that it has them."""
-    numbers = _numbers(conn, ordering_keys)
-    _lock(conn, numbers)
-    conn.info["ordering_keys"] = (conn.get_transaction(), numbers)
+    """Takes the locks of all these keys as a transaction begins, and remembers that it has them."""
+    if conn.dialect.name != "sqlite":
+        numbers = _numbers(ordering_keys)
+        _lock(conn, numbers)
+        conn.info["ordering_keys"] = (conn.get_transaction(), numbers)
 
 
 def hold(conn: Connection, ordering_keys: Iterable[str]) -> None:
-    """Takes those locks that `hold_first` was not told of. They are not remembered: a savepoint may drop them."""
-    if conn.dialect.name != "sqlite" and (numbers := _numbers(conn, ordering_keys)):
+    """Takes the locks that `hold_first` did not. They are not remembered: the rollback of a savepoint may drop them."""
+    if conn.dialect.name != "sqlite":
         transaction, held = conn.info.get("ordering_keys", (None, frozenset()))
+        numbers = _numbers(ordering_keys)
         _lock(conn, numbers - held if transaction is conn.get_transaction() else numbers)
 
 
-def promote(conn: Connection, settled: Sequence[InLane], now: float) -> None:
-    """The next in the ordering keys of these, where there is one, and no head."""
+def promote(conn: Connection, freed: Collection[tuple[str, str]], now: float) -> None:
+    """Makes the next delivery of each (endpoint, ordering key) its head, where there is a next one, and no head."""
     if conn.dialect.name == "postgresql":
-        ordering_keys = sorted({(one.endpoint, one.ordering_key) for one in settled})
-        values = {
-            "endpoints": [endpoint for endpoint, _ in ordering_keys],
-            "ordering_keys": [ordering_key for _, ordering_key in ordering_keys],
-            "now": now,
-        }
-        PROMOTE_ALL.run(conn, values)
+        keys = sorted(set(freed))
+        values = {"endpoints": [endpoint for endpoint, _ in keys], "ordering_keys": [key for _, key in keys]}
+        PROMOTE_ALL.run(conn, values | {"now": now})
     else:
-        PROMOTE.run_many(
-            conn, [{"endpoint": one.endpoint, "ordering_key": one.ordering_key, "now": now} for one in settled]
-        )
+        PROMOTE.run_many(conn, [{"endpoint": endpoint, "ordering_key": key, "now": now} for endpoint, key in freed])
 
 
-def _numbers(conn: Connection, ordering_keys: Iterable[str]) -> frozenset[int]:
-    if conn.dialect.name == "sqlite":
-        return frozenset()
-    return frozenset(_number(index_key(ordering_key)) for ordering_key in ordering_keys)
-
-
-def _number(ordering_key: str) -> int:
-    """Two ordering keys with one number only wait for each other."""
-    return int.from_bytes(blake2b(ordering_key.encode(), digest_size=8).digest(), "big", signed=True)
+def _numbers(ordering_keys: Iterable[str]) -> frozenset[int]:
+    """Returns the numbers of their locks. Two keys that share a number wait for each other, and that is all."""
+    digests = (blake2b(index_key(key).encode(), digest_size=8).digest() for key in ordering_keys)
+    return frozenset(int.from_bytes(digest, "big", signed=True) for digest in digests)
 
 
 def _lock(conn: Connection, numbers: frozenset[int]) -> None:

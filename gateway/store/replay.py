@@ -1,11 +1,11 @@
 """Replays: settled deliveries are put back into the outbox, each to its place in its ordering key, paced.
 
-A reader finds them first, the writer puts them back in small transactions after: a hundred thousand dead letters must
+A reader finds them first, then the writer puts them back in small transactions: a hundred thousand dead letters must
 not hold up the callbacks that come in meanwhile.
 
-A text is not sent a second time because somebody replays what there is: of deliveries to CarrierX only those are put
-back that were refused, and so were never sent, and only where they are asked for: their senders were told `failed`.
-What became of the rest a person decides for each (`gateway.sending`).
+A text must not be sent a second time by a replay of whatever there is: of deliveries to CarrierX only refused ones are
+put back, which were never sent, and only where they are asked for: their senders were told `failed`. About the others a
+person decides one by one (`gateway.sender.deciding`).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy import ColumnElement, Connection, and_, exists, literal_column, or_, select
 
 from gateway.store import schema
+from gateway.store.ledger import ENDPOINT, owe_refused
 from gateway.store.ordering import hold
-from gateway.store.sends import ENDPOINT
 from gateway.store.statement import Statement, storable
 
 if TYPE_CHECKING:
     from gateway.store import Store
 
-PAGE = 200
-REPLAYS_PER_SECOND = 0.02
-"""Seconds from one to the next, usually: 50 a second leave room for today's texts."""
+MAX_PER_TRANSACTION = 200
+REPLAY_INTERVAL_SECONDS = 0.02
+"""From one delivery to the next, usually: 50 a second leave room for today's texts."""
 _COLUMN = schema.deliveries.c
 _REFUSED_TEXT = and_(
     _COLUMN.state == literal_column("'dead'"),
@@ -41,7 +41,7 @@ _REFUSED_TEXT = and_(
 _HEAD = (
     "EXISTS (SELECT 1 FROM deliveries h WHERE h.queue_position = 'head' AND h.ordering_key = deliveries.ordering_key)"
 )
-# What was never given a body (its format cannot say it) has none to send.
+# A delivery that never had a body (its format cannot say it) has none to send.
 PUT_BACK = Statement(
     f"""
     UPDATE deliveries SET state = 'pending', attempts_since_replay = 0, settled_at = NULL,
@@ -50,18 +50,11 @@ PUT_BACK = Statement(
      WHERE id = :id AND state = :state AND content_type <> ''
     """  # noqa: S608
 )
-# A text that was refused is owed from the start again.
-UNREFUSE = Statement(
-    """
-    UPDATE ledger SET state = 'owed', status = '', reason = '', uncertain_until = NULL, changed_at = :now
-     WHERE send_id = :send_id AND state = 'refused' AND message_sid = ''
-    """
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayFilter:
-    """Which deliveries; what is None does not matter."""
+    """The settled deliveries to replay; a condition that is None is not asked for."""
 
     state: Literal["dead", "succeeded"] = "dead"
     endpoint: str | None = None
@@ -71,78 +64,87 @@ class ReplayFilter:
     """Settled before this time."""
     event_id: int | None = None
     delivery_ids: Sequence[str] | None = None
-    """As a person ticks them off: some hundreds at most."""
+    """As a person selects them: some hundreds at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayCandidate:
     id: int
     ordering_key: str
-    delivery_id: str = ""
-    endpoint: str = ""
-
-    @property
-    def is_refused_text(self) -> bool:
-        """As `find` finds them: no other one that goes to CarrierX."""
-        return self.endpoint == ENDPOINT
+    delivery_id: str
+    endpoint: str
 
 
-def replay_all(store: Store, which: ReplayFilter, now: float, pace: float) -> int:
-    """Puts all of these back, in the order they were owed; how many. `pace`: seconds from one to the next."""
+def replay_all(
+    store: Store, replayed: ReplayFilter, now: float, interval_seconds: float = REPLAY_INTERVAL_SECONDS
+) -> int:
+    """Puts all of these back, in the order in which they were owed, the first due now and each next one later by the
+    interval. Returns how many."""
     with store.reader() as conn:
-        ids = find(conn, which)
+        ids = find(conn, replayed)
     done = 0
-    for start in range(0, len(ids), PAGE):
+    for start in range(0, len(ids), MAX_PER_TRANSACTION):
         with store.reader() as conn:
-            found = ordering_keys_of(conn, ids[start : start + PAGE])
-        work = partial(replay, found=found, state=which.state, now=now + done * pace, pace=pace)
-        done += store.writer.write(work, ordering_keys=[one.ordering_key for one in found])
+            candidates = load_candidates(conn, ids[start : start + MAX_PER_TRANSACTION])
+        work = partial(
+            replay,
+            candidates=candidates,
+            state=replayed.state,
+            now=now + done * interval_seconds,
+            interval_seconds=interval_seconds,
+        )
+        done += store.writer.write(work, ordering_keys=[candidate.ordering_key for candidate in candidates])
     return done
 
 
-def replay(conn: Connection, found: Sequence[ReplayCandidate], *, state: str, now: float, pace: float) -> int:
-    """Work for the writer, handed in with the ordering keys: puts these back; how many.
-
-    One that is no longer `state` was put back by somebody else, or swept away, and is left alone.
-    """
-    hold(conn, [one.ordering_key for one in found])
-    count = 0
-    for one in sorted(found, key=lambda one: one.id):
-        if one.is_refused_text and not UNREFUSE.run(conn, {"send_id": one.delivery_id, "now": now}).rowcount:
-            continue  # it was found to be sent meanwhile
-        count += PUT_BACK.run(conn, {"id": one.id, "state": state, "due": now + count * pace}).rowcount
-    return count
+def find(conn: Connection, replayed: ReplayFilter) -> list[int]:
+    """Returns their row ids, the first owed first."""
+    return list(conn.scalars(select(_COLUMN.id).where(*_conditions(replayed)).order_by(_COLUMN.id)))
 
 
-def put_back(conn: Connection, id_: int, ordering_key: str, now: float) -> bool:
-    """Work for the writer: one dead delivery, whatever it is. For who has decided about a text that may be sent."""
-    hold(conn, (ordering_key,))
-    return PUT_BACK.run(conn, {"id": id_, "state": "dead", "due": now}).rowcount == 1
-
-
-def find(conn: Connection, which: ReplayFilter) -> list[int]:
-    """Their row ids, the first owed first."""
-    return list(conn.scalars(select(_COLUMN.id).where(*_conditions(which)).order_by(_COLUMN.id)))
-
-
-def ordering_keys_of(conn: Connection, ids: Sequence[int]) -> list[ReplayCandidate]:
+def load_candidates(conn: Connection, ids: Sequence[int]) -> list[ReplayCandidate]:
     query = select(_COLUMN.id, _COLUMN.ordering_key, _COLUMN.delivery_id, _COLUMN.endpoint)
     return [ReplayCandidate(*row) for row in conn.execute(query.where(_COLUMN.id.in_(ids)))]
 
 
-def _conditions(which: ReplayFilter) -> Iterator[ColumnElement[bool]]:
-    yield _COLUMN.state == which.state
-    yield _COLUMN.settled_at.is_not(None)  # says to the planner that the index on settled ones will do
+def replay(
+    conn: Connection, candidates: Sequence[ReplayCandidate], *, state: str, now: float, interval_seconds: float
+) -> int:
+    """An operation for the writer, handed in with the ordering keys: puts these back; returns how many.
+
+    A delivery that is no longer `state` was put back by somebody else, or swept away, and is left alone.
+    """
+    hold(conn, [candidate.ordering_key for candidate in candidates])
+    count = 0
+    for candidate in sorted(candidates, key=lambda candidate: candidate.id):
+        # Of texts, `find` finds none but refused ones.
+        if candidate.endpoint == ENDPOINT and not owe_refused(conn, candidate.delivery_id, now):
+            continue  # it was found to be sent meanwhile
+        values = {"id": candidate.id, "state": state, "due": now + count * interval_seconds}
+        count += PUT_BACK.run(conn, values).rowcount
+    return count
+
+
+def put_back(conn: Connection, id_: int, ordering_key: str, now: float) -> bool:
+    """An operation for the writer: puts back one dead delivery, whatever it is, where a person has decided about a text
+    that may have been sent."""
+    hold(conn, (ordering_key,))
+    return PUT_BACK.run(conn, {"id": id_, "state": "dead", "due": now}).rowcount == 1
+
+
+def _conditions(replayed: ReplayFilter) -> Iterator[ColumnElement[bool]]:
+    yield _COLUMN.state == replayed.state
+    yield _COLUMN.settled_at.is_not(None)  # so the planner sees that the partial index on settled ones will do
     yield _COLUMN.content_type != ""
-    are_meant = which.endpoint == ENDPOINT or which.event_id is not None or which.delivery_ids is not None
-    yield or_(_COLUMN.endpoint != ENDPOINT, _REFUSED_TEXT) if are_meant else _COLUMN.endpoint != ENDPOINT
-    if which.endpoint is not None:
-        yield _COLUMN.endpoint == storable(which.endpoint)
-    if which.since is not None:
-        yield _COLUMN.settled_at >= which.since
-    if which.until is not None:
-        yield _COLUMN.settled_at < which.until
-    if which.event_id is not None:
-        yield _COLUMN.event_id == which.event_id
-    if which.delivery_ids is not None:
-        yield _COLUMN.delivery_id.in_([storable(one) for one in which.delivery_ids])
+    asks_for_texts = replayed.endpoint == ENDPOINT or replayed.event_id is not None or replayed.delivery_ids is not None
+    yield or_(_COLUMN.endpoint != ENDPOINT, _REFUSED_TEXT) if asks_for_texts else _COLUMN.endpoint != ENDPOINT
+    if replayed.endpoint is not None:
+        yield _COLUMN.endpoint == storable(replayed.endpoint)
+    if replayed.since is not None:
+        yield _COLUMN.settled_at >= replayed.since
+    if replayed.until is not None:
+        yield _COLUMN.settled_at < replayed.until
+    if replayed.event_id is not None:
+        yield _COLUMN.event_id == replayed.event_id
+    if replayed.delivery_ids is not None:
+        yield _COLUMN.delivery_id.in_([storable(delivery_id) for delivery_id in replayed.delivery_ids])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from gateway.store import health, opt_outs, sends
+from gateway.store import health, ledger, opt_outs
 from gateway.store.search import DEAD, pending
 from gateway.store.statement import Statement, index_key
 
@@ -34,7 +34,7 @@ class Gauges:
     oldest_event: float | None
     worker: float | None
     """The last sign of life of any worker."""
-    sends: sends.OpenSends = field(default_factory=sends.OpenSends)
+    sends: ledger.OpenSends = field(default_factory=ledger.OpenSends)
     opt_outs: int = 0
 
 
@@ -46,7 +46,7 @@ def gauges(conn: Connection) -> Gauges:
         dead={row[0]: row[1] for row in DEAD.run(conn).fetchall()},
         oldest_event=OLDEST_EVENT.run(conn).fetchone()[0],
         worker=health.last(conn, health.WORKER),
-        sends=sends.open_sends(conn),
+        sends=ledger.open_sends(conn),
         opt_outs=opt_outs.count(conn),
     )
 

@@ -16,7 +16,7 @@ from gateway.__main__ import main
 from gateway.config import load
 from gateway.inbound import accept
 from gateway.inbound.callback import Callback
-from gateway.store import Connection, Store, outbox
+from gateway.store import Connection, Store, leases
 from tests import acme
 
 
@@ -89,14 +89,9 @@ def bury(path: Path, endpoint: str) -> None:
     """Everything owed to this endpoint is dead."""
 
     def work(connection: Connection) -> None:
-        claimed = outbox.claim(connection, "tests", {endpoint: outbox.ClaimLimit(100)}, 2e9, {endpoint: 10.0})
-        for one in claimed:
-            outbox.settle(
-                connection,
-                "tests",
-                outbox.SettledDelivery(claimed=one, outcome="dead", finished_at=1e9, sentence="no"),
-                1e9,
-            )
+        claimed = leases.claim(connection, "tests", {endpoint: leases.ClaimLimit(100)}, 2e9, {endpoint: 10.0})
+        dead = [leases.SettledDelivery(claimed=one, outcome="dead", finished_at=1e9, sentence="no") for one in claimed]
+        leases.settle_all(connection, "tests", dead, 1e9)
 
     with Store(load(path, {}).database) as store:
         store.writer.write(work)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.delivery.rooms import SLOW, ConcurrencyLimiter
-from gateway.store.outbox import ClaimLimit
+from gateway.store.leases import ClaimLimit
 
 
 def quick(rooms: ConcurrencyLimiter, *names: str) -> None:

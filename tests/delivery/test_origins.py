@@ -14,7 +14,7 @@ from gateway.delivery.result import Attempt, Judge
 from gateway.delivery.scheduler import Scheduler
 from gateway.safe_http.models import Request, Response
 from gateway.safe_http.ssrf import NO_ORIGIN, origin_of
-from gateway.store.outbox import ClaimedDelivery, ClaimLimit
+from gateway.store.leases import ClaimedDelivery, ClaimLimit
 
 NOW = 1_800_000_000.0
 

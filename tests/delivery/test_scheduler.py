@@ -9,7 +9,7 @@ from gateway.delivery.circuit_breaker import IN_A_ROW, WAITS
 from gateway.delivery.result import Attempt, Judge
 from gateway.delivery.scheduler import MOST_CLAIMS, MOST_LOOKS, Scheduler, shown
 from gateway.safe_http.models import Request, Response
-from gateway.store.outbox import ClaimedDelivery, ClaimLimit
+from gateway.store.leases import ClaimedDelivery, ClaimLimit
 
 NOW = 1_800_000_000.0
 MIDDLE = 0.5

@@ -14,7 +14,7 @@ from gateway.config import Settings
 from gateway.delivery.batch import Batch
 from gateway.delivery.redaction import HIDDEN
 from gateway.safe_http import client
-from gateway.store import Store, StoreUnavailable
+from gateway.store import Store, StoreUnavailable, leases
 from tests import acme
 from tests.delivering import Answer, Clock, Page, clock, config, outcomes, page, rows, settings, states, text, working
 from tests.running import until
@@ -159,11 +159,10 @@ def test_stopping_finishes_what_is_in_flight(store: Store, settings: Settings, p
 
 
 def test_a_worker_that_is_not_heard_of_again(store: Store, settings: Settings, page: Page, clock: Clock) -> None:
-    from gateway.store import outbox
 
     text(store, settings, "claimed by a dead one")
     claimed = store.writer.write(
-        lambda c: outbox.claim(c, "dead", {"page": outbox.ClaimLimit(1)}, clock(), {"page": 45.0})
+        lambda c: leases.claim(c, "dead", {"page": leases.ClaimLimit(1)}, clock(), {"page": 45.0})
     )
     assert len(claimed) == 1
     with working(settings, store, clock):

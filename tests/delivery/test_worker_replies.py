@@ -17,8 +17,8 @@ from gateway.delivery.batch import Batch
 from gateway.inbound import accept
 from gateway.inbound.callback import Callback
 from gateway.outbound import replies
-from gateway.store import Connection, Store, StoreUnavailable, events, ledger, outbox
-from gateway.store.outbox import SettledDelivery
+from gateway.store import Connection, Store, StoreUnavailable, events, leases, ledger, outbox
+from gateway.store.leases import SettledDelivery
 from schemas.message import Body
 from tests import acme
 from tests.delivering import Clock, Page, clock, config, page, rows, states, working
@@ -154,8 +154,9 @@ def test_a_late_answer_is_none(store: Store, settings: Settings, clock: Clock) -
     assert owed(store) == ["mine"] and owing.asked == [[("mine", True)]]
 
 
-def _claim(store: Store, owner: str, now: float) -> list[outbox.ClaimedDelivery]:
-    work = partial(outbox.claim, owner=owner, rooms={"page": outbox.ClaimLimit(1)}, now=now, leases={"page": 30.0})
+def _claim(store: Store, owner: str, now: float) -> list[leases.ClaimedDelivery]:
+    limits, seconds = {"page": leases.ClaimLimit(1)}, {"page": 30.0}
+    work = partial(leases.claim, owner=owner, limits=limits, now=now, lease_seconds=seconds)
     return store.writer.write(work)
 
 

@@ -234,7 +234,7 @@ def test_what_is_missing_is_asked_for(store: Store, config: Config, update: Upda
 
     asked()
     assert sends.entry(store).fetch_at == sends.AT + 2 * after
-    for _ in range(status_update.ledger.FETCHES - 1):
+    for _ in range(status_update.ledger.MAX_POLLS - 1):
         asked()
     assert sends.entry(store).fetch_at is None
 

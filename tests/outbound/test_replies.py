@@ -17,8 +17,8 @@ from gateway.inbound.callback import Accepted, Callback
 from gateway.inbound.rerouting import reroute
 from gateway.matching import opt_out_words
 from gateway.outbound import replies
-from gateway.store import Store, opt_outs, outbox
-from gateway.store.outbox import ClaimLimit, SettledDelivery
+from gateway.store import Store, leases, opt_outs, replay
+from gateway.store.leases import ClaimLimit, SettledDelivery
 from tests import acme, sends
 
 Text = Callable[..., Accepted]
@@ -201,16 +201,16 @@ def answer(store: Store, config: Config, reply: str, *, too_late: bool = False) 
     """As the worker settles: the endpoint has answered with this. `too_late`: another worker has the deliveries."""
 
     def settle(conn: Any) -> frozenset[str]:
-        now, rooms, leases = sends.AT + 60, {"page": ClaimLimit(9), "app": ClaimLimit(9)}, {"page": 45.0, "app": 45.0}
-        claimed = outbox.claim(conn, "me", rooms, now, leases)
+        now, limits, seconds = sends.AT + 60, {"page": ClaimLimit(9), "app": ClaimLimit(9)}, {"page": 45.0, "app": 45.0}
+        claimed = leases.claim(conn, "me", limits, now, seconds)
         if too_late:
             now += 45
-            outbox.claim(conn, "another", rooms, now, leases)
+            leases.claim(conn, "another", limits, now, seconds)
         said = [
             SettledDelivery(claimed=one, outcome="succeeded", finished_at=now, reply=reply if one.replies else "")
             for one in claimed
         ]
-        applied = outbox.settle_all(conn, "me", said, now)
+        applied = leases.settle_all(conn, "me", said, now)
         return replies.owe_replies(conn, said, applied, config, now)
 
     return store.writer.write(settle)
@@ -242,8 +242,8 @@ def test_an_answer_is_texted_once_whatever_is_replayed(store: Store, config: Con
     config = with_reply(config, "response")
     text("join", config)
     answer(store, config, "You are in")
-    which = outbox.ReplayFilter(state="succeeded", endpoint="page")
-    assert outbox.replay_all(store, which, sends.AT, 0.0) == 1
+    which = replay.ReplayFilter(state="succeeded", endpoint="page")
+    assert replay.replay_all(store, which, sends.AT, 0.0) == 1
     assert answer(store, config, "You are in") == frozenset() and texted_back(store) == ["You are in"]
 
 

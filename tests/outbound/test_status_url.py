@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from gateway.config import Settings
 from gateway.metrics import Metrics
 from gateway.safe_http.ssrf import MAX_URL
-from gateway.store import Store, breakers, outbox
+from gateway.store import Store, breakers, leases, outbox
 from gateway.store.wakeup import WorkerNotifier
 from schemas.message import Body
 from tests.delivering import Answer, Clock, Page, clock, config, outcomes, page, rows, states, working
@@ -160,7 +160,7 @@ def test_the_longest_url_fits(store: Store, opened: Open, page: Page, clock: Clo
 def test_a_worker_that_is_gone_is_waited_out(store: Store, opened: Open, page: Page, clock: Clock) -> None:
     url = f"{page.url}?id=1"
     owe(store, url, now=clock())
-    assert store.writer.write(lambda c: outbox.claim(c, "dead", {url: outbox.ClaimLimit(1)}, clock(), {url: 45.0}))
+    assert store.writer.write(lambda c: leases.claim(c, "dead", {url: leases.ClaimLimit(1)}, clock(), {url: 45.0}))
     with working(opened("127.0.0.0/8"), store, clock):
         clock.ahead += 46
         until(lambda: states(store) == ["succeeded"], "delivered by another")

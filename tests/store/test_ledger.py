@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 
-from gateway.store import Store, ledger, sends
-from gateway.store.ledger import LedgerEntry
-from tests.store_samples import NOW, SEND, entry_of, send
+from gateway.store import Store, ledger
+from gateway.store.ledger import LedgerEntry, SendSearch
+from tests.store_samples import NOW, SEND, add, entry_of, send
 
 SID = "5f4c0b36-0a2c-4b39-8f0e-9e8f6b1c1f11"
 WAIT = 600.0
@@ -135,10 +135,6 @@ def test_word_of_a_message_begins_the_asking_anew(store: Store) -> None:
     assert asking(store, NOW + 9 + WAIT) == [2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, None]
 
 
-def test_the_outbox_and_the_store_have_one_name_for_carrierx() -> None:
-    assert ledger.ENDPOINT == sends.ENDPOINT
-
-
 def test_texts_that_no_column_takes(store: Store) -> None:
     odd = {"custom_ticket": "\ud800" + "x" * 300, "status_url": "https://example.com/\0", "reason": "\0"}
     store.writer.write(partial(ledger.add_send, new=replace(SEND, send_id="one", **odd), now=NOW))
@@ -171,3 +167,54 @@ def asking(store: Store, at: float) -> list[float | None]:
 def sent(store: Store, send_id: str, sid: str = SID) -> bool:
     work = partial(ledger.mark_sent, send_id=send_id, message_sid=sid, now=NOW + 2, fetch_at=NOW + 2 + WAIT)
     return store.writer.write(work)
+
+
+def found(store: Store, **what: object) -> list[str]:
+    with store.reader() as conn:
+        return list(ledger.search_sends(conn, SendSearch(**what)).send_ids)  # type: ignore[arg-type]
+
+
+def test_the_search(store: Store) -> None:
+    send(store, NOW, send_id="a", ticket="t-1", ticket_number=11, custom_ticket="order 1", phone="1555")
+    send(store, NOW + 1, send_id="b", ticket="t-1", ticket_number=11, phone="1666", state="refused", status="failed")
+    send(store, NOW + 2, send_id="c", ticket="t-2", ticket_number=12, phone="1666", number="99", code="98")
+    store.writer.write(partial(ledger.mark_sent, send_id="c", message_sid=SID, now=NOW, fetch_at=NOW))
+    assert found(store) == ["c", "b", "a"], "the newest first"
+    for what, expected in (
+        ({"ticket": "T-1"}, ["b", "a"]),
+        ({"ticket": "12"}, ["c"]),
+        ({"ticket": "9" * 40}, []),
+        ({"custom_ticket": "order 1"}, ["a"]),
+        ({"phone": "1666"}, ["c", "b"]),
+        ({"number": "99"}, ["c"]),
+        ({"number": "98"}, ["c"]),
+        ({"message_sid": SID}, ["c"]),
+        ({"state": "sent"}, ["c"]),
+        ({"state": "refused"}, ["b"]),
+        ({"status": "failed"}, ["b"]),
+        ({"since": NOW + 1}, ["c", "b"]),
+        ({"until": NOW + 1}, ["a"]),
+        ({"phone": "1666", "state": "refused"}, ["b"]),
+        ({"phone": "\0\ud800"}, []),
+    ):
+        assert found(store, **what) == expected, what
+
+
+def test_a_page_says_whether_there_are_older_ones(store: Store) -> None:
+    for turn in range(5):
+        send(store, NOW + turn, send_id=str(turn))
+    with store.reader() as conn:
+        assert ledger.search_sends(conn, SendSearch(), limit=2) == ledger.SendPage(("4", "3"), True)
+        assert ledger.search_sends(conn, SendSearch(), limit=2, offset=2) == ledger.SendPage(("2", "1"), True)
+        assert ledger.search_sends(conn, SendSearch(), limit=2, offset=4) == ledger.SendPage(("0",), False)
+        assert ledger.search_sends(conn, SendSearch(), limit=0, offset=-1).more
+
+
+def test_what_has_not_come_to_its_end_is_counted(store: Store) -> None:
+    for state, many in (("owed", 3), ("sending", 1), ("undecided", 2), ("sent", 4), ("refused", 5)):
+        for _ in range(many):
+            send(store, state=state)
+    add(store, state="waiting")
+    add(store, state="orphan")
+    with store.reader() as conn:
+        assert ledger.open_sends(conn) == ledger.OpenSends({"owed": 3, "sending": 1, "undecided": 2}, waiting=1)

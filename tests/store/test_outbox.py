@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from gateway.store import Store, leases, outbox, search
+from gateway.store import Store, leases, outbox, replay, search
 from schemas.message import Body, CannotSay
 from tests.store_samples import BODY, LEASE, NOW, add, claim, ended, ids, letter, owe, settle
 
@@ -187,7 +187,7 @@ def test_settling_twice_is_late_the_second_time(store: Store) -> None:
 def test_what_was_not_begun_is_given_back_uncounted(store: Store) -> None:
     [delivery_id] = owe(store, letter())
     claimed = claim(store)
-    work = partial(outbox.release_unattempted, owner="worker", unbegun=claimed, due=NOW + 2)
+    work = partial(leases.release_unattempted, owner="worker", claimed=claimed, due=NOW + 2)
     assert store.writer.write(work) == 1
     assert store.writer.write(work) == 0
     found = one(store, delivery_id)
@@ -199,7 +199,7 @@ def test_what_was_not_begun_is_given_back_uncounted(store: Store) -> None:
 def test_what_was_cut_off_is_let_go_counted_and_unknown(store: Store) -> None:
     [delivery_id] = owe(store, letter())
     claimed = claim(store)
-    work = partial(outbox.release_interrupted, owner="worker", begun=claimed, due=NOW + 2)
+    work = partial(leases.release_interrupted, owner="worker", claimed=claimed, due=NOW + 2)
     assert store.writer.write(work) == 1
     assert store.writer.write(work) == 0
     assert [made.outcome for made in one(store, delivery_id).attempts] == ["unknown"]
@@ -211,8 +211,8 @@ def test_nobody_gives_back_what_is_not_his(store: Store) -> None:
     [delivery_id] = owe(store, letter())
     lost = claim(store)
     claim(store, now=NOW + LEASE, owner="another")
-    assert store.writer.write(partial(outbox.release_unattempted, owner="worker", unbegun=lost, due=NOW)) == 0
-    assert store.writer.write(partial(outbox.release_interrupted, owner="worker", begun=lost, due=NOW)) == 0
+    assert store.writer.write(partial(leases.release_unattempted, owner="worker", claimed=lost, due=NOW)) == 0
+    assert store.writer.write(partial(leases.release_interrupted, owner="worker", claimed=lost, due=NOW)) == 0
     assert one(store, delivery_id).owner == "another"
 
 
@@ -221,9 +221,9 @@ def test_a_lease_that_was_lost_ends_and_extends_none_that_its_owner_got_again(st
     lost = claim(store)
     claim(store, now=NOW + LEASE)
     held = one(store, delivery_id)
-    assert not store.writer.write(partial(leases.extend, owner="worker", held=lost[0], until=NOW + 9 * LEASE))
-    assert store.writer.write(partial(outbox.release_unattempted, owner="worker", unbegun=lost, due=NOW)) == 0
-    assert store.writer.write(partial(outbox.release_interrupted, owner="worker", begun=lost, due=NOW)) == 0
+    assert not store.writer.write(partial(leases.extend, owner="worker", claimed=lost[0], until=NOW + 9 * LEASE))
+    assert store.writer.write(partial(leases.release_unattempted, owner="worker", claimed=lost, due=NOW)) == 0
+    assert store.writer.write(partial(leases.release_interrupted, owner="worker", claimed=lost, due=NOW)) == 0
     assert one(store, delivery_id) == held
 
 
@@ -237,8 +237,8 @@ def test_slots_are_kept_and_the_longest_due_go_first(store: Store) -> None:
 
 def test_each_endpoint_has_its_own_slots_and_lease(store: Store) -> None:
     owe(store, *(letter(f"{name}|{turn}", name) for name in ("a", "b", "c") for turn in range(3)))
-    rooms = {"a": outbox.ClaimLimit(2), "b": outbox.ClaimLimit(1), "unheard": outbox.ClaimLimit(9)}
-    work = partial(outbox.claim, owner="worker", rooms=rooms, now=NOW, leases={"a": 10.0, "b": 20.0})
+    rooms = {"a": leases.ClaimLimit(2), "b": leases.ClaimLimit(1), "unheard": leases.ClaimLimit(9)}
+    work = partial(leases.claim, owner="worker", limits=rooms, now=NOW, lease_seconds={"a": 10.0, "b": 20.0})
     claimed = store.writer.write(work)
     assert sorted(each.endpoint for each in claimed) == ["a", "a", "b"]
     assert agenda(store) == {"a": NOW, "b": NOW, "c": NOW}
@@ -291,7 +291,7 @@ def test_what_a_format_cannot_say_is_dead_from_the_start_and_holds_up_nobody(sto
     found = one(store, dead)
     assert (found.state, found.last_error, found.content_type) == ("dead", "No form has room for that.", "")
     assert ids(claim(store)) == [alive]
-    assert outbox.replay_all(store, outbox.ReplayFilter(), NOW, 0.0) == 0
+    assert replay.replay_all(store, replay.ReplayFilter(), NOW, 0.0) == 0
 
 
 def test_an_event_may_owe_nothing(store: Store) -> None:
@@ -329,7 +329,7 @@ def test_several_are_settled_at_once_and_each_gets_its_answer(store: Store) -> N
         ended(third, "dead", NOW + 1),
         ended(lost, "dead", NOW + 1),
     ]
-    work = partial(outbox.settle_all, owner="worker", settled=ends, now=NOW + 1)
+    work = partial(leases.settle_all, owner="worker", settled=ends, now=NOW + 1)
     assert store.writer.write(work, ordering_keys=[each.ordering_key for each in ends]) == [True, True, True, False]
     found = [one(store, each) for each in made]
     assert [each.state for each in found] == ["succeeded", "pending", "dead", "succeeded"]
@@ -340,4 +340,4 @@ def test_several_are_settled_at_once_and_each_gets_its_answer(store: Store) -> N
 
 
 def test_nothing_at_all_may_be_settled(store: Store) -> None:
-    assert store.writer.write(partial(outbox.settle_all, owner="worker", settled=[], now=NOW)) == []
+    assert store.writer.write(partial(leases.settle_all, owner="worker", settled=[], now=NOW)) == []

@@ -17,7 +17,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from hypothesis.stateful import run_state_machine_as_test as run
 from sqlalchemy import text
 
-from gateway.store import Connection, Store, outbox, retention, search
+from gateway.store import Connection, Store, replay, retention, search
+from gateway.store.leases import AttemptOutcome, ClaimedDelivery, release_interrupted, release_unattempted, settle_all
 from tests import examples
 from tests.store_samples import LEASE, NOW, claim, ended, letter, owe, settle
 
@@ -45,7 +46,7 @@ class Twin:
 
 class Machine(RuleBasedStateMachine):
     store: Store
-    leases: Bundle[tuple[outbox.ClaimedDelivery, str]] = Bundle("leases")
+    leases: Bundle[tuple[ClaimedDelivery, str]] = Bundle("leases")
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +94,7 @@ class Machine(RuleBasedStateMachine):
         return multiple(*((each, owner) for each in claimed))
 
     @rule(lease=leases, outcome=st.sampled_from(["succeeded", "again", "dead"]), wait=st.sampled_from([5.0, 600.0]))
-    def settle(self, lease: tuple[outbox.ClaimedDelivery, str], outcome: outbox.AttemptOutcome, wait: float) -> None:
+    def settle(self, lease: tuple[ClaimedDelivery, str], outcome: AttemptOutcome, wait: float) -> None:
         claimed, owner = lease
         due = self.now + wait if outcome == "again" else None
         held = self.holds(claimed, owner)
@@ -104,7 +105,7 @@ class Machine(RuleBasedStateMachine):
         self.note(claimed, outcome)
 
     @rule(ends=st.lists(st.tuples(leases, st.sampled_from(["succeeded", "again", "dead"])), min_size=1, max_size=4))
-    def settle_several(self, ends: list[tuple[tuple[outbox.ClaimedDelivery, str], Any]]) -> None:
+    def settle_several(self, ends: list[tuple[tuple[ClaimedDelivery, str], Any]]) -> None:
         """Of one owner, as a worker does it; some late, some twice."""
         owner = ends[0][0][1]
         mine = {lease[0].attempt_id: (lease[0], outcome) for lease, outcome in ends if lease[1] == owner}
@@ -112,7 +113,7 @@ class Machine(RuleBasedStateMachine):
         several = [
             ended(claimed, outcome, self.now, due if outcome == "again" else None) for claimed, outcome in mine.values()
         ]
-        work = partial(outbox.settle_all, owner=owner, settled=several, now=self.now)
+        work = partial(settle_all, owner=owner, settled=several, now=self.now)
         expected = [self.holds(claimed, owner) for claimed, _ in mine.values()]
         assert self.store.writer.write(work, ordering_keys=[one.ordering_key for one in several]) == expected
         for applied, (claimed, outcome) in zip(expected, mine.values(), strict=True):
@@ -124,10 +125,10 @@ class Machine(RuleBasedStateMachine):
                 self.promote(claimed.ordering_key)
 
     @rule(lease=consumes(leases))
-    def give_back(self, lease: tuple[outbox.ClaimedDelivery, str]) -> None:
+    def give_back(self, lease: tuple[ClaimedDelivery, str]) -> None:
         claimed, owner = lease
         held = self.holds(claimed, owner)
-        work = partial(outbox.release_unattempted, owner=owner, unbegun=[claimed], due=self.now)
+        work = partial(release_unattempted, owner=owner, claimed=[claimed], due=self.now)
         assert self.store.writer.write(work) == held
         if held:
             twin = self.twins[claimed.delivery_id]
@@ -135,10 +136,10 @@ class Machine(RuleBasedStateMachine):
             twin.outcomes.pop()
 
     @rule(lease=leases)
-    def let_go(self, lease: tuple[outbox.ClaimedDelivery, str]) -> None:
+    def let_go(self, lease: tuple[ClaimedDelivery, str]) -> None:
         claimed, owner = lease
         held = self.holds(claimed, owner)
-        work = partial(outbox.release_interrupted, owner=owner, begun=[claimed], due=self.now)
+        work = partial(release_interrupted, owner=owner, claimed=[claimed], due=self.now)
         assert self.store.writer.write(work) == held
         if held:
             twin = self.twins[claimed.delivery_id]
@@ -147,7 +148,7 @@ class Machine(RuleBasedStateMachine):
     @rule(state=st.sampled_from(["dead", "succeeded"]), pace=st.sampled_from([0.0, 2.0]))
     def replay(self, state: Any, pace: float) -> None:
         back = [twin for twin in self.twins.values() if twin.state == state]
-        assert outbox.replay_all(self.store, outbox.ReplayFilter(state=state), self.now, pace) == len(back)
+        assert replay.replay_all(self.store, replay.ReplayFilter(state=state), self.now, pace) == len(back)
         for turn, twin in enumerate(back):
             twin.state, twin.attempts_since_replay, twin.replayed = "pending", 0, True
             self.line_up(twin, self.now + turn * pace)
@@ -216,7 +217,7 @@ class Machine(RuleBasedStateMachine):
             if one.due is not None and one.due <= self.now and which(one)
         }
 
-    def longest_due_first(self, claimed: Sequence[outbox.ClaimedDelivery], ready: dict[str, float]) -> None:
+    def longest_due_first(self, claimed: Sequence[ClaimedDelivery], ready: dict[str, float]) -> None:
         taken = {each.delivery_id for each in claimed}
         assert taken <= ready.keys()
         left = [due for name, due in ready.items() if name not in taken]
@@ -239,7 +240,7 @@ class Machine(RuleBasedStateMachine):
         if behind and all(twin.queue_position != "head" for twin in inside):
             behind[0].queue_position, behind[0].due = "head", self.now
 
-    def lease(self, claimed: outbox.ClaimedDelivery, owner: str) -> None:
+    def lease(self, claimed: ClaimedDelivery, owner: str) -> None:
         twin = self.twins[claimed.delivery_id]
         if twin.owner is not None and twin.outcomes[-1] is None:
             twin.outcomes[-1] = "unknown"
@@ -257,11 +258,11 @@ class Machine(RuleBasedStateMachine):
             if twin.ordering_key == self.twins[delivery_id].ordering_key and not twin.replayed:
                 assert twin.state != "pending" or twin.attempts_since_replay >= 2
 
-    def holds(self, claimed: outbox.ClaimedDelivery, owner: str) -> bool:
+    def holds(self, claimed: ClaimedDelivery, owner: str) -> bool:
         twin = self.twins.get(claimed.delivery_id)
         return twin is not None and (twin.owner, len(twin.outcomes)) == (owner, claimed.number)
 
-    def note(self, claimed: outbox.ClaimedDelivery, outcome: str) -> None:
+    def note(self, claimed: ClaimedDelivery, outcome: str) -> None:
         """Late or not, what became of an attempt is written down; the first word that tells counts."""
         twin = self.twins.get(claimed.delivery_id)
         if twin is None or claimed.number > len(twin.outcomes):

@@ -19,8 +19,6 @@ from gateway.store import (
     outbox,
     replay,
     retention,
-    sends,
-    settling,
     tickets,
 )
 from gateway.store.statement import Statement
@@ -30,13 +28,13 @@ BY = {
     "FIRST": (leases.FIRST, "ix_deliveries_first (endpoint=? AND due>? AND due<?)"),
     "TAKE": (leases.TAKE, "deliveries USING INTEGER PRIMARY KEY"),
     "LOST": (leases.LOST, "deliveries USING INTEGER PRIMARY KEY"),
-    "SETTLE": (settling.SETTLE, "deliveries USING INTEGER PRIMARY KEY"),
-    "AGAIN": (settling.AGAIN, "deliveries USING INTEGER PRIMARY KEY"),
-    "LATE": (settling.LATE, "(delivery_id=? AND number=?)"),
+    "SETTLE": (leases.SETTLE, "deliveries USING INTEGER PRIMARY KEY"),
+    "AGAIN": (leases.AGAIN, "deliveries USING INTEGER PRIMARY KEY"),
+    "LATE": (leases.LATE, "(delivery_id=? AND number=?)"),
     "PROMOTE": (ordering.PROMOTE, "ix_deliveries_behind (endpoint=? AND ordering_key=?)"),
     "OWE": (outbox.OWE, "ix_deliveries_head (ordering_key=?)"),
-    "AGENDA first": (outbox.AGENDA[0], "ix_deliveries_first (endpoint>?)"),
-    "AGENDA tried": (outbox.AGENDA[1], "ix_deliveries_tried (endpoint>?)"),
+    "AGENDA first": (outbox.DUE_ENDPOINTS[0], "ix_deliveries_first (endpoint>?)"),
+    "AGENDA tried": (outbox.DUE_ENDPOINTS[1], "ix_deliveries_tried (endpoint>?)"),
     "KNOWN": (message_status.KNOWN, "PRIMARY KEY (message_sid=? AND recipient=?)"),
     "LAST": (tickets.LAST, "PRIMARY KEY (number=? AND phone=?)"),
     "OLD": (retention.OLD, "ix_events_received_at (received_at>? AND received_at<?)"),
@@ -52,22 +50,22 @@ BY = {
     "BY_TICKET_NUMBER": (ledger.BY_TICKET_NUMBER, "ix_ledger_ticket_number (ticket_number=?)"),
     "BY_CUSTOM_TICKET": (ledger.BY_CUSTOM_TICKET, "ix_ledger_custom_ticket (custom_ticket=?)"),
     "IN_FLIGHT": (ledger.IN_FLIGHT, "ix_ledger_sending (phone=? AND number=?)"),
-    "MISSING": (ledger.MISSING, "ix_ledger_fetch_at (fetch_at>? AND fetch_at<?)"),
-    "BEGIN": (ledger.BEGIN, "ix_ledger_send_id (send_id=?)"),
-    "DOUBT": (ledger.DOUBT, "ix_ledger_send_id (send_id=?)"),
+    "MISSING": (ledger.WITHOUT_STATUS, "ix_ledger_fetch_at (fetch_at>? AND fetch_at<?)"),
+    "BEGIN": (ledger.SUBMITTING, "ix_ledger_send_id (send_id=?)"),
+    "DOUBT": (ledger.UNCERTAIN, "ix_ledger_send_id (send_id=?)"),
     "PUT_BACK": (ledger.PUT_BACK, "ix_ledger_send_id (send_id=?)"),
     "SENT": (ledger.SENT, "ix_ledger_send_id (send_id=?)"),
-    "ENDED": (ledger.ENDED, "ix_ledger_send_id (send_id=?)"),
-    "SAID": (ledger.SAID, "ledger USING INTEGER PRIMARY KEY"),
-    "FETCHED": (ledger.FETCHED, "ledger USING INTEGER PRIMARY KEY"),
-    "OPEN": (sends.OPEN, "COVERING INDEX ix_ledger_state (state=?)"),
-    "WAITING, how many": (sends.WAITING, "COVERING INDEX ix_events_state (state=?)"),
-    "TAKE a decision": (sends.TAKE, "ix_ledger_send_id (send_id=?)"),
-    "OWE again": (sends.OWE, "ix_ledger_send_id (send_id=?)"),
-    "SENT by hand": (sends.SENT, "ix_ledger_send_id (send_id=?)"),
-    "FETCH": (sends.FETCH, "ix_ledger_send_id (send_id=?)"),
-    "ARRIVED": (sends.ARRIVED, "ix_deliveries_delivery_id (delivery_id=?)"),
-    "UNREFUSE": (replay.UNREFUSE, "ix_ledger_send_id (send_id=?)"),
+    "ENDED": (ledger.NOT_SENT, "ix_ledger_send_id (send_id=?)"),
+    "SAID": (ledger.STATUS, "ledger USING INTEGER PRIMARY KEY"),
+    "FETCHED": (ledger.POLLED, "ledger USING INTEGER PRIMARY KEY"),
+    "OPEN": (ledger.OPEN, "COVERING INDEX ix_ledger_state (state=?)"),
+    "WAITING, how many": (ledger.WAITING_UPDATES, "COVERING INDEX ix_events_state (state=?)"),
+    "TAKE a decision": (ledger.TAKE_FOR_DECISION, "ix_ledger_send_id (send_id=?)"),
+    "OWE again": (ledger.DECIDE_OWED, "ix_ledger_send_id (send_id=?)"),
+    "SENT by hand": (ledger.DECIDE_SENT, "ix_ledger_send_id (send_id=?)"),
+    "FETCH": (ledger.FETCH_NOW, "ix_ledger_send_id (send_id=?)"),
+    "ARRIVED": (ledger.SUCCEED_DELIVERY, "ix_deliveries_delivery_id (delivery_id=?)"),
+    "UNREFUSE": (ledger.OWE_REFUSED, "ix_ledger_send_id (send_id=?)"),
     "PUT_BACK a delivery": (replay.PUT_BACK, "deliveries USING INTEGER PRIMARY KEY"),
     "WAITING": (events.WAITING, "ix_events_phone (phone=?)"),
     "KNOWN opt-out": (opt_outs.KNOWN, "PRIMARY KEY (number=? AND phone=?)"),
@@ -95,7 +93,7 @@ def test_rows_are_found_by_an_index(sqlite_store: Store, name: str) -> None:
 
 
 SENDS = [name for name in BY if "ledger" in BY[name][1] or "opt_outs" in str(BY[name][0]._clause)]
-BY_HAND = {sends.TAKE, sends.OWE, sends.SENT, replay.UNREFUSE}
+BY_HAND = {ledger.TAKE_FOR_DECISION, ledger.DECIDE_OWED, ledger.DECIDE_SENT, ledger.OWE_REFUSED}
 """Empty as the table is, the index on the few that are undecided is as good to it as the one on the send."""
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 

@@ -23,8 +23,8 @@ from gateway.store import (
     WrongDatabase,
     events,
     group_commit,
+    leases,
     message_status,
-    outbox,
     replay,
     retention,
 )
@@ -202,8 +202,8 @@ def test_claims_step_around_each_other(store: Store, another: Callable[[], Store
     owe(store, letter("crm|1"), letter("crm|2"))
     taken, go_on = threading.Event(), threading.Event()
 
-    def slowly(conn: Connection) -> list[outbox.ClaimedDelivery]:
-        claimed = outbox.claim(conn, "slow", {"crm": outbox.ClaimLimit(1)}, NOW, {"crm": 30.0})
+    def slowly(conn: Connection) -> list[leases.ClaimedDelivery]:
+        claimed = leases.claim(conn, "slow", {"crm": leases.ClaimLimit(1)}, NOW, {"crm": 30.0})
         taken.set()
         assert go_on.wait(20)
         return claimed
@@ -287,11 +287,11 @@ def test_the_sweep_leaves_what_is_being_replayed(
     delivery_ids = owe(store, letter("crm|1"), now=NOW - 100)
     settle(store, claim(store)[0], "dead", now=NOW - 90)
     with store.reader() as conn:
-        found = replay.ordering_keys_of(conn, replay.find(conn, outbox.ReplayFilter()))
+        found = replay.load_candidates(conn, replay.find(conn, replay.ReplayFilter()))
     replayed, go_on = threading.Event(), threading.Event()
 
     def slowly(conn: Connection) -> int:
-        count = outbox.replay(conn, found, state="dead", now=NOW, pace=0.0)
+        count = replay.replay(conn, found, state="dead", now=NOW, interval_seconds=0.0)
         replayed.set()
         assert go_on.wait(20)
         return count

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from gateway.store import Store, ledger, outbox, replay, search
+from gateway.store import Store, ledger, replay, search
 from tests.store_samples import NOW, claim, entry_of, ids, letter, owe, owe_text, settle
 
 
@@ -25,28 +25,28 @@ def queue_positions(store: Store, delivery_ids: list[str]) -> list[tuple[str | N
 
 def test_the_dead_live_again_with_all_their_tries(store: Store) -> None:
     dead = bury(store, "crm|1")
-    assert outbox.replay_all(store, outbox.ReplayFilter(), NOW + 60, 1.0) == 1
+    assert replay.replay_all(store, replay.ReplayFilter(), NOW + 60, 1.0) == 1
     [claimed] = claim(store, now=NOW + 60)
     assert (claimed.delivery_id, claimed.number, claimed.attempts_since_replay) == (dead, 2, 1)
-    assert outbox.replay_all(store, outbox.ReplayFilter(), NOW + 60, 1.0) == 0
+    assert replay.replay_all(store, replay.ReplayFilter(), NOW + 60, 1.0) == 0
 
 
 def test_they_are_paced_each_ordering_key_on_its_own(store: Store) -> None:
     dead = [bury(store, f"crm|{turn}") for turn in range(3)]
-    assert outbox.replay_all(store, outbox.ReplayFilter(), NOW, 0.5) == 3
+    assert replay.replay_all(store, replay.ReplayFilter(), NOW, 0.5) == 3
     assert queue_positions(store, dead) == [("head", NOW), ("head", NOW + 0.5), ("head", NOW + 1)]
 
 
 def test_pacing_goes_on_over_many_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "PAGE", 2)
+    monkeypatch.setattr(replay, "MAX_PER_TRANSACTION", 2)
     dead = [bury(store, f"crm|{turn}") for turn in range(5)]
-    assert outbox.replay_all(store, outbox.ReplayFilter(), NOW, 1.0) == 5
+    assert replay.replay_all(store, replay.ReplayFilter(), NOW, 1.0) == 5
     assert queue_positions(store, dead) == [("head", NOW + turn) for turn in range(5)]
 
 
 def test_within_a_ordering_key_the_order_is_the_old_one(store: Store) -> None:
     dead = [bury(store, "crm|1") for _ in range(3)]
-    outbox.replay_all(store, outbox.ReplayFilter(), NOW, 1.0)
+    replay.replay_all(store, replay.ReplayFilter(), NOW, 1.0)
     assert [queue_position for queue_position, _ in queue_positions(store, dead)] == ["head", "behind", "behind"]
     for expected in dead:
         [claimed] = claim(store)
@@ -58,14 +58,14 @@ def test_within_a_ordering_key_the_order_is_the_old_one(store: Store) -> None:
 def test_the_order_is_that_of_owing_not_of_dying(store: Store, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
     """The first failed twice and was released: its ordering key went on without it, and it died after the second
     did."""
-    monkeypatch.setattr(replay, "PAGE", page)
+    monkeypatch.setattr(replay, "MAX_PER_TRANSACTION", page)
     [first], [second] = owe(store, letter()), owe(store, letter())
     for now in (NOW, NOW + 1):
         settle(store, claim(store, now=now)[0], "again", now=now, due=now + 1)
     released, follower = claim(store, now=NOW + 2)
     settle(store, follower, "dead", now=NOW + 2)
     settle(store, released, "dead", now=NOW + 3)
-    assert outbox.replay_all(store, outbox.ReplayFilter(), NOW + 9, 0.0) == 2
+    assert replay.replay_all(store, replay.ReplayFilter(), NOW + 9, 0.0) == 2
     for expected in (first, second):
         [claimed] = claim(store, now=NOW + 9)
         assert claimed.delivery_id == expected
@@ -76,7 +76,7 @@ def test_who_leads_a_ordering_key_keeps_leading_it_and_the_old_come_next(store: 
     dead = bury(store, "crm|1")
     [head] = owe(store, letter())
     [behind] = owe(store, letter())
-    outbox.replay_all(store, outbox.ReplayFilter(), NOW, 1.0)
+    replay.replay_all(store, replay.ReplayFilter(), NOW, 1.0)
     for expected in (head, dead, behind):
         [claimed] = claim(store)
         assert claimed.delivery_id == expected
@@ -89,38 +89,40 @@ def test_only_those_asked_for(store: Store) -> None:
     later = bury(store, "crm|2", "crm", NOW + 20)
     with store.reader() as conn:
         event_id = search.load_delivery(conn, later).event_id  # type: ignore[union-attr]
-        first, second, third = replay.find(conn, outbox.ReplayFilter())
-        assert replay.find(conn, outbox.ReplayFilter(endpoint="signup")) == [second]
-        assert replay.find(conn, outbox.ReplayFilter(since=NOW + 10)) == [second, third]
-        assert replay.find(conn, outbox.ReplayFilter(until=NOW + 10)) == [first]
-        assert replay.find(conn, outbox.ReplayFilter(event_id=event_id)) == [third]
-        assert replay.find(conn, outbox.ReplayFilter(delivery_ids=[crm, signup, "no\0ne"])) == [first, second]
-        assert replay.find(conn, outbox.ReplayFilter(state="succeeded")) == []
+        first, second, third = replay.find(conn, replay.ReplayFilter())
+        assert replay.find(conn, replay.ReplayFilter(endpoint="signup")) == [second]
+        assert replay.find(conn, replay.ReplayFilter(since=NOW + 10)) == [second, third]
+        assert replay.find(conn, replay.ReplayFilter(until=NOW + 10)) == [first]
+        assert replay.find(conn, replay.ReplayFilter(event_id=event_id)) == [third]
+        assert replay.find(conn, replay.ReplayFilter(delivery_ids=[crm, signup, "no\0ne"])) == [first, second]
+        assert replay.find(conn, replay.ReplayFilter(state="succeeded")) == []
 
 
 def test_what_succeeded_can_be_sent_once_more(store: Store) -> None:
     [delivery_id] = owe(store, letter())
     settle(store, claim(store)[0])
-    assert outbox.replay_all(store, outbox.ReplayFilter(), NOW, 0.0) == 0
-    assert outbox.replay_all(store, outbox.ReplayFilter(state="succeeded", delivery_ids=[delivery_id]), NOW, 0.0) == 1
+    assert replay.replay_all(store, replay.ReplayFilter(), NOW, 0.0) == 0
+    assert replay.replay_all(store, replay.ReplayFilter(state="succeeded", delivery_ids=[delivery_id]), NOW, 0.0) == 1
     assert ids(claim(store)) == [delivery_id]
 
 
 def test_those_of_a_page_go_back_in_order_however_they_were_read(store: Store) -> None:
     dead = [bury(store, "crm|1") for _ in range(2)]
     with store.reader() as conn:
-        found = sorted(replay.ordering_keys_of(conn, replay.find(conn, outbox.ReplayFilter())), key=lambda one: -one.id)
-    store.writer.write(partial(outbox.replay, found=found, state="dead", now=NOW, pace=1.0), ordering_keys=["crm|1"])
+        found = sorted(replay.load_candidates(conn, replay.find(conn, replay.ReplayFilter())), key=lambda one: -one.id)
+    store.writer.write(
+        partial(replay.replay, candidates=found, state="dead", now=NOW, interval_seconds=1.0), ordering_keys=["crm|1"]
+    )
     assert queue_positions(store, dead) == [("head", NOW), ("behind", None)]
 
 
 def test_what_somebody_else_put_back_meanwhile_is_left_alone(store: Store) -> None:
     dead = bury(store, "crm|1")
     with store.reader() as conn:
-        found = replay.ordering_keys_of(conn, replay.find(conn, outbox.ReplayFilter()))
-    outbox.replay_all(store, outbox.ReplayFilter(), NOW, 0.0)
+        found = replay.load_candidates(conn, replay.find(conn, replay.ReplayFilter()))
+    replay.replay_all(store, replay.ReplayFilter(), NOW, 0.0)
     [claimed] = claim(store)
-    work = partial(outbox.replay, found=found, state="dead", now=NOW, pace=0.0)
+    work = partial(replay.replay, candidates=found, state="dead", now=NOW, interval_seconds=0.0)
     assert store.writer.write(work, ordering_keys=["crm|1"]) == 0
     assert (claimed.delivery_id, settle(store, claimed)) == (dead, True)
 
@@ -146,10 +148,10 @@ def text(store: Store, state: str, phone: str) -> str:
 def test_a_replay_never_sends_a_text_that_may_have_been_sent(store: Store) -> None:
     sent, refused, undecided = (text(store, state, state) for state in ("sent", "refused", "undecided"))
     every = [sent, refused, undecided]
-    assert outbox.replay_all(store, outbox.ReplayFilter(state="succeeded"), NOW, 0.0) == 0
-    assert outbox.replay_all(store, outbox.ReplayFilter(state="succeeded", delivery_ids=every), NOW, 0.0) == 0
-    assert outbox.replay_all(store, outbox.ReplayFilter(delivery_ids=[sent, undecided]), NOW, 0.0) == 0
-    assert outbox.replay_all(store, outbox.ReplayFilter(endpoint=ledger.ENDPOINT), NOW, 0.0) == 1
+    assert replay.replay_all(store, replay.ReplayFilter(state="succeeded"), NOW, 0.0) == 0
+    assert replay.replay_all(store, replay.ReplayFilter(state="succeeded", delivery_ids=every), NOW, 0.0) == 0
+    assert replay.replay_all(store, replay.ReplayFilter(delivery_ids=[sent, undecided]), NOW, 0.0) == 0
+    assert replay.replay_all(store, replay.ReplayFilter(endpoint=ledger.ENDPOINT), NOW, 0.0) == 1
     assert ids(claim(store, ledger.ENDPOINT)) == [refused]
     found = entry_of(store, refused)
     assert (found.state, found.status, found.reason) == ("owed", "", "")
@@ -159,23 +161,23 @@ def test_a_replay_never_sends_a_text_that_may_have_been_sent(store: Store) -> No
 def test_a_text_that_was_dead_and_is_known_to_be_sent_by_now_is_left_alone(store: Store) -> None:
     undecided = text(store, "undecided", "1")
     store.writer.write(partial(ledger.mark_sent, send_id=undecided, message_sid="sid", now=NOW, fetch_at=NOW))
-    assert outbox.replay_all(store, outbox.ReplayFilter(), NOW, 0.0) == 0
+    assert replay.replay_all(store, replay.ReplayFilter(), NOW, 0.0) == 0
 
 
-OF_CARRIERX = outbox.ReplayFilter(endpoint=ledger.ENDPOINT)
+OF_CARRIERX = replay.ReplayFilter(endpoint=ledger.ENDPOINT)
 
 
 def test_a_refused_text_that_is_replayed_by_two_goes_once(store: Store) -> None:
     refused = text(store, "refused", "1")
-    assert outbox.replay_all(store, outbox.ReplayFilter(), NOW, 0.0) == 0, (
+    assert replay.replay_all(store, replay.ReplayFilter(), NOW, 0.0) == 0, (
         "whoever replays what is dead does not mean texts"
     )
     with store.reader() as conn:
-        found = replay.ordering_keys_of(conn, replay.find(conn, OF_CARRIERX))
-    assert outbox.replay_all(store, OF_CARRIERX, NOW, 0.0) == 1
+        found = replay.load_candidates(conn, replay.find(conn, OF_CARRIERX))
+    assert replay.replay_all(store, OF_CARRIERX, NOW, 0.0) == 1
     [claimed] = claim(store, ledger.ENDPOINT)
     settle(store, claimed)
     store.writer.write(partial(ledger.mark_sent, send_id=refused, message_sid="sid", now=NOW, fetch_at=NOW))
-    work = partial(outbox.replay, found=found, state="dead", now=NOW, pace=0.0)
+    work = partial(replay.replay, candidates=found, state="dead", now=NOW, interval_seconds=0.0)
     assert store.writer.write(work, ordering_keys=[found[0].ordering_key]) == 0
     assert entry_of(store, refused).state == "sent"

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from sqlalchemy import text
 
-from gateway.store import Store, ledger, message_status, opt_outs, outbox, retention, tickets
+from gateway.store import Store, leases, ledger, message_status, opt_outs, replay, retention, tickets
 from tests.store_samples import NOW, SEND, add, claim, count, entry_of, letter, owe, owe_text, settle
 
 
@@ -45,13 +45,13 @@ def test_the_dead_are_swept_with_their_event(store: Store) -> None:
     owe(store, letter(), now=NOW - 100)
     settle(store, claim(store, now=NOW)[0], "dead")
     assert store.writer.write(partial(retention.sweep, before=NOW)).events == 1
-    assert outbox.replay_all(store, outbox.ReplayFilter(), NOW, 0.0) == 0
+    assert replay.replay_all(store, replay.ReplayFilter(), NOW, 0.0) == 0
 
 
 OLD = NOW - 100
 
 
-def end_text(store: Store, outcome: outbox.AttemptOutcome) -> None:
+def end_text(store: Store, outcome: leases.AttemptOutcome) -> None:
     """As the Sender does: the delivery is settled with the ledger."""
     for each in claim(store, ledger.ENDPOINT, now=OLD):
         settle(store, each, outcome, now=OLD)

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from gateway.store import Store, outbox, search
+from gateway.store import Store, leases, replay, search
 from schemas.message import CannotSay
 from tests.store_samples import BODY, EVENT, NOW, add, claim, letter, owe, settle
 
@@ -157,8 +157,8 @@ def test_the_ledger_balances_after_a_replay(store: Store) -> None:
     for each in claim(store):
         settle(store, each, "dead")
     assert (overview(store).owed, overview(store).dead) == (0, 2)
-    outbox.replay_all(store, outbox.ReplayFilter(), NOW, 0.0)
+    replay.replay_all(store, replay.ReplayFilter(), NOW, 0.0)
     assert (overview(store).owed, overview(store).dead) == (2, 0)
-    work = partial(outbox.release_unattempted, owner="worker", unbegun=claim(store), due=NOW)
+    work = partial(leases.release_unattempted, owner="worker", claimed=claim(store), due=NOW)
     assert store.writer.write(work) == 2
     assert (overview(store).owed, overview(store).dead) == (2, 0)

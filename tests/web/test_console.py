@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from gateway.config import Config
 from gateway.delivery.redaction import HIDDEN
-from gateway.store import Store, StoreUnavailable, outbox, search
+from gateway.store import Store, StoreUnavailable, leases, search
 from gateway.web.console import config as configuration
 from gateway.web.console import filters
 from tests.acme import keyword_callback, status_post, text, update
@@ -110,14 +110,14 @@ def newest(app: Flask) -> search.EventDetail:
     return whole
 
 
-def attempt(app: Flask, endpoint: str, outcome: outbox.AttemptOutcome, answer: bytes = b"ok") -> None:
+def attempt(app: Flask, endpoint: str, outcome: leases.AttemptOutcome, answer: bytes = b"ok") -> None:
     """What the worker does with all that is due to one endpoint."""
     now, store = time.time(), store_of(app)
     work = partial(
-        outbox.claim, owner="worker", rooms={endpoint: outbox.ClaimLimit(9)}, now=now, leases={endpoint: 30.0}
+        leases.claim, owner="worker", limits={endpoint: leases.ClaimLimit(9)}, now=now, lease_seconds={endpoint: 30.0}
     )
     for claimed in store.writer.write(work):
-        settled = outbox.SettledDelivery(
+        settled = leases.SettledDelivery(
             claimed=claimed,
             outcome=outcome,
             finished_at=now + 0.1,
@@ -131,9 +131,8 @@ def attempt(app: Flask, endpoint: str, outcome: outbox.AttemptOutcome, answer: b
             if outcome == "succeeded"
             else ("answered 500 (Internal Server Error)", "its own log tells why"),
         )
-        store.writer.write(
-            partial(outbox.settle, owner="worker", settled=settled, now=now), ordering_keys=[claimed.ordering_key]
-        )
+        settle = partial(leases.settle_all, owner="worker", settled=[settled], now=now)
+        store.writer.write(settle, ordering_keys=[claimed.ordering_key])
 
 
 def words(answer: TestResponse) -> str:

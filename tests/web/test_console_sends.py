@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from gateway.outbound.accept import accept
 from gateway.outbound.model import CallCredentials, Recipient, SendCall
 from gateway.sender import settle
-from gateway.store import ledger, opt_outs, outbox
+from gateway.store import leases, ledger, opt_outs
 from gateway.store.ledger import LedgerEntry
 from tests.acme import text, update
 from tests.visitor import Visitor, console
@@ -68,19 +68,18 @@ def entry_of(app: Flask, entry: LedgerEntry) -> LedgerEntry:
 def end(app: Flask, entry: LedgerEntry, outcome: str) -> None:
     """What the Sender does: ``sent``, ``refused``, ``undecided``."""
     store, now, config = store_of(app), time.time(), app.extensions["gateway"].settings.current
-    room = {ledger.ENDPOINT: outbox.ClaimLimit(9)}
-    work = partial(outbox.claim, owner="sender", rooms=room, now=now, leases={ledger.ENDPOINT: 30.0})
+    room = {ledger.ENDPOINT: leases.ClaimLimit(9)}
+    work = partial(leases.claim, owner="sender", limits=room, now=now, lease_seconds={ledger.ENDPOINT: 30.0})
     [claimed] = [one for one in store.writer.write(work) if one.delivery_id == entry.send_id]
-    settled = outbox.SettledDelivery(
+    settled = leases.SettledDelivery(
         claimed=claimed,
         outcome="succeeded" if outcome == "sent" else "dead",
         finished_at=now,
         sentence="" if outcome == "sent" else "The answer was lost.",
     )
     store.writer.write(partial(ledger.mark_submitting, send_id=entry.send_id, now=now, uncertain_until=now + 15))
-    store.writer.write(
-        partial(outbox.settle, owner="sender", settled=settled, now=now), ordering_keys=[claimed.ordering_key]
-    )
+    ending = partial(leases.settle_all, owner="sender", settled=[settled], now=now)
+    store.writer.write(ending, ordering_keys=[claimed.ordering_key])
     if outcome == "sent":
         answer = (
             b'{"message_sid": "%s", "direction": "outbound", "status": "queued", "from": "15162065919", "to": "%s"}'

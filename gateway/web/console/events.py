@@ -15,7 +15,7 @@ from gateway.delivery.redaction import EndpointRedaction
 from gateway.preview import facts
 from gateway.routing.explain import explain
 from gateway.routing.route import load_message
-from gateway.store import ledger, search, sends
+from gateway.store import ledger, search
 from gateway.store.events import Event
 from gateway.web.console import config as configuration
 from gateway.web.console import opt_outs, putting_back, templating, words
@@ -42,7 +42,7 @@ def overview() -> ResponseReturnValue:
     current, here, at = config(), web_context().status_cache, now()
     with web_context().store.reader() as connection:
         state = search.overview(connection, at - DAY, current.endpoints)
-        sending = sends.open_sends(connection)
+        sending = ledger.open_sends(connection)
     figures = here.snapshot(at)
     return render_template(
         "overview.html",
@@ -164,7 +164,7 @@ def deliveries() -> ResponseReturnValue:
         found=found[:PAGE],
         state=state,
         endpoint=endpoint,
-        endpoints=sorted({*config().endpoints, *([endpoint] if endpoint else []), sends.ENDPOINT}),
+        endpoints=sorted({*config().endpoints, *([endpoint] if endpoint else []), ledger.ENDPOINT}),
         older=other_page(("state", "to"), offset + PAGE) if len(found) > PAGE else None,
         newer=other_page(("state", "to"), max(offset - PAGE, 0)) if offset else None,
     )

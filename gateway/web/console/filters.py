@@ -13,11 +13,11 @@ from markupsafe import Markup
 
 from gateway.config import Endpoint
 from gateway.metrics import STATUS_URLS
-from gateway.store import sends
+from gateway.store import ledger
 from gateway.trial_result import readable
 from schemas import BadCallback, wire
 
-NAMES = {sends.ENDPOINT: "CarrierX (sending)", STATUS_URLS: "status_url of calls"}
+NAMES = {ledger.ENDPOINT: "CarrierX (sending)", STATUS_URLS: "status_url of calls"}
 """Endpoints that no configuration has."""
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 

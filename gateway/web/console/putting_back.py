@@ -9,7 +9,7 @@ from flask import Blueprint, abort, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from gateway.inbound.rerouting import reroute, reroute_all
-from gateway.store import ledger, outbox, search, sends
+from gateway.store import ledger, replay, search
 from gateway.web.console.search_forms import moment
 from gateway.web.context import config, now, web_context
 
@@ -22,10 +22,10 @@ def replay_one(delivery_id: uuid.UUID) -> ResponseReturnValue:
         found = search.load_delivery(connection, str(delivery_id))
     if found is None:
         abort(404, "There is no such delivery, or not any more.")
-    if found.endpoint == sends.ENDPOINT and not _was_refused(found.delivery_id):
+    if found.endpoint == ledger.ENDPOINT and not _was_refused(found.delivery_id):
         flash("Nothing is texted twice: what is to become of this text is decided on its own page.", "wait")
     elif found.state != "pending":
-        _replay(outbox.ReplayFilter(state=_state(found.state), delivery_ids=[found.delivery_id]))
+        _replay(replay.ReplayFilter(state=_state(found.state), delivery_ids=[found.delivery_id]))
     else:
         flash("It is on its way already.", "wait")
     return redirect(url_for("console.event", event_id=found.event_id, _anchor=f"delivery-{found.delivery_id}"), 303)
@@ -45,7 +45,7 @@ def replay_filter() -> ResponseReturnValue:
         since = moment(request.form.get("since", "").strip())
     except ValueError:
         abort(400, "since: write a time like 2026-11-20T08:00.")
-    _replay(outbox.ReplayFilter(state=state, endpoint=endpoint, since=since))
+    _replay(replay.ReplayFilter(state=state, endpoint=endpoint, since=since))
     return redirect(url_for("console.deliveries", state=state, to=endpoint), 303)
 
 
@@ -55,8 +55,8 @@ def _state(text: str) -> Literal["dead", "succeeded"]:
     return "succeeded" if text == "succeeded" else "dead"
 
 
-def _replay(which: outbox.ReplayFilter) -> None:
-    count = outbox.replay_all(web_context().store, which, now(), outbox.REPLAYS_PER_SECOND)
+def _replay(which: replay.ReplayFilter) -> None:
+    count = replay.replay_all(web_context().store, which, now())
     if count:
         web_context().notifier.ring()
     web_context().log.info("replayed", state=which.state, endpoint=which.endpoint, count=count)

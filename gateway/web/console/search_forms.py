@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.config import Config
-from gateway.store import ledger, sends
+from gateway.store import ledger
 from gateway.store.search import EventSearch
 from schemas.fields import number as normalised
 
@@ -31,7 +31,7 @@ class SendQuery:
     """The same for what is sent."""
 
     typed: Mapping[str, str]
-    search: sends.SendSearch
+    search: ledger.SendSearch
     errors: Mapping[str, list[str]]
 
 
@@ -56,7 +56,7 @@ def send_query(arguments: Mapping[str, str], config: Config) -> SendQuery:
     """The same for the ledger."""
     typed = {name: arguments.get(name, "").strip() for name in SENDS}
     times, errors = _times(typed)
-    search = sends.SendSearch(
+    search = ledger.SendSearch(
         ticket=typed["ticket"],
         custom_ticket=typed["custom_ticket"],
         phone=normalised(typed["phone"], config.prefix),

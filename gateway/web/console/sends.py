@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from gateway.delivery.redaction import EndpointRedaction
 from gateway.sender import deciding
-from gateway.store import Connection, ledger, sends
+from gateway.store import Connection, ledger
 from gateway.store.events import Event
 from gateway.store.ledger import LedgerEntry
 from gateway.store.search import Delivery, EventDetail, EventSearch, load_delivery, load_event, search_events
@@ -46,7 +46,7 @@ class SendDetail:
 def search() -> ResponseReturnValue:
     question, offset = send_query(dict(request.args.items()), config()), offset_asked()
     with web_context().store.reader() as connection:
-        page = sends.search_sends(connection, question.search, limit=PAGE, offset=offset)
+        page = ledger.search_sends(connection, question.search, limit=PAGE, offset=offset)
         found = [entry for one in page.send_ids if (entry := ledger.of_send(connection, one))]
     return render_template(
         "sends.html",

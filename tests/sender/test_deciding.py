@@ -1,4 +1,4 @@
-"""What we send: the search, what has not come to its end, and what a person decides. On both databases."""
+"""A person decides about texts of which nobody can tell whether they were sent, on both databases."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import pytest
 from gateway.config import Config
 from gateway.sender import deciding
 from gateway.sender.deciding import AlreadyDecided
-from gateway.store import Store, ledger, search, sends
-from gateway.store.sends import SendSearch
+from gateway.store import Store, ledger, search
 from tests import acme
-from tests.store_samples import NOW, add, claim, count, entry_of, ids, owe_text, send, settle
+from tests.store_samples import NOW, claim, count, entry_of, ids, owe_text, send, settle
 
 SID = "5f4c0b36-0a2c-4b39-8f0e-9e8f6b1c1f11"
 
@@ -23,63 +22,6 @@ SID = "5f4c0b36-0a2c-4b39-8f0e-9e8f6b1c1f11"
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     return acme.config(tmp_path)
-
-
-# The search
-
-
-def found(store: Store, **what: object) -> list[str]:
-    with store.reader() as conn:
-        return list(sends.search_sends(conn, SendSearch(**what)).send_ids)  # type: ignore[arg-type]
-
-
-def test_the_search(store: Store) -> None:
-    send(store, NOW, send_id="a", ticket="t-1", ticket_number=11, custom_ticket="order 1", phone="1555")
-    send(store, NOW + 1, send_id="b", ticket="t-1", ticket_number=11, phone="1666", state="refused", status="failed")
-    send(store, NOW + 2, send_id="c", ticket="t-2", ticket_number=12, phone="1666", number="99", code="98")
-    store.writer.write(partial(ledger.mark_sent, send_id="c", message_sid=SID, now=NOW, fetch_at=NOW))
-    assert found(store) == ["c", "b", "a"], "the newest first"
-    for what, expected in (
-        ({"ticket": "T-1"}, ["b", "a"]),
-        ({"ticket": "12"}, ["c"]),
-        ({"ticket": "9" * 40}, []),
-        ({"custom_ticket": "order 1"}, ["a"]),
-        ({"phone": "1666"}, ["c", "b"]),
-        ({"number": "99"}, ["c"]),
-        ({"number": "98"}, ["c"]),
-        ({"message_sid": SID}, ["c"]),
-        ({"state": "sent"}, ["c"]),
-        ({"state": "refused"}, ["b"]),
-        ({"status": "failed"}, ["b"]),
-        ({"since": NOW + 1}, ["c", "b"]),
-        ({"until": NOW + 1}, ["a"]),
-        ({"phone": "1666", "state": "refused"}, ["b"]),
-        ({"phone": "\0\ud800"}, []),
-    ):
-        assert found(store, **what) == expected, what
-
-
-def test_a_page_says_whether_there_are_older_ones(store: Store) -> None:
-    for turn in range(5):
-        send(store, NOW + turn, send_id=str(turn))
-    with store.reader() as conn:
-        assert sends.search_sends(conn, SendSearch(), limit=2) == sends.SendPage(("4", "3"), True)
-        assert sends.search_sends(conn, SendSearch(), limit=2, offset=2) == sends.SendPage(("2", "1"), True)
-        assert sends.search_sends(conn, SendSearch(), limit=2, offset=4) == sends.SendPage(("0",), False)
-        assert sends.search_sends(conn, SendSearch(), limit=0, offset=-1).more
-
-
-def test_what_has_not_come_to_its_end_is_counted(store: Store) -> None:
-    for state, many in (("owed", 3), ("sending", 1), ("undecided", 2), ("sent", 4), ("refused", 5)):
-        for _ in range(many):
-            send(store, state=state)
-    add(store, state="waiting")
-    add(store, state="orphan")
-    with store.reader() as conn:
-        assert sends.open_sends(conn) == sends.OpenSends({"owed": 3, "sending": 1, "undecided": 2}, waiting=1)
-
-
-# Decisions
 
 
 def undecided(store: Store, **fields: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from gateway.store import Store, forgotten
+from gateway.store import Store, leases
 from tests.store_samples import LEASE, NOW, claim, letter, owe, settle
 
 
@@ -14,7 +14,7 @@ def test_only_those_are_given_back_that_nobody_knows(store: Store) -> None:
     claim(store, "other")
     (theirs,) = claim(store, slots=1, owner="another")
     settle(store, again, "again", due=NOW + 5)
-    work = partial(forgotten.reclaim_uncertain, owner="worker", endpoints=["crm"], known={known.id}, now=NOW + 1)
+    work = partial(leases.reclaim_uncertain, owner="worker", endpoints=["crm"], known={known.id}, now=NOW + 1)
     assert store.writer.write(work) == 1 and store.writer.write(work) == 0
     (given,) = claim(store, now=NOW + 1)
     assert (given.number, given.attempts_since_replay) == (1, 1)
