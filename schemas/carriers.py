@@ -1,11 +1,10 @@
-"""(mcc, mnc) ⇄ the operator's name, from the kept data set ``carriers.csv``.
+"""(mcc, mnc) ⇄ the operator's name, from the data set ``carriers.csv``.
 
-CarrierX says ``"mcc": 310, "mnc": 260``, the keyword platform ``carrier=T-Mobile US``. Where
-the facts come from, and of which day they are, stands in the file, row by row.
+CarrierX writes ``"mcc": 310, "mnc": 260``, the keyword platform ``carrier=T-Mobile US``. The file names the source and
+the date of each row.
 
-An MNC is published with two or three digits, but is an integer on the wire. So 405-12 and
-405-012 are one code there, without a name here unless both are the same operator's; and an
-MNC of 00 has none either, for `0` means unknown.
+An MNC is published with two or three digits, but is an integer on the wire. So 405-12 and 405-012 are one code there,
+without a name here unless both belong to the same operator; and an MNC of 00 has none either, for `0` means unknown.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Code = tuple[int, int]
 
 
 class Carriers(NamedTuple):
-    """The data set both ways round."""
+    """The data set in both directions."""
 
     names: Mapping[Code, str]
     """(mcc, mnc) → operator."""
@@ -31,15 +30,15 @@ class Carriers(NamedTuple):
 
 def name(mcc: int | None, mnc: int | None) -> str:
     """The operator of (mcc, mnc) by the name its subscribers know; empty where unknown, `None` or 0."""
-    return _kept().names.get((mcc or 0, mnc or 0), "")
+    return _data_set().names.get((mcc or 0, mnc or 0), "")
 
 
 def codes(name: str) -> Code | None:
     """(mcc, mnc) of the operator `name`, in any case; None unless the data set knows exactly one.
 
-    What comes back has that same name again: ``name(*codes(n))`` is ``n``, but for its case.
+    The code has that name again: ``name(*codes(n))`` is ``n``, but for its case.
     """
-    return _kept().codes.get(_folded(name))
+    return _data_set().codes.get(_folded(name))
 
 
 def read(lines: Iterable[str]) -> Carriers:
@@ -51,7 +50,7 @@ def read(lines: Iterable[str]) -> Carriers:
         operators[code].add(row["operator"])
         held[_folded(row["operator"])].add(code)
     names = {code: min(found) for code, found in operators.items() if len(found) == 1 and all(code)}
-    # An operator's unnamed codes count too: who has 0 and 76 has two, and 76 would be a guess.
+    # An operator's unnamed codes count too: with 0 and 76 he has two, and 76 would be a guess.
     single = {operator: min(found) for operator, found in held.items() if len(found) == 1}
     return Carriers(names, {operator: code for operator, code in single.items() if code in names})
 
@@ -61,6 +60,6 @@ def _folded(name: str) -> str:
 
 
 @cache
-def _kept() -> Carriers:
+def _data_set() -> Carriers:
     """Package data, read when the first carrier is asked for."""
     return read(files("schemas").joinpath("carriers.csv").read_text("utf-8").splitlines())

@@ -1,4 +1,4 @@
-"""CarrierX's format: one JSON Message object for texts and for what became of messages.
+"""CarrierX's format: one JSON Message object for texts and for status updates.
 
 An inbound text, in the older shape::
 
@@ -24,7 +24,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from schemas import legacy, segments, status, wire
 from schemas.credentials import CREDENTIALS
 from schemas.fields import Direct, Fieldwise, PhoneNumber, Price, Text, Timestamp, Whole, number, timestamp
-from schemas.message import BadCallback, Body, FormatOptions, Message, ReceiveContext
+from schemas.message import BadCallback, Body, FormatOptions, Message, ReceiveContext, replace
 
 CONTENT_TYPE = "application/json"
 
@@ -47,7 +47,7 @@ _NULL = "null"
 
 
 class _UserData(Direct[str]):
-    """The sender's own data. The vendor's sample shows the string ``"null"``: it is read as null."""
+    """The sender's own data. The string ``"null"``, as in the vendor's sample, is read as null."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str | None:  # type: ignore[override]
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
@@ -76,7 +76,7 @@ class _Numbers(Direct[tuple[str, ...]]):
 
 
 class _Legacy(Direct[Mapping[str, str]]):
-    """The keyword platform's own fields, where another gateway like this one put them in."""
+    """The keyword platform's own fields, added by another gateway like this one."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Mapping[str, str] | None:  # type: ignore[override]
         names = legacy.CALLBACK_FIELDS if data.get("direction") == "inbound" else legacy.STATUS_FIELDS
@@ -86,7 +86,7 @@ class _Legacy(Direct[Mapping[str, str]]):
 
 
 class _Sender(PhoneNumber):
-    """Who sent it. A status post need not say our number, so neither does what another gateway made of one."""
+    """The sender. A status post need not hold our number, so an update that another gateway made of one may lack it."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if value == "" and data.get("direction") == "outbound" and data.get("legacy"):
@@ -121,34 +121,42 @@ class Attributes(Schema):
     legacy = _Legacy(allow_none=True)
 
 
-# What the schema requires is set in each message; a copy costs a quarter of a new one.
+# The schema requires these attributes, so they are set in each message. To copy this one costs a quarter of a new one.
 _BLANK = Message(direction="", from_="", to="", status="")
 _SCHEMA = Fieldwise(Attributes())
 _LEFT_OUT = _SCHEMA.names.union(CREDENTIALS)
 
 
-def load(body: bytes, content_type: str | None, receipt: ReceiveContext) -> Message:
-    """A Message object in either shape. JSON is UTF-8, so `content_type` says nothing that counts.
+def load(body: bytes, content_type: str | None, context: ReceiveContext) -> Message:
+    """Reads a Message object in either shape. JSON is UTF-8, so `content_type` does not matter.
 
-    Numbers have their country code here, so ten digits are left as they are.
+    Numbers have their country code in this format, so ten digits are left as they are.
     """
-    given, faults = _renamed(wire.read_object(body))
+    given, faults = _with_newer_names(wire.read_object(body))
     if given.get("direction") == "inbound" and given.get("status") is None:
         # The only status that an inbound message can have.
         given["status"] = status.RECEIVED
-    values = _checked(given, faults)
+    try:
+        loaded = _SCHEMA.load(given)
+    except ValidationError as error:
+        raise BadCallback(error.messages_dict | faults) from None
+    if faults:
+        raise BadCallback(faults)
+    # Nulls are the defaults already.
+    values = {name: value for name, value in loaded.items() if value is not None}
     values["status"], known = status.read(values["status"])
     extra = {name: value for name, value in given.items() if name not in _LEFT_OUT}
-    return _BLANK.but(
+    return replace(
+        _BLANK,
         **values,
-        **_said_by_legacy(values),
+        **_legacy_attributes(values),
         extra=MappingProxyType(extra),
         notes=() if known else (legacy.UNKNOWN_STATUS,),
     )
 
 
-def _renamed(read: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """Attributes under their newer names, without stray spaces; and the names that say two things."""
+def _with_newer_names(read: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """The attributes under their newer names, without stray spaces; and the names with two different values."""
     given: dict[str, Any] = {}
     faults: dict[str, list[str]] = {}
     for spelled, value in read.items():
@@ -160,25 +168,14 @@ def _renamed(read: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[st
     return given, faults
 
 
-def _checked(given: Mapping[str, Any], faults: dict[str, list[str]]) -> dict[str, Any]:
-    """The attributes that the schema knows, without nulls: those are the defaults already."""
-    try:
-        values = _SCHEMA.load(given)
-    except ValidationError as error:
-        raise BadCallback(error.messages_dict | faults) from None
-    if faults:
-        raise BadCallback(faults)
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _said_by_legacy(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What only the keyword platform's format has attributes for."""
-    spoken: Mapping[str, str] = values.get("legacy") or {}
-    said = {name: spoken[name] for name in spoken if name in _LEGACY_ATTRIBUTES}
-    said["custom_ticket"] = said.get("custom_ticket") or values.get("user_data") or ""
+def _legacy_attributes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes that only the keyword platform's format has."""
+    legacy_fields: Mapping[str, str] = values.get("legacy") or {}
+    attributes = {name: legacy_fields[name] for name in legacy_fields if name in _LEGACY_ATTRIBUTES}
+    attributes["custom_ticket"] = attributes.get("custom_ticket") or values.get("user_data") or ""
     if values["direction"] == "outbound":
-        said["ticket"] = said.get("ticket") or values["message_sid"]
-    return said
+        attributes["ticket"] = attributes.get("ticket") or values["message_sid"]
+    return attributes
 
 
 _LEGACY_ATTRIBUTES = frozenset(
@@ -187,9 +184,9 @@ _LEGACY_ATTRIBUTES = frozenset(
 
 
 def dump(message: Message, options: FormatOptions) -> Body:
-    """A Message object in the shape that the endpoint wants. Everything can be said."""
+    """Writes a Message object in the shape that the endpoint wants. Every message can be written."""
     shape = MMS_SHAPE if _is_mms(message, options.shape) else SMS_SHAPE
-    values = {name: _SAYS[name](message) for name in shape}
+    values = {name: _VALUES[name](message) for name in shape}
     if message.legacy is not None and options.legacy_key:
         values["legacy"] = dict(message.legacy)
     return Body(content_type=CONTENT_TYPE, data=wire.write_object(values))
@@ -207,8 +204,8 @@ def _segments(message: Message) -> int:
     return 1 if _is_mms(message, "auto") else segments.count(message.message or "")
 
 
-# What each attribute says, by either of its names.
-_SAYS: Mapping[str, Callable[[Message], Any]] = MappingProxyType(
+# The value of each attribute, by either of its names.
+_VALUES: Mapping[str, Callable[[Message], Any]] = MappingProxyType(
     {name: attrgetter(name) for name in ATTRIBUTES if name in Message.__dataclass_fields__}
     | {name: attrgetter("from_") for name in ("from", "from_did")}
     | {name: attrgetter("to") for name in ("to", "to_did")}

@@ -1,4 +1,4 @@
-"""Which charset a form post is in, and how a text is said in one that lacks some of its characters."""
+"""The charset of a form post, and the writing of texts in a charset that lacks some of their characters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHARSETS = re.compile(
 )
 _CHARSET_PARAMETER = re.compile(r";\s*charset\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s;]+))", re.IGNORECASE)
 
-# The five bytes that windows-1252 leaves open are what every browser makes of them: control characters.
+# The five bytes that windows-1252 leaves undefined are read as browsers do: as control characters.
 _HOLES = {0xDC00 + byte: byte for byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D)}
 
 
@@ -27,7 +27,7 @@ def declared(content_type: str | None) -> str:
 
 
 def choose(declared: str, raw: Sequence[tuple[bytes, bytes]]) -> tuple[str, tuple[str, ...]]:
-    """One charset for the whole body, and what had to be decided on the way."""
+    """Chooses one charset for the whole body, with a note for each decision."""
     notes: list[str] = []
     everything = b"\n".join([part for pair in raw for part in pair])
     if declared and not _CHARSETS.fullmatch(declared.replace("_", "-")):
@@ -45,7 +45,7 @@ def _reads(raw: bytes, charset: str) -> bool:
     try:
         raw.decode(charset)
     except (UnicodeError, LookupError):
-        # windows-1252 as the web knows it has no byte without a meaning.
+        # In the web's windows-1252 every byte has a meaning.
         return _is_1252(charset)
     return True
 
@@ -59,7 +59,7 @@ def _is_1252(charset: str) -> bool:
 
 
 def decoder(charset: str) -> Callable[[bytes], str]:
-    """How bytes are read in `charset`, one of those that `choose` says."""
+    """The function that decodes bytes in `charset`, as `choose` returns it."""
     if _is_1252(charset):
         return lambda raw: raw.decode(charset, "surrogateescape").translate(_HOLES).replace("\0", "")
     return lambda raw: raw.decode(charset).replace("\0", "")
@@ -78,7 +78,7 @@ _PLAIN = str.maketrans(
 
 
 def encode(text: str, charset: str) -> tuple[bytes, bool]:
-    """`text` in `charset`, and whether that was exact. A character that it lacks becomes its plain form, else ``?``."""
+    """`text` in `charset`, and True if that is exact. A character that it lacks becomes its plain form, else ``?``."""
     try:
         return text.encode(charset), True
     except UnicodeEncodeError:
@@ -96,6 +96,6 @@ def _nearest(character: str, charset: str) -> bytes:
 
 
 def _undecorated(character: str) -> str:
-    """Without accents and joiners: ``ő`` → ``o``, a lone accent or joiner → nothing."""
+    """The character without accents and joiners: ``ő`` → ``o``, a lone accent or joiner → nothing."""
     spread = unicodedata.normalize("NFKD", character)
     return "".join(one for one in spread if unicodedata.category(one) not in ("Mn", "Me", "Cf")).translate(_PLAIN)

@@ -16,11 +16,11 @@ from schemas.message import BadCallback, FormatOptions
 
 CREDENTIALS = ("user_name", "password", "api_key")
 SECRETS = ("username", *CREDENTIALS)
-"""As calls to send have them: in any case of their letters, by themselves or in ``auth[…]``."""
+"""The names in calls to send: in any case of their letters, by themselves or in ``auth[…]``."""
 
 
 def read(body: bytes, content_type: str | None) -> dict[str, str]:
-    """The credential trio as posted, first values; absent names are absent. For checking, never for keeping."""
+    """Reads the credential trio as posted, first values; absent names are absent. For checking, never for keeping."""
     if not wire.is_multipart(content_type) and not _may_have(body):
         return {}
     try:
@@ -31,19 +31,19 @@ def read(body: bytes, content_type: str | None) -> dict[str, str]:
 
 
 def append(body: bytes, values: Mapping[str, str], options: FormatOptions) -> bytes:
-    """`body` with the trio behind it, as it goes out. It is put on for each request, so that no store has it."""
+    """`body` with the trio behind it, as it goes out. It is appended for each request, so that no store has it."""
     trio = [(name, values[name]) for name in CREDENTIALS if values.get(name)]
     data, _ = wire.write_form(trio, options.charset, options.encode_twice)
     return b"&".join(filter(None, (body, data)))
 
 
 def scrub(body: bytes, content_type: str | None) -> bytes:
-    """A form post as it may be kept: every byte, but for the values of the trio."""
+    """Blanks the values of the trio in a form post; every other byte is kept."""
     return _scrub(body, content_type, _TRIO)
 
 
 def scrub_call(body: bytes, content_type: str | None) -> bytes:
-    """The same for a call to send, as people write these by hand."""
+    """Blanks the credentials in a call to send, whose names people write by hand, in many spellings."""
     return _scrub(body, content_type, _ANY)
 
 
@@ -55,18 +55,18 @@ def _scrub(body: bytes, content_type: str | None, these: _Names) -> bytes:
 
 
 def scrub_object(body: bytes) -> bytes:
-    """A JSON object likewise. Quotes inside of a JSON text are escaped, so only real attributes are found."""
-    # The pattern looks at every quote; mostly none of the names stands anywhere.
+    """Blanks the trio in a JSON object. Quotes inside of a JSON text are escaped, so only real attributes are found."""
+    # The pattern stops at every quote; in most bodies none of the names occurs.
     return _IN_JSON.sub(rb'\1""', body) if _has_word(body.lower()) or rb"\u00" in body else body
 
 
 def scrub_refused(body: bytes) -> bytes:
-    """The same for a body that could not be read: whatever it is, pairs, parts or JSON in the wrong place."""
+    """Blanks the credentials in a body that could not be read: pairs, parts, or JSON in the wrong place."""
     return _scrub_pairs(_scrub_parts(scrub_object(body), _ANY_BOUNDARY, _ANY), _ANY)
 
 
 def _may_have(body: bytes) -> bool:
-    """Whether any of these pairs can be one of the trio: a name of it stands there, or a name with escapes."""
+    """True if any of these pairs can be one of the trio: one of its names occurs, or a name with escapes."""
     return _has_word(body.lower()) or _ESCAPED_NAME.search(b"&" + body) is not None
 
 
@@ -103,7 +103,7 @@ def _blank_part(piece: bytes, these: _Names) -> bytes:
 
 @dataclass(frozen=True)
 class _Names:
-    """Which names are those of secrets, in pairs and in the heads of parts."""
+    """The names of secrets, as they are found in pairs and in the heads of parts."""
 
     has: Callable[[str], bool]
     in_head: re.Pattern[bytes]
@@ -119,7 +119,7 @@ _ANY = _Names(
     lambda name: _inner(name).lower() in SECRETS, _in_head(SECRETS, rb"(?:[^\";\r\n]{0,64}\[)?\s*", rb"\]?\s*")
 )
 _WORDS = tuple(name.encode() for name in SECRETS)
-# Escapes and NUL are what a name can be hidden behind.
+# A name can be hidden behind escapes and NUL.
 _ESCAPED_NAME = re.compile(rb"&[^=&%\0]*[%\0]")
 # Where the boundary is not known, one may begin at any such line.
 _ANY_BOUNDARY = re.compile(rb"(\r?\n--)")

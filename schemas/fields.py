@@ -1,4 +1,4 @@
-"""Fields that both formats have: numbers, dates, prices. Tolerant to read, exact to write."""
+"""Fields of both formats: numbers, dates, prices. Tolerant in reading, exact in writing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOT_A_DATE = "Not an ISO-8601 date."
 NOT_A_NUMBER = "Not a phone number, short code or sender's name."
 NOT_A_PRICE = "Not a price."
 
-# What people and platforms put between the digits, the invisible ones of copied text included.
+# Characters that people and platforms put between the digits, the invisible ones of copied text included.
 _PUNCTUATION = re.compile(r"[\s()./\-\u00a0\u00ad\u200b-\u200f\u2010-\u2015\u202a-\u202e\u2060\u2212\ufeff]+")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?", re.IGNORECASE)
 _UNSIGNED = re.compile(r"\d+(\.\d+)?")
@@ -54,10 +54,10 @@ def timestamp(moment: datetime | None) -> str | None:
 
 
 class Fieldwise:
-    """A schema whose fields are asked one by one, as long as none of them complains.
+    """A schema whose fields are called one by one, as long as none of them raises.
 
-    `Schema.load` costs several times what its fields do, for it is ready for a fault in each, there or not. Nearly
-    every body is in order. Where one is not, the schema itself reads it again, and says every fault.
+    `Schema.load` costs several times as much as its fields do, for it prepares for a fault in each. Nearly every body
+    is in order. Where one is not, the schema itself reads it again, and names every fault.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -69,30 +69,27 @@ class Fieldwise:
         self._absent = {name: field.load_default for name, field in known.values() if field.load_default is not missing}
 
     def load(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What `given` says; names that no field has are left out. Raises `ValidationError` with every fault."""
+        """The values of `given`, without names that no field has. Raises `ValidationError` with every fault."""
         if self._required <= given.keys():
+            values = dict(self._absent)
             try:
-                return self._read(given)
+                for spelled, value in given.items():
+                    if spelled in self._reads:
+                        name, read = self._reads[spelled]
+                        values[name] = read(value, spelled, given)
+                return values
             except ValidationError:
                 pass
         return dict(self._schema.load({name: value for name, value in given.items() if name in self.names}))
 
-    def _read(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        values = dict(self._absent)
-        for spelled, value in given.items():
-            if spelled in self._reads:
-                name, read = self._reads[spelled]
-                values[name] = read(value, spelled, given)
-        return values
-
 
 class Direct(fields.Field[T]):
-    """A field that goes straight to its value: it has one validator at most, and no functions before or after it."""
+    """A field that reads its value directly: it has one validator at most, and no functions before or after it."""
 
     def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
         if value is missing or value is None:
             return super().deserialize(value, attr, data, **kwargs)
-        # What else marshmallow may say is for nested schemas.
+        # marshmallow's other arguments are for nested schemas.
         read = self._deserialize(value, attr, data)
         for check in self.validators:
             check(read)

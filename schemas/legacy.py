@@ -1,6 +1,6 @@
-"""The keyword platform's format: form posts, one kind for texts and one for what became of a message.
+"""The keyword platform's format: form posts, one kind for texts and one for status updates.
 
-A keyword callback, as we write it (one line on the wire)::
+A keyword callback as the gateway writes it (one line on the wire)::
 
     title=Summer+sign-up&code=12345&shortcode=12345&message=Join+%F0%9F%8E%89&phone=15162065515&carrier=
     &keyword=JOIN&group=Acme&custom_ticket=&default_keyword=ACME1234
@@ -9,8 +9,8 @@ A status post::
 
     code=12345&sendTo=15162065515&status=delivered&ticket=f6ac6e90-4c38-4ba1-a8ce-25a911a422db&custom_ticket=order-7
 
-Source: the platform's page "Callback URL & Status URL". Choices of ours, where it is silent, are in
-`Dialect`, in `schemas.status` and in `DOUBLED`, `UNKNOWN_STATUS` below.
+Source: the platform's page "Callback URL & Status URL". Our choices, where it is silent, are in `Dialect`, in
+`schemas.status` and in `DOUBLED`, `UNKNOWN_STATUS` below.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -41,7 +40,7 @@ DOUBLED = "The field {name!r} came more than once: the first value counts."
 UNKNOWN_STATUS = "The status is a word that no table has: kept as it came, never taken as final."
 INEXACT = "The field {name!r} has characters that {charset} lacks: written in their nearest plain form."
 
-# All updates of one message agree on this, on every machine and for ever: do not change it.
+# The namespace must not change: all updates of one message get the same id by it, on every machine and for ever.
 TICKETS = uuid.UUID("6a0bd4b5-55f5-5a0e-9c3f-6f0c2f1c1d57")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,200}")
@@ -49,12 +48,12 @@ _VISIBLE = re.compile(r"[\x21-\x7e]{1,200}")
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One platform's spelling of one kind of post: its names in their order, and how they are checked."""
+    """One platform's spelling of one kind of post: its names in their order, and the schema that checks them."""
 
     names: tuple[str, ...]
     schema: type[Schema]
     either: tuple[str, str]
-    """One of these two must be there."""
+    """One of these two names is required."""
 
 
 class _Form(Schema):
@@ -100,9 +99,9 @@ def _schema(kind: type[Schema], prefix: str) -> Fieldwise:
     return Fieldwise(schema)
 
 
-def load_callback(body: bytes, content_type: str | None, receipt: ReceiveContext) -> Message:
-    """A keyword callback: an inbound message that CarrierX could have sent, made complete from `receipt`."""
-    ten, extra, notes = _load(CALLBACK, body, content_type, receipt)
+def load_callback(body: bytes, content_type: str | None, context: ReceiveContext) -> Message:
+    """Reads a keyword callback: an inbound message as CarrierX could have sent it, completed from `context`."""
+    ten, extra, notes = _load(CALLBACK, body, content_type, context)
     shortcode = ten["shortcode"] or ten["code"]
     mcc, mnc = carriers.codes(ten["carrier"]) or (None, None)
     return Message(
@@ -111,13 +110,13 @@ def load_callback(body: bytes, content_type: str | None, receipt: ReceiveContext
         to=shortcode,
         status=status.RECEIVED,
         message=ten["message"],
-        message_sid=receipt.sid,
+        message_sid=context.sid,
         message_segments=segments.count(ten["message"]),
         mcc=mcc,
         mnc=mnc,
-        date_created=receipt.now,
-        date_status_changed=receipt.now,
-        date_changed=receipt.now,
+        date_created=context.now,
+        date_status_changed=context.now,
+        date_changed=context.now,
         type="sms",
         user_data=ten["custom_ticket"] or None,
         code=shortcode,
@@ -133,9 +132,9 @@ def load_callback(body: bytes, content_type: str | None, receipt: ReceiveContext
     )
 
 
-def load_status(body: bytes, content_type: str | None, receipt: ReceiveContext) -> Message:
-    """A status post: what became of an outbound message. Its text is not known."""
-    five, extra, notes = _load(STATUS, body, content_type, receipt)
+def load_status(body: bytes, content_type: str | None, context: ReceiveContext) -> Message:
+    """Reads a status post: the status of an outbound message, whose text is not known."""
+    five, extra, notes = _load(STATUS, body, content_type, context)
     word, known = status.read(five["status"])
     return Message(
         direction="outbound",
@@ -143,8 +142,8 @@ def load_status(body: bytes, content_type: str | None, receipt: ReceiveContext) 
         to=five["sendTo"],
         status=word,
         message_sid=message_sid(five["ticket"] or five["custom_ticket"], five["sendTo"]),
-        date_status_changed=receipt.now,
-        date_changed=receipt.now,
+        date_status_changed=context.now,
+        date_changed=context.now,
         user_data=five["custom_ticket"] or None,
         code=five["code"],
         ticket=five["ticket"],
@@ -156,19 +155,19 @@ def load_status(body: bytes, content_type: str | None, receipt: ReceiveContext) 
 
 
 def message_sid(ticket: str, recipient: str) -> str:
-    """The one id of a message in all its updates: the ticket if it is a UUID, else made of ticket and recipient."""
+    """The id of a message, for all its updates: the ticket if it is a UUID, else made of ticket and recipient."""
     if _UUID.fullmatch(ticket):
         return ticket
     return str(uuid.uuid5(TICKETS, f"{recipient} {ticket}"))
 
 
 def _load(
-    dialect: Dialect, body: bytes, content_type: str | None, receipt: ReceiveContext
+    dialect: Dialect, body: bytes, content_type: str | None, context: ReceiveContext
 ) -> tuple[Mapping[str, str], Mapping[str, object], tuple[str, ...]]:
-    """The documented fields, each there; the unknown ones; the notes. Raises `BadCallback` with every fault."""
+    """All documented fields; the unknown ones; the notes. Raises `BadCallback` with every fault."""
     form = wire.read_form(body, content_type)
     firsts = form.firsts()
-    schema = _schema(dialect.schema, receipt.prefix)
+    schema = _schema(dialect.schema, context.prefix)
     given = {name: firsts[name] for name in dialect.names if firsts.get(name)}
     faults: dict[str, Any] = {}
     values: dict[str, str] = {}
@@ -183,68 +182,64 @@ def _load(
     extra = {
         name: value for name, value in firsts.items() if name not in schema.names and name.strip() not in CREDENTIALS
     }
-    notes = (*form.notes, *(DOUBLED.format(name=_shown(name)) for name in form.doubled()))
+    notes = (*form.notes, *(DOUBLED.format(name=name[:40]) for name in form.doubled()))
     return MappingProxyType({name: values[name] for name in dialect.names}), MappingProxyType(extra), notes
 
 
-def _shown(name: str) -> str:
-    return name if name in (*CALLBACK_FIELDS, *STATUS_FIELDS, *CREDENTIALS) else name[:40]
-
-
 def dump_callback(message: Message, options: FormatOptions) -> Body:
-    """An inbound message as the keyword platform would post it. Raises `CannotSay` for a status update."""
+    """Writes an inbound message as the keyword platform would post it. Raises `CannotSay` for a status update."""
     if not message.inbound:
         raise CannotSay("A status update cannot be said as a keyword callback.")
-    ten = dict(message.legacy or _as_callback(message))
-    ten["phone"] = _handset(ten["phone"], options)
+    code = message.code or message.to
+    ten = dict(
+        message.legacy
+        or {
+            "title": message.title,
+            "code": code,
+            "shortcode": code,
+            "message": message.message or "",
+            "phone": message.from_,
+            "carrier": message.carrier,
+            "keyword": message.keyword,
+            "group": message.group,
+            "custom_ticket": message.custom_ticket,
+            "default_keyword": message.default_keyword,
+        }
+    )
+    if options.phone == "national":
+        ten["phone"] = national(ten["phone"], options.prefix)
     if options.media == "append":
         ten["message"] = "\n".join(filter(None, (ten["message"], *message.media_urls)))
     return _dump(CALLBACK, ten, message, options)
 
 
-def _as_callback(message: Message) -> dict[str, str]:
-    return {
-        "title": message.title,
-        "code": message.code or message.to,
-        "shortcode": message.code or message.to,
-        "message": message.message or "",
-        "phone": message.from_,
-        "carrier": message.carrier,
-        "keyword": message.keyword,
-        "group": message.group,
-        "custom_ticket": message.custom_ticket,
-        "default_keyword": message.default_keyword,
-    }
-
-
 def dump_status(message: Message, options: FormatOptions) -> Body:
-    """What became of an outbound message, as the keyword platform would post it. `CannotSay` for a text."""
+    """Writes a status update as the keyword platform would post it. Raises `CannotSay` for a text."""
     if message.inbound:
         raise CannotSay("A text that came in cannot be said as a status post.")
-    five = dict(message.legacy or _as_status(message))
-    five["sendTo"] = _handset(five["sendTo"], options)
+    five = dict(
+        message.legacy
+        or {
+            "code": message.code or message.from_,
+            "sendTo": message.to,
+            "status": message.status,
+            "ticket": message.ticket or message.message_sid,
+            "custom_ticket": message.custom_ticket,
+        }
+    )
+    if options.phone == "national":
+        five["sendTo"] = national(five["sendTo"], options.prefix)
     if options.status_words is not None:
         five["status"] = options.status_words.get(message.status, message.status)
     return _dump(STATUS, five, message, options)
 
 
-def _as_status(message: Message) -> dict[str, str]:
-    return {
-        "code": message.code or message.from_,
-        "sendTo": message.to,
-        "status": message.status,
-        "ticket": message.ticket or message.message_sid,
-        "custom_ticket": message.custom_ticket,
-    }
-
-
-def _handset(phone: str, options: FormatOptions) -> str:
-    return national(phone, options.prefix) if options.phone == "national" else phone
-
-
 def _dump(dialect: Dialect, values: Mapping[str, str], message: Message, options: FormatOptions) -> Body:
     pairs = [(name, values[name]) for name in dialect.names]
-    pairs += [(name, _extra(message, name)) for name in options.extra_fields if name not in dialect.names]
+    for name in options.extra_fields:
+        if name not in dialect.names:
+            value = _EXTRAS[name](message)
+            pairs.append((name, "" if value is None else str(value)))
     data, inexact = wire.write_form(pairs, options.charset, options.encode_twice)
     charset = "UTF-8" if options.charset == "utf-8" else options.charset
     return Body(
@@ -256,17 +251,14 @@ def _dump(dialect: Dialect, values: Mapping[str, str], message: Message, options
 
 
 def _headers(message: Message) -> tuple[tuple[str, str], ...]:
-    """What the form cannot say. An id that is not plain text stays out of a header."""
-    sid, date = message.message_sid, timestamp(_date(message))
+    """The headers for the attributes that the form lacks. An id that is not plain text stays out of a header."""
+    changed = None if message.inbound else message.date_status_changed
+    sid, date = message.message_sid, timestamp(changed or message.date_created)
     sids = (("X-Message-Sid", sid),) if _VISIBLE.fullmatch(sid) else ()
     return (*sids, ("X-Message-Date", date)) if date is not None else sids
 
 
-def _date(message: Message) -> datetime | None:
-    return message.date_created if message.inbound else message.date_status_changed or message.date_created
-
-
-# What an endpoint may ask for beside the documented fields: attributes of CarrierX's format, as text.
+# Fields that an endpoint may ask for beside the documented ones: attributes of CarrierX's format, as text.
 _EXTRAS: Mapping[str, Callable[[Message], object]] = MappingProxyType(
     {
         "message_sid": lambda message: message.message_sid,
@@ -287,8 +279,3 @@ _EXTRAS: Mapping[str, Callable[[Message], object]] = MappingProxyType(
     }
 )
 EXTRA_FIELDS = tuple(_EXTRAS)
-
-
-def _extra(message: Message, name: str) -> str:
-    value = _EXTRAS[name](message)
-    return "" if value is None else str(value)

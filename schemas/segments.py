@@ -1,14 +1,13 @@
-"""How many SMS a text takes: what CarrierX calls ``message_segments``.
+"""The number of SMS that a text takes: CarrierX's ``message_segments``.
 
-A text of nothing but the GSM 7 bit default alphabet (3GPP TS 23.038, 6.2.1) has 160 septets
-in one SMS, and 153 in each part of several. Any other character makes all of it UCS-2: 70
-code units of 16 bits, or 67. TS 23.040, 9.2.3.24.1: "A character represented by an
-escape-sequence shall not be split in the middle" (the ten of the extension table, two
-septets each), and no "UCS2 character" either. The specification knows no surrogate pairs;
-handsets and gateways send UTF-16 in its place, and keep a pair in one part, as here. Nothing
-keeps a sequence of characters together (a flag, a letter and its accent).
+A text of nothing but the GSM 7 bit default alphabet (3GPP TS 23.038, 6.2.1) has 160 septets in one SMS, and 153 in each
+part of several. Any other character makes all of it UCS-2: 70 code units of 16 bits, or 67. TS 23.040, 9.2.3.24.1:
+"A character represented by an escape-sequence shall not be split in the middle" (the ten of the extension table, two
+septets each), and no "UCS2 character" either. The specification knows no surrogate pairs; handsets and gateways send
+UTF-16 in its place, and keep a pair in one part, as here. Nothing keeps a sequence of characters together (a flag, a
+letter and its accent).
 
-National language tables are not used: a text asks for them only by agreement.
+National language tables are not used: they need an agreement between the parties.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ _CODEC = Codec()
 
 
 def _decoded(septets: bytes) -> str:
-    """What the codec reads there; nothing for a septet that has no character."""
+    """The characters that the codec reads; none for a septet that has no character."""
     return str(_CODEC.decode(septets, "ignore")[0])
 
 
-# The escape itself is no character: a text that holds one cannot be said in this alphabet.
+# The escape itself is no character: a text that holds one cannot be written in this alphabet.
 BASIC = frozenset(_decoded(bytes(septet for septet in range(128) if septet != ESCAPE)))
 EXTENSION = frozenset("".join(_decoded(bytes((ESCAPE, septet))) for septet in range(128)))
 ALPHABET = BASIC | EXTENSION
@@ -37,7 +36,7 @@ _ESCAPED = {ord(character): chr(ESCAPE) + character for character in EXTENSION}
 
 
 def count(text: str) -> int:
-    """How many SMS `text` takes, at least 1: the empty text is an SMS too."""
+    """The number of SMS that `text` takes, at least 1: the empty text is an SMS too."""
     if 2 * len(text) <= UNITS:
         # No character takes more than two, of septets or of units.
         return 1
@@ -61,7 +60,7 @@ def _unit_parts(octets: bytes) -> int:
 
 
 def _parts(length: int, single: int, part: int, splits: Callable[[int], bool]) -> int:
-    """Every part as full as it goes; a cut that `splits` a character is made before it."""
+    """Fills each part as far as it goes; a cut that `splits` a character is made before it."""
     if length <= single:
         return 1
     parts, cut = 1, part

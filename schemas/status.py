@@ -1,4 +1,4 @@
-"""What became of a message: the words, which is newer, what is final, and the numbers of old platforms.
+"""The statuses of a message: their words, which one is newer, which are final, and the numbers of old platforms.
 
 CarrierX's flow (vendor's guide to SMS callbacks)::
 
@@ -35,7 +35,7 @@ _LAST = 2
 WORDS: tuple[str, ...] = (*_STAGE, RECEIVED)
 FINAL: frozenset[str] = frozenset(word for word, stage in _STAGE.items() if stage == _LAST)
 
-# Our choice, where the vendors are silent: what ``status_words = "numeric"`` writes ...
+# Our choice, where the vendors are silent: the numbers that ``status_words = "numeric"`` writes ...
 NUMERIC: Mapping[str, str] = MappingProxyType(
     {
         "queued": "99",
@@ -49,7 +49,7 @@ NUMERIC: Mapping[str, str] = MappingProxyType(
         "failed": "200",
     }
 )
-# ... and what a number means that an old platform sends.
+# ... and the meaning of a number that an old platform sends.
 _MEANING: Mapping[int, str] = MappingProxyType(
     {-1: "queued", 99: "queued", 102: "queued", 101: "sent", 100: "delivered"}
     | dict.fromkeys(range(110, 117), "failed")
@@ -59,9 +59,9 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 def read(text: str) -> tuple[str, bool]:
-    """CarrierX's word for a status as written by anybody, and whether it is known.
+    """CarrierX's word for a status as any platform writes it, and True if it is known.
 
-    Words in any case and numbers are read; what no table has comes back trimmed, else as it is.
+    Words in any case and numbers are read; an unknown status is trimmed, and otherwise left as it is.
     """
     trimmed = text.strip()
     if _NUMBER.fullmatch(trimmed):
@@ -73,17 +73,17 @@ def read(text: str) -> tuple[str, bool]:
 
 
 def is_final(word: str) -> bool:
-    """Whether nothing more is to be expected of the message. An unknown word never is final."""
+    """True if no other status is to be expected after this one. An unknown word never is final."""
     return word in FINAL
 
 
 def stage(word: str) -> int:
-    """How far along the flow a word is; one that is not in it comes last."""
+    """The stage of the flow that a word stands for; an unknown word comes last."""
     return _STAGE.get(word, _LAST + 1)
 
 
 def supersedes(old: str, new: str) -> bool:
-    """Whether `new` may go out after `old` did: never backwards, never a non-final word after a final one."""
+    """True if `new` may go out after `old` did: never backwards, never a non-final word after a final one."""
     if is_final(old):
         return is_final(new)
     if old not in _STAGE or new not in _STAGE:

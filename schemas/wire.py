@@ -1,4 +1,4 @@
-"""Bytes ⇄ ordered pairs, bytes ⇄ JSON object. Bytes come first; they never make anything but `BadCallback`.
+"""Bytes ⇄ ordered pairs, bytes ⇄ JSON object. Bad bytes raise `BadCallback`, and nothing else.
 
 A form post as it stands on the wire::
 
@@ -31,13 +31,13 @@ FORM = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A form post as read: pairs in the order they came, doubled names and all."""
+    """A form post as it was read: the pairs in their order, doubled names included."""
 
     pairs: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
 
     def firsts(self) -> dict[str, str]:
-        """Name → first value. What came twice is named in `doubled`."""
+        """Name → first value. `doubled` has the names that came more than once."""
         return dict(reversed(self.pairs))
 
     def doubled(self) -> tuple[str, ...]:
@@ -48,10 +48,10 @@ class Form:
 
 
 def read_form(body: bytes, content_type: str | None) -> Form:
-    """Pairs of a form post, url-encoded or multipart.
+    """Reads the pairs of a form post, url-encoded or multipart.
 
-    The declared charset counts; else UTF-8; else, where the bytes are no UTF-8, windows-1252, with a
-    note. NUL is dropped. Raises `BadCallback` for more than `MAX_PAIRS` pairs and for broken multipart.
+    The charset is the declared one; else UTF-8; else, where the bytes are no UTF-8, windows-1252, with a note. NUL is
+    dropped. Raises `BadCallback` for more than `MAX_PAIRS` pairs and for broken multipart.
     """
     raw = _multipart(body, content_type or "") if is_multipart(content_type) else _urlencoded(body)
     charset, notes = charsets.choose(charsets.declared(content_type), raw)
@@ -64,13 +64,13 @@ def is_multipart(content_type: str | None) -> bool:
 
 
 def boundary_of(content_type: str) -> str:
-    """What stands between the parts of a multipart body; empty where nothing is said."""
+    """The separator of the parts of a multipart body; empty where none is declared."""
     return str(multipart.parse_options_header(content_type)[1].get("boundary", ""))
 
 
 def _urlencoded(body: bytes) -> list[tuple[bytes, bytes]]:
     if body.count(b"&") >= MAX_PAIRS:
-        _too_many()
+        raise BadCallback({"body": (f"More than {MAX_PAIRS} form pairs.",)})
     parts = body.rstrip(b"\r\n").replace(b"+", b" ").split(b"&")
     return [_pair(part) for part in parts if part]
 
@@ -88,7 +88,7 @@ def _multipart(body: bytes, content_type: str) -> list[tuple[bytes, bytes]]:
 
 
 def _parts(body: bytes, boundary: str) -> Iterator[tuple[bytes, bytes]]:
-    # latin-1 carries the bytes of a name through the parser unharmed; they are decoded with the values.
+    # latin-1 takes the bytes of a name through the parser unchanged; they are decoded with the values.
     parser = multipart.PushMultipartParser(
         boundary, content_length=len(body), max_segment_count=MAX_PAIRS, header_charset="latin-1"
     )
@@ -103,14 +103,10 @@ def _parts(body: bytes, boundary: str) -> Iterator[tuple[bytes, bytes]]:
                 yield name, bytes(value)
 
 
-def _too_many() -> NoReturn:
-    raise BadCallback({"body": (f"More than {MAX_PAIRS} form pairs.",)})
-
-
 def write_form(
     pairs: Iterable[tuple[str, str]], charset: str = "utf-8", twice: frozenset[str] = frozenset()
 ) -> tuple[bytes, tuple[str, ...]]:
-    """The bytes of a form post, and the names whose text the charset could not say exactly.
+    """The bytes of a form post, and the names whose text the charset does not hold exactly.
 
     All but letters, digits and ``-._`` as ``%XX``, space as ``+``, nothing at the end. Fields named in
     `twice` are encoded once more.
@@ -118,7 +114,7 @@ def write_form(
     parts: list[str] = []
     changed: list[str] = []
     for name, value in pairs:
-        # Numbers and single words are the same in every charset, and have nothing to quote: most of a form is that.
+        # Most values are numbers or single words: the same in every charset, and with nothing to quote.
         if value and not (value.isascii() and value.isalnum()):
             raw, exact = charsets.encode(value, charset)
             if not exact:
@@ -147,10 +143,10 @@ _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`: numbers with a fraction as `Decimal`, names as they came.
+    """Reads the JSON object in `body`: numbers with a fraction as `Decimal`, names as they came.
 
-    Raises `BadCallback` for what is not strict JSON in UTF-8, a doubled name, a number without end,
-    NUL, half a surrogate pair, too deep a nesting, or anything but an object.
+    Raises `BadCallback` for a body that is not strict JSON in UTF-8, a doubled name, a number without end, NUL, half a
+    surrogate pair, too deep a nesting, or anything but an object.
     """
     if body.startswith(codecs.BOM_UTF8):
         _not_json("Begins with a byte order mark.")
@@ -174,7 +170,7 @@ def _not_json(reason: str) -> NoReturn:
 
 
 def _is_deep(body: bytes) -> bool:
-    """Whether brackets outside of texts ever stand deeper than `MAX_DEPTH`: looked at before anything is parsed."""
+    """True if brackets outside of texts are nested deeper than `MAX_DEPTH`: checked before anything is parsed."""
     depth = 0
     for token in _BRACKETS.finditer(body):
         first = token.group()[:1]
@@ -198,7 +194,7 @@ def _integer(digits: str) -> int:
 
 
 def _fraction(digits: str) -> Decimal:
-    # An exponent of a thousand digits is no amount; it is a way to make somebody write out a billion zeros.
+    # An exponent of a thousand digits is no amount: it makes its reader write out a billion zeros.
     try:
         read = Decimal(digits)
     except InvalidOperation:
@@ -217,7 +213,7 @@ _DECODER = json.JSONDecoder(
 )
 
 
-# Only these escapes can be what `_check_texts` looks for: UTF-8 has no halves, and JSON no bare NUL.
+# Only these escapes can hold what `_check_texts` looks for: UTF-8 has no halves, and JSON no bare NUL.
 _DOUBTFUL = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 
 
@@ -245,7 +241,7 @@ def _has_half_pair(text: str) -> bool:
 
 
 def write_object(values: Mapping[str, Any]) -> bytes:
-    """One JSON object in UTF-8, attributes in the order given. A `Decimal` is written digit by digit."""
+    """Writes one JSON object in UTF-8, attributes in the order given. A `Decimal` is written digit by digit."""
     return ("{" + ", ".join([_named(name) + _json(value) for name, value in values.items()]) + "}").encode()
 
 
@@ -260,5 +256,5 @@ def _named(name: str) -> str:
 def _json(value: Any) -> str:
     if value is None:
         return "null"
-    # An encoder is quick with a text, and slow to begin with anything else.
+    # An encoder is fast with a text, and slow to start with anything else.
     return str(value) if type(value) is int or isinstance(value, Decimal) else _ENCODER.encode(value)

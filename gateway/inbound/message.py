@@ -9,6 +9,7 @@ from gateway.routing.deliveries import DeliveryDraft, build_deliveries
 from gateway.routing.route import Route
 from gateway.store import Connection, events, ledger, message_status, outbox, tickets
 from schemas import Message
+from schemas.message import replace
 
 
 class AcceptMessage:
@@ -60,7 +61,7 @@ class AcceptMessage:
         ticket = tickets.last_custom_ticket(conn, message.number, message.phone) if message.legacy is None else ""
         if not ticket or ticket == message.custom_ticket:
             return message, self._letters
-        message = message.but(custom_ticket=ticket)
+        message = replace(message, custom_ticket=ticket)
         return message, build_deliveries(message, self._way.endpoints)
 
     def _owe(self, conn: Connection, event_id: int, owed: tuple[DeliveryDraft, ...], wants_answer: bool) -> None:

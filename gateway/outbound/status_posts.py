@@ -3,7 +3,6 @@ will."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from gateway.config import Config, Endpoint
@@ -11,6 +10,7 @@ from gateway.routing.deliveries import build_deliveries
 from gateway.store import Connection, ledger, message_status, outbox
 from gateway.store.ledger import LedgerEntry
 from schemas import Message
+from schemas.message import replace
 
 ACCEPTED, FAILED = "queued", "failed"
 

@@ -15,6 +15,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing, valid
 
 from schemas import Message, carrierx, legacy
 from schemas.fields import Fieldwise, PhoneNumber, Price, Text, Timestamp, Whole
+from schemas.message import replace as message_replace
 from tests import drawn
 
 
@@ -74,5 +75,5 @@ def test_no_field_has_what_is_not_asked_for(schema: type[Schema]) -> None:
 @given(drawn.inbound | drawn.outbound, st.text(max_size=5), drawn.numbers)
 def test_a_message_with_other_values(message: Message, text: str, number: str) -> None:
     before = {one.name: getattr(message, one.name) for one in attributes(message)}
-    assert message.but(message=text, to=number) == replace(message, message=text, to=number)
+    assert message_replace(message, message=text, to=number) == replace(message, message=text, to=number)
     assert {one.name: getattr(message, one.name) for one in attributes(message)} == before
