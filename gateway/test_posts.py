@@ -14,14 +14,14 @@ from datetime import datetime
 from gateway.config import Config, Credentials, Endpoint
 from gateway.delivery import retry
 from gateway.delivery.diagnosis import diagnose
-from gateway.delivery.redaction import EndpointRedaction, shown_url
+from gateway.delivery.redaction import EndpointRedaction
 from gateway.delivery.request import EndpointPost, request_for
 from gateway.routing.route import load_message
 from gateway.routing.route import wire_format as kind_for
 from gateway.safe_http.client import post
 from gateway.safe_http.error_pages import FAILURE_BODY
 from gateway.safe_http.models import Request, Response
-from gateway.safe_http.ssrf import NO_ADDRESSES, OwnAddresses
+from gateway.safe_http.ssrf import NO_ADDRESSES, OwnAddresses, mask_url
 from gateway.trial_result import ShownRequest, TestPostResult, shown_request, shown_response
 from schemas import FORMATS, BadCallback, Body, CannotSay, FormatOptions, Message, ReceiveContext, legacy, wire
 from schemas.credentials import CREDENTIALS
@@ -162,4 +162,4 @@ def _result(
 
 def _shown_url(trial: TestPost, endpoint: Endpoint) -> str:
     """What somebody typed they may see again; what was configured may hold a secret in its query."""
-    return trial.url.strip() if trial.url else shown_url(endpoint.url)
+    return trial.url.strip() if trial.url else mask_url(endpoint.url)

@@ -14,6 +14,7 @@ import click
 
 from gateway.config import Config, ConfigError, Number, default_path, load, sample
 from gateway.routing.explain import Explanation, explain
+from gateway.safe_http.ssrf import mask_url
 
 KNOWN_SHOWN = 20
 """Numbers that are listed where one is not known."""
@@ -160,7 +161,7 @@ def _ways(found: Explanation) -> Iterator[str]:
         yield "Goes to  no endpoint: the text is kept as unrouted"
     width = max((len(endpoint.name) for endpoint in found.endpoints), default=0)
     for endpoint in found.endpoints:
-        yield f"Goes to  {endpoint.name:{width}}  {endpoint.format:8}  {endpoint.shown_url}"
+        yield f"Goes to  {endpoint.name:{width}}  {endpoint.format:8}  {mask_url(endpoint.url)}"
 
 
 @main.command()

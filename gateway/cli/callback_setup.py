@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from gateway.carrierx.errors import CarrierXError
 from gateway.carrierx.responses import JsonObject
 from gateway.config import Config
+from gateway.safe_http.ssrf import mask_url
 
 if TYPE_CHECKING:
     from gateway.carrierx import CoreAPI
@@ -61,14 +61,9 @@ class CallbackSetting:
         """For people: keys, query and user out of sight. Which of our keys it is may be told."""
         if not url:
             return "not set"
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            return "something that is no URL"
-        before, slash, key = parts.path.rpartition(f"{PATH}/")
-        path = f"{before}{slash}[{self._key(key)}]" if slash and key else parts.path
-        query = "?[hidden]" if parts.query else ""
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}{query}"
+        shown, mark, query = mask_url(url).partition("?")
+        before, slash, key = shown.rpartition(f"{PATH}/")
+        return f"{before}{slash}[{self._key(key)}]{mark}{query}" if slash and key else f"{shown}{mark}{query}"
 
     def _key(self, key: str) -> str:
         return f"key {self.keys.index(key) + 1}" if key in self.keys else "a key that is not ours"

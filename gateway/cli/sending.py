@@ -15,9 +15,9 @@ import click
 
 from gateway.cli import config_option, read
 from gateway.config import Config
-from gateway.delivery.redaction import shown_url
 from gateway.outbound.accept import OPERATOR, AcceptedCall, accept
 from gateway.outbound.model import CallCredentials, Recipient, SendCall
+from gateway.safe_http.ssrf import mask_url
 from gateway.store import Store, StoreUnavailable, ledger
 from gateway.store.ledger import LedgerEntry
 from gateway.store.wakeup import WorkerNotifier
@@ -99,9 +99,9 @@ def _body(call: SendCall) -> bytes:
         "from": call.auth.code,
         "to": [one.phone for one in call.recipients],
         "message": call.text,
-        "media_urls": call.media_urls,
+        "media_urls": [mask_url(url) for url in call.media_urls],
         "custom_ticket": call.custom_ticket,
-        "status_url": shown_url(call.status_url),
+        "status_url": mask_url(call.status_url),
     }
     kept = {name: value for name, value in said.items() if value}
     return json.dumps(kept, ensure_ascii=False).encode("utf-8", "replace")

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from gateway.config import fields
 from gateway.config.fields import Network, Setting, required, setting, settings_of
 from gateway.safe_http.error_pages import FAILURE_BODY
-from gateway.safe_http.ssrf import is_url, mask_url
+from gateway.safe_http.ssrf import is_url
 from schemas.credentials import CREDENTIALS
 from schemas.fields import number as normalised
 from schemas.legacy import CALLBACK_FIELDS, EXTRA_FIELDS, STATUS_FIELDS
@@ -83,7 +83,7 @@ class Endpoint:
     url: str = field(repr=False, metadata=required(fields.url,
         "http or https; ports 80, 443, 8080, 8443 and from 1024 up; no user, no spaces. May be private, never "
         'link-local. Its query stays as it is; with `format = "legacy"` it must not use a field\'s name.'))
-    """Whole, with its query: that may hold a secret. To show to people: `shown_url`."""
+    """Whole, with its query: that may hold a secret. People see it by `mask_url`."""
     format: str = setting("legacy", partial(fields.choice, ("legacy", "carrierx")),
         '`"legacy"`: the keyword platform\'s form posts. `"carrierx"`: JSON as CarrierX posts it.')
     format_options: FormatOptions = field(default_factory=FormatOptions)
@@ -113,11 +113,6 @@ class Endpoint:
         "error pages of PHP, ColdFusion, ASP.NET and others, for `carrierx` none; `[]` turns it off.", "error pages")
     free_form: bool = False
     """Its URL came with a request: it may only go to the public internet and to `allow_networks`."""
-
-    @property
-    def shown_url(self) -> str:
-        """The URL without query, fragment and userinfo, as it may stand in logs and pages."""
-        return mask_url(self.url)
 
     def accepts(self, status: int) -> bool:
         """True if an HTTP status is a success by the setting `success`, such as ``2xx`` or ``200,202-204``."""

@@ -13,13 +13,13 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import quote, quote_plus, unquote_plus, urlsplit, urlunsplit
+from urllib.parse import quote, quote_plus, unquote_plus
 
 from gateway.config import Endpoint
 from gateway.safe_http.models import KEPT_BODY_BYTES
+from gateway.safe_http.ssrf import HIDDEN
 from schemas.credentials import CREDENTIALS
 
-HIDDEN = "[hidden]"
 SHORTEST = 4
 """Characters: to hide every `1` of a page would hide the page, and a secret that short is none."""
 LONG = 8
@@ -132,11 +132,3 @@ def _query_values(url: str) -> Iterable[str]:
     # Taken apart by hand: what somebody typed as a URL need not be one.
     query = url.partition("#")[0].partition("?")[2]
     return (unquote_plus(pair.partition("=")[2]) for pair in query.split("&"))
-
-
-def shown_url(url: str) -> str:
-    """A configured URL for people: what its query's parameters hold may be a secret, so only their names are kept."""
-    parts = urlsplit(url)
-    pairs = (pair.partition("=") for pair in parts.query.split("&"))
-    query = "&".join(f"{name}={HIDDEN}" if value else name + separator for name, separator, value in pairs)
-    return urlunsplit(parts._replace(query=query))

@@ -226,7 +226,7 @@ class Worker:
         self._log.info(
             "attempt",
             delivery=claimed.delivery_id,
-            endpoint=mask_url(name),
+            endpoint=mask_url(name, query=False),
             attempt=claimed.number,
             outcome=outcome,
             status=answer.status,

@@ -12,7 +12,6 @@ import socket
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from urllib.parse import urlsplit
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -29,6 +28,8 @@ MAX_URL = 2048
 NO_ADDRESSES: OwnAddresses = frozenset()
 MAX_CHECKED_ADDRESSES = 1024
 """Addresses whose verdict an `AddressPolicy` remembers."""
+HIDDEN = "[hidden]"
+"""Stands for a secret in what people see."""
 NO_ORIGIN = "://"
 """The origin of what cannot be called at all."""
 
@@ -284,12 +285,33 @@ def _origin(url: str) -> str:
     return f"{url.partition('://')[0].lower()}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def mask_url(name: str) -> str:
-    """As it may stand in logs and pages: without query, fragment and userinfo."""
-    if "://" not in name:
-        return name
-    try:
-        parts = urlsplit(name)
-    except ValueError:
+_HOST = r"(?:\[[^\]/?#@]*\]|[^:@/?#\[\],]*)(?::[0-9]*)?"
+# In a database's URL a password may have slashes and question marks; in any other they end the host.
+_MASKED = re.compile(
+    rf"(?P<scheme>https?|(?P<other>[a-z][a-z0-9+.-]*))://(?P<user>(?(other)[^/].*|[^/?#]*)@)?"
+    rf"(?P<place>{_HOST}(?:,{_HOST})*(?:/[^?#]*)?)(?:\?(?P<query>[^#]*))?(?:#.*)?",
+    re.DOTALL | re.IGNORECASE,
+)
+_NAME = re.compile(r"@?[A-Za-z0-9._-]*")
+
+
+def mask_url(url: str, *, query: bool = True) -> str:
+    """A URL as people may see it: user, password and each value of the query are hidden, a fragment is left out.
+
+    ``https://[hidden]@pages.example.com:8443/status.php?key=[hidden]``. With `query` False the query is left out too,
+    as logs have it. The name of an endpoint stays as it is; of what is neither, nothing is shown. Never raises.
+    """
+    if _NAME.fullmatch(url):
+        return url
+    found = _MASKED.fullmatch(url)
+    if found is None:
         return "a URL that cannot be read"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    user = f"{HIDDEN}@" if found["user"] else ""
+    shown = f"{found['scheme'].lower()}://{user}{found['place']}"
+    if not (query and found["query"]):
+        return shown
+    pairs = [pair.partition("=") for pair in found["query"].split("&")]
+    # A value without a name may be a key.
+    return f"{shown}?" + "&".join(
+        [f"{name}={value and HIDDEN}" if sign else name and HIDDEN for name, sign, value in pairs]
+    )

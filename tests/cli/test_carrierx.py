@@ -134,7 +134,7 @@ def test_a_partner(config: Path, account: Account) -> None:
     assert account.patches() == [(PARTNER, {"callbacks": {"sms": f"{OURS}/{KEY}"}})]
     assert said.splitlines()[:3] == [
         "partner Acme (p-1)",
-        "  was   https://old.example/sms?[hidden]",
+        "  was   https://[hidden]@old.example/sms?token=[hidden]",
         f"  is    {OURS}/[key 1]",
     ]
     assert PRECEDENCE in said and "No DID or DID group has one of its own." in said
@@ -195,7 +195,7 @@ def test_who_wins_over_a_partner(config: Path, account: Account) -> None:
 
 def test_a_callback_that_is_no_url(config: Path, account: Account) -> None:
     account.did("d-1", "15162065919", "http://[half")
-    assert "  was   something that is no URL\n" in good(config, "--did", "d-1")
+    assert "  was   a URL that cannot be read\n" in good(config, "--did", "d-1")
 
 
 def test_many_winners_are_counted(config: Path, account: Account) -> None:

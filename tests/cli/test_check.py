@@ -104,7 +104,7 @@ def test_explain_a_keyword(folder: Path) -> None:
         "Number   15162065919 (short code 12345, Acme)",
         'Keyword  JOIN: the first word is "SIGNUP", another word for "JOIN"',
         "Goes to  sign-up  legacy    http://10.0.0.5/join.php",
-        "Goes to  crm      carrierx  https://crm.example.com/sms",
+        "Goes to  crm      carrierx  https://crm.example.com/sms?token=[hidden]",
     ]
 
 
@@ -123,7 +123,7 @@ def test_explain_no_keyword(folder: Path) -> None:
         "Number   15162065919 (short code 12345, Acme)",
         "Keyword  none matches: the text goes to the number's own callback",
         'Perhaps  "singup" is much like "SIGNUP"',
-        "Goes to  crm  carrierx  https://crm.example.com/sms",
+        "Goes to  crm  carrierx  https://crm.example.com/sms?token=[hidden]",
     ]
 
 

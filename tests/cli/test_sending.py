@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from gateway.__main__ import main
 from gateway.config import Config, load
+from gateway.safe_http.ssrf import mask_url
 from gateway.sender import settle
 from gateway.store import Store, ledger, opt_outs, search
 from gateway.store.wakeup import WakeupSocket
@@ -99,6 +100,43 @@ def test_what_cannot_be_sent_is_said(path: Path) -> None:
     note(path, PHONE)
     result = gateway(path, "send", "--from", "12345", "--to", PHONE, "hi")
     assert result.exit_code == 1 and "opted out" in result.output
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://alice:s3cret@pages.example.com/status.php",
+        "http://pages.example.com:22/status.php?key=s3cret&mode=s3cret",
+        "http://pages.example.com:22/?s3cret#s3cret",
+        "http://alice:a/s3cret@pages.example.com/",
+        "http://[alice:s3cret@",
+        "alice:s3cret@pages.example.com",
+    ],
+)
+def test_a_secret_of_a_status_url_that_is_refused_is_kept_nowhere(path: Path, url: str) -> None:
+    result = gateway(path, "send", "--from", "12345", "--to", PHONE, "--status-url", url, "hi")
+    assert result.exit_code == 1 and "status_url cannot be called" in result.output and result.exception
+    with Store(config_of(path).database) as store, store.reader() as conn:
+        event = search.load_event(conn, 1)
+    assert event and event.event.state == "refused" and json.loads(event.event.body)["message"] == "hi"
+    assert json.loads(event.event.body)["status_url"] == mask_url(url)
+    kept = b"".join(file.read_bytes() for file in config_of(path).data.rglob("*") if file.is_file())
+    assert b"s3cret" not in kept and "s3cret" not in result.output
+
+
+def test_urls_are_masked_in_the_event_and_whole_where_they_are_used(path: Path) -> None:
+    page, media = (
+        "https://pages.example.com/status.php?key=s3cret",
+        "https://me:s3cret@files.example.com/a.png?sig=s3cret",
+    )
+    send(path, "--status-url", page, "--media", media)
+    with Store(config_of(path).database) as store, store.reader() as conn:
+        whole = search.load_event(conn, 1)
+    assert whole and entries(path)[0].status_url == page
+    assert json.loads(whole.deliveries[0].body)["media_urls"] == [media]
+    kept = json.loads(whole.event.body)
+    assert kept["status_url"] == "https://pages.example.com/status.php?key=[hidden]"
+    assert kept["media_urls"] == ["https://[hidden]@files.example.com/a.png?sig=[hidden]"]
 
 
 def test_without_an_account_it_waits_and_that_is_said(path: Path) -> None:

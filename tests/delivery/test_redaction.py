@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Credentials, Endpoint
-from gateway.delivery.redaction import HIDDEN, EndpointRedaction
+from gateway.delivery.redaction import EndpointRedaction
 from gateway.safe_http.models import KEPT_BODY_BYTES
+from gateway.safe_http.ssrf import HIDDEN
 
 SECRETS = ("s3cr&t p<ss", "api/key+é", "basic:pass", "whsec_c2VjcmV0", "tenant-12345", "query=t0ken")
 ENDPOINT = Endpoint(

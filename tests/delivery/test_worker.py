@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from gateway.config import Settings
 from gateway.delivery.batch import Batch
-from gateway.delivery.redaction import HIDDEN
 from gateway.safe_http import client
+from gateway.safe_http.ssrf import HIDDEN
 from gateway.store import Store, StoreUnavailable, leases
 from tests import acme
 from tests.delivering import Answer, Clock, Page, clock, config, outcomes, page, rows, settings, states, text, working

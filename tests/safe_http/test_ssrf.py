@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.safe_http.ssrf import REFUSED, check_address, check_url, host_and_port
+from gateway.safe_http.ssrf import REFUSED, check_address, check_url, host_and_port, mask_url
 
 DENIED_4 = (
     *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"),
@@ -270,3 +270,54 @@ def test_host_and_port(url: str, expected: tuple[str, int]) -> None:
 def test_host_and_port_of_nothing() -> None:
     with pytest.raises(ValueError, match="check_url first"):
         host_and_port("http://@")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://pages.example.com/status.php", "https://pages.example.com/status.php"),
+        (
+            "HTTPS://alice:s3cret@Pages.example.com:8443/a%2fb?key=s3cret&mode=&a=s3=cret#s3cret",
+            "https://[hidden]@Pages.example.com:8443/a%2fb?key=[hidden]&mode=&a=[hidden]",
+        ),
+        ("http://alice@page.test", "http://[hidden]@page.test"),
+        ("http://page.test?s3cret&&a=1", "http://page.test?[hidden]&&a=[hidden]"),
+        ("http://page.test/?", "http://page.test/"),
+        ("http://page.test/@user:x", "http://page.test/@user:x"),
+        ("http://[2606::1]:80/x", "http://[2606::1]:80/x"),
+        ("http://bücher.example/", "http://bücher.example/"),
+        # No URLs, for all that people write them.
+        ("http://alice:s3/cret@page.test/x", "http://[hidden]@page.test/x"),
+        ("http://alice:s3?cret@page.test/x", "http://[hidden]@page.test/x"),
+        ("http://alice:s3#cret@page.test/x", "http://[hidden]@page.test/x"),
+        ("http://alice:s3cret/page.test", "a URL that cannot be read"),
+        ("alice:s3cret@page.test", "a URL that cannot be read"),
+        ("//alice:s3cret@page.test/", "a URL that cannot be read"),
+        ("page.test/?key=s3cret", "a URL that cannot be read"),
+        ("http://[::1", "a URL that cannot be read"),
+        ("x://[", "a URL that cannot be read"),
+        # The database, several hosts of it, and passwords as SQLAlchemy takes them.
+        ("sqlite:////srv/@data/gateway.db", "sqlite:////srv/@data/gateway.db"),
+        ("postgresql://me:s3@cret@db/sms?sslmode=x", "postgresql://[hidden]@db/sms?sslmode=[hidden]"),
+        ("postgresql://me:12/s3cret?@db:5432/sms", "postgresql://[hidden]@db:5432/sms"),
+        ("postgresql://me:s3cret@db1:5432,db2/sms", "postgresql://[hidden]@db1:5432,db2/sms"),
+        # Names of endpoints.
+        ("a", "a"),
+        ("sign-up_2.old", "sign-up_2.old"),
+        ("@carrierx", "@carrierx"),
+        ("", ""),
+    ],
+)
+def test_what_people_see_of_a_url(url: str, shown: str) -> None:
+    assert mask_url(url) == shown
+    assert mask_url(url, query=False) == shown.partition("?")[0]
+
+
+@given(st.text(max_size=60), st.text(max_size=20))
+def test_any_text_is_masked(text: str, secret: str) -> None:
+    for url in (text, f"http://{text}", f"postgresql://me:{text}@db/x"):
+        assert isinstance(mask_url(url), str)
+    hidden = f"§{secret}§".replace("&", "").replace("#", "")
+    assert "§" not in mask_url(f"https://page.test/?key={hidden}")
+    assert "§" not in mask_url(f"https://alice:{hidden}@page.test/")
+    assert "§" not in mask_url(f"postgresql://alice:{hidden}@page.test/")

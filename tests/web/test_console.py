@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
 from gateway.config import Config
-from gateway.delivery.redaction import HIDDEN
+from gateway.safe_http.ssrf import HIDDEN
 from gateway.store import Store, StoreUnavailable, leases, search
 from gateway.web.console import config as configuration
 from gateway.web.console import filters
@@ -440,7 +440,7 @@ def test_the_configuration_without_its_secrets(visitor: Visitor) -> None:
         "allow_networks 10.0.0.0/8",
         "prefix 1",
         "country US",
-        "egress_proxy http://proxy.example.com:3128",
+        f"egress_proxy http://{HIDDEN}@proxy.example.com:3128",
         "carrierx.token set carrierx.login – carrierx.password –",
         "legacy.user_name set legacy.password set legacy.api_key set",
         f"url http://127.0.0.1:9999/page.php?key={HIDDEN}",
@@ -461,7 +461,7 @@ def test_the_configuration_without_its_secrets(visitor: Visitor) -> None:
 def test_the_database_is_shown_without_its_password() -> None:
     url = "postgresql://me:canary@db.example.com:5432/sms?password=canary&sslmode=require"
     shown = dict(configuration.gateway(Config(folder=Path(), data=Path(), database=url)))
-    assert shown["database"] == "postgresql://db.example.com:5432/sms"
+    assert shown["database"] == f"postgresql://{HIDDEN}@db.example.com:5432/sms?password={HIDDEN}&sslmode={HIDDEN}"
 
 
 def test_a_refused_configuration(app: Flask, visitor: Visitor, tmp_path: Path) -> None:

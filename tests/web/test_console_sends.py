@@ -155,7 +155,9 @@ def test_one_send_whole(app: Flask, visitor: Visitor) -> None:
     said = words(page)
     assert "sent delivered" in said and "CarrierX has it." in said and f"message_sid {SID}" in said
     assert re.search(r"Updates that came .* delivered accepted", said)
-    assert said.count("https://status.example.com/page.php legacy-status pending") == 2, "queued, delivered"
+    assert said.count("https://status.example.com/page.php?key=[hidden] legacy-status pending") == 2, (
+        "queued, delivered"
+    )
     assert "canary" not in page.text
     event = visitor.get(f"/events/{entry.ticket_number}")
     assert entry.send_id in event.text and "a command to send" in words(event) and "canary" not in event.text

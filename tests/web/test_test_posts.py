@@ -22,7 +22,7 @@ from werkzeug.test import TestResponse
 
 from gateway import test_posts
 from gateway.cli import trial_commands
-from gateway.delivery.redaction import HIDDEN
+from gateway.safe_http.ssrf import HIDDEN
 from gateway.web import sessions
 from gateway.web.sessions import TEST_POSTS_PER_MINUTE
 from schemas import FORMATS, CannotSay, WireFormat

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.config import TABLES, Config, Credentials, Endpoint, Setting
-from gateway.delivery.redaction import shown_url
 from gateway.safe_http.ssrf import mask_url
 from schemas.credentials import CREDENTIALS
 
@@ -45,9 +44,7 @@ def rows(table: str, values: object) -> list[Row]:
 def _shown(name: str, setting: Setting, value: Any) -> str:
     if value in ("", None, ()):
         return NONE
-    if name == "url":
-        return shown_url(value)
-    if name in ("database", "egress_proxy"):
+    if name in ("url", "database", "egress_proxy"):
         return mask_url(value)
     if name == "credentials":
         return ", ".join(each for each in CREDENTIALS if getattr(value, each))

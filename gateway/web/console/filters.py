@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 from flask import Flask
 from markupsafe import Markup
 
-from gateway.config import Endpoint
 from gateway.metrics import STATUS_URLS
+from gateway.safe_http.ssrf import mask_url
 from gateway.store import ledger
 from gateway.trial_result import readable
 from schemas import BadCallback, wire
@@ -43,15 +42,8 @@ def ago(seconds: float) -> str:
 
 
 def named(endpoint: str) -> str:
-    """An endpoint for people. One that a caller named is a URL: what it has before its host, or behind its path, is
-    perhaps a secret."""
-    if endpoint in NAMES:
-        return NAMES[endpoint]
-    if "://" not in endpoint:
-        return endpoint
-    with suppress(ValueError):  # no URL at all, for all that it looks like one
-        return Endpoint(name=endpoint, url=endpoint).shown_url
-    return "a URL"
+    """An endpoint's name, or a URL, without what may be a secret in it."""
+    return NAMES.get(endpoint) or mask_url(endpoint)
 
 
 def fields(body: bytes, content_type: str) -> list[tuple[str, str]]:
