@@ -7,7 +7,6 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Flask
-from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from gateway.config import Settings
@@ -15,7 +14,7 @@ from gateway.metrics import Metrics
 from gateway.store import Store
 from gateway.store.wakeup import WorkerNotifier
 from gateway.web import auth, callbacks, health, legacy_api
-from gateway.web.console import errors, events, test_posts
+from gateway.web.console import events, opt_outs, sends, templating, test_posts
 from gateway.web.context import WebContext
 from gateway.web.status_cache import StatusCache
 
@@ -43,13 +42,12 @@ def build_app(settings: Settings, store: Store, login_token: str | None, extra_p
         metrics=Metrics(data),
         status_cache=StatusCache(store),
     )
-    app.register_blueprint(health.blueprint)
     auth.secure(app, settings)
-    for part in (events, test_posts):
-        part.register(app)
+    templating.install(app)
+    for part in (health, auth, events, sends, opt_outs, test_posts):
+        app.register_blueprint(part.blueprint)
     for blueprint in extra_pages:
         app.register_blueprint(blueprint)
-    app.register_error_handler(HTTPException, errors.say)
     program_app = callbacks.build_app(context, legacy_api.blueprint)
     app.wsgi_app = _Dispatcher(settings, program_app, app.wsgi_app)  # type: ignore[method-assign]
     return app

@@ -82,7 +82,7 @@ def auth_state() -> AuthState:
 
 
 def secure(app: Flask, settings: Settings) -> None:
-    """Puts `authenticate_request` before every request of `app`, and adds the pages to log in and out."""
+    """Puts `authenticate_request` before every request of `app`."""
     password = Password()
     state = app.extensions["auth"] = AuthState(password=password, sessions=Sessions(settings, password))
     app.session_interface = state.sessions
@@ -101,7 +101,6 @@ def secure(app: Flask, settings: Settings) -> None:
     state.csrf.init_app(app)
     app.before_request(authenticate_request)
     app.after_request(add_headers)
-    app.register_blueprint(blueprint)
 
 
 def authenticate_request() -> ResponseReturnValue | None:

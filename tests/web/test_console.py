@@ -18,7 +18,7 @@ from gateway.config import Config
 from gateway.safe_http.ssrf import HIDDEN
 from gateway.store import Store, StoreUnavailable, leases, search
 from gateway.web.console import config as configuration
-from gateway.web.console import filters
+from gateway.web.console import templating
 from tests.acme import keyword_callback, status_post, text, update
 from tests.visitor import BASE, KEY, Visitor, console
 
@@ -460,7 +460,7 @@ def test_the_configuration_without_its_secrets(visitor: Visitor) -> None:
 
 def test_the_database_is_shown_without_its_password() -> None:
     url = "postgresql://me:canary@db.example.com:5432/sms?password=canary&sslmode=require"
-    shown = dict(configuration.gateway(Config(folder=Path(), data=Path(), database=url)))
+    shown = dict(configuration.gateway_rows(Config(folder=Path(), data=Path(), database=url)))
     assert shown["database"] == f"postgresql://{HIDDEN}@db.example.com:5432/sms?password={HIDDEN}&sslmode={HIDDEN}"
 
 
@@ -522,19 +522,19 @@ def test_sandbox_has_a_page_of_its_own(visitor: Visitor) -> None:
     [(-1, "0 s"), (0, "0 s"), (59.9, "60 s"), (60, "1 min"), (3_599, "59 min"), (7_200, "2 h"), (200_000, "2 d")],
 )
 def test_spans(seconds: float, said: str) -> None:
-    assert filters.ago(seconds) == said
+    assert templating.ago(seconds) == said
 
 
 def test_bodies_as_fields() -> None:
-    assert filters.fields(b'{"a": "x", "b": null, "c": 0.10, "d": ["y"]}', "") == [
+    assert templating.fields(b'{"a": "x", "b": null, "c": 0.10, "d": ["y"]}', "") == [
         ("a", "x"), ("b", "null"), ("c", "0.10"), ("d", '["y"]'),
     ]  # fmt: skip
-    assert filters.fields(b"a=1&a=2", "application/x-www-form-urlencoded") == [("a", "1"), ("a", "2")]
-    assert filters.fields(b"{", "application/json") == filters.fields(b" ", "") == []
+    assert templating.fields(b"a=1&a=2", "application/x-www-form-urlencoded") == [("a", "1"), ("a", "2")]
+    assert templating.fields(b"{", "application/json") == templating.fields(b" ", "") == []
 
 
 def test_hexdump() -> None:
-    assert filters.hexdump(b"") == ""
-    first, second = filters.hexdump(bytes(range(0x30, 0x41))).split("\n")
+    assert templating.hexdump(b"") == ""
+    first, second = templating.hexdump(bytes(range(0x30, 0x41))).split("\n")
     assert first == "000000  30 31 32 33 34 35 36 37  38 39 3a 3b 3c 3d 3e 3f  0123456789:;<=>?"
     assert second.startswith("000010  40") and second.endswith("  @")

@@ -42,7 +42,7 @@ def test_opt_outs_are_recorded_and_lifted_by_hand(app: Flask, visitor: Visitor) 
     assert logs == [{"event": "opt_out_noted", "log_level": "info", "out": True}], "and no phone"
     assert (answer.status_code, answer.headers["Location"]) == (303, "/opt-outs?phone=15162065515")
     said = words(visitor.get("/opt-outs?phone=15162065515"))
-    assert "15162065515 15162065919 out by hand" in said and "Noted: 15162065515 gets no texts" in said
+    assert "15162065515 15162065919 out by hand" in said and "Recorded: 15162065515 gets no texts" in said
     found = out(app, "15162065515")
     assert found and found.out
     with capture_logs() as logs:

@@ -147,14 +147,14 @@ def test_one_send_whole(app: Flask, visitor: Visitor) -> None:
     assert "Send to 15162065515 owed" in said and "It waits for its turn" in said and "hello there" in said
     assert f"as a number {entry.ticket_number}" in said and "order-7" in said and "the command gateway send" in said
     assert "status goes to https://status.example.com/page.php" in said
-    assert "None are owed so far." in said and "they come by a message_sid" in said
+    assert "None are owed so far." in said and "updates are matched by message_sid" in said
 
     end(app, entry, "sent")
     assert call(app, update(message_sid=SID, status="delivered", **{"from": "15162065919", "to": entry.phone})) == 200
     page = visitor.get(page_of(entry))
     said = words(page)
     assert "sent delivered" in said and "CarrierX has it." in said and f"message_sid {SID}" in said
-    assert re.search(r"Updates that came .* delivered accepted", said)
+    assert re.search(r"Updates received .* delivered accepted", said)
     assert said.count("https://status.example.com/page.php?key=[hidden] legacy-status pending") == 2, (
         "queued, delivered"
     )
@@ -221,7 +221,7 @@ def test_an_undecided_one_is_explained(app: Flask, visitor: Visitor) -> None:
     ("what", "said", "state", "decision"),
     [
         ("sent", "It is not sent again.", "sent", "sent"),
-        ("again", "It is owed again.", "owed", "again"),
+        ("again", "It will be sent again.", "owed", "again"),
         ("given-up", "Given up: its sender is told", "refused", "given up"),
     ],
 )
@@ -272,7 +272,7 @@ def test_nothing_is_texted_twice_by_a_replay(app: Flask, visitor: Visitor) -> No
         assert "Replay" not in words(visitor.get(f"/events/{entry.ticket_number}"))
         assert "Send again" not in words(visitor.get(f"/events/{entry.ticket_number}"))
         visitor.post(f"/deliveries/{entry.send_id}/replay", page="/")
-        assert "Nothing is texted twice" in words(visitor.get("/"))
+        assert "No text is sent twice" in words(visitor.get("/"))
     visitor.post("/deliveries/replay", page="/", state="succeeded", to="@carrierx")
     assert "Put back 0 deliveries." in words(visitor.get("/"))
     assert "Replay" in words(visitor.get(f"/events/{refused.ticket_number}"))

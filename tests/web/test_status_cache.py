@@ -13,7 +13,7 @@ from flask import Flask
 from gateway.config import Config, Keyword, Number
 from gateway.store import Connection, Store, breakers, events, health
 from gateway.store.stats import MANY, gauges, newest_texts
-from gateway.web.console import words
+from gateway.web.console import templating
 from gateway.web.status_cache import FRESH_SECONDS, KEYWORDS_FRESH_SECONDS, Cached, KeywordActivity
 from tests.visitor import Visitor, console
 from tests.web.test_console import CONFIG, call, store_of
@@ -137,13 +137,13 @@ def test_answers_are_kept_while_they_are_good() -> None:
     ],
 )
 def test_breakers_in_words(state: breakers.BreakerState, badge: str, text: str) -> None:
-    assert words.breaker(state, NOW) == words.Paused(badge, text)
+    assert templating.breaker_label(state, NOW) == templating.BreakerLabel(badge, text)
 
 
 def test_the_worker_in_words() -> None:
-    assert "ever" in words.absent(None, NOW)
-    assert words.absent(NOW - 59, NOW) == ""
-    assert words.absent(NOW - 180, NOW).startswith("No worker has given a sign of life for 3 min")
+    assert "ever" in templating.worker_warning(None, NOW)
+    assert templating.worker_warning(NOW - 59, NOW) == ""
+    assert templating.worker_warning(NOW - 180, NOW).startswith("No worker has given a sign of life for 3 min")
 
 
 def test_the_overview_says_all_of_it(app: Flask, visitor: Visitor) -> None:

@@ -14,28 +14,30 @@ Row = tuple[str, str]
 NONE = "–"
 
 
-def gateway(config: Config) -> list[Row]:
+def gateway_rows(config: Config) -> list[Row]:
     """The tables `[gateway]`, `[carrierx]` and `[legacy]`."""
     # Where no number answers STOP, START and HELP, the answers are of no use.
     answers = any(number.opt_out == "reply" for number in config.numbers)
     return [
         ("file", str(config.path or "none: the sandbox's own")),
         ("prefix", config.prefix or NONE),
-        *(row for row in rows("gateway", config) if answers or not row[0].endswith("_reply")),
-        *((f"carrierx.{name}", value) for name, value in rows("carrierx", config.carrierx)),
-        *((f"legacy.{name}", value) for name, value in rows("legacy", config.legacy or Credentials())),
+        *(row for row in setting_rows("gateway", config) if answers or not row[0].endswith("_reply")),
+        *((f"carrierx.{name}", value) for name, value in setting_rows("carrierx", config.carrierx)),
+        *((f"legacy.{name}", value) for name, value in setting_rows("legacy", config.legacy or Credentials())),
         ("legacy.tickets", config.tickets),
     ]
 
 
-def endpoint(each: Endpoint) -> list[Row]:
+def endpoint_rows(each: Endpoint) -> list[Row]:
     """One `[endpoint.NAME]`; of the settings of its format those that differ from the documented format."""
     usual = {name: setting.default for name, setting in TABLES["endpoint"].items()}
-    options = rows("endpoint", each.format_options)
-    return rows("endpoint", each) + [row for row in options if getattr(each.format_options, row[0]) != usual[row[0]]]
+    options = setting_rows("endpoint", each.format_options)
+    return setting_rows("endpoint", each) + [
+        row for row in options if getattr(each.format_options, row[0]) != usual[row[0]]
+    ]
 
 
-def rows(table: str, values: object) -> list[Row]:
+def setting_rows(table: str, values: object) -> list[Row]:
     """The settings of a table that are attributes of `values`."""
     settings = TABLES[table].items()
     return [(name, _shown(name, setting, getattr(values, name))) for name, setting in settings if hasattr(values, name)]

@@ -1,61 +1,62 @@
-"""The console's pages that only show: what came in, what it became, how it was delivered."""
+"""The console's pages of what came in: the overview, events and their deliveries, replays, configuration, explain."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
+from typing import Literal
 
-from flask import Blueprint, Flask, Response, abort, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from gateway.config import ConfigError
 from gateway.delivery.redaction import EndpointRedaction
+from gateway.inbound.rerouting import reroute, reroute_all
 from gateway.preview import facts
 from gateway.routing.explain import explain
 from gateway.routing.route import load_message
-from gateway.store import ledger, search
+from gateway.store import ledger, replay, search
 from gateway.store.events import Event
 from gateway.web.console import config as configuration
-from gateway.web.console import opt_outs, putting_back, templating, words
-from gateway.web.console import sends as sent
-from gateway.web.console.paging import PAGE, offset_asked, other_page
-from gateway.web.console.search_forms import NAMES, SOURCES, STATES, event_query
+from gateway.web.console import templating
+from gateway.web.console.search_forms import (
+    EVENT_FIELDS,
+    EVENT_SOURCES,
+    EVENT_STATES,
+    PAGE_ROWS,
+    epoch_time,
+    event_form,
+    page_links,
+    requested_offset,
+)
 from gateway.web.context import config, now, web_context
 from schemas import FORMATS, BadCallback, Message, ReceiveContext
 
-DAY = 86_400
+DAY_SECONDS = 86_400
+NO_DELIVERY = "There is no such delivery, or not any more."
 
 blueprint = Blueprint("console", __name__)
 
 
-def register(app: Flask) -> None:
-    templating.install(app)
-    app.register_blueprint(blueprint)
-    for part in (putting_back, sent, opt_outs):
-        app.register_blueprint(part.blueprint)
-
-
 @blueprint.get("/")
 def overview() -> ResponseReturnValue:
-    current, here, at = config(), web_context().status_cache, now()
+    current, status_cache, at = config(), web_context().status_cache, now()
     with web_context().store.reader() as connection:
-        state = search.overview(connection, at - DAY, current.endpoints)
-        sending = ledger.open_sends(connection)
-    figures = here.snapshot(at)
+        state = search.overview(connection, at - DAY_SECONDS, current.endpoints)
+        open_sends = ledger.open_sends(connection)
+    snapshot = status_cache.snapshot(at)
     return render_template(
         "overview.html",
         state=state,
-        sending=sending,
+        sending=open_sends,
         has_account=current.carrierx.is_set,
         now=at,
         configured=current.endpoints,
-        paused={name: words.breaker(each, at) for name, each in figures.breakers.items()},
-        worker=figures.gauges.worker,
-        absent=words.absent(figures.gauges.worker, at),
-        silent=words.silent(here.last_heard(current, at), current, at),
-        since=figures.gauges.oldest_event,
+        breakers={name: templating.breaker_label(each, at) for name, each in snapshot.breakers.items()},
+        worker=snapshot.gauges.worker,
+        worker_warning=templating.worker_warning(snapshot.gauges.worker, at),
+        silent=templating.silent_keywords(status_cache.last_heard(current, at), current, at),
+        since=snapshot.gauges.oldest_event,
     )
 
 
@@ -75,128 +76,169 @@ def refused() -> ResponseReturnValue:
 
 
 def _events(title: str, arguments: dict[str, str]) -> ResponseReturnValue:
-    question, offset = event_query(arguments, config()), offset_asked()
+    form, offset = event_form(arguments, config()), requested_offset()
     with web_context().store.reader() as connection:
-        page = search.search_events(connection, question.search, limit=PAGE, offset=offset)
+        page = search.search_events(connection, form.search, limit=PAGE_ROWS, offset=offset)
+    messages = {found.event.id: _message(found.event) for found in page.found}
     return render_template(
         "events.html",
         title=title,
         page=page,
-        texts={found.event.id: _text(found.event) for found in page.found},
-        typed=question.typed,
-        errors=question.errors,
-        states=STATES,
-        sources=SOURCES,
-        words=words,
-        older=other_page(NAMES, offset + PAGE) if page.more else None,
-        newer=other_page(NAMES, max(offset - PAGE, 0)) if offset else None,
-    ), 400 if question.errors else 200
-
-
-def _text(event: Event) -> str | None:
-    """The text of an event in a list; None where its body has none, is none, or was cut."""
-    message = _message(event)
-    return message.message if message else None
+        texts={event_id: message.message for event_id, message in messages.items() if message},
+        typed=form.typed,
+        errors=form.errors,
+        states=EVENT_STATES,
+        sources=EVENT_SOURCES,
+        **page_links(EVENT_FIELDS, offset, page.more),
+    ), 400 if form.errors else 200
 
 
 def _message(event: Event) -> Message | None:
-    """The event's body, read again by today's configuration; None also for what is no message, such as a call."""
+    """Reads an event's body again, by today's configuration. None where it is no message (a call), or was cut."""
     if event.source not in FORMATS:
         return None
-    receipt = ReceiveContext(
-        now=datetime.fromtimestamp(event.received_at, UTC), sid=event.message_sid, prefix=config().prefix
-    )
+    received_at = datetime.fromtimestamp(event.received_at, UTC)
+    context = ReceiveContext(now=received_at, sid=event.message_sid, prefix=config().prefix)
     try:
-        return load_message(event.body, event.content_type or None, event.source, receipt, config())[0]
+        return load_message(event.body, event.content_type or None, event.source, context, config())[0]
     except BadCallback:
         return None
 
 
 @blueprint.get("/events/<int:event_id>")
 def event(event_id: int) -> ResponseReturnValue:
-    """One event whole: what came in, byte for byte, what it became, every attempt."""
-    whole = _whole(event_id)
-    message = _message(whole.event)
+    """One event: what came in, byte for byte, what it became, every attempt."""
+    detail = _load_event(event_id)
+    message = _message(detail.event)
     with web_context().store.reader() as connection:
         entries = ledger.of_event(connection, event_id)
+    endpoints = {each.endpoint: config().endpoint(each.endpoint) for each in detail.deliveries}
     return render_template(
         "event.html",
-        event=whole.event,
+        event=detail.event,
         entries=entries,
         refused={entry.send_id for entry in entries if entry.state == "refused"},
-        words=words,
-        deliveries=whole.deliveries,
+        deliveries=detail.deliveries,
         facts=facts(message) if message else [],
-        secrets=_secrets(whole.deliveries),
+        # What must not be shown of answers; also of those of URLs that a call named.
+        secrets={name: EndpointRedaction.of(endpoint) for name, endpoint in endpoints.items() if endpoint},
         no_secrets=EndpointRedaction.none(),
         now=now(),
     )
 
 
-def _secrets(deliveries: Iterable[search.Delivery]) -> dict[str, EndpointRedaction]:
-    """What may not be shown of their answers; also of pages that a call named."""
-    known = {one.endpoint: config().endpoint(one.endpoint) for one in deliveries}
-    return {name: EndpointRedaction.of(endpoint) for name, endpoint in known.items() if endpoint}
-
-
 @blueprint.get("/events/<int:event_id>/body")
 def body(event_id: int) -> ResponseReturnValue:
-    """The bytes themselves, to be saved: never shown as what they say they are."""
-    answer = Response(_whole(event_id).event.body, mimetype="application/octet-stream")
-    answer.headers["Content-Disposition"] = f'attachment; filename="event-{event_id}.bin"'
-    return answer
+    """The bytes themselves, to be saved: no browser shows them as what they claim to be."""
+    response = Response(_load_event(event_id).event.body, mimetype="application/octet-stream")
+    response.headers["Content-Disposition"] = f'attachment; filename="event-{event_id}.bin"'
+    return response
 
 
-def _whole(event_id: int) -> search.EventDetail:
+def _load_event(event_id: int) -> search.EventDetail:
     with web_context().store.reader() as connection:
         return search.load_event(connection, event_id) or abort(404, "There is no such event, or not any more.")
 
 
 @blueprint.get("/deliveries")
 def deliveries() -> ResponseReturnValue:
-    """Settled deliveries; those of one endpoint or all."""
+    """Settled deliveries, to one endpoint or all."""
     state = "succeeded" if request.args.get("state") == "succeeded" else "dead"
-    endpoint, offset = request.args.get("to") or None, offset_asked()
+    endpoint, offset = request.args.get("to") or None, requested_offset()
     with web_context().store.reader() as connection:
-        found = search.settled_deliveries(connection, state, endpoint, limit=PAGE + 1, offset=offset)
+        found = search.settled_deliveries(connection, state, endpoint, limit=PAGE_ROWS + 1, offset=offset)
     return render_template(
         "deliveries.html",
-        found=found[:PAGE],
+        found=found[:PAGE_ROWS],
         state=state,
         endpoint=endpoint,
         endpoints=sorted({*config().endpoints, *([endpoint] if endpoint else []), ledger.ENDPOINT}),
-        older=other_page(("state", "to"), offset + PAGE) if len(found) > PAGE else None,
-        newer=other_page(("state", "to"), max(offset - PAGE, 0)) if offset else None,
+        **page_links(("state", "to"), offset, len(found) > PAGE_ROWS),
     )
 
 
 @blueprint.get("/deliveries/<uuid:delivery_id>")
 def delivery(delivery_id: uuid.UUID) -> ResponseReturnValue:
-    """By the id that its receiver saw: the page of its event."""
+    """The page of its event, by the id that the endpoint got."""
     with web_context().store.reader() as connection:
-        found = search.load_delivery(connection, str(delivery_id))
-    if found is None:
-        abort(404, "There is no such delivery, or not any more.")
+        found = search.load_delivery(connection, str(delivery_id)) or abort(404, NO_DELIVERY)
     return redirect(url_for(".event", event_id=found.event_id, _anchor=f"delivery-{found.delivery_id}"))
+
+
+@blueprint.post("/deliveries/<uuid:delivery_id>/replay")
+def replay_one(delivery_id: uuid.UUID) -> ResponseReturnValue:
+    with web_context().store.reader() as connection:
+        found = search.load_delivery(connection, str(delivery_id)) or abort(404, NO_DELIVERY)
+        entry = ledger.of_send(connection, found.delivery_id) if found.endpoint == ledger.ENDPOINT else None
+    if found.endpoint == ledger.ENDPOINT and (entry is None or entry.state != "refused"):
+        flash("No text is sent twice: decide on its own page what is to become of this one.", "wait")
+    elif found.state != "pending":
+        _replay(replay.ReplayFilter(state=_settled_state(found.state), delivery_ids=[found.delivery_id]))
+    else:
+        flash("It is on its way already.", "wait")
+    return redirect(url_for(".event", event_id=found.event_id, _anchor=f"delivery-{found.delivery_id}"), 303)
+
+
+@blueprint.post("/deliveries/replay")
+def replay_filter() -> ResponseReturnValue:
+    """Replays all settled deliveries of one state: to one endpoint or all, settled since a time or ever."""
+    state, endpoint = _settled_state(request.form.get("state", "dead")), request.form.get("to") or None
+    try:
+        since = epoch_time(request.form.get("since", "").strip())
+    except ValueError:
+        abort(400, "since: write a time like 2026-11-20T08:00.")
+    _replay(replay.ReplayFilter(state=state, endpoint=endpoint, since=since))
+    return redirect(url_for(".deliveries", state=state, to=endpoint), 303)
+
+
+def _settled_state(text: str) -> Literal["dead", "succeeded"]:
+    if text not in ("dead", "succeeded"):
+        abort(400, "state: dead or succeeded.")
+    return "succeeded" if text == "succeeded" else "dead"
+
+
+def _replay(which: replay.ReplayFilter) -> None:
+    count = replay.replay_all(web_context().store, which, now())
+    if count:
+        web_context().notifier.ring()
+    web_context().log.info("replayed", state=which.state, endpoint=which.endpoint, count=count)
+    flash(f"Put back {count} {'delivery' if count == 1 else 'deliveries'}.", "good" if count else "wait")
+
+
+@blueprint.post("/events/<int:event_id>/route")
+def route_one(event_id: int) -> ResponseReturnValue:
+    is_routed = reroute(event_id, config(), web_context().store)
+    _tell_routed(int(is_routed), int(not is_routed))
+    return redirect(url_for(".event", event_id=event_id), 303)
+
+
+@blueprint.post("/unrouted/route")
+def route_all() -> ResponseReturnValue:
+    _tell_routed(*reroute_all(config(), web_context().store))
+    return redirect(url_for(".unrouted"), 303)
+
+
+def _tell_routed(routed: int, left: int) -> None:
+    """Tells the worker, the log and the user how many events have a route now."""
+    if routed:
+        web_context().notifier.ring()
+    web_context().log.info("routed_later", routed=routed, left=left)
+    flash(f"Routed {routed}; {left} still go nowhere.", "good" if routed and not left else "wait")
 
 
 @blueprint.get("/configuration")
 def settings() -> ResponseReturnValue:
-    """As it was read, with its warnings, and with what is wrong with a newer one."""
+    """The configuration in force with its warnings, and the mistakes in a newer one."""
     current, error = config(), web_context().settings.refused
     return render_template(
         "configuration.html",
         config=current,
-        gateway=configuration.gateway(current),
-        endpoints=[(each.name, configuration.endpoint(each)) for each in current.endpoints.values()],
-        numbers=[(each, configuration.rows("number", each)) for each in current.numbers],
-        keyword=partial(configuration.rows, "number.keyword"),
-        faults=_faults(error) if error else [],
+        gateway=configuration.gateway_rows(current),
+        endpoints=[(each.name, configuration.endpoint_rows(each)) for each in current.endpoints.values()],
+        numbers=[(each, configuration.setting_rows("number", each)) for each in current.numbers],
+        keyword=partial(configuration.setting_rows, "number.keyword"),
+        faults=[fault.message(error.file) for fault in error.faults] if error else [],
     )
-
-
-def _faults(error: ConfigError) -> list[str]:
-    return [fault.message(error.file) for fault in error.faults]
 
 
 @blueprint.get("/explain")

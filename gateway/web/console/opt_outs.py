@@ -1,4 +1,4 @@
-"""The console's page about who wants no texts: search, and what a person records by hand."""
+"""The console's page of opt-outs: search, and what a person records by hand."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from functools import partial
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from gateway.store import Connection, opt_outs
-from gateway.store.opt_outs import OptOut
-from gateway.web.console.paging import PAGE
-from gateway.web.console.search_forms import number_of
+from gateway.store import opt_outs
+from gateway.web.console.search_forms import PAGE_ROWS, number_of
 from gateway.web.context import config, now, web_context
 from schemas.fields import number as normalised
 
 BY_HAND = "by hand"
-"""The word that was not said, but noted here."""
+"""Stands for the word that was not texted."""
 _PHONE = re.compile(r"[0-9]{3,15}")
 
 blueprint = Blueprint("opt_outs", __name__)
@@ -24,59 +22,43 @@ blueprint = Blueprint("opt_outs", __name__)
 
 @blueprint.get("/opt-outs")
 def search() -> ResponseReturnValue:
-    """By phone, by number, or all of them; on from `after`, a number and a phone, which the page before ended with."""
+    """Opt-outs by phone, by number, or all; from `after_number` and `after_phone` on, where the page before ended."""
     typed = {name: request.args.get(name, "").strip() for name in ("phone", "number")}
     phone, number = normalised(typed["phone"], config().prefix), number_of(typed["number"], config())
+    after_number, after_phone = request.args.get("after_number", ""), request.args.get("after_phone", "")
     with web_context().store.reader() as connection:
-        found = _found(connection, phone, number)
+        if phone and number:
+            found = [each] if (each := opt_outs.opt_out_of(connection, number, phone)) else []
+        elif phone:
+            found = opt_outs.of_phone(connection, phone)
+        elif number:
+            found = opt_outs.of_number(connection, number, after_phone, PAGE_ROWS + 1)
+        else:
+            found = opt_outs.opt_outs_after(connection, (after_number, after_phone), PAGE_ROWS + 1)
     return render_template(
         "opt_outs.html",
-        found=found[:PAGE],
+        found=found[:PAGE_ROWS],
         typed=typed,
-        count=_count(),
+        count=web_context().status_cache.snapshot(now()).gauges.opt_outs,
         numbers=config().numbers,
-        after=found[PAGE - 1] if len(found) > PAGE else None,
+        after=found[PAGE_ROWS - 1] if len(found) > PAGE_ROWS else None,
         is_first="after_phone" not in request.args,
     )
 
 
-def _found(connection: Connection, phone: str, number: str) -> list[OptOut]:
-    after = request.args.get("after_number", ""), request.args.get("after_phone", "")
-    if phone and number:
-        one = opt_outs.opt_out_of(connection, number, phone)
-        return [one] if one else []
-    if phone:
-        return opt_outs.of_phone(connection, phone)
-    if number:
-        return opt_outs.of_number(connection, number, after[1], PAGE + 1)
-    return opt_outs.opt_outs_after(connection, after, PAGE + 1)
-
-
-def _count() -> int:
-    return web_context().status_cache.snapshot(now()).gauges.opt_outs
-
-
 @blueprint.post("/opt-outs")
-def note() -> ResponseReturnValue:
-    """Record that a phone wants no texts from a number, or lift it."""
-    phone, number = _given("phone"), config().number_for(request.form.get("number", ""))
+def record() -> ResponseReturnValue:
+    """Records that a phone wants no texts from a number, or lifts it."""
+    phone = normalised(request.form.get("phone", ""), config().prefix)
     if not _PHONE.fullmatch(phone):
-        abort(400, "phone: this is no phone number.")
-    kept = number.number if number else _given("number")
-    if not _PHONE.fullmatch(kept):
-        abort(400, "number: this is no number or short code.")
+        abort(400, "phone: this is not a phone number.")
+    number = number_of(request.form.get("number", ""), config())
+    if not _PHONE.fullmatch(number):
+        abort(400, "number: this is not a number or short code.")
     out = request.form.get("what") != "lift"
-    work = partial(opt_outs.record_opt_out, number=kept, phone=phone, word=BY_HAND, at=now(), out=out)
+    work = partial(opt_outs.record_opt_out, number=number, phone=phone, word=BY_HAND, at=now(), out=out)
     web_context().store.writer.write(work)
     web_context().log.info("opt_out_noted", out=out)
-    flash(
-        f"Noted: {phone} gets no texts from {kept} any more."
-        if out
-        else f"Lifted: {phone} gets texts from {kept} again.",
-        "good",
-    )
+    recorded = f"Recorded: {phone} gets no texts from {number} any more."
+    flash(recorded if out else f"Lifted: {phone} gets texts from {number} again.", "good")
     return redirect(url_for(".search", phone=phone), 303)
-
-
-def _given(name: str) -> str:
-    return normalised(request.form.get(name, ""), config().prefix)

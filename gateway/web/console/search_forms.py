@@ -1,72 +1,72 @@
-"""What people type into the search, as the store's question. Pure."""
+"""Search forms: what people type → conditions for the store, and the links from one page of a list to the next."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Generic, TypeVar
+from urllib.parse import urlencode
+
+from flask import request
 
 from gateway.config import Config
-from gateway.store import ledger
+from gateway.store.ledger import STATES, SendSearch
 from gateway.store.search import EventSearch
 from schemas.fields import number as normalised
 
-STATES = ("accepted", "duplicate", "stale", "unrouted", "refused", "waiting", "orphan")
-SOURCES = ("carrierx", "legacy-callback", "legacy-status", "legacy-send", "command")
-NAMES = ("phone", "number", "keyword", "ticket", "message_sid", "state", "source", "since", "until")
-SENDS = ("ticket", "custom_ticket", "phone", "number", "message_sid", "state", "status", "since", "until")
+S = TypeVar("S")
+
+PAGE_ROWS = 50
+EVENT_STATES = ("accepted", "duplicate", "stale", "unrouted", "refused", "waiting", "orphan")
+EVENT_SOURCES = ("carrierx", "legacy-callback", "legacy-status", "legacy-send", "command")
+EVENT_FIELDS = ("phone", "number", "keyword", "ticket", "message_sid", "state", "source", "since", "until")
+SEND_FIELDS = ("ticket", "custom_ticket", "phone", "number", "message_sid", "state", "status", "since", "until")
 
 
 @dataclass(frozen=True, slots=True)
-class EventQuery:
-    """The form as it was filled in, what it means, and what in it means nothing."""
-
+class SearchForm(Generic[S]):
     typed: Mapping[str, str]
-    search: EventSearch
+    """The fields as they were filled in."""
+    search: S
     errors: Mapping[str, list[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class SendQuery:
-    """The same for what is sent."""
-
-    typed: Mapping[str, str]
-    search: ledger.SendSearch
-    errors: Mapping[str, list[str]]
-
-
-def event_query(arguments: Mapping[str, str], config: Config) -> EventQuery:
-    """`arguments`: the query's names and values; unknown names do not matter."""
-    typed = {name: arguments.get(name, "").strip() for name in NAMES}
+def event_form(arguments: Mapping[str, str], config: Config) -> SearchForm[EventSearch]:
+    """`arguments`: names and values of the query; unknown names are ignored, and so are unknown states."""
+    typed = {name: arguments.get(name, "").strip() for name in EVENT_FIELDS}
     times, errors = _times(typed)
+    # Events have the configured word: people need not remember its capitals.
+    words = (keyword.word for number in config.numbers for keyword in number.keywords)
+    word = typed["keyword"]
     search = EventSearch(
         phone=normalised(typed["phone"], config.prefix),
         number=number_of(typed["number"], config),
-        keyword=_keyword(typed["keyword"], config),
+        keyword=next((each for each in words if each.casefold() == word.casefold()), word),
         ticket=typed["ticket"],
         message_sid=typed["message_sid"],
-        state=typed["state"] if typed["state"] in STATES else "",
-        source=typed["source"] if typed["source"] in SOURCES else "",
+        state=typed["state"] if typed["state"] in EVENT_STATES else "",
+        source=typed["source"] if typed["source"] in EVENT_SOURCES else "",
         **times,
     )
-    return EventQuery(typed, search, errors)
+    return SearchForm(typed, search, errors)
 
 
-def send_query(arguments: Mapping[str, str], config: Config) -> SendQuery:
-    """The same for the ledger."""
-    typed = {name: arguments.get(name, "").strip() for name in SENDS}
+def send_form(arguments: Mapping[str, str], config: Config) -> SearchForm[SendSearch]:
+    """`arguments`: as of `event_form`."""
+    typed = {name: arguments.get(name, "").strip() for name in SEND_FIELDS}
     times, errors = _times(typed)
-    search = ledger.SendSearch(
+    search = SendSearch(
         ticket=typed["ticket"],
         custom_ticket=typed["custom_ticket"],
         phone=normalised(typed["phone"], config.prefix),
         number=number_of(typed["number"], config),
         message_sid=typed["message_sid"],
-        state=typed["state"] if typed["state"] in ledger.STATES else "",
+        state=typed["state"] if typed["state"] in STATES else "",
         status=typed["status"],
         **times,
     )
-    return SendQuery(typed, search, errors)
+    return SearchForm(typed, search, errors)
 
 
 def _times(typed: Mapping[str, str]) -> tuple[dict[str, float | None], dict[str, list[str]]]:
@@ -74,27 +74,39 @@ def _times(typed: Mapping[str, str]) -> tuple[dict[str, float | None], dict[str,
     errors: dict[str, list[str]] = {}
     for name in ("since", "until"):
         try:
-            times[name] = moment(typed[name])
+            times[name] = epoch_time(typed[name])
         except ValueError:
             errors[name] = ["Write a time like 2026-11-20T08:00."]
     return times, errors
 
 
 def number_of(typed: str, config: Config) -> str:
-    """A number of ours as it is stored: people may write its short code, or one that is not configured any more."""
+    """A number as it is stored: people may type its short code, or one that is no longer configured."""
     number = config.number_for(typed) if typed else None
     return number.number if number else normalised(typed, config.prefix)
 
 
-def moment(text: str) -> float | None:
-    """``2026-11-20T08:00`` (UTC unless it says otherwise) as an epoch time; None for nothing. Raises ValueError."""
+def epoch_time(text: str) -> float | None:
+    """Reads ``2026-11-20T08:00`` (UTC unless it has an offset); None for an empty text. Raises ValueError."""
     if not text:
         return None
     found = datetime.fromisoformat(text)
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-def _keyword(typed: str, config: Config) -> str:
-    """Events have the configured word: people need not remember its capitals."""
-    words = (keyword.word for number in config.numbers for keyword in number.keywords)
-    return next((word for word in words if word.casefold() == typed.casefold()), typed)
+def requested_offset() -> int:
+    return max(request.args.get("offset", 0, type=int), 0)
+
+
+def page_links(names: Iterable[str], offset: int, more: bool) -> dict[str, str | None]:
+    """The addresses of the pages with `older` and `newer` rows of this list; None where there are none.
+
+    They keep only the arguments in `names`: `url_for` has some of its own, such as `_scheme`.
+    """
+    kept = {name: request.args[name] for name in names if request.args.get(name)}
+    path = f"{request.script_root}{request.path}"
+    older, newer = str(offset + PAGE_ROWS), str(max(offset - PAGE_ROWS, 0))
+    return {
+        "older": f"{path}?{urlencode(kept | {'offset': older})}" if more else None,
+        "newer": f"{path}?{urlencode(kept | {'offset': newer})}" if offset else None,
+    }

@@ -1,17 +1,31 @@
-"""What every page of the console has: the navigation, the filters, the answer while the store is away."""
+"""What every page of the console uses: navigation, filters, labels in words, and the pages for errors."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, g
-from werkzeug.exceptions import ServiceUnavailable
+from flask import Flask, Response, g, make_response, render_template, request
+from flask.typing import ResponseReturnValue
+from markupsafe import Markup
+from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
-from gateway.store import StoreUnavailable
-from gateway.web.console import errors, filters
+from gateway.config import Config
+from gateway.metrics import STATUS_URLS
+from gateway.safe_http.ssrf import mask_url
+from gateway.store import StoreUnavailable, health, ledger
+from gateway.store.breakers import BreakerState
+from gateway.trial_result import readable
+from gateway.web.auth import wants_json
 from gateway.web.context import config, web_context
+from gateway.web.status_cache import Pair
+from schemas import BadCallback, wire
 
 NAVIGATION = (
     ("/", "Overview"),
@@ -26,20 +40,61 @@ NAVIGATION = (
     ("/configuration", "Configuration"),
 )
 SANDBOX = ("/sandbox", "Sandbox")
+ENDPOINT_NAMES = {ledger.ENDPOINT: "CarrierX (sending)", STATUS_URLS: "status_url of calls"}
+"""Endpoints that no configuration has."""
+LABELS: Mapping[str, Mapping[str, str]] = {
+    "sends": {
+        "owed": "It waits for its turn, or for CarrierX.",
+        "sending": "A request has left; its answer is not known yet. Before it is sent again, CarrierX is asked.",
+        "sent": "CarrierX has it.",
+        "refused": "It was not sent, and will not be by itself.",
+        "undecided": "It may have been sent, and the gateway cannot tell. It waits for you.",
+    },
+    "sources": {
+        "carrierx": "CarrierX's callback",
+        "legacy-callback": "keyword callback",
+        "legacy-status": "status post",
+        "legacy-send": "a call to send",
+        "command": "a command to send",
+    },
+    "events": {
+        "waiting": "Something is on its way to this phone. The update waits until its message is known.",
+        "orphan": "An update of a message that this gateway did not send, or no longer knows. It is posted to nobody.",
+    },
+    "origins": {
+        "legacy": "a call of the legacy platform's web service",
+        "command": "the command gateway send",
+        "reply": "a keyword's reply",
+        "opt-out": "the answer to STOP, START or HELP",
+    },
+}
+"""What a word of the database means: states of sends, sources and states of events, origins of sends. States of events
+that explain themselves are left out."""
+
+ABSENT_SECONDS = 6 * health.EVERY
+"""After this long without a heartbeat people are told that no worker delivers."""
+SILENT_SECONDS = 86_400.0
+"""After this long a keyword's silence is worth a line."""
+MAX_SILENT_KEYWORDS = 50
+_SPANS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def install(app: Flask) -> None:
-    filters.install(app)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters.update(
+        when=when, ago=ago, fields=fields, readable=readable, hexdump=hexdump, endpoint_name=endpoint_name
+    )
     style = Path(str(app.static_folder)) / "console.css"
     # Browsers keep the style sheet for an hour; a changed one has another address.
-    app.jinja_env.globals["style"] = hashlib.sha256(style.read_bytes()).hexdigest()[:12]
-    app.context_processor(around)
-    app.register_error_handler(StoreUnavailable, without_store)
+    version = hashlib.sha256(style.read_bytes()).hexdigest()[:12]
+    app.jinja_env.globals.update(style=version, labels=LABELS)
+    app.context_processor(_layout)
+    app.register_error_handler(StoreUnavailable, _store_unavailable)
+    app.register_error_handler(HTTPException, _error_page)
 
 
-def around() -> dict[str, Any]:
-    """What the layout asks for."""
+def _layout() -> dict[str, Any]:
+    """The variables of ``layout.html``."""
     user = g.get("user")
     return {
         "user": user,
@@ -48,6 +103,123 @@ def around() -> dict[str, Any]:
     }
 
 
-def without_store(error: StoreUnavailable) -> Response:
+def _store_unavailable(error: StoreUnavailable) -> Response:
     web_context().log.error("store_unavailable", reason=str(error))
-    return errors.say(ServiceUnavailable("The store cannot be reached now. Nothing is lost: try again.", retry_after=5))
+    text = "The store cannot be reached now. Nothing is lost: try again."
+    return _error_page(ServiceUnavailable(text, retry_after=5))
+
+
+def _error_page(error: HTTPException) -> Response:
+    """Answers as HTML, JSON or text, as the caller asks. Status and headers (`Allow`, say) are the error's own."""
+    text = error.description or error.name
+    body: ResponseReturnValue
+    if wants_json():
+        body = {"errors": {"request": [text]}}
+    elif "text/html" in request.headers.get("Accept", ""):
+        body = render_template("error.html", name=error.name, text=text)
+    else:
+        body = Response(f"{text}\n", mimetype="text/plain")
+    response = make_response(body, error.code or 500)
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            response.headers[name] = value
+    return response
+
+
+def when(seconds: float | None) -> str:
+    """Shows an epoch time as an HTML `time`, to the second; a dash for none."""
+    if seconds is None:
+        return "–"
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return Markup('<time datetime="{}">{:%Y-%m-%d %H:%M:%S}</time>').format(moment.isoformat(), moment)
+
+
+def ago(seconds: float) -> str:
+    """Shows a span in its largest whole unit: ``3 min``, ``5 h``."""
+    for length, unit in _SPANS:
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def endpoint_name(endpoint: str) -> str:
+    """Names an endpoint for people. One that a caller named is a URL, which may have secrets in it."""
+    return ENDPOINT_NAMES.get(endpoint) or mask_url(endpoint)
+
+
+def fields(body: bytes, content_type: str) -> list[tuple[str, str]]:
+    """Reads the fields of a form or the attributes of a JSON object; none where a body is neither."""
+    if not body.strip():
+        return []
+    try:
+        if "json" in content_type.lower() or body.lstrip().startswith(b"{"):
+            found = []
+            for name, value in wire.read_object(body).items():
+                is_text = isinstance(value, (str, Decimal))
+                found.append((name, str(value) if is_text else json.dumps(value, ensure_ascii=False, default=str)))
+            return found
+        return list(wire.read_form(body, content_type or None).pairs)
+    except BadCallback:
+        return []
+
+
+def hexdump(body: bytes) -> str:
+    """Shows sixteen bytes a line: offset, hexadecimal, ASCII."""
+    lines = []
+    for start in range(0, len(body), 16):
+        row = body[start : start + 16]
+        plain = "".join(chr(each) if 32 <= each < 127 else "." for each in row)
+        lines.append(f"{start:06x}  {row[:8].hex(' '):23}  {row[8:].hex(' '):23}  {plain}")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerLabel:
+    badge: str
+    """One word."""
+    text: str
+
+
+def breaker_label(breaker: BreakerState, now: float) -> BreakerLabel:
+    """``paused until 12:03:10: 7 failures in a row; next probe in 20 s``"""
+    # The page shows the endpoint's last answer beside this.
+    reason = breaker.reason.rstrip(". ") or "it failed"
+    why = f"{breaker.failures} failures in a row" if breaker.failures > 1 else reason
+    since = f"since {datetime.fromtimestamp(breaker.since, UTC):%H:%M:%S}"
+    if breaker.state == "open":
+        until = f"until {datetime.fromtimestamp(breaker.until, UTC):%H:%M:%S}"
+        return BreakerLabel("paused", f"{until}: {why}; next probe in {ago(breaker.until - now)}")
+    if breaker.state == "half_open":
+        return BreakerLabel("probed", f"{since}, one delivery at a time: {why}")
+    return BreakerLabel("recovering", f"{since}: more and more deliveries side by side")
+
+
+def worker_warning(heartbeat: float | None, now: float) -> str:
+    """Says that no worker runs; empty where one does. `heartbeat`: when the last one of any worker was."""
+    if heartbeat is None:
+        return "No worker has ever run with this store: nothing is delivered until one does."
+    if now - heartbeat <= ABSENT_SECONDS:
+        return ""
+    return f"No worker has given a sign of life for {ago(now - heartbeat)}: nothing is delivered until one runs."
+
+
+@dataclass(frozen=True, slots=True)
+class SilentKeyword:
+    number: str
+    title: str
+    word: str
+    last: float
+    """When it was last texted, or the time of the oldest event of all."""
+
+
+def silent_keywords(heard: Mapping[Pair, float], config: Config, now: float) -> list[SilentKeyword]:
+    """The keywords that nobody has texted for long, the longest silent first."""
+    titles = {
+        (number.number, keyword.word): (number.shortcode, keyword.title or number.title)
+        for number in config.numbers
+        for keyword in number.keywords
+    }
+    found = sorted((last, pair) for pair, last in heard.items() if now - last >= SILENT_SECONDS)
+    return [
+        SilentKeyword(*titles.get(pair, (pair[0], "")), pair[1], last) for last, pair in found[:MAX_SILENT_KEYWORDS]
+    ]

@@ -1,10 +1,10 @@
-"""The test forms: send one callback or status post as a delivery would, or paste one and see what becomes of it."""
+"""The test pages: post one callback or status as a delivery would, or paste a body and see what becomes of it."""
 
 from __future__ import annotations
 
 import uuid
 
-from flask import Blueprint, Flask, current_app, g, render_template, request
+from flask import Blueprint, current_app, g, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import TooManyRequests
 
@@ -17,10 +17,10 @@ from gateway.web.context import config, web_context
 from gateway.web.sessions import TEST_POSTS_PER_MINUTE
 from schemas import BadCallback, ReceiveContext, credentials
 
-blueprint = Blueprint("try_out", __name__)
+blueprint = Blueprint("test_posts", __name__)
 
-ADDRESSED = frozenset({"endpoint", "url", "csrf_token"})
-"""What the form has besides fields of the format."""
+TARGET_FIELDS = frozenset({"endpoint", "url", "csrf_token"})
+"""Fields of the form that are no fields of the format."""
 HINTS = {
     "title": "of the keyword's campaign",
     "code": "the number or short code that was texted",
@@ -38,65 +38,52 @@ HINTS = {
 }
 
 
-def register(app: Flask) -> None:
-    app.register_blueprint(blueprint)
-
-
 @blueprint.get("/test/<any(callback, status):kind>")
 def form(kind: str) -> ResponseReturnValue:
-    return _page(kind, samples(kind, config()))
+    return _form_page(kind, samples(kind, config()))
 
 
 @blueprint.post("/test/<any(callback, status):kind>")
 def send(kind: str) -> ResponseReturnValue:
-    given = _given()
-    fields = {name: value for name, value in given.items() if name not in ADDRESSED}
-    trial = TestPost(kind=kind, endpoint=given.get("endpoint", ""), url=given.get("url", "").strip(), fields=fields)
+    given = {name: value for name, value in request.form.items() if name != "csrf_token"}
+    if not g.get("program"):  # browsers send every line end as CR LF; what was typed is a line feed
+        given = {name: value.replace("\r\n", "\n") for name, value in given.items()}
+    fields = {name: value for name, value in given.items() if name not in TARGET_FIELDS}
+    test_post = TestPost(kind=kind, endpoint=given.get("endpoint", ""), url=given.get("url", "").strip(), fields=fields)
     try:
-        result = _alone(trial)
+        result = _send_exclusively(test_post)
     except InvalidTestPost as error:
         if wants_json():
             return {"errors": error.errors}, 400
-        return _page(kind, samples(kind, config()) | given, errors=error.errors), 400
+        return _form_page(kind, samples(kind, config()) | given, errors=error.errors), 400
     if wants_json():
         return result.as_json()
-    return _page(kind, samples(kind, config()) | given, result=result)
+    return _form_page(kind, samples(kind, config()) | given, result=result)
 
 
-def _given() -> dict[str, str]:
-    """The form's first values. Browsers send every line end as CR LF; what was typed is a line feed."""
-    given = {name: value for name, value in request.form.items() if name != "csrf_token"}
-    return given if g.get("program") else {name: value.replace("\r\n", "\n") for name, value in given.items()}
-
-
-def _alone(trial: TestPost) -> TestPostResult:
-    """One test at a time for each user, and not too many: a form that posts anywhere is a tool for others, too."""
-    limits, user = auth_state().limits, g.user
+def _send_exclusively(test_post: TestPost) -> TestPostResult:
+    """Sends one test at a time for each user, and not too many: others could misuse a form that posts anywhere."""
+    limits, user, context = auth_state().limits, g.user, web_context()
     with limits.exclusive(user) as is_free:
         if not is_free:
             raise TooManyRequests("A test of yours is still running.", retry_after=1)
         limits.count(TEST_POSTS_PER_MINUTE, user)
-        result = send_test_post(
-            trial, config(), web_context().clock(), current_app.config.get("OWN_ADDRESSES", NO_ADDRESSES)
-        )
-    _log(trial, result)
-    return result
-
-
-def _log(trial: TestPost, result: TestPostResult) -> None:
-    web_context().log.info(
+        own = current_app.config.get("OWN_ADDRESSES", NO_ADDRESSES)
+        result = send_test_post(test_post, config(), context.clock(), own)
+    context.log.info(
         "test_post",
         test=True,
-        kind=trial.kind,
-        endpoint=trial.endpoint or None,
+        kind=test_post.kind,
+        endpoint=test_post.endpoint or None,
         address=result.address,
         verdict=result.verdict,
         status=result.response and result.response.status,
         total_ms=result.times.total,
     )
+    return result
 
 
-def _page(
+def _form_page(
     kind: str,
     values: dict[str, str],
     *,
@@ -104,10 +91,10 @@ def _page(
     errors: dict[str, list[str]] | None = None,
 ) -> str:
     return render_template(
-        "try_out.html",
+        "test_posts.html",
         kind=kind,
         names=FIELDS[kind],
-        trio=credentials.CREDENTIALS,
+        credentials=credentials.CREDENTIALS,
         hints=HINTS,
         values=values,
         endpoints=list(config().endpoints.values()),
@@ -117,41 +104,28 @@ def _page(
 
 
 @blueprint.route("/test/paste", methods=["GET", "POST"])
-def pasted() -> ResponseReturnValue:
-    body = _body()
+def paste() -> ResponseReturnValue:
+    # A line end after a form does not belong to it.
+    body = request.form.get("body", "").replace("\r\n", "\n").strip("\n")
     source = request.form.get("format", "")
-    if request.method == "GET":
-        return _paste_page("", "")
-    try:
-        if source not in ("", *preview.FORMATS):
-            raise BadCallback({"format": ("One of carrierx, legacy-callback, legacy-status, or empty to guess.",)})
-        receipt = ReceiveContext(now=web_context().clock(), sid=str(uuid.uuid4()), prefix=config().prefix)
-        crossing = preview.preview(body.encode(), source, receipt, config())
-    except BadCallback as error:
+    found: preview.Preview | None = None
+    errors: dict[str, tuple[str, ...]] = {}
+    if request.method == "POST":
+        try:
+            if source not in ("", *preview.FORMATS):
+                raise BadCallback({"format": ("One of carrierx, legacy-callback, legacy-status, or empty to guess.",)})
+            context = ReceiveContext(now=web_context().clock(), sid=str(uuid.uuid4()), prefix=config().prefix)
+            found = preview.preview(body.encode(), source, context, config())
+        except BadCallback as error:
+            errors = error.errors
         if wants_json():
-            return {"errors": error.errors}, 400
-        return _paste_page(body, source, errors=error.errors), 400
-    return crossing.as_json() if wants_json() else _paste_page(body, source, crossing=crossing)
-
-
-def _body() -> str:
-    """What was pasted. A line end behind a form is no part of it."""
-    return request.form.get("body", "").replace("\r\n", "\n").strip("\n")
-
-
-def _paste_page(
-    body: str,
-    source: str,
-    *,
-    crossing: preview.Preview | None = None,
-    errors: dict[str, tuple[str, ...]] | None = None,
-) -> str:
+            return found.as_json() if found else ({"errors": errors}, 400)
     return render_template(
         "paste.html",
         body=credentials.scrub_refused(body.encode()).decode("utf-8", "replace"),
         source=source,
         formats=preview.FORMATS,
-        crossing=crossing,
-        facts=preview.facts(crossing.message) if crossing else [],
-        errors=errors or {},
-    )
+        preview=found,
+        facts=preview.facts(found.message) if found else [],
+        errors=errors,
+    ), 400 if errors else 200
