@@ -90,6 +90,7 @@ _TAILS = (
     IPv6Network("::/96"),  # IPv4-compatible
     IPv6Network("::ffff:0:0:0/96"),  # SIIT
     IPv6Network("64:ff9b::/96"),  # NAT64
+    IPv6Network("64:ff9b:1::/48"),  # NAT64 of one's own network (RFC 8215), by prefixes of 96 bits
 )
 _ISATAP = frozenset((0x00005EFE, 0x02005EFE))
 

@@ -47,7 +47,15 @@ def test_free_form_never_gets_into_these(network: str) -> None:
 def test_nor_as_ipv6(network: str) -> None:
     for address in edges(network):
         number = int(IPv4Address(address))
-        for form in ("::ffff:%s", "::%s", "64:ff9b::%s", "::ffff:0:%s", "fe80::5efe:%s", "2600::5efe:%s"):
+        for form in (
+            "::ffff:%s",
+            "::%s",
+            "64:ff9b::%s",
+            "64:ff9b:1::%s",
+            "::ffff:0:%s",
+            "fe80::5efe:%s",
+            "2600::5efe:%s",
+        ):
             assert free(form % address), form
         assert free(f"2002:{number >> 16:x}:{number & 0xFFFF:x}::1")
 
@@ -112,19 +120,27 @@ def test_some_are_closed_to_everybody(network: str) -> None:
     for address in edges(network):
         assert operator(address) and free(address, allow_networks=EVERYWHERE)
         if ":" not in address:
-            for form in ("::ffff:%s", "64:ff9b::%s", "::ffff:0:%s"):
+            for form in ("::ffff:%s", "64:ff9b::%s", "64:ff9b:1:fffe::%s", "::ffff:0:%s"):
                 assert operator(form % address) and free(form % address, allow_networks=EVERYWHERE)
 
 
 def carrying(address: str) -> tuple[str, ...]:
     """Each IPv6 form of an IPv4 address that somebody on the way would dial."""
     number = int(IPv4Address(address))
-    tails = ("::ffff:%s", "::%s", "64:ff9b::%s", "::ffff:0:%s", "2600::5efe:%s", "2600::200:5efe:%s")
+    tails = (
+        "::ffff:%s",
+        "::%s",
+        "64:ff9b::%s",
+        "64:ff9b:1:fffe::%s",
+        "::ffff:0:%s",
+        "2600::5efe:%s",
+        "2600::200:5efe:%s",
+    )
     teredo = f"2001:0:4136:e378:8000:63bf:{~number >> 16 & 0xFFFF:x}:{~number & 0xFFFF:x}"
     return (*(form % address for form in tails), f"2002:{number >> 16:x}:{number & 0xFFFF:x}::1", teredo)
 
 
-@pytest.mark.parametrize("form", range(8))
+@pytest.mark.parametrize("form", range(9))
 def test_what_an_ipv6_address_carries_is_judged_whatever_is_open(form: int) -> None:
     """To open a tunnel's network opens nothing behind it, and what is closed to everybody is closed there too."""
     for address in ("169.254.169.254", "168.63.129.16", "0.0.0.0", "224.0.0.1"):
@@ -142,6 +158,14 @@ def test_a_translators_network_can_be_opened_and_what_it_carries_is_judged_too()
     assert free("64:ff9b::808:808", allow_networks=opened) is None
     assert free("64:ff9b::7f00:1", allow_networks=opened)
     assert free("64:ff9b::808:808")
+
+
+def test_a_local_translators_network_is_no_way_to_what_is_closed() -> None:
+    """Its prefix may be shorter than 96 bits (RFC 6052): then the last 32 bits are zero, and nothing is opened."""
+    local = (ip_network("64:ff9b:1::/48"),)
+    assert operator("64:ff9b:1::808:808") is None and free("64:ff9b:1::808:808", allow_networks=local) is None
+    assert operator("64:ff9b:1::a00:1") is None and free("64:ff9b:1::a00:1", allow_networks=local)
+    assert operator("64:ff9b:1::a9fe:a9fe") and operator("64:ff9b:1:a9fe:a9:fe00::")
 
 
 @pytest.mark.parametrize("address", ["fe80::1%eth0", "fe80::1%1", "ff02::1%lo", "169.254.1.1%x", "::1%lo"])
