@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from gateway.config import Config, Credentials, Endpoint
-from gateway.delivery import retry
 from gateway.delivery.diagnosis import diagnose
 from gateway.delivery.redaction import EndpointRedaction
 from gateway.delivery.request import EndpointPost, request_for
+from gateway.delivery.result import judge
 from gateway.routing.route import load_message
 from gateway.routing.route import wire_format as kind_for
 from gateway.safe_http.client import post
@@ -146,7 +146,7 @@ def _post(how: str, body: Body) -> EndpointPost:
 def _result(
     trial: TestPost, endpoint: Endpoint, request: Request, answer: Response, body: Body, now: datetime
 ) -> TestPostResult:
-    verdict = retry.judge(answer, endpoint, now.timestamp())
+    verdict = judge(answer, endpoint, now.timestamp())
     secrets = EndpointRedaction.of(endpoint)
     said = dict.fromkeys((*diagnose(request, answer, endpoint), *body.notes))
     return TestPostResult(

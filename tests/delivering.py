@@ -126,7 +126,7 @@ callback = ["page"]
 @contextmanager
 def working(settings: Settings, store: Store, clock: Clock, **more: Any) -> Iterator[Worker]:
     """`more`: of the worker's arguments."""
-    worker, stop = Worker(settings, store, clock=clock, dice=lambda: 0.5, **more), threading.Event()
+    worker, stop = Worker(settings, store, clock=clock, random=lambda: 0.5, **more), threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
     try:

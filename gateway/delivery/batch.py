@@ -1,112 +1,269 @@
-"""What one transaction of the worker carries: what came back is settled, what is due is claimed, both or neither."""
+"""One transaction of the worker: it settles the attempts that ended and claims what is due, both or neither.
+
+At most one batch at a time is with the store; meanwhile `BatchWriter` collects for the next one. The worker usually
+waits for it, for some milliseconds: the writer thread has the interpreter to itself then. Where the store takes longer,
+because somebody has locked it or it is away, the worker goes on with its transfers.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as TooLate
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gateway.config import Config
-from gateway.store import Connection, breakers, clock, leases
+from gateway.delivery.scheduler import Scheduler
+from gateway.metrics import Metrics
+from gateway.store import Connection, Store, StoreUnavailable, breakers, clock, leases
 from gateway.store.breakers import BreakerState
 from gateway.store.leases import ClaimedDelivery, ClaimLimit, SettledDelivery
 
-MOST = 256
+MAX_SETTLED = 256
 """Attempts settled in one transaction."""
 LEASE_MARGIN_SECONDS = 30.0
-"""Seconds by which a lease outlives the longest attempt: the time to settle it."""
+"""A lease outlives the longest attempt by this: the time to settle it."""
+WAIT_SECONDS = 0.25
+"""How long the worker waits for a batch."""
+WRITE_TIMEOUT_SECONDS = 10.0
+"""After this, a batch that the store has not begun is taken back."""
+PAUSE_SECONDS = 1.0
+"""Time without a batch after one that failed."""
 
-
-Replies = Callable[[Connection, Sequence[SettledDelivery], Sequence[bool], Config, float], Collection[str]]
-"""Owes the texts that answers are (`SettledDelivery.reply`), in the transaction that settles them: these, which of them
-were applied, the configuration, now. Gives back to whom something is owed, to be woken when it is committed."""
+OweReplies = Callable[[Connection, Sequence[SettledDelivery], Sequence[bool], Config, float], Collection[str]]
+"""Owes the texts that endpoints answered (`SettledDelivery.reply`), in the transaction that settles their attempts.
+Returns the endpoints that something is owed to, to be notified after the commit."""
 
 
 class BatchResult(NamedTuple):
-    """What a round came to."""
-
     claimed: list[ClaimedDelivery]
-    owing: Collection[str] = ()
-    """Endpoints that something is owed to since."""
+    owed: Collection[str] = ()
+    """Endpoints that this batch owes something to."""
 
 
 @dataclass(kw_only=True)
 class Batch:
-    """`now`: epoch seconds. `config`: one and the same for the whole round: what is claimed for an endpoint is sent to
-    that very endpoint."""
+    """What one transaction writes. There is one `config` for all of it, so that what is claimed for an endpoint is sent
+    to that very endpoint. `now`: epoch seconds."""
 
     owner: str
     config: Config
     now: float
     settled: Sequence[SettledDelivery] = ()
-    rooms: Mapping[str, ClaimLimit] = field(default_factory=dict)
-    unbegun: Sequence[ClaimedDelivery] = ()
-    put_off: Sequence[tuple[ClaimedDelivery, float]] = ()
-    """Those that could not leave, and when they are due."""
-    cut_off: Sequence[ClaimedDelivery] = ()
-    cut_off_due: float = 0.0
-    doubtful: Collection[str] = ()
+    limits: Mapping[str, ClaimLimit] = field(default_factory=dict)
+    """How much to claim, by endpoint."""
+    unattempted: Sequence[tuple[ClaimedDelivery, float | None]] = ()
+    """Claimed, but never sent; and when they are due, where that is not at once."""
+    interrupted: Sequence[ClaimedDelivery] = ()
+    """Cut off, so that they may have arrived; due at `interrupted_due`."""
+    interrupted_due: float = 0.0
+    uncertain: Collection[str] = ()
     """Endpoints of claims of which nobody knows whether they were committed."""
     known: Collection[int] = ()
-    """Deliveries that are known to be ours, where some are in doubt."""
-    states: Sequence[BreakerState] = ()
-    replies: Replies | None = None
-    note_time: bool = False
+    """Ids of the deliveries that this worker knows to have, where some are uncertain."""
+    breaker_states: Sequence[BreakerState] = ()
+    owe_replies: OweReplies | None = None
+    record_clock: bool = False
     last: bool = False
-    """The worker ends: what it said of endpoints is no longer so."""
+    """The worker ends: its breakers are leases."""
 
     def __bool__(self) -> bool:
         """Whether there is anything to write."""
-        some = self.settled or self.rooms or self.unbegun or self.put_off or self.doubtful or self.cut_off
-        return bool(some or self.states or self.last)
+        some = self.settled or self.limits or self.unattempted or self.uncertain or self.interrupted
+        return bool(some or self.breaker_states or self.last)
 
-    @cached_property
-    def ordering_keys(self) -> tuple[str, ...]:
-        return tuple([one.claimed.ordering_key for one in self.settled])
+    @property
+    def ordering_keys(self) -> list[str]:
+        return [settled.claimed.ordering_key for settled in self.settled]
 
     def write(self, conn: Connection) -> BatchResult:
-        """May be run more than once, and changes nothing here."""
-        owing = self._settle(conn) if self.settled else ()
-        if self.unbegun:
-            leases.release_unattempted(conn, self.owner, self.unbegun, self.now)
-        for one, due in self.put_off:
-            leases.release_unattempted(conn, self.owner, [one], due)
-        if self.doubtful:
-            leases.reclaim_uncertain(conn, self.owner, self.doubtful, self.known, self.now)
-        if self.cut_off:
-            leases.release_interrupted(conn, self.owner, self.cut_off, self.cut_off_due)
-        self._tell(conn)
-        claimed = leases.claim(conn, self.owner, self.rooms, self.now, self._leases()) if self.rooms else []
-        return BatchResult(claimed, owing)
-
-    def _settle(self, conn: Connection) -> Collection[str]:
-        applied = leases.settle_all(conn, self.owner, self.settled, self.now)
-        # One that came too late decides nothing: whoever has the delivery now gets an answer of his own.
-        said = [one for one, ours in zip(self.settled, applied, strict=True) if ours and one.reply]
-        if not said or self.replies is None:
-            return ()
-        return self.replies(conn, said, [True] * len(said), self.config, self.now)
-
-    def _tell(self, conn: Connection) -> None:
-        if self.states:
-            breakers.record_breakers(conn, self.owner, self.states, self.now)
-        if self.note_time:
+        """May be called more than once, so it changes nothing of the batch."""
+        owed: Collection[str] = ()
+        if self.settled:
+            applied = leases.settle_all(conn, self.owner, self.settled, self.now)
+            # An attempt that ended too late decides nothing: whoever has the delivery now gets an answer too.
+            replies = [one for one, ours in zip(self.settled, applied, strict=True) if ours and one.reply]
+            if replies and self.owe_replies is not None:
+                owed = self.owe_replies(conn, replies, [True] * len(replies), self.config, self.now)
+        for delivery, due in self.unattempted:
+            leases.release_unattempted(conn, self.owner, [delivery], self.now if due is None else due)
+        if self.uncertain:
+            leases.reclaim_uncertain(conn, self.owner, self.uncertain, self.known, self.now)
+        if self.interrupted:
+            leases.release_interrupted(conn, self.owner, self.interrupted, self.interrupted_due)
+        if self.breaker_states:
+            breakers.record_breakers(conn, self.owner, self.breaker_states, self.now)
+        if self.record_clock:
             clock.record_clock(conn, self.now)
         if self.last:
             breakers.forget_worker(conn, self.owner, self.now)
-
-    def _leases(self) -> dict[str, float]:
-        found = {name: self.config.endpoint(name) for name in self.rooms}
-        return {name: one.timeout + LEASE_MARGIN_SECONDS for name, one in found.items() if one}
+        if not self.limits:
+            return BatchResult([], owed)
+        found = [(name, self.config.endpoint(name)) for name in self.limits]
+        seconds = {name: endpoint.timeout + LEASE_MARGIN_SECONDS for name, endpoint in found if endpoint}
+        return BatchResult(leases.claim(conn, self.owner, self.limits, self.now, seconds), owed)
 
 
 @dataclass(slots=True)
 class SubmittedBatch:
-    """A round that the store has in hand."""
+    """A batch that the store has in hand."""
 
-    round: Batch
+    batch: Batch
     future: Future[BatchResult]
-    began: float
-    """Seconds of the clock that nobody sets."""
+    started: float
+    """Monotonic seconds."""
+
+
+class BatchWriter:
+    """Collects what is to be written, and writes it batch by batch.
+
+    `in_flight`: the (delivery, attempt) ids of the worker's transfers. `notify` is called with the endpoints that a
+    batch owed something to.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        owner: str,
+        scheduler: Scheduler,
+        log: Any,
+        metrics: Metrics,
+        in_flight: Collection[tuple[int, int]],
+        owe_replies: OweReplies | None,
+        notify: Callable[[Collection[str]], object],
+    ) -> None:
+        self._store, self._owner, self._scheduler = store, owner, scheduler
+        self._log, self._metrics = log, metrics
+        self._in_flight, self._owe_replies, self._notify = in_flight, owe_replies, notify
+        self._uncertain: set[str] = set()
+        self.settled: list[SettledDelivery] = []
+        """Attempts that ended, and are not known to be written."""
+        self.unattempted: list[tuple[ClaimedDelivery, float | None]] = []
+        """Deliveries that are not to be sent after all, and when they are due, where that is not at once."""
+        self.pending: SubmittedBatch | None = None
+        self.paused_until = 0.0
+        """Monotonic seconds."""
+        self._clock_at = self._breakers_at = 0.0
+        self._has_breakers = self._is_away = False
+
+    def begin(self, config: Config, now: float, claiming: bool) -> None:
+        """Hands what there is to write to the store, if there is anything."""
+        monotonic = time.monotonic()
+        batch = Batch(
+            owner=self._owner,
+            config=config,
+            now=now,
+            settled=tuple(self.settled[:MAX_SETTLED]),
+            limits=self._scheduler.plan(config.endpoint, now) if claiming else {},
+            unattempted=tuple(self.unattempted),
+            uncertain=tuple(self._uncertain),
+            known=self._known() if self._uncertain else (),
+            breaker_states=self._breaker_states(monotonic),
+            owe_replies=self._owe_replies,
+            record_clock=self._is_away or monotonic >= self._clock_at,
+        )
+        # A store that was away is asked whether it writes again, even if there is nothing to write.
+        if not batch and not self._is_away:
+            return
+        try:
+            future = self._store.writer.submit(batch.write, ordering_keys=batch.ordering_keys)
+        except StoreUnavailable as error:
+            self._failed(batch, error)
+        else:
+            self.pending = SubmittedBatch(batch, future, monotonic)
+
+    def finish(self, timeout: float) -> tuple[Config, list[ClaimedDelivery]] | None:
+        """The deliveries to send now, and the configuration under which they were claimed. None: none, or not yet."""
+        pending = self.pending
+        if pending is None:
+            return None
+        try:
+            claimed, owed = pending.future.result(timeout)
+        except TooLate:
+            if time.monotonic() - pending.started >= WRITE_TIMEOUT_SECONDS and pending.future.cancel():
+                reason = f"waited {WRITE_TIMEOUT_SECONDS:g} s for the writer"
+                self._failed(pending.batch, StoreUnavailable(reason))
+            return None
+        except StoreUnavailable as error:
+            self._failed(pending.batch, error)
+            return None
+        self.pending, batch, monotonic = None, pending.batch, time.monotonic()
+        if owed:
+            self._notify(owed)
+        del self.settled[: len(batch.settled)]
+        del self.unattempted[: len(batch.unattempted)]
+        self._uncertain.clear()
+        self._has_breakers = self._has_breakers or bool(batch.breaker_states)
+        if batch.record_clock:
+            self._clock_at = monotonic + clock.NOTE_EVERY
+        if self._is_away:
+            self._is_away = False
+            self._log.info("store_back")
+        self._scheduler.claimed(batch.limits, claimed)
+        if monotonic - pending.started > LEASE_MARGIN_SECONDS / 2:
+            # The leases began with the batch: what is left of them may be too short for an attempt.
+            self.unattempted += [(delivery, None) for delivery in claimed]
+            return None
+        return batch.config, claimed
+
+    def _failed(self, batch: Batch, error: StoreUnavailable) -> None:
+        """What was to be written is kept until the store is back; leases outlive short absences."""
+        self.pending, self._breakers_at = None, 0.0
+        self._scheduler.not_claimed(batch.limits)
+        self._uncertain.update(batch.limits)
+        self.unavailable(error)
+
+    def unavailable(self, error: StoreUnavailable) -> None:
+        """The store failed, here or elsewhere: pauses before the next batch."""
+        self._log.error("store_unavailable", reason=str(error))
+        self._is_away, self.paused_until = True, time.monotonic() + PAUSE_SECONDS
+
+    def _known(self) -> Collection[int]:
+        settled = {settled.claimed.id for settled in self.settled}
+        return settled | {id_ for id_, _ in self._in_flight} | {delivery.id for delivery, _ in self.unattempted}
+
+    def _breaker_states(self, monotonic: float) -> Sequence[BreakerState]:
+        """Those that changed their state; now and then all that are not closed."""
+        changed = self._scheduler.breakers.changes()
+        for endpoint, one in changed:
+            self._metrics.breaker(endpoint, one.state)
+            self._log.warning("breaker", endpoint=endpoint, state=one.state, failures=one.failures, reason=one.reason)
+        if monotonic >= self._breakers_at:
+            self._breakers_at = monotonic + breakers.REFRESH
+            changed = list(dict(changed + self._scheduler.breakers.not_closed()).items())
+        return [
+            BreakerState(
+                endpoint=endpoint,
+                state=one.state,
+                since=one.since,
+                until=one.until,
+                reason=one.reason,
+                failures=one.failures,
+            )
+            for endpoint, one in changed
+        ]
+
+    def last(
+        self, config: Config, now: float, interrupted: Sequence[ClaimedDelivery], due: float, timeout: float
+    ) -> None:
+        """Writes the last batch. Whatever is not written within `timeout` seconds comes back when its lease ends."""
+        batch = Batch(
+            owner=self._owner,
+            config=config,
+            now=now,
+            settled=tuple(self.settled[:MAX_SETTLED]),
+            unattempted=tuple(self.unattempted),
+            interrupted=interrupted,
+            interrupted_due=due,
+            owe_replies=self._owe_replies,
+            last=self._has_breakers,
+        )
+        if not batch:
+            return
+        try:
+            written = self._store.writer.submit(batch.write, ordering_keys=batch.ordering_keys).result(timeout)
+            self._notify(written.owed)
+        except (StoreUnavailable, TooLate) as error:
+            self._log.error("store_unavailable", reason=str(error) or "no answer", unsettled=len(batch.settled))

@@ -1,20 +1,20 @@
-"""When an endpoint fails on and on it is left alone, asked now and then, and taken up again gently. Pure.
+"""Pauses an endpoint that keeps failing, probes it now and then, and takes it up again step by step. Pure.
 
-    closed ──fails on and on, or asks to wait──▶ open ──its time──▶ half_open ──fails──▶ open, for longer
-       ▲                                          ▲                     │ well
-       └──── as many as configured ──── ramp ◀────┼─────────────────────┘
-                                          └─fails twice    side by side: 1, 2, 4 …
+    closed ──keeps failing, or asks to wait──▶ open ──its time──▶ half_open ──fails──▶ open, for longer
+       ▲                                        ▲                     │ succeeds
+       └─────── concurrency reached ──── ramp ◀─┼─────────────────────┘
+                                          └─fails twice    attempts in flight: 1, 2, 4 …
 
-While it is open nothing is claimed: what is owed waits, and no attempt of it is counted. Half open, one delivery goes
-out, a real one; its attempt counts as every attempt does, and where it fails its own next one is due by the schedule:
-no delivery is tried more often than it would have been, and the next probe is another's.
+While a breaker is open nothing is claimed for its endpoint: deliveries wait, and no attempt of theirs is counted. Half
+open, one real delivery is attempted; that attempt counts as any other, and if it fails, the delivery's next one is due
+by the schedule: no delivery is attempted more often than without a breaker, and another one is the next probe.
 
-What counts. An endpoint that is *down* (no connection, no name, no TLS, a reset, a timeout, 5xx, 408, 425, 429) opens
-at the fifth failure in a row. Where it *refuses* (4xx, redirects, a page of errors behind a 200), that may lie in the
-one message: five such weigh as much as one of the others, so it takes 25 in a row. With many attempts side by side it
-takes more: a quarter of what may be in flight at once. One success, and the row begins anew.
+An endpoint that is *down* (no connection, no name, no TLS, a reset, a timeout, 5xx, 408, 425, 429) opens its breaker by
+the fifth failure in a row. Where it *refuses* (4xx, redirects, an error page behind a 200), the one message may be the
+cause: five refusals weigh as much as one failure of the other kind, so it takes 25 in a row. With a high concurrency it
+takes more: a quarter of the attempts that may be in flight. One success ends the row.
 
-`Retry-After` of a 429 or 503 opens at once, for the time that it asks.
+`Retry-After` of a 429 or 503 opens the breaker at once, for the time that it asks for.
 """
 
 from __future__ import annotations
@@ -24,208 +24,201 @@ from dataclasses import dataclass
 from gateway.safe_http.models import Response
 from gateway.safe_http.ssrf import is_url
 
-IN_A_ROW = 5
+FAILURES_TO_OPEN = 5
 LIGHT, HEAVY = 1, 5
-"""What a refusal weighs, and what a failure of the endpoint as a whole."""
-SHARE = 4
-"""A row must be as long as this part of the attempts that may be side by side."""
-WAITS = (5.0, 10.0, 20.0, 40.0, 60.0)
-"""Seconds that it is open, the first time, the second … each ±20 %."""
-SPREAD = 0.2
-LONGEST_ASKED = 3600.0
-"""Seconds: no endpoint stops its deliveries for longer by asking."""
+"""Weights of a refusal, and of a failure of the whole endpoint."""
+CONCURRENCY_DIVISOR = 4
+"""A row of failures must be at least as long as this part of the endpoint's concurrency."""
+OPEN_SECONDS = (5.0, 10.0, 20.0, 40.0, 60.0)
+"""How long a breaker is open the first time, the second … each ±20 %."""
+JITTER = 0.2
+MAX_REQUESTED_PAUSE_SECONDS = 3600.0
+"""No endpoint stops its deliveries for longer by asking."""
+MAX_URL_BREAKERS = 256
+"""Breakers kept for origins of URLs that came with requests: those that failed last."""
 
-DOWN = frozenset({"name", "refused_address", "connect", "tls", "certificate", "timeout", "reset", "proxy"})
-"""Kinds of `Failure` that speak of the endpoint, whatever the message."""
-_DOWN_STATUS = frozenset({408, 425, 429})
-_MAY_ASK = frozenset({429, 503})
+DOWN_FAILURES = frozenset({"name", "refused_address", "connect", "tls", "certificate", "timeout", "reset", "proxy"})
+"""Kinds of `Failure` that are about the endpoint, whatever the message."""
+_DOWN_STATUSES = frozenset({408, 425, 429})
+_PAUSE_STATUSES = frozenset({429, 503})
 
 CLOSED, OPEN, HALF_OPEN, RAMP = "closed", "open", "half_open", "ramp"
 
 
-def weigh(answer: Response, succeeded: bool) -> int:
-    """What an attempt says of its endpoint: nothing is wrong (0), `LIGHT` or `HEAVY`."""
-    if succeeded:
-        return 0
-    if answer.failure is not None:
-        return HEAVY if answer.failure.kind in DOWN else LIGHT
-    status = answer.status or 0
+def failure_weight(response: Response) -> int:
+    """How much an attempt without success counts against its endpoint: not at all (0), `LIGHT` or `HEAVY`."""
+    if response.failure is not None:
+        return HEAVY if response.failure.kind in DOWN_FAILURES else LIGHT
+    status = response.status or 0
     if status == 410:
-        return 0  # an answer that settles the delivery, and well meant
-    return HEAVY if status >= 500 or status in _DOWN_STATUS else LIGHT
+        return 0  # the endpoint works: its answer settles the delivery
+    return HEAVY if status >= 500 or status in _DOWN_STATUSES else LIGHT
 
 
-def asked(answer: Response, retry_after: float | None) -> float | None:
-    """Seconds for which the endpoint wants nobody's deliveries."""
-    if answer.status not in _MAY_ASK or not retry_after or answer.failure is not None:
+def requested_pause(response: Response, retry_after: float | None) -> float | None:
+    """Seconds for which the endpoint asks to get no deliveries at all; None if it does not ask."""
+    if response.status not in _PAUSE_STATUSES or not retry_after or response.failure is not None:
         return None
-    return min(retry_after, LONGEST_ASKED)
+    return min(retry_after, MAX_REQUESTED_PAUSE_SECONDS)
 
 
 @dataclass(slots=True)
 class Breaker:
-    """Of one endpoint. Times are epoch seconds."""
+    """The circuit breaker of one endpoint. Times are epoch seconds."""
 
     since: float
     state: str = CLOSED
     until: float = 0.0
-    """While it is open: when it is probed."""
+    """While it is open: when the endpoint is probed."""
     reason: str = ""
     """Why it opened last: a sentence for people."""
     failures: int = 0
-    """In a row."""
-    turn: int = 0
-    """How often it has opened. An attempt that began in an earlier turn says nothing of this one."""
+    """Number of failures in a row."""
+    generation: int = 0
+    """How often it has opened. An attempt that began in an earlier generation says nothing of this one."""
     _weight: int = 0
-    _opened: int = 0
-    """Times since it was closed last: the wait grows with it."""
+    _times_opened: int = 0
+    """Counted since it was closed last: the pause grows with it."""
     _limit: int = 0
-    _well: int = 0
+    _successes: int = 0
 
-    def allows(self, now: float, concurrency: int) -> int:
-        """Attempts that may be in flight."""
+    def allowed(self, now: float, concurrency: int) -> int:
+        """The number of attempts that may be in flight."""
         if self.state == CLOSED:
             return concurrency
         if self.state == OPEN and now >= self.until:
-            self._become(HALF_OPEN, now)
+            self._enter(HALF_OPEN, now)
         if self.state == OPEN:
             return 0
         return min(1 if self.state == HALF_OPEN else self._limit, concurrency)
 
-    def well(self, now: float, turn: int, concurrency: int) -> None:
-        """An attempt that began in this turn found nothing wrong."""
-        if turn != self.turn or self.state == OPEN:
+    def record_success(self, now: float, generation: int, concurrency: int) -> None:
+        """Counts an attempt, begun in `generation`, that found nothing wrong with the endpoint."""
+        if generation != self.generation or self.state == OPEN:
             return
         self.failures = self._weight = 0
         if self.state == HALF_OPEN:
-            self._become(RAMP, now)
-            self._limit, self._well = 1, 0
+            self._enter(RAMP, now)
+            self._limit, self._successes = 1, 0
         if self.state == RAMP:
-            self._climb(now, concurrency)
+            # After as many successes as may be in flight, twice as many may.
+            self._successes += 1
+            if self._successes >= self._limit:
+                self._limit, self._successes = self._limit * 2, 0
+            if self._limit >= concurrency:
+                self._times_opened = 0
+                self._enter(CLOSED, now)
 
-    def ill(self, now: float, turn: int, weight: int, concurrency: int, reason: str, dice: float) -> None:
-        """An attempt failed. `dice`: 0 up to 1."""
-        if turn != self.turn or self.state == OPEN:
+    def record_failure(
+        self, now: float, generation: int, weight: int, concurrency: int, reason: str, random: float
+    ) -> None:
+        """Counts an attempt, begun in `generation`, that failed. `random`: 0 up to 1."""
+        if generation != self.generation or self.state == OPEN:
             return
         self.failures += 1
         self._weight += weight
-        if self._weight >= self._bears(concurrency):
-            wait = WAITS[min(self._opened, len(WAITS) - 1)]
-            self._open(now, now + wait * (1 - SPREAD + 2 * SPREAD * dice), reason)
-            self._opened += 1
+        if self.state == CLOSED:
+            limit = HEAVY * max(FAILURES_TO_OPEN, concurrency // CONCURRENCY_DIVISOR)
+        else:
+            # One failure does not end a ramp: an endpoint that fails now and then would never finish one.
+            limit = LIGHT if self.state == HALF_OPEN else 2 * HEAVY
+        if self._weight >= limit:
+            seconds = OPEN_SECONDS[min(self._times_opened, len(OPEN_SECONDS) - 1)]
+            self._open(now, now + seconds * (1 - JITTER + 2 * JITTER * random), reason)
+            self._times_opened += 1
 
-    def pause(self, now: float, seconds: float, reason: str, dice: float) -> None:
-        """The endpoint asked for it. Said once more while it is open: the later end counts, they are not added."""
-        until = now + seconds * (1 + SPREAD * dice)
+    def pause(self, now: float, seconds: float, reason: str, random: float) -> None:
+        """Opens as the endpoint asked for. Of several requests the latest end counts; they are not added up."""
+        until = now + seconds * (1 + JITTER * random)
         if self.state != OPEN:
             self.failures += 1
             self._open(now, until, reason)
         elif now + seconds > self.until:
             self.until = until
 
-    def shift(self, seconds: float) -> None:
-        """The clock was set by so much."""
-        self.since += seconds
-        self.until += seconds
-
-    def _bears(self, concurrency: int) -> int:
-        """Weight at which it opens. Of an endpoint that fails now and then, a ramp must not be the end each time."""
-        if self.state == CLOSED:
-            return HEAVY * max(IN_A_ROW, concurrency // SHARE)
-        return LIGHT if self.state == HALF_OPEN else 2 * HEAVY
-
-    def _climb(self, now: float, concurrency: int) -> None:
-        """As many successes as may be side by side, and twice as many may."""
-        self._well += 1
-        if self._well >= self._limit:
-            self._limit, self._well = self._limit * 2, 0
-        if self._limit >= concurrency:
-            self._opened = 0
-            self._become(CLOSED, now)
-
     def _open(self, now: float, until: float, reason: str) -> None:
-        self._become(OPEN, now)
+        self._enter(OPEN, now)
         self.until, self.reason, self._weight = until, reason, 0
-        self.turn += 1
+        self.generation += 1
 
-    def _become(self, state: str, now: float) -> None:
+    def _enter(self, state: str, now: float) -> None:
         self.state, self.since = state, now
 
 
-STRANGERS = 256
-"""Origins of URLs that came with requests whose breakers are remembered: those that failed last."""
-
-
 class Breakers:
-    """Of all endpoints; those that never failed have none. None of the configuration is dropped: a turn must never be
-    counted anew. Of strangers there may be any number."""
+    """The breakers of all endpoints; an endpoint that never failed has none.
+
+    None that belongs to the configuration is dropped, or its generations would start anew. URLs that came with requests
+    may be any number, so of theirs only the last ones are kept.
+    """
 
     def __init__(self) -> None:
         self._of: dict[str, Breaker] = {}
-        self._strangers: dict[str, None] = {}
-        self._first = 0
-        """The turn of an endpoint without a breaker: beyond those of all that were dropped."""
-        self._said: dict[str, str] = {}
+        self._of_urls: dict[str, None] = {}
+        """Origins of URLs, in the order of their last failures."""
+        self._first_generation = 0
+        """For an endpoint without a breaker: later than all generations of those that were dropped."""
+        self._reported: dict[str, str] = {}
+        """The states of those that were not closed when `changes` was called last."""
         self._touched: set[str] = set()
 
-    def turn(self, endpoint: str) -> int:
-        """To be kept with an attempt that begins now."""
+    def generation(self, endpoint: str) -> int:
+        """The generation in which an attempt that starts now begins."""
         breaker = self._of.get(endpoint)
-        return breaker.turn if breaker else self._first
+        return breaker.generation if breaker else self._first_generation
 
-    def allows(self, endpoint: str, now: float, concurrency: int) -> int:
-        """Attempts that may be in flight."""
+    def allowed(self, endpoint: str, now: float, concurrency: int) -> int:
+        """The number of attempts that may be in flight."""
         breaker = self._of.get(endpoint)
         if breaker is None or breaker.state == CLOSED:
             return concurrency
         self._touched.add(endpoint)
-        return breaker.allows(now, concurrency)
+        return breaker.allowed(now, concurrency)
 
     def opens_at(self, endpoint: str) -> float:
-        """When an open one is probed."""
+        """When an endpoint with an open breaker is probed."""
         return self._of[endpoint].until
 
-    def well(self, endpoint: str, now: float, turn: int, concurrency: int) -> None:
-        breaker = self._of.get(endpoint)
-        if breaker is not None:
-            breaker.well(now, turn, concurrency)
+    def record_success(self, endpoint: str, now: float, generation: int, concurrency: int) -> None:
+        """Counts an attempt, begun in `generation`, that found nothing wrong with the endpoint."""
+        if breaker := self._of.get(endpoint):
+            breaker.record_success(now, generation, concurrency)
             self._touched.add(endpoint)
 
-    def touch(self, endpoint: str, now: float) -> Breaker:
-        """The endpoint's own, to be told of a failure."""
+    def get_or_create(self, endpoint: str, now: float) -> Breaker:
+        """The endpoint's breaker, to record a failure in."""
         breaker = self._of.get(endpoint)
         if breaker is None:
-            breaker = self._of[endpoint] = Breaker(since=now, turn=self._first)
+            breaker = self._of[endpoint] = Breaker(since=now, generation=self._first_generation)
         self._touched.add(endpoint)
         if is_url(endpoint):
-            self._strangers.pop(endpoint, None)
-            self._strangers[endpoint] = None
-            if len(self._strangers) > STRANGERS:
-                self._drop(next(iter(self._strangers)))
+            self._of_urls.pop(endpoint, None)
+            self._of_urls[endpoint] = None
+            if len(self._of_urls) > MAX_URL_BREAKERS:
+                dropped = next(iter(self._of_urls))
+                del self._of_urls[dropped]
+                self._first_generation = max(self._first_generation, self._of.pop(dropped).generation + 1)
+                self._reported.pop(dropped, None)
+                self._touched.discard(dropped)
         return breaker
 
-    def _drop(self, endpoint: str) -> None:
-        del self._strangers[endpoint]
-        self._first = max(self._first, self._of.pop(endpoint).turn + 1)
-        self._said.pop(endpoint, None)
-        self._touched.discard(endpoint)
-
     def shift(self, seconds: float) -> None:
-        """The clock was set by so much."""
+        """Moves all times: the clock was set by so much."""
         for breaker in self._of.values():
-            breaker.shift(seconds)
+            breaker.since += seconds
+            breaker.until += seconds
 
     def not_closed(self) -> list[tuple[str, Breaker]]:
-        return [(endpoint, one) for endpoint, one in self._of.items() if one.state != CLOSED]
+        return [(endpoint, breaker) for endpoint, breaker in self._of.items() if breaker.state != CLOSED]
 
     def changes(self) -> list[tuple[str, Breaker]]:
-        """Those that are in another state than when this was last asked."""
-        touched = [(endpoint, self._of[endpoint]) for endpoint in self._touched]
+        """The breakers that are in another state than at the last call."""
+        changed = []
+        for endpoint in self._touched:
+            breaker = self._of[endpoint]
+            if self._reported.pop(endpoint, CLOSED) != breaker.state:
+                changed.append((endpoint, breaker))
+            if breaker.state != CLOSED:
+                self._reported[endpoint] = breaker.state
         self._touched.clear()
-        return [(endpoint, one) for endpoint, one in touched if self._is_news(endpoint, one)]
-
-    def _is_news(self, endpoint: str, one: Breaker) -> bool:
-        before = self._said.pop(endpoint, CLOSED)
-        if one.state != CLOSED:
-            self._said[endpoint] = one.state
-        return before != one.state
+        return changed

@@ -1,4 +1,4 @@
-"""What is wrong with an answer, in plain words, for whoever has to mend it. Pure.
+"""Explains in plain words what is wrong with an answer, for whoever has to mend it. Pure.
 
 `headline` is the one sentence that is kept with an attempt. `diagnose` adds what helps: the cause where the answer
 betrays it, and what to change. No sentence holds a body, a query or a header's secret.
@@ -9,67 +9,52 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
+from gateway.config import Endpoint
 from gateway.safe_http.error_pages import FAILURE_BODY, WARNING, decode, find, name_of
 from gateway.safe_http.models import Request, Response
 
-__all__ = ["FAILURE_BODY", "Expected", "diagnose", "headline"]
 
-
-class Expected(Protocol):
-    """What an endpoint counts as success; `config.Endpoint` is one."""
-
-    @property
-    def success_body(self) -> re.Pattern[str] | None: ...
-
-    @property
-    def failure_body(self) -> tuple[re.Pattern[str], ...]: ...
-
-    def accepts(self, status: int) -> bool: ...
-
-
-class _Usual:
-    """For a URL that is no endpoint of the configuration."""
-
-    success_body: re.Pattern[str] | None = None
-    failure_body = FAILURE_BODY
-
-    def accepts(self, status: int) -> bool:
-        return 200 <= status < 300
-
-
-USUAL: Expected = _Usual()
-
-
-def diagnose(request: Request, answer: Response, expected: Expected = USUAL) -> list[str]:
+def diagnose(request: Request, response: Response, endpoint: Endpoint) -> list[str]:
     """Short sentences, the most telling first. An answer that is fine has none, or a remark."""
-    said = headline(answer, expected)
-    found = [said] if said else []
-    for hints in (_of_failure, _of_status, _of_body):
-        found.extend(hints(request, answer))
-    return list(dict.fromkeys(found))
+    sentence, failure, status = headline(response, endpoint), response.failure, response.status or 0
+    found = [sentence] if sentence else []
+    if failure:
+        if hint := _FAILURE_HINTS.get(failure.kind):
+            found.append(hint)
+        if failure.sentence == "certificate expired":
+            found.append(
+                "its owner has to renew it; verify_tls = false would hide that, and with it any stranger in between"
+            )
+    elif status in _HINTS:
+        found.append(_HINTS[status](request, response))
+    elif status >= 400:
+        found.append(
+            _STATUS_HINTS.get(status) or (_CRASHED if status >= 500 else "what it does not like stands in its answer")
+        )
+    elif status >= 300:
+        found.append(_redirect_hint(request, response))
+    elif status >= 200:
+        found.extend(_remarks(response))
+    return list(dict.fromkeys(filter(None, found)))
 
 
-def headline(answer: Response, expected: Expected = USUAL) -> str:
+def headline(response: Response, endpoint: Endpoint) -> str:
     """Why this is no success, in one sentence; empty where it is one."""
-    if answer.failure:
-        return answer.failure.sentence
-    if answer.status is None:
+    if response.failure:
+        return response.failure.sentence
+    if response.status is None:
         return "no answer"
-    if not expected.accepts(answer.status):
-        return _redirect(answer) or f"answered {answer.status}{_phrase(answer.status)}"
-    return _body_fault(answer, expected)
-
-
-def _body_fault(answer: Response, expected: Expected) -> str:
-    page = find(expected.failure_body, answer.body)
+    if not endpoint.accepts(response.status):
+        return _redirect(response) or f"answered {response.status}{_phrase(response.status)}"
+    page = find(endpoint.failure_body, response.body)
     if page:
-        return f"{name_of(page)} behind a {answer.status}"
-    if expected.success_body is None or expected.success_body.search(decode(answer.body)):
+        return f"{name_of(page)} behind a {response.status}"
+    if endpoint.success_body is None or endpoint.success_body.search(decode(response.body)):
         return ""
-    return f"answered {answer.status}, but success_body is not found in {'the' if answer.body else 'an empty'} body"
+    body = "the body" if response.body else "an empty body"
+    return f"answered {response.status}, but success_body is not found in {body}"
 
 
 def _phrase(status: int) -> str:
@@ -82,19 +67,19 @@ def _phrase(status: int) -> str:
 _LOGIN = re.compile(r"log[-_]?in|log[-_]?on|sign[-_]?[io]n|\bauth|\bsso\b|\bsaml|\boauth|\baccount/", re.IGNORECASE)
 
 
-def _redirect(answer: Response) -> str:
-    location = answer.header("Location")
-    if location is None or answer.status not in (301, 302, 303, 307, 308):
+def _redirect(response: Response) -> str:
+    location = response.header("Location")
+    if location is None or response.status not in (301, 302, 303, 307, 308):
         return ""
     parts = urlsplit(location) if _splits(location) else urlsplit("")
     where = f"{parts.scheme}://{parts.hostname}" if parts.hostname else ""
     if _LOGIN.search(f"{parts.hostname or ''}{parts.path}"):
-        return f"answered {answer.status} to a login page"
-    return f"answered {answer.status} to {where}{parts.path or '/'}: redirects are not followed"
+        return f"answered {response.status} to a login page"
+    return f"answered {response.status} to {where}{parts.path or '/'}: redirects are not followed"
 
 
 def _splits(location: str) -> bool:
-    """Whether it can be taken apart, and shown: a stranger wrote it."""
+    """Whether it can be parsed, and shown: a stranger wrote it."""
     try:
         urlsplit(location)
     except ValueError:
@@ -102,16 +87,7 @@ def _splits(location: str) -> bool:
     return location.isprintable()
 
 
-def _of_failure(request: Request, answer: Response) -> Iterable[str]:
-    if answer.failure:
-        hint = _FAILURES.get(answer.failure.kind)
-        if hint:
-            yield hint
-        if answer.failure.sentence == "certificate expired":
-            yield "its owner has to renew it; verify_tls = false would hide that, and with it any stranger in between"
-
-
-_FAILURES = {
+_FAILURE_HINTS = {
     "name": "is the host's name spelt right, and known to this machine's name server?",
     "connect": "is the server running, on this port, and open to this machine?",
     "reset": "the application may have crashed: its own log tells",
@@ -121,20 +97,8 @@ _FAILURES = {
 }
 
 
-def _of_status(request: Request, answer: Response) -> Iterable[str]:
-    status = answer.status
-    if status is None or answer.failure or status < 300:
-        return
-    if status < 400:
-        yield from _of_redirect(request, answer)
-    elif status in _BY_STATUS:
-        yield from _BY_STATUS[status](request, answer)
-    else:
-        yield _STATUS.get(status) or ("what it does not like stands in its answer" if status < 500 else _CRASHED)
-
-
 _CRASHED = "the application failed: its own log tells why"
-_STATUS = {
+_STATUS_HINTS = {
     404: "there is no page at this path: is the URL right, letter for letter?",
     405: "the page takes no POST: is it the right one?",
     406: "a filter before the application (ModSecurity, say) refused the request",
@@ -156,85 +120,78 @@ _STATUS = {
 }
 
 
-def _of_redirect(request: Request, answer: Response) -> Iterable[str]:
-    location = answer.header("Location") or ""
+def _redirect_hint(request: Request, response: Response) -> str:
+    location = response.header("Location") or ""
     if _LOGIN.search(location.partition("?")[0]):
-        yield "the page stands behind a login for people: let the gateway in by HTTP Basic, a key or its address"
-    elif location and _splits(location):
-        old, new = urlsplit(request.url), urlsplit(urljoin(request.url, location))
-        yield _moved(old.scheme, new.scheme, old.netloc, new.netloc, old.path, new.path)
-
-
-def _moved(old_scheme: str, scheme: str, old_host: str, host: str, old_path: str, path: str) -> str:
-    if (old_scheme, scheme) == ("http", "https") and path == old_path:
+        return "the page stands behind a login for people: let the gateway in by HTTP Basic, a key or its address"
+    if not location or not _splits(location):
+        return ""
+    old, new = urlsplit(request.url), urlsplit(urljoin(request.url, location))
+    if (old.scheme, new.scheme) == ("http", "https") and new.path == old.path:
         return "the page wants https: write https:// in the URL"
-    if path == f"{old_path}/":
+    if new.path == f"{old.path}/":
         return "the page wants a slash at its end: write it in the URL"
-    if host != old_host and path == old_path:
+    if new.netloc != old.netloc and new.path == old.path:
         return "the page has moved to another host: write that in the URL"
     return "if that is the page that is meant, write it in the URL"
 
 
-def _unauthorized(request: Request, answer: Response) -> Iterable[str]:
-    asked = (answer.header("WWW-Authenticate") or "").lower()
+def _unauthorized(request: Request, response: Response) -> str:
+    asked = (response.header("WWW-Authenticate") or "").lower()
     if any(name.lower() == "authorization" for name, _ in request.headers):
-        yield "the server does not accept this user name and password"
-    elif "ntlm" in asked or "negotiate" in asked:
-        yield "the page asks for a Windows login: let this path be called with Basic, or without"
-    elif "digest" in asked:
-        yield "the page asks for Digest, which is not spoken here: let it be called with Basic"
-    else:
-        yield "the page asks for a login: set username and password of the endpoint"
+        return "the server does not accept this user name and password"
+    if "ntlm" in asked or "negotiate" in asked:
+        return "the page asks for a Windows login: let this path be called with Basic, or without"
+    if "digest" in asked:
+        return "the page asks for Digest, which is not spoken here: let it be called with Basic"
+    return "the page asks for a login: set username and password of the endpoint"
 
 
-def _forbidden(request: Request, answer: Response) -> Iterable[str]:
-    text = decode(answer.kept_body).lower()
+def _forbidden(request: Request, response: Response) -> str:
+    text = decode(response.kept_body).lower()
     if "csrf" in text or "forgery" in text:
-        yield "a framework asks for its CSRF token: exempt this path, a gateway has none"
-    elif "cf-mitigated" in (name.lower() for name, _ in answer.headers) or "just a moment" in text:
-        yield "a browser check before the page holds us up: exempt this path, or this machine's address"
-    else:
-        yield "the server forbids it: a list of addresses, a firewall for applications, or rights of the file"
+        return "a framework asks for its CSRF token: exempt this path, a gateway has none"
+    if "cf-mitigated" in (name.lower() for name, _ in response.headers) or "just a moment" in text:
+        return "a browser check before the page holds us up: exempt this path, or this machine's address"
+    return "the server forbids it: a list of addresses, a firewall for applications, or rights of the file"
 
 
-def _bad_request(request: Request, answer: Response) -> Iterable[str]:
-    text = decode(answer.kept_body).lower()
+def _bad_request(request: Request, response: Response) -> str:
+    text = decode(response.kept_body).lower()
     if "https port" in text or "ssl-enabled" in text:
-        yield "the port speaks TLS: write https:// in the URL"
-    elif "invalid hostname" in text:
-        yield "the server knows no site of this host's name"
-    else:
-        yield "the server does not understand the request: what it misses may stand in its answer"
+        return "the port speaks TLS: write https:// in the URL"
+    if "invalid hostname" in text:
+        return "the server knows no site of this host's name"
+    return "the server does not understand the request: what it misses may stand in its answer"
 
 
-def _method(request: Request, answer: Response) -> Iterable[str]:
-    allow = answer.header("Allow")
-    yield f"{_STATUS[405]} It takes {allow[:60]}" if allow and allow.isprintable() else _STATUS[405]
+def _method(request: Request, response: Response) -> str:
+    allow = response.header("Allow")
+    return f"{_STATUS_HINTS[405]} It takes {allow[:60]}" if allow and allow.isprintable() else _STATUS_HINTS[405]
 
 
-def _media_type(request: Request, answer: Response) -> Iterable[str]:
+def _media_type(request: Request, response: Response) -> str:
     sent = next((value for name, value in request.headers if name.lower() == "content-type"), "none")
-    yield f"the page does not take {sent.partition(';')[0]}: is the endpoint's format right?"
+    return f"the page does not take {sent.partition(';')[0]}: is the endpoint's format right?"
 
 
-def _slow_down(request: Request, answer: Response) -> Iterable[str]:
-    after = answer.header("Retry-After")
-    yield f"the server asks us to be slower{f' (Retry-After: {after[:40]})' if after else ''}: lower concurrency"
+def _slow_down(request: Request, response: Response) -> str:
+    after = response.header("Retry-After")
+    return f"the server asks us to be slower{f' (Retry-After: {after[:40]})' if after else ''}: lower concurrency"
 
 
-def _crashed(request: Request, answer: Response) -> Iterable[str]:
-    text = decode(answer.body)
+def _crashed(request: Request, response: Response) -> str:
+    text = decode(response.body)
     if "potentially dangerous Request." in text:
-        yield (
+        return (
             "ASP.NET refuses texts that look like HTML, such as one with <: "
             'set ValidateRequest="false" for the page, and requestValidationMode="2.0" in web.config'
         )
-        return
-    page = find(FAILURE_BODY, answer.body)
-    yield f"{name_of(page)}: {_CRASHED}" if page else _CRASHED
+    page = find(FAILURE_BODY, response.body)
+    return f"{name_of(page)}: {_CRASHED}" if page else _CRASHED
 
 
-_BY_STATUS: dict[int, Callable[[Request, Response], Iterable[str]]] = {
+_HINTS: dict[int, Callable[[Request, Response], str]] = {
     400: _bad_request,
     401: _unauthorized,
     403: _forbidden,
@@ -247,17 +204,15 @@ _BY_STATUS: dict[int, Callable[[Request, Response], Iterable[str]]] = {
 _PASSWORD = re.compile(r"<input[^<>]{1,300}type=[\"']?password", re.IGNORECASE)
 
 
-def _of_body(request: Request, answer: Response) -> Iterable[str]:
+def _remarks(response: Response) -> Iterable[str]:
     """Remarks on an answer with a good status: no reason to post again, but worth a look."""
-    if answer.failure or answer.status is None or not 200 <= answer.status < 300:
-        return
-    if not answer.size:
+    if not response.size:
         yield "the answer is empty, which is fine, but nothing in it tells what the page did"
         return
-    text = decode(answer.body)
+    text = decode(response.body)
     if " on line " in text and WARNING.search(text):
         yield "the page printed a PHP warning: it went on, and perhaps without what was missing"
     if "password" in text.lower() and _PASSWORD.search(text):
         yield "the answer looks like a login page: the application behind it has probably not been reached"
-    if answer.size > len(answer.body):
+    if response.size > len(response.body):
         yield "the answer was longer than 64 KB and was not read to its end"

@@ -1,110 +1,101 @@
-"""When to look for deliveries, endpoint by endpoint: a round asks the store for nothing that is not there. Pure.
+"""Endpoints that may have something to claim, and since when: a batch asks the store about no others. Pure.
 
-    unknown ──rung, scanned──▶ now ──looked──▶ unknown      the claim gave less than there was room for
-       ▲                       ▲ ▲             waiting      it gave all: more when one of its own comes back
-       └── later ──its time────┘ └─room again─ crowded      there was no room for anybody
+    unknown ──notified, found──▶ due ──mark_idle──▶ unknown      the claim gave less than was asked for
+       ▲                         ▲ ▲                waiting      all of its concurrency is used, until an attempt ends
+       └── later ──its time──────┘ └──attempt ended── blocked    no capacity was left for any endpoint like it
 
-An endpoint that is unknown has nothing due as far as we know: the bell, what we settled ourselves, or the next scan
-says otherwise.
+An unknown endpoint has nothing due as far as the worker knows; a notification, an attempt that was settled or the next
+scan of the store says otherwise.
 
-URLs of one origin have their room together: one of them that waits for its own waits for any of these.
+URLs of one origin share a concurrency limit: one that waits for its own attempts waits for any attempt of that origin.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
 from itertools import islice
 
 from gateway.safe_http.ssrf import origin_of
 
-WOKEN = 8
-"""Of those that wait for the room of others, so many look again when one attempt ends: some have no use for it."""
+MAX_UNBLOCKED = 8
+"""Blocked endpoints that become due when one attempt ends: several, as some of them have nothing to claim by now."""
 
 
 class DueEndpoints:
-    """Times are epoch seconds. In the order in which endpoints became due: each gets its turn."""
+    """Keeps the order in which endpoints became due, so that each gets its turn. Times are epoch seconds."""
 
     def __init__(self) -> None:
-        self._now: dict[str, None] = {}
+        self._due: dict[str, None] = {}
         self._later: list[tuple[float, str]] = []
         self._times: dict[str, float] = {}
-        """The earliest time of each endpoint in `_later`; other entries of it are out of date."""
+        """The earliest time of each endpoint in `_later`; its other entries there are out of date."""
         self._waiting: dict[str, dict[str, None]] = {}
-        """By origin, in the order in which they began to wait."""
-        self._crowded: dict[str, None] = {}
+        """Endpoints by origin, in the order in which they began to wait."""
+        self._blocked: dict[str, None] = {}
 
-    def look(self, endpoint: str) -> None:
+    def mark_due(self, endpoint: str) -> None:
         """Something may be due now."""
-        self._now.setdefault(endpoint)
+        self._due.setdefault(endpoint)
 
-    def look_at(self, endpoint: str, at: float) -> None:
-        """Something is due then."""
+    def mark_due_at(self, endpoint: str, at: float) -> None:
+        """Something is due then. The earliest time counts; whatever else is known of the endpoint stays."""
         if at < self._times.get(endpoint, float("inf")):
             self._times[endpoint] = at
             heapq.heappush(self._later, (at, endpoint))
 
-    def scanned(self, found: Mapping[str, float]) -> None:
-        """What the store has: the earliest time of every endpoint. What else is known stays."""
-        for endpoint, at in found.items():
-            self.look_at(endpoint, at)
-
-    def due(self, now: float, most: int) -> list[str]:
-        """Whom to look at, the longest due first. They stay due until `looked`, `wait_for_own` or `wait_for_any`."""
+    def due(self, now: float, limit: int) -> list[str]:
+        """The endpoints that have been due longest. They stay due until `mark_idle` or `block_on_capacity`."""
         while self._later and self._later[0][0] <= now:
             at, endpoint = heapq.heappop(self._later)
             if self._times.get(endpoint) == at:
                 del self._times[endpoint]
-                self.look(endpoint)
-        return list(islice(self._now, most))
+                self._due.setdefault(endpoint)
+        return list(islice(self._due, limit))
 
-    def looked(self, endpoint: str) -> None:
-        """There is no more for now."""
-        self._now.pop(endpoint, None)
-        self._crowded.pop(endpoint, None)
-        if waiting := self._waiting.get(origin_of(endpoint)):
+    def mark_idle(self, endpoint: str) -> None:
+        """Nothing more can be claimed for the endpoint now."""
+        self._due.pop(endpoint, None)
+        self._blocked.pop(endpoint, None)
+        origin = origin_of(endpoint)
+        if waiting := self._waiting.get(origin):
             waiting.pop(endpoint, None)
             if not waiting:
-                del self._waiting[origin_of(endpoint)]
+                del self._waiting[origin]
 
-    def wait_for_own(self, endpoint: str) -> None:
-        """It has all the room that it may have: no sooner than when one of its own attempts ends."""
-        self.looked(endpoint)
-        self.more_when_own_ends(endpoint)
-
-    def more_when_own_ends(self, endpoint: str) -> None:
-        """Of one kind it has all that it may have. Whatever else is known of it stays."""
+    def wait_for_attempt(self, endpoint: str) -> None:
+        """The endpoint becomes due when an attempt of its origin ends. Whatever else is known of it stays."""
         self._waiting.setdefault(origin_of(endpoint), {}).setdefault(endpoint)
 
-    def wait_for_any(self, endpoint: str) -> None:
-        """There is no room for it, whoever has it: no sooner than when somebody's attempt ends."""
-        self.looked(endpoint)
-        self._crowded[endpoint] = None
+    def block_on_capacity(self, endpoint: str) -> None:
+        """No capacity is left, whoever uses it: the endpoint becomes due when an attempt of any endpoint ends."""
+        self.mark_idle(endpoint)
+        self._blocked[endpoint] = None
 
-    def ended(self, endpoint: str, *, last: bool = False) -> None:
-        """An attempt of this endpoint came back: there is room again, for it or for one that waits for anybody's.
+    def attempt_ended(self, endpoint: str, *, last: bool = False) -> None:
+        """Makes endpoints due that waited for an attempt of this one, or for any attempt.
 
-        `last`: no other attempt of its origin is in flight, so nobody must go on waiting for one.
+        `last`: no other attempt of its origin is in flight, so that none of its URLs must go on waiting for one.
         """
-        if waiting := self._waiting.get(origin_of(endpoint)):
-            for first in list(waiting if last else islice(waiting, WOKEN)):
-                del waiting[first]
-                self.look(first)
+        origin = origin_of(endpoint)
+        if waiting := self._waiting.get(origin):
+            for name in list(waiting if last else islice(waiting, MAX_UNBLOCKED)):
+                del waiting[name]
+                self._due.setdefault(name)
             if not waiting:
-                del self._waiting[origin_of(endpoint)]
-        for first in list(islice(self._crowded, WOKEN)):
-            del self._crowded[first]
-            self.look(first)
+                del self._waiting[origin]
+        for name in list(islice(self._blocked, MAX_UNBLOCKED)):
+            del self._blocked[name]
+            self._due.setdefault(name)
 
-    def next(self, now: float) -> float | None:
-        """Seconds until there is something to look at; None: not before somebody tells."""
-        if self._now:
+    def seconds_until_due(self, now: float) -> float | None:
+        """0.0 while an endpoint is due; None while nothing is known of any."""
+        if self._due:
             return 0.0
         while self._later and self._times.get(self._later[0][1]) != self._later[0][0]:
             heapq.heappop(self._later)
         return max(0.0, self._later[0][0] - now) if self._later else None
 
-    def forget(self) -> None:
-        """All times are off: the clock was set. A scan must follow."""
+    def forget_times(self) -> None:
+        """The clock was set, so all times are wrong. A scan must follow."""
         self._later.clear()
         self._times.clear()

@@ -1,27 +1,37 @@
-"""One attempt of a delivery as a request: the kept bytes, and what must never be kept.
+"""Builds the request of one attempt: the bytes that were kept, and what is never kept.
 
-Credentials, passwords, signatures and an endpoint's own headers come from today's configuration and are put on
-here, for each attempt; the store has none of them.
+Credentials, passwords, signatures and an endpoint's own headers come from today's configuration and are added for each
+attempt; none of them is in the store.
+
+Signatures are those of Standard Webhooks (https://www.standardwebhooks.com), so that endpoints can use its libraries::
+
+    webhook-id: 0f9f6e0a-…                what is delivered: unchanged on every attempt
+    webhook-timestamp: 1700000000         when this attempt was made, seconds
+    webhook-signature: v1,K5oZfzN95Z9U…=  HMAC-SHA256 of "id.timestamp.body", base64
 """
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Iterator
+import hashlib
+import hmac
+from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from gateway.config import Config, Endpoint
-from gateway.delivery.signing import sign
 from gateway.safe_http.models import Request
 from schemas import credentials
 
 Headers = tuple[tuple[str, str], ...]
 
+MAX_FIXED_PARTS = 10_000
+"""Endpoints whose fixed parts are remembered."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointPost:
-    """What is owed, as the outbox keeps it, and which attempt this is."""
+    """The body and headers that are owed, as the outbox keeps them, and the number of the attempt."""
 
     wire_format: str
     content_type: str
@@ -42,17 +52,13 @@ def request_for(
     free_form: bool = False,
     capture: bool = False,
 ) -> Request:
-    """The request of one attempt. `own`: where we listen ourselves, never to be called.
+    """The request of one attempt. `own`: the addresses where the gateway itself listens, which it never calls.
 
     `free_form`: the URL came with a request, as that of an endpoint does which nobody configured.
     """
-    fixed = _fixed(endpoint)
-    data = (
-        post.data
-        if post.wire_format == "carrierx" or not fixed.trio
-        else b"&".join(filter(None, (post.data, fixed.trio)))
-    )
-    signature = sign(endpoint.secret, post.delivery_id, int(now.timestamp()), data) if endpoint.secret else ()
+    fixed, data = _fixed_parts(endpoint), post.data
+    if fixed.credentials and post.wire_format != "carrierx":
+        data = data + b"&" + fixed.credentials if data else fixed.credentials
     return Request(
         endpoint.url,
         data,
@@ -60,9 +66,9 @@ def request_for(
             ("Content-Type", post.content_type),
             ("X-Delivery-Id", post.delivery_id),
             ("X-Delivery-Attempt", str(post.attempt)),
-            *(_TEST if post.test else ()),
+            *((("X-Test", "1"),) if post.test else ()),
             *post.headers,
-            *signature,
+            *(sign(endpoint.secret, post.delivery_id, int(now.timestamp()), data) if endpoint.secret else ()),
             *fixed.headers,
         ),
         endpoint.timeout,
@@ -77,46 +83,51 @@ def request_for(
     )
 
 
-_TEST = (("X-Test", "1"),)
-
-
 @dataclass(frozen=True, slots=True)
-class _Fixed:
-    """What is put on every request of one endpoint."""
+class _FixedParts:
+    """Everything that is the same in each request to one endpoint."""
 
     endpoint: Endpoint
-    trio: bytes = field(repr=False)
-    """The credentials as they stand in a form; empty: there are none."""
+    credentials: bytes = field(repr=False)
+    """In the syntax of a form; empty: there are none."""
     headers: Headers = field(repr=False)
 
 
-_known: dict[str, _Fixed] = {}
-_MANY = 10_000
+_remembered: dict[str, _FixedParts] = {}
 
 
-def _fixed(endpoint: Endpoint) -> _Fixed:
-    """Made once for each endpoint as it is configured now; a stranger's has nothing of ours."""
-    if endpoint.free_form:
-        return _Fixed(endpoint, b"", ())
-    known = _known.get(endpoint.name)
+def _fixed_parts(endpoint: Endpoint) -> _FixedParts:
+    """Made once for each endpoint as it is configured now."""
+    if endpoint.free_form:  # a stranger's URL gets nothing of ours
+        return _FixedParts(endpoint, b"", ())
+    known = _remembered.get(endpoint.name)
     # By identity: a changed configuration has new objects, and so has a test post with credentials of its own.
     if known is None or known.endpoint is not endpoint:
-        if len(_known) >= _MANY:
-            _known.clear()
-        known = _known[endpoint.name] = _Fixed(endpoint, _trio(endpoint), tuple(_own_headers(endpoint)))
+        if len(_remembered) >= MAX_FIXED_PARTS:
+            _remembered.clear()
+        form, headers = b"", endpoint.headers
+        if endpoint.credentials is not None:
+            given = {name: getattr(endpoint.credentials, name) for name in credentials.CREDENTIALS}
+            form = credentials.append(b"", given, endpoint.format_options)
+        if endpoint.username or endpoint.password:
+            # Sent without being asked for: old pages answer 401 to a post, and the text is gone.
+            token = b64encode(f"{endpoint.username}:{endpoint.password}".encode()).decode("ascii")
+            headers = (("Authorization", f"Basic {token}"), *headers)
+        known = _remembered[endpoint.name] = _FixedParts(endpoint, form, headers)
     return known
 
 
-def _trio(endpoint: Endpoint) -> bytes:
-    if endpoint.credentials is None:
-        return b""
-    trio = {name: getattr(endpoint.credentials, name) for name in credentials.CREDENTIALS}
-    return credentials.append(b"", trio, endpoint.format_options)
+def sign(secret: str, delivery_id: str, timestamp: int, body: bytes) -> Headers:
+    """The three headers. `secret`: ``whsec_`` and base64, or the key itself as text. Raises ValueError: bad base64."""
+    digest = hmac.digest(_key(secret), f"{delivery_id}.{timestamp}.".encode() + body, hashlib.sha256)
+    return (
+        ("webhook-id", delivery_id),
+        ("webhook-timestamp", str(timestamp)),
+        ("webhook-signature", f"v1,{b64encode(digest).decode('ascii')}"),
+    )
 
 
-def _own_headers(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
-    if endpoint.username or endpoint.password:
-        # Always sent at once: old pages answer 401 to a post, and the text is gone.
-        token = b64encode(f"{endpoint.username}:{endpoint.password}".encode()).decode("ascii")
-        yield "Authorization", f"Basic {token}"
-    yield from endpoint.headers
+@lru_cache(1024)
+def _key(secret: str) -> bytes:
+    encoded = secret.removeprefix("whsec_")
+    return secret.encode() if encoded == secret else b64decode(encoded, validate=True)

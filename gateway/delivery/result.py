@@ -1,124 +1,217 @@
-"""What an attempt came to: as it is kept, as it is logged, and what it says of its endpoint."""
+"""The result of an attempt: success or not, when the next one is due, what is kept of it, and what is texted back.
+
+    attempt   1     2     3      4       5     6     7     8     9     10
+    after        5 s  30 s  2 min  10 min  30 min  1 h   3 h   6 h   12 h     (each ±20 %)   then dead: 23 hours
+
+Redirects are no success, unless the endpoint's `success` names them. 410 says that nothing is wanted here any more.
+
+Pure: the time and random numbers are arguments.
+"""
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from gateway.config import Endpoint
-from gateway.delivery import answer_text, retry
-from gateway.delivery.circuit_breaker import asked, weigh
-from gateway.delivery.diagnosis import diagnose
+from gateway.delivery.circuit_breaker import failure_weight, requested_pause
+from gateway.delivery.diagnosis import diagnose, headline
 from gateway.delivery.redaction import EndpointRedaction
+from gateway.safe_http.error_pages import FAILURE_BODY, WARNING, decode, find, name_of
 from gateway.safe_http.models import Request, Response
-from gateway.store.leases import AttemptOutcome, ClaimedDelivery, SettledDelivery
+from gateway.store.leases import ClaimedDelivery, SettledDelivery
+from schemas import charsets
+
+RETRY_SECONDS = (5, 30, 120, 600, 1800, 3600, 10800, 21600, 43200)
+"""The time to the next attempt, after the first, the second … one."""
+JITTER = 0.2
+MAX_RETRY_AFTER_SECONDS = 3600
+"""An endpoint cannot put off the next attempt for longer, unless the schedule does."""
+MAX_REPLY_CHARACTERS = 1_600
+MAX_REDACTIONS = 1_000
+"""Endpoints whose secrets are remembered; URLs that came with requests may be any number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How one response counts."""
+
+    outcome: str
+    """``succeeded``, ``again`` or ``dead``."""
+    sentence: str = ""
+    """Why it is no success."""
+    retry_after: float | None = None
+    """Seconds that the endpoint asks to wait."""
+
+
+SUCCEEDED = Verdict(outcome="succeeded")
+
+
+def judge(response: Response, endpoint: Endpoint, now: float) -> Verdict:
+    """`now`: epoch seconds, for a `Retry-After` that is a date."""
+    sentence, failure = headline(response, endpoint), response.failure
+    if not sentence:
+        return SUCCEEDED
+    if (response.status == 410 and not failure) or (failure and failure.kind == "url"):
+        return Verdict(outcome="dead", sentence=sentence)
+    return Verdict(outcome="again", sentence=sentence, retry_after=_retry_after(response, now))
+
+
+def retry_delay(attempts: int, random: float, retry_after: float | None = None) -> float | None:
+    """Seconds until the next attempt after `attempts` (1, 2, …) that failed; None: there is none, it is dead.
+
+    `random`: 0 up to 1. What the endpoint asked for counts between the schedule's earliest moment and an hour (or the
+    schedule, where that is later), and is spread to the late side only: never earlier than asked, never all at once.
+    """
+    if attempts > len(RETRY_SECONDS):
+        return None
+    planned = RETRY_SECONDS[max(attempts, 1) - 1]
+    if retry_after is None:
+        return planned * (1 - JITTER + 2 * JITTER * random)
+    asked = min(max(retry_after, planned * (1 - JITTER)), max(MAX_RETRY_AFTER_SECONDS, planned))
+    return asked * (1 + JITTER * random)
+
+
+_SECONDS = re.compile(r"[0-9]{1,9}")
+
+
+def _retry_after(response: Response, now: float) -> float | None:
+    """Seconds or an HTTP date (RFC 9110, 10.2.3); None where there is none, or none that can be read."""
+    text = (response.header("Retry-After") or "").strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+        return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One on its way."""
+    """An attempt in flight."""
 
     claimed: ClaimedDelivery
     endpoint: Endpoint
     request: Request
-    begun: float
-    """Seconds of the clock that nobody sets."""
-    turn: int
-    """Of the endpoint's breaker, when it began."""
+    started: float
+    """Monotonic seconds."""
+    generation: int
+    """The generation of the endpoint's breaker in which it began."""
     seconds: float = 0.0
-
-    @property
-    def tried(self) -> bool:
-        """Whether there was one before it."""
-        return self.claimed.attempts_since_replay > 1
+    """How long it took, once it has ended."""
 
 
 class AttemptResult(NamedTuple):
-    """What came of it."""
+    """What an attempt means for the delivery, and for its endpoint."""
 
     settled: SettledDelivery
     weight: int | None
-    """What it says against the endpoint: see `breaker.weigh`. None: nothing, neither way."""
+    """How much it counts against the endpoint: see `failure_weight`. 0: it succeeded; None: it says nothing."""
     pause: float | None
-    """Seconds for which the endpoint wants to be left alone."""
+    """Seconds for which the endpoint asks to get no deliveries."""
 
 
-_NOT_TO_BE_CALLED = ("refused_address", "url")
-_MANY = 1_000
-"""Endpoints that are remembered; URLs that came with requests may be any number."""
+_redactions: dict[str, tuple[Endpoint, EndpointRedaction]] = {}
 
 
-class Judge:
-    """Remembers each endpoint's secrets, to keep them out of what is stored."""
+def classify(attempt: Attempt, response: Response, now: float, random: float) -> AttemptResult:
+    """The delivery as it is to be settled, without the endpoint's secrets. `random`: 0 up to 1, spreads retries."""
+    endpoint, claimed, failure = attempt.endpoint, attempt.claimed, response.failure
+    # Made once for each endpoint as it is configured now: a changed configuration has new objects.
+    known = _redactions.get(endpoint.name)
+    if known is None or known[0] is not endpoint:
+        if len(_redactions) >= MAX_REDACTIONS:
+            _redactions.clear()
+        known = _redactions[endpoint.name] = (endpoint, EndpointRedaction.of(endpoint))
+    redaction = known[1]
+    diagnosis: Sequence[str] = ()
+    weight: int | None = 0
+    delay = pause = None
+    reply = ""
+    if endpoint.free_form and failure and failure.kind in ("refused_address", "url"):
+        # Retries would make it a way to look around in private networks. An operator may replay it.
+        verdict, weight = Verdict(outcome="dead", sentence=failure.sentence), None
+    else:
+        verdict = judge(response, endpoint, now)
+    if verdict is not SUCCEEDED:
+        diagnosis = diagnose(attempt.request, response, endpoint)
+        if verdict.outcome == "again":
+            delay = retry_delay(claimed.attempts_since_replay, random, verdict.retry_after)
+        if weight is not None:
+            weight, pause = failure_weight(response), requested_pause(response, verdict.retry_after)
+    elif claimed.replies:
+        reply, reason = reply_text(response)
+        if reply != redaction.text(reply):
+            reply, reason = "", "the answer holds a secret of the endpoint"
+        diagnosis = (f"no reply was sent: {reason}",) if reason else ()
+    settled = SettledDelivery(
+        claimed=claimed,
+        outcome="succeeded" if verdict is SUCCEEDED else "dead" if delay is None else "again",
+        due=None if delay is None else now + delay,
+        finished_at=now,
+        sentence=verdict.sentence,
+        status=response.status,
+        answer_headers=redaction.headers(response.headers),
+        answer_body=redaction.body(response.body),
+        times=response.times.as_dict(),
+        diagnosis=diagnosis,
+        reply=reply,
+    )
+    return AttemptResult(settled, weight, pause)
 
-    def __init__(self) -> None:
-        self._redactions: dict[str, tuple[Endpoint, EndpointRedaction]] = {}
 
-    def judge(self, attempt: Attempt, answer: Response, now: float, dice: float) -> AttemptResult:
-        """`dice`: 0 up to 1, spreads what is tried again."""
-        endpoint = attempt.endpoint
-        if endpoint.free_form and answer.failure and answer.failure.kind in _NOT_TO_BE_CALLED:
-            # Asked again it would be a way to look around in private networks. An operator may put it back.
-            return AttemptResult(self._failed(attempt, answer, answer.failure.sentence, now, None), None, None)
-        verdict = retry.judge(answer, endpoint, now)
-        if verdict.outcome == "succeeded":
-            return AttemptResult(self._succeeded(attempt, answer, now), 0, None)
-        wait = (
-            retry.wait(attempt.claimed.attempts_since_replay, dice, verdict.retry_after)
-            if verdict.outcome == "again"
-            else None
-        )
-        settled = self._failed(attempt, answer, verdict.sentence, now, wait)
-        return AttemptResult(settled, weigh(answer, False), asked(answer, verdict.retry_after))
+_HTML = re.compile(
+    r"<\s?(?:!doctype|!--|\?|/?(?:html|head|body|script|style|title|meta|link|div|span|p|br|hr|b|i|u|a|h[1-6]|ul|ol|li"
+    r"|table|tr|td|th|font|center|strong|em|pre|form|input|img|iframe)(?:\s+[\w:-]+\s*=[^<>]*|\s*/?)>)",
+    re.IGNORECASE,
+)
 
-    def _succeeded(self, attempt: Attempt, answer: Response, now: float) -> SettledDelivery:
-        if not attempt.claimed.replies:
-            return self._settled(attempt, answer, "succeeded", now)
-        text, why = answer_text.read(answer)
-        if text != self._redaction(attempt.endpoint).text(text):
-            text, why = "", "the answer holds a secret of the endpoint"
-        remark = (f"no reply was sent: {why}",) if why else ()
-        return self._settled(attempt, answer, "succeeded", now, diagnosis=remark, reply=text)
 
-    def _failed(
-        self, attempt: Attempt, answer: Response, sentence: str, now: float, wait: float | None
-    ) -> SettledDelivery:
-        why = tuple(diagnose(attempt.request, answer, attempt.endpoint))
-        if wait is None:
-            return self._settled(attempt, answer, "dead", now, None, sentence, why)
-        return self._settled(attempt, answer, "again", now, now + wait, sentence, why)
+def reply_text(response: Response) -> tuple[str, str]:
+    """An endpoint's answer as a text to whoever texted, and the reason why there is none: one of them is empty.
 
-    def _settled(
-        self,
-        attempt: Attempt,
-        answer: Response,
-        outcome: AttemptOutcome,
-        now: float,
-        due: float | None = None,
-        sentence: str = "",
-        diagnosis: tuple[str, ...] = (),
-        reply: str = "",
-    ) -> SettledDelivery:
-        secrets = self._redaction(attempt.endpoint)
-        return SettledDelivery(
-            claimed=attempt.claimed,
-            outcome=outcome,
-            due=due,
-            finished_at=now,
-            sentence=sentence,
-            status=answer.status,
-            answer_headers=secrets.headers(answer.headers),
-            answer_body=secrets.body(answer.body),
-            times=answer.times.as_dict(),
-            diagnosis=diagnosis,
-            reply=reply,
-        )
+    Only plain text is texted back, since it cannot be taken back: whatever may be a page, an error or half an answer is
+    no reply.
+    """
+    if reason := _unfit_head(response):
+        return "", reason
+    declared = charsets.declared(response.header("Content-Type"))
+    charset, _ = charsets.choose(declared, [(b"", response.body)])
+    decoded = charsets.decoder(charset)(response.body).removeprefix("\ufeff")
+    text = decoded.replace("\r\n", "\n").replace("\r", "\n").strip()
+    reason = _unfit_text(text, response.body)
+    return ("", reason) if reason else (text, "")
 
-    def _redaction(self, endpoint: Endpoint) -> EndpointRedaction:
-        """Made once for each endpoint as it is configured now."""
-        known = self._redactions.get(endpoint.name)
-        if known is None or known[0] is not endpoint:
-            if len(self._redactions) >= _MANY:
-                self._redactions.clear()
-            known = self._redactions[endpoint.name] = (endpoint, EndpointRedaction.of(endpoint))
-        return known[1]
+
+def _unfit_head(response: Response) -> str:
+    if response.failure or response.status is None or not 200 <= response.status < 300:
+        return "the answer is no success"
+    if response.size > len(response.body):
+        return "the answer was not read to its end"
+    types = [value for name, value in response.headers if name.lower() == "content-type"]
+    if [value.partition(";")[0].strip().lower() for value in types] != ["text/plain"]:
+        return "the answer's Content-Type is not text/plain"
+    if (response.header("Content-Encoding") or "identity").strip().lower() != "identity":
+        return "the answer is compressed (Content-Encoding)"
+    return ""
+
+
+def _unfit_text(text: str, raw: bytes) -> str:
+    if not text:
+        return "the answer is empty"
+    if len(text) > MAX_REPLY_CHARACTERS:
+        return f"the answer is longer than {MAX_REPLY_CHARACTERS:,} characters"
+    if b"\0" in raw or any(unicodedata.category(letter) == "Cc" and letter not in "\n\t" for letter in text):
+        return "the answer has control characters in it"
+    if _HTML.search(text):
+        return "the answer looks like HTML"
+    page = find(FAILURE_BODY, raw)
+    if page or WARNING.search(decode(raw)):
+        return f"the answer is {name_of(page) if page else 'a PHP warning'}"
+    return ""

@@ -1,152 +1,241 @@
-"""Who is looked at next, and for how many: the agenda, the breakers and the room in flight, taken together.
+"""Chooses the endpoints to claim for, and how many deliveries for each: by what is due, breakers and concurrency.
 
-Of URLs that came with requests the agenda knows each by itself; breakers and room they have by origin, together.
+No more than `MAX_IN_FLIGHT` attempts are in flight at a time; sockets and memory are good for no more. Half of them are
+for endpoints known to be quick: one whose last answer was slow, or that has never answered, takes from the other half
+only. So however many endpoints hang, there is capacity for those that do not. A quarter of each endpoint's own limit is
+kept for first attempts, so that a mountain of retries never delays what has just come in.
 
-All of it is in memory alone. What the store has comes in by `DueEndpoints.scanned`, and again after a restart.
+URLs that came with requests are due one by one, but each origin has one breaker and one concurrency limit for all of
+its URLs.
+
+All of this is in memory alone. What the store has due is found by `Maintenance.find_due`, and again after a restart.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from gateway.config import Endpoint
-from gateway.delivery.circuit_breaker import Breaker, Breakers
+from gateway.delivery.circuit_breaker import Breakers
 from gateway.delivery.due import DueEndpoints
 from gateway.delivery.result import Attempt, AttemptResult
-from gateway.delivery.rooms import MOST_IN_FLIGHT, SLOW, ConcurrencyLimiter
-from gateway.delivery.shares import Shares
-from gateway.safe_http.ssrf import origin_of
-from gateway.store.breakers import BreakerState
+from gateway.safe_http.ssrf import is_url, origin_of
 from gateway.store.leases import ClaimedDelivery, ClaimLimit
 
-MOST_LOOKS = 64
-"""Endpoints looked at in one transaction."""
-MOST_CLAIMS = 256
-"""Deliveries taken in one transaction, or one endpoint's room more."""
+MAX_IN_FLIGHT = 512
+MAX_ENDPOINTS = 64
+"""Endpoints that one transaction claims for."""
+MAX_CLAIMS = 256
+"""Deliveries that one transaction claims, but for what the last endpoint's limit adds."""
+SLOW_SECONDS = 2.0
+"""An answer that takes longer is a slow one."""
+FIRST_ATTEMPTS_DIVISOR = 4
+"""This part of an endpoint's limit is kept for first attempts."""
+
+
+@dataclass(slots=True)
+class InFlight:
+    """The attempts in flight to one endpoint, or to one origin of URLs."""
+
+    all: int = 0
+    retries: int = 0
+    """Second and later attempts among them."""
+    quick: bool = False
+
+
+class ConcurrencyLimiter:
+    """Counts the attempts in flight, by endpoint and by whether it is known to be quick."""
+
+    def __init__(self, limit: int = MAX_IN_FLIGHT) -> None:
+        self._limit = limit
+        self._of: dict[str, InFlight] = {}
+        self.all = self._slow = 0
+
+    def capacity(self) -> Capacity:
+        """What one scheduling pass may give out now."""
+        return Capacity(self._limit - self.all, self._limit // 2 - self._slow)
+
+    def is_full(self, in_flight: InFlight) -> bool:
+        """Whether an endpoint like this one has to wait until any attempt ends."""
+        return self.all >= self._limit or (self._slow >= self._limit // 2 and not in_flight.quick)
+
+    def of(self, endpoint: str) -> InFlight:
+        """As it is now, only to be read."""
+        return self._of.get(endpoint) or InFlight()
+
+    def started(self, endpoint: str, retry: bool) -> None:
+        in_flight = self._of.get(endpoint)
+        if in_flight is None:
+            in_flight = self._of[endpoint] = InFlight()
+        in_flight.all += 1
+        in_flight.retries += retry
+        self.all += 1
+        self._slow += not in_flight.quick
+
+    def finished(self, endpoint: str, retry: bool, quick: bool | None) -> int:
+        """Counts an attempt that ended; how many of the endpoint are left.
+
+        `quick`: whether an answer came in less than `SLOW_SECONDS`; None: nothing was sent, which says nothing.
+        """
+        in_flight = self._of[endpoint]
+        if quick is not None and quick is not in_flight.quick:
+            self._set_quick(in_flight, quick)
+        in_flight.all -= 1
+        in_flight.retries -= retry
+        self.all -= 1
+        self._slow -= not in_flight.quick
+        if not in_flight.all and is_url(endpoint):
+            del self._of[endpoint]
+        return in_flight.all
+
+    def mark_slow(self, endpoints: Iterable[str]) -> None:
+        """These have had an attempt in flight for longer than `SLOW_SECONDS`."""
+        for endpoint in endpoints:
+            if self._of[endpoint].quick:
+                self._set_quick(self._of[endpoint], False)
+
+    def _set_quick(self, in_flight: InFlight, quick: bool) -> None:
+        in_flight.quick = quick
+        self._slow += -in_flight.all if quick else in_flight.all
+
+
+@dataclass(slots=True)
+class Capacity:
+    """The number of attempts that one scheduling pass may still give out."""
+
+    free: int
+    slow: int
+    """Of these, to endpoints that are not known to be quick."""
+
+
+def fair_share(capacity: Capacity, in_flight: InFlight, limit: int, urls: int) -> ClaimLimit:
+    """Splits an origin's concurrency limit fairly among its URLs, for one scheduling pass; takes one share.
+
+    `in_flight`: the origin's, with the shares taken so far. `urls`: those without a share, this one included; 1 for an
+    endpoint of the configuration.
+    """
+    share = -(-(limit - in_flight.all) // urls)
+    free = min(share, capacity.free if in_flight.quick else min(capacity.free, capacity.slow))
+    if free <= 0:
+        return ClaimLimit(0, 0)
+    capacity.free -= free
+    capacity.slow -= 0 if in_flight.quick else free
+    kept = max(1, limit // FIRST_ATTEMPTS_DIVISOR) if limit > 1 else 0
+    return ClaimLimit(free, min(free, max(0, free - (limit - kept - in_flight.retries))))
 
 
 class Scheduler:
-    """Times are epoch seconds, but where it says steady: those of the clock that nobody sets."""
+    """Times are epoch seconds; `monotonic` are seconds of the monotonic clock."""
 
-    def __init__(self, most: int = MOST_IN_FLIGHT) -> None:
-        self.agenda, self.breakers, self.rooms = DueEndpoints(), Breakers(), ConcurrencyLimiter(most)
+    def __init__(self, max_in_flight: int = MAX_IN_FLIGHT) -> None:
+        self.due, self.breakers, self.concurrency = DueEndpoints(), Breakers(), ConcurrencyLimiter(max_in_flight)
 
     def plan(self, find: Callable[[str], Endpoint | None], now: float) -> dict[str, ClaimLimit]:
-        """Whom to claim for, and how much; they are off the agenda until `claimed` or `not_claimed` is told.
+        """Whom to claim for, and how much. They are not due any more, until `claimed` or `not_claimed` is called.
 
         `find`: `Config.endpoint`.
         """
-        plan, rooms, places = self.rooms.plan(), dict[str, ClaimLimit](), 0
-        due = self.agenda.due(now, MOST_LOOKS)
-        shares = Shares(due)
+        due = self.due.due(now, MAX_ENDPOINTS)
+        if not due:
+            return {}
+        limits, total, capacity = dict[str, ClaimLimit](), 0, self.concurrency.capacity()
+        urls, planned = Counter(map(origin_of, due)), dict[str, InFlight]()
         for name in due:
-            allowed = self._allowed(name, find(name), now)
+            endpoint, origin = find(name), origin_of(name)
+            allowed = self.breakers.allowed(origin, now, endpoint.concurrency) if endpoint else 0
+            in_flight = self.concurrency.of(origin)
             if not allowed:
-                continue
-            crowd = self.rooms.of(origin_of(name))
-            if crowd.all >= allowed:
-                self.agenda.wait_for_own(name)
-            elif self.rooms.is_full(crowd):
-                self.agenda.wait_for_any(name)
-            elif (room := shares.take(plan, name, crowd, allowed)).all > 0:
-                rooms[name] = room
-                self.agenda.looked(name)
-                places += room.all
-            if places >= MOST_CLAIMS:
+                # Deliveries to an endpoint that is no longer configured wait for its return: a new configuration is
+                # followed by a scan.
+                self.due.mark_idle(name)
+                if endpoint:
+                    self.due.mark_due_at(name, self.breakers.opens_at(origin))
+            elif in_flight.all >= allowed:
+                self.due.mark_idle(name)
+                self.due.wait_for_attempt(name)
+            elif self.concurrency.is_full(in_flight):
+                self.due.block_on_capacity(name)
+            else:
+                shared = planned.setdefault(origin, replace(in_flight))
+                limit = fair_share(capacity, shared, allowed, urls[origin])
+                urls[origin] -= 1
+                if limit.all > 0:
+                    limits[name] = limit
+                    shared.all += limit.all
+                    shared.retries += limit.all - limit.first
+                    self.due.mark_idle(name)
+                    total += limit.all
+            if total >= MAX_CLAIMS:
                 break
-        return rooms
+        return limits
 
-    def _allowed(self, name: str, endpoint: Endpoint | None, now: float) -> int:
-        """How many may be in flight; with none it is off the agenda, and back on it when its breaker lets one through.
-
-        Deliveries to an endpoint that is no longer configured wait for its return: a new configuration is a scan.
-        """
-        allowed = self.breakers.allows(origin_of(name), now, endpoint.concurrency) if endpoint else 0
-        if not allowed:
-            self.agenda.looked(name)
-            if endpoint:
-                self.agenda.look_at(name, self.breakers.opens_at(origin_of(name)))
-        return allowed
-
-    def claimed(self, rooms: Mapping[str, ClaimLimit], claimed: Sequence[ClaimedDelivery]) -> None:
-        """What there was for them. Where it was all that there was room for, there may be more; where only repetitions
-        filled theirs, there may be more of these, when one comes back."""
-        every = Counter(one.endpoint for one in claimed)
-        tried = Counter(one.endpoint for one in claimed if one.attempts_since_replay > 1)
-        for name, room in rooms.items():
-            if every[name] >= room.all:
-                self.agenda.look(name)
-            elif tried[name] >= room.all - room.first:
-                self._again(name, claimed)
-
-    def _again(self, name: str, claimed: Sequence[ClaimedDelivery]) -> None:
-        """There may be repetitions: when one of the origin comes back, or at once where none is under way."""
-        where = origin_of(name)
-        if self.rooms.of(where).all or any(origin_of(one.endpoint) == where for one in claimed):
-            self.agenda.more_when_own_ends(name)
-        else:
-            self.agenda.look(name)
-
-    def not_claimed(self, rooms: Iterable[str]) -> None:
-        """The store was not there."""
-        for name in rooms:
-            self.agenda.look(name)
-
-    def begins(self, claimed: ClaimedDelivery) -> int:
-        """An attempt leaves; the turn of its endpoint's breaker."""
-        where = origin_of(claimed.endpoint)
-        self.rooms.begins(where, claimed.attempts_since_replay > 1)
-        return self.breakers.turn(where)
-
-    def put_off(self, attempt: Attempt, due: float) -> None:
-        """It never left, for reasons of our own."""
-        name = attempt.endpoint.name
-        self.rooms.leaves(origin_of(name), attempt.tried)
-        self.agenda.ended(name, last=not self.rooms.of(origin_of(name)).all)
-        self.agenda.look(name)
-        self.agenda.look_at(name, due)
-
-    def ended(self, attempt: Attempt, judged: AttemptResult, now: float, dice: float) -> None:
-        """An attempt came back: there is room, and perhaps the next of its ordering key; the breaker learns of it."""
-        name = attempt.endpoint.name
-        self.rooms.ends(origin_of(name), attempt.tried, attempt.seconds, judged.settled.status is not None)
-        self.agenda.ended(name, last=not self.rooms.of(origin_of(name)).all)
-        self.agenda.look(name)
-        if judged.settled.due is not None:
-            self.agenda.look_at(name, judged.settled.due)
-        self._learn(attempt, judged, now, dice)
-
-    def _learn(self, attempt: Attempt, judged: AttemptResult, now: float, dice: float) -> None:
-        endpoint, where, sentence = attempt.endpoint, origin_of(attempt.endpoint.name), judged.settled.sentence
-        if judged.weight is None:
+    def claimed(self, limits: Mapping[str, ClaimLimit], claimed: Sequence[ClaimedDelivery]) -> None:
+        """Learns from a claim. An endpoint that filled its limit may have more due; where only retries filled theirs,
+        there may be more retries when an attempt ends."""
+        if not limits:
             return
-        if not judged.weight:
-            self.breakers.well(where, now, attempt.turn, endpoint.concurrency)
-            return
-        breaker = self.breakers.touch(where, now)
-        if judged.pause is not None:
-            breaker.pause(now, judged.pause, sentence, dice)
-        else:
-            breaker.ill(now, attempt.turn, judged.weight, endpoint.concurrency, sentence, dice)
+        every = Counter(delivery.endpoint for delivery in claimed)
+        retries = Counter(delivery.endpoint for delivery in claimed if delivery.attempts_since_replay > 1)
+        for name, limit in limits.items():
+            if every[name] >= limit.all:
+                self.due.mark_due(name)
+            elif retries[name] >= limit.all - limit.first:
+                origin = origin_of(name)
+                if self.concurrency.of(origin).all or any(origin_of(one.endpoint) == origin for one in claimed):
+                    self.due.wait_for_attempt(name)
+                else:  # no attempt will end
+                    self.due.mark_due(name)
 
-    def hang(self, attempts: Iterable[Attempt], steady: float) -> None:
+    def not_claimed(self, names: Iterable[str]) -> None:
+        """The store was not available."""
+        for name in names:
+            self.due.mark_due(name)
+
+    def started(self, claimed: ClaimedDelivery) -> int:
+        """An attempt starts. Returns the generation of its endpoint's breaker."""
+        origin = origin_of(claimed.endpoint)
+        self.concurrency.started(origin, claimed.attempts_since_replay > 1)
+        return self.breakers.generation(origin)
+
+    def finished(self, attempt: Attempt, result: AttemptResult, now: float, random: float) -> None:
+        """An attempt ended: capacity is free, the next delivery of its ordering key may be due, the breaker learns."""
+        settled, endpoint = result.settled, attempt.endpoint
+        quick = settled.status is not None and attempt.seconds < SLOW_SECONDS
+        origin = self._ended(attempt, quick, settled.due)
+        if result.weight == 0:
+            self.breakers.record_success(origin, now, attempt.generation, endpoint.concurrency)
+        elif result.weight is not None:
+            breaker = self.breakers.get_or_create(origin, now)
+            if result.pause is not None:
+                breaker.pause(now, result.pause, settled.sentence, random)
+            else:
+                breaker.record_failure(
+                    now, attempt.generation, result.weight, endpoint.concurrency, settled.sentence, random
+                )
+
+    def postponed(self, attempt: Attempt, due: float) -> None:
+        """An attempt was not made, for want of the gateway's own resources."""
+        self._ended(attempt, None, due)
+
+    def _ended(self, attempt: Attempt, quick: bool | None, due: float | None) -> str:
+        name = attempt.endpoint.name
+        origin = origin_of(name)
+        left = self.concurrency.finished(origin, attempt.claimed.attempts_since_replay > 1, quick)
+        self.due.attempt_ended(name, last=not left)
+        self.due.mark_due(name)
+        if due is not None:
+            self.due.mark_due_at(name, due)
+        return origin
+
+    def mark_slow(self, attempts: Iterable[Attempt], monotonic: float) -> None:
         """Endpoints that have not answered for long count as slow from now on, not only when they answer."""
-        self.rooms.hang({origin_of(one.endpoint.name) for one in attempts if steady - one.begun > SLOW})
+        self.concurrency.mark_slow(
+            {origin_of(attempt.endpoint.name) for attempt in attempts if monotonic - attempt.started > SLOW_SECONDS}
+        )
 
-    def clock_was_set(self, step: float) -> None:
-        """Set forward, an endpoint is asked again early; set back, it must not be left alone for that much longer."""
-        self.agenda.forget()
-        self.breakers.shift(min(step, 0.0))
-
-
-def shown(endpoint: str, breaker: Breaker) -> BreakerState:
-    """As it is written down for people."""
-    return BreakerState(
-        endpoint=endpoint,
-        state=breaker.state,
-        since=breaker.since,
-        until=breaker.until,
-        reason=breaker.reason,
-        failures=breaker.failures,
-    )
+    def clock_changed(self, seconds: float) -> None:
+        """Set forward, an endpoint is probed early; set back, it must not be paused for that much longer."""
+        self.due.forget_times()
+        self.breakers.shift(min(seconds, 0.0))

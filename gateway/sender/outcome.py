@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from gateway.carrierx.errors import AnswerLost, CarrierXError, CoreError, ServerError, TooMany
 from gateway.config import CarrierX
-from gateway.delivery import retry
+from gateway.delivery.result import RETRY_SECONDS, retry_delay
 from gateway.sender.listing import ListingPage
 from gateway.store import ledger
 from gateway.store.leases import ClaimedDelivery
@@ -104,8 +104,8 @@ def wait(departure: Submission, world: SubmitContext, tries: int, retry_after: f
     Tries that a crash of ours cut off say nothing of CarrierX: as long as the schedule is not over by the clock, there
     is another.
     """
-    planned = retry.wait(tries, world.dice(), retry_after)
-    if planned is None and departure.entry and world.clock() - departure.entry.created_at < sum(retry.WAITS):
+    planned = retry_delay(tries, world.dice(), retry_after)
+    if planned is None and departure.entry and world.clock() - departure.entry.created_at < sum(RETRY_SECONDS):
         return CUT_OFF
     return planned
 

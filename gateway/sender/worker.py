@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from gateway.config import Settings
-from gateway.delivery.drift import ClockJumpDetector
+from gateway.delivery.maintenance import ClockJumpDetector
 from gateway.metrics import Metrics
 from gateway.sender.accounts import ClientCache
 from gateway.sender.batch import SubmitBatch, SubmitBatchResult
@@ -111,7 +111,7 @@ class Sender:
             self._note(one, steady)
         if woken:
             self._look_at = self._claim_at = 0.0
-        self._step += self._drift.step(self._clock(), steady)
+        self._step += self._drift.jump(self._clock(), steady)
         if not self._rounds.rest(steady):
             self._work(steady)
 

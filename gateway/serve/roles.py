@@ -101,10 +101,10 @@ def run_worker(settings: Settings, *, lifeline: bool, metrics_address: tuple[str
         settings,
         store,
         own,
-        pulse=sending.alive(WorkerHeartbeat(store, Heartbeat(lifeline=lifeline))),
+        heartbeat=sending.alive(WorkerHeartbeat(store, Heartbeat(lifeline=lifeline))),
         metrics=metrics,
-        replies=replies.owe_replies,
-        others={ledger.ENDPOINT: sender.wake},
+        owe_replies=replies.owe_replies,
+        wake_others={ledger.ENDPOINT: sender.wake},
     )
     on_stop(ask, lifeline=lifeline)
     metrics.process_started("worker")

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.delivery.diagnosis import FAILURE_BODY, diagnose, headline
+from gateway.config import Endpoint
+from gateway.delivery import diagnosis
 from gateway.matching.regex_checks import may_hang
+from gateway.safe_http.error_pages import FAILURE_BODY, SHORTEST, find, name_of
 from gateway.safe_http.error_pages import PAGES as ROWS
-from gateway.safe_http.error_pages import SHORTEST, find, name_of
 from gateway.safe_http.errors import CurlError, describe
 from gateway.safe_http.models import Failure, Request, Response
 
@@ -33,6 +35,10 @@ NAMES = {
 }
 ERRORS = sorted(path for path in PAGES.glob("*/*") if path.parent.name != "innocent")
 INNOCENT = sorted(PAGES.glob("innocent/*"))
+
+ENDPOINT = Endpoint(name="page", url="http://page.test/sms/join.php", failure_body=FAILURE_BODY)
+diagnose = partial(diagnosis.diagnose, endpoint=ENDPOINT)
+headline = partial(diagnosis.headline, endpoint=ENDPOINT)
 
 
 def request(url: str = "http://page.test/sms/join.php", **fields: object) -> Request:

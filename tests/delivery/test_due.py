@@ -5,93 +5,95 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.due import WOKEN, DueEndpoints
+from gateway.delivery.due import MAX_UNBLOCKED, DueEndpoints
 
 MANY = 1000
 
 
 def test_nothing_is_known_at_first() -> None:
-    agenda = DueEndpoints()
-    assert agenda.due(1e12, MANY) == [] and agenda.next(0) is None
+    due = DueEndpoints()
+    assert due.due(1e12, MANY) == [] and due.seconds_until_due(0) is None
 
 
 def test_what_rings_is_due_until_it_was_looked_at() -> None:
-    agenda = DueEndpoints()
-    agenda.look("crm")
-    agenda.look("crm")
-    assert agenda.next(0) == 0.0
-    assert agenda.due(0, MANY) == ["crm"] == agenda.due(0, MANY)
-    agenda.looked("crm")
-    assert agenda.due(0, MANY) == [] and agenda.next(0) is None
+    due = DueEndpoints()
+    due.mark_due("crm")
+    due.mark_due("crm")
+    assert due.seconds_until_due(0) == 0.0
+    assert due.due(0, MANY) == ["crm"] == due.due(0, MANY)
+    due.mark_idle("crm")
+    assert due.due(0, MANY) == [] and due.seconds_until_due(0) is None
 
 
 def test_the_earliest_time_counts() -> None:
-    agenda = DueEndpoints()
+    due = DueEndpoints()
     for at in (30, 10, 20):
-        agenda.look_at("crm", at)
-    assert agenda.next(4) == 6 and agenda.due(9, MANY) == []
-    assert agenda.due(10, MANY) == ["crm"]
-    agenda.looked("crm")
+        due.mark_due_at("crm", at)
+    assert due.seconds_until_due(4) == 6 and due.due(9, MANY) == []
+    assert due.due(10, MANY) == ["crm"]
+    due.mark_idle("crm")
     # The others were of the same endpoint; a scan finds them again.
-    assert agenda.due(15, MANY) == []
-    agenda.look_at("crm", 40)
-    assert agenda.due(39, MANY) == [] and agenda.due(40, MANY) == ["crm"]
+    assert due.due(15, MANY) == []
+    due.mark_due_at("crm", 40)
+    assert due.due(39, MANY) == [] and due.due(40, MANY) == ["crm"]
 
 
 def test_a_scan_takes_nothing_away() -> None:
-    agenda = DueEndpoints()
-    agenda.look("rung")
-    agenda.look_at("later", 10)
-    agenda.scanned({"found": 5, "later": 20})
-    assert agenda.due(5, MANY) == ["rung", "found"]
-    assert agenda.due(10, MANY) == ["rung", "found", "later"]
+    due = DueEndpoints()
+    due.mark_due("rung")
+    due.mark_due_at("later", 10)
+    for name, at in (("found", 5), ("later", 20)):
+        due.mark_due_at(name, at)
+    assert due.due(5, MANY) == ["rung", "found"]
+    assert due.due(10, MANY) == ["rung", "found", "later"]
 
 
 def test_one_that_has_all_its_room_waits_for_its_own() -> None:
-    agenda = DueEndpoints()
-    agenda.look("crm")
-    agenda.wait_for_own("crm")
-    agenda.ended("other")
-    assert agenda.due(0, MANY) == []
-    agenda.ended("crm")
-    assert agenda.due(0, MANY) == ["crm"]
+    due = DueEndpoints()
+    due.mark_due("crm")
+    due.mark_idle("crm")
+    due.wait_for_attempt("crm")
+    due.attempt_ended("other")
+    assert due.due(0, MANY) == []
+    due.attempt_ended("crm")
+    assert due.due(0, MANY) == ["crm"]
 
 
 def test_one_that_finds_no_room_waits_for_anybody() -> None:
-    agenda = DueEndpoints()
+    due = DueEndpoints()
     for name in ("a", "b"):
-        agenda.look(name)
-        agenda.wait_for_any(name)
-    agenda.ended("other")
-    assert agenda.due(0, MANY) == ["a", "b"]
+        due.mark_due(name)
+        due.block_on_capacity(name)
+    due.attempt_ended("other")
+    assert due.due(0, MANY) == ["a", "b"]
 
 
 def test_not_all_are_woken_for_one_place() -> None:
-    agenda = DueEndpoints()
-    for nth in range(WOKEN * 3):
-        agenda.wait_for_any(str(nth))
-    agenda.ended("other")
-    assert agenda.due(0, MANY) == [str(nth) for nth in range(WOKEN)]
+    due = DueEndpoints()
+    for nth in range(MAX_UNBLOCKED * 3):
+        due.block_on_capacity(str(nth))
+    due.attempt_ended("other")
+    assert due.due(0, MANY) == [str(nth) for nth in range(MAX_UNBLOCKED)]
 
 
 def test_each_has_its_turn() -> None:
-    agenda = DueEndpoints()
+    due = DueEndpoints()
     for name in "abc":
-        agenda.look(name)
-    assert agenda.due(0, 2) == ["a", "b"]
-    agenda.looked("a")
-    agenda.look("a")
-    assert agenda.due(0, MANY) == ["b", "c", "a"]
+        due.mark_due(name)
+    assert due.due(0, 2) == ["a", "b"]
+    due.mark_idle("a")
+    due.mark_due("a")
+    assert due.due(0, MANY) == ["b", "c", "a"]
 
 
 def test_times_are_forgotten_when_the_clock_was_set() -> None:
-    agenda = DueEndpoints()
-    agenda.look_at("crm", 10)
-    agenda.look("rung")
-    agenda.forget()
-    assert agenda.due(10, MANY) == ["rung"]
-    agenda.look_at("crm", 30)
-    assert agenda.due(30, MANY) == ["rung", "crm"]
+    due = DueEndpoints()
+    due.mark_due_at("crm", 10)
+    due.mark_due("rung")
+    due.forget_times()
+    assert due.due(10, MANY) == ["rung"]
+    due.mark_due_at("crm", 30)
+    assert due.due(30, MANY) == ["rung", "crm"]
 
 
 NAMES = st.sampled_from("abc")
@@ -109,25 +111,25 @@ STEPS = st.lists(
 @given(STEPS)
 def test_nobody_is_forgotten_and_nobody_is_early(steps: list[tuple[object, ...]]) -> None:
     """Whoever was rung or whose time has come is due, and nobody else; `next` says when."""
-    agenda, now = DueEndpoints(), 0
+    due, now = DueEndpoints(), 0
     rung: set[str] = set()
     times: dict[str, int] = {}
     for what, *rest in steps:
         if what == "look":
-            agenda.look(str(rest[0]))
+            due.mark_due(str(rest[0]))
             rung.add(str(rest[0]))
         elif what == "look_at":
             name, at = str(rest[0]), int(str(rest[1]))
-            agenda.look_at(name, at)
+            due.mark_due_at(name, at)
             times[name] = min(at, times.get(name, at))
         elif what == "pass":
             now += int(str(rest[0]))
         expected = rung | {name for name, at in times.items() if at <= now}
-        wait = agenda.next(now)
+        wait = due.seconds_until_due(now)
         assert (wait == 0.0) == bool(expected) or wait is None
         if what == "take":
-            assert set(agenda.due(now, MANY)) == expected
+            assert set(due.due(now, MANY)) == expected
             for name in expected:
-                agenda.looked(name)
+                due.mark_idle(name)
             rung.clear()
             times = {name: at for name, at in times.items() if at > now}

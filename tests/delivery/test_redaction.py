@@ -42,7 +42,7 @@ SPELT = (
 
 def patterns_alone(secrets: EndpointRedaction) -> EndpointRedaction:
     """One that looks for nothing first: the empty text is in every text."""
-    return replace(secrets, telling=("",))
+    return replace(secrets, markers=("",))
 
 
 @pytest.mark.parametrize("spelt", SPELT)

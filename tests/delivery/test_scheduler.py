@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gateway.config import Endpoint
-from gateway.delivery.circuit_breaker import IN_A_ROW, WAITS
-from gateway.delivery.result import Attempt, Judge
-from gateway.delivery.scheduler import MOST_CLAIMS, MOST_LOOKS, Scheduler, shown
-from gateway.safe_http.models import Request, Response
+from gateway.delivery.circuit_breaker import FAILURES_TO_OPEN, OPEN_SECONDS
+from gateway.delivery.result import Attempt, classify
+from gateway.delivery.scheduler import (
+    MAX_CLAIMS,
+    MAX_ENDPOINTS,
+    SLOW_SECONDS,
+    ConcurrencyLimiter,
+    Scheduler,
+    fair_share,
+)
+from gateway.safe_http.models import Failure, Request, Response
 from gateway.store.leases import ClaimedDelivery, ClaimLimit
 
 NOW = 1_800_000_000.0
@@ -40,152 +51,272 @@ def claimed(endpoint: str, count: int = 1, tries: int = 1) -> list[ClaimedDelive
     ]
 
 
-def begin(dispatch: Scheduler, configured: dict[str, Endpoint], ones: Sequence[ClaimedDelivery]) -> list[Attempt]:
+def begin(scheduler: Scheduler, configured: dict[str, Endpoint], ones: Sequence[ClaimedDelivery]) -> list[Attempt]:
     request = Request(url="http://a.test/", body=b"")
-    return [Attempt(one, configured[one.endpoint], request, 0.0, dispatch.begins(one)) for one in ones]
+    return [Attempt(one, configured[one.endpoint], request, 0.0, scheduler.started(one)) for one in ones]
 
 
-def end(dispatch: Scheduler, attempt: Attempt, answer: Response = OK, now: float = NOW) -> None:
-    attempt.seconds = 0.1
-    dispatch.ended(attempt, Judge().judge(attempt, answer, now, MIDDLE), now, MIDDLE)
+def end(scheduler: Scheduler, attempt: Attempt, answer: Response = OK, now: float = NOW, seconds: float = 0.1) -> None:
+    attempt.seconds = seconds
+    scheduler.finished(attempt, classify(attempt, answer, now, MIDDLE), now, MIDDLE)
 
 
 def test_who_rang_is_looked_at_once() -> None:
-    dispatch, crm = Scheduler(), endpoints("crm")
-    dispatch.agenda.look("crm")
-    rooms = dispatch.plan(crm.get, NOW)
-    assert rooms == {"crm": ClaimLimit(8, 2)} and dispatch.plan(crm.get, NOW) == {}
-    dispatch.claimed(rooms, [])
-    assert dispatch.plan(crm.get, NOW) == {}, "there was nothing"
+    scheduler, crm = Scheduler(), endpoints("crm")
+    scheduler.due.mark_due("crm")
+    limits = scheduler.plan(crm.get, NOW)
+    assert limits == {"crm": ClaimLimit(8, 2)} and scheduler.plan(crm.get, NOW) == {}
+    scheduler.claimed(limits, [])
+    assert scheduler.plan(crm.get, NOW) == {}, "there was nothing"
 
 
 def test_a_ring_while_the_store_has_the_round_is_heard() -> None:
-    dispatch, crm = Scheduler(), endpoints("crm")
-    dispatch.agenda.look("crm")
-    rooms = dispatch.plan(crm.get, NOW)
-    dispatch.agenda.look("crm")
-    dispatch.claimed(rooms, [])
-    assert dispatch.plan(crm.get, NOW)
+    scheduler, crm = Scheduler(), endpoints("crm")
+    scheduler.due.mark_due("crm")
+    limits = scheduler.plan(crm.get, NOW)
+    scheduler.due.mark_due("crm")
+    scheduler.claimed(limits, [])
+    assert scheduler.plan(crm.get, NOW)
 
 
 def test_a_round_that_came_to_nothing_is_repeated() -> None:
-    dispatch, crm = Scheduler(), endpoints("crm")
-    dispatch.agenda.look("crm")
-    dispatch.not_claimed(dispatch.plan(crm.get, NOW))
-    assert dispatch.plan(crm.get, NOW)
+    scheduler, crm = Scheduler(), endpoints("crm")
+    scheduler.due.mark_due("crm")
+    scheduler.not_claimed(scheduler.plan(crm.get, NOW))
+    assert scheduler.plan(crm.get, NOW)
 
 
 def test_who_took_all_is_looked_at_again_when_there_is_room() -> None:
-    dispatch, crm = Scheduler(), endpoints("crm")
-    dispatch.agenda.look("crm")
-    rooms = dispatch.plan(crm.get, NOW)
+    scheduler, crm = Scheduler(), endpoints("crm")
+    scheduler.due.mark_due("crm")
+    limits = scheduler.plan(crm.get, NOW)
     ones = claimed("crm", 8)
-    dispatch.claimed(rooms, ones)
-    attempts = begin(dispatch, crm, ones)
-    assert dispatch.plan(crm.get, NOW) == {} and dispatch.agenda.next(NOW) is None
-    end(dispatch, attempts[0])
-    assert dispatch.plan(crm.get, NOW) == {"crm": ClaimLimit(1, 0)}
+    scheduler.claimed(limits, ones)
+    attempts = begin(scheduler, crm, ones)
+    assert scheduler.plan(crm.get, NOW) == {} and scheduler.due.seconds_until_due(NOW) is None
+    end(scheduler, attempts[0])
+    assert scheduler.plan(crm.get, NOW) == {"crm": ClaimLimit(1, 0)}
 
 
 def test_repetitions_that_fill_their_places_are_no_reason_to_look_all_the_time() -> None:
-    dispatch, crm = Scheduler(), endpoints("crm", concurrency=2)
-    dispatch.agenda.look("crm")
-    rooms = dispatch.plan(crm.get, NOW)
-    assert rooms == {"crm": ClaimLimit(2, 1)}
+    scheduler, crm = Scheduler(), endpoints("crm", concurrency=2)
+    scheduler.due.mark_due("crm")
+    limits = scheduler.plan(crm.get, NOW)
+    assert limits == {"crm": ClaimLimit(2, 1)}
     ones = claimed("crm", 1, tries=2)
-    dispatch.claimed(rooms, ones)
-    (attempt,) = begin(dispatch, crm, ones)
-    assert dispatch.plan(crm.get, NOW) == {} and dispatch.agenda.next(NOW) is None
-    dispatch.agenda.look("crm")
-    rooms = dispatch.plan(crm.get, NOW)
-    assert rooms == {"crm": ClaimLimit(1, 1)}
-    dispatch.claimed(rooms, [])
-    assert dispatch.plan(crm.get, NOW) == {} and dispatch.agenda.next(NOW) is None
-    end(dispatch, attempt)
-    assert dispatch.plan(crm.get, NOW) == {"crm": ClaimLimit(2, 1)}
+    scheduler.claimed(limits, ones)
+    (attempt,) = begin(scheduler, crm, ones)
+    assert scheduler.plan(crm.get, NOW) == {} and scheduler.due.seconds_until_due(NOW) is None
+    scheduler.due.mark_due("crm")
+    limits = scheduler.plan(crm.get, NOW)
+    assert limits == {"crm": ClaimLimit(1, 1)}
+    scheduler.claimed(limits, [])
+    assert scheduler.plan(crm.get, NOW) == {} and scheduler.due.seconds_until_due(NOW) is None
+    end(scheduler, attempt)
+    assert scheduler.plan(crm.get, NOW) == {"crm": ClaimLimit(2, 1)}
 
 
 def test_one_that_is_not_configured_is_passed_over() -> None:
-    dispatch = Scheduler()
-    dispatch.agenda.look("gone")
-    assert dispatch.plan({}.get, NOW) == {} and dispatch.agenda.next(NOW) is None
+    scheduler = Scheduler()
+    scheduler.due.mark_due("gone")
+    assert scheduler.plan(endpoints().get, NOW) == {} and scheduler.due.seconds_until_due(NOW) is None
 
 
 def test_a_failed_delivery_is_looked_for_when_it_is_due() -> None:
-    dispatch, crm = Scheduler(), endpoints("crm")
-    (attempt,) = begin(dispatch, crm, claimed("crm"))
-    end(dispatch, attempt, FAILED)
-    dispatch.claimed(dispatch.plan(crm.get, NOW), [])
-    assert dispatch.plan(crm.get, NOW + 4.9) == {} and dispatch.agenda.next(NOW) == 5.0
-    assert dispatch.plan(crm.get, NOW + 5)
+    scheduler, crm = Scheduler(), endpoints("crm")
+    (attempt,) = begin(scheduler, crm, claimed("crm"))
+    end(scheduler, attempt, FAILED)
+    scheduler.claimed(scheduler.plan(crm.get, NOW), [])
+    assert scheduler.plan(crm.get, NOW + 4.9) == {} and scheduler.due.seconds_until_due(NOW) == 5.0
+    assert scheduler.plan(crm.get, NOW + 5)
 
 
 def test_one_that_was_put_off_is_looked_for_when_it_is_due() -> None:
-    dispatch, crm = Scheduler(), endpoints("crm")
-    (attempt,) = begin(dispatch, crm, claimed("crm"))
-    dispatch.put_off(attempt, NOW + 5)
-    dispatch.claimed(dispatch.plan(crm.get, NOW), [])
-    assert dispatch.plan(crm.get, NOW + 4.9) == {} and dispatch.agenda.next(NOW) == 5.0
-    assert dispatch.plan(crm.get, NOW + 5)
+    scheduler, crm = Scheduler(), endpoints("crm")
+    (attempt,) = begin(scheduler, crm, claimed("crm"))
+    scheduler.postponed(attempt, NOW + 5)
+    scheduler.claimed(scheduler.plan(crm.get, NOW), [])
+    assert scheduler.plan(crm.get, NOW + 4.9) == {} and scheduler.due.seconds_until_due(NOW) == 5.0
+    assert scheduler.plan(crm.get, NOW + 5)
 
 
 def test_an_open_breaker_is_looked_at_when_it_lets_one_through() -> None:
-    dispatch, crm = Scheduler(), endpoints("crm")
-    for attempt in begin(dispatch, crm, claimed("crm", IN_A_ROW)):
-        end(dispatch, attempt, FAILED)
-    dispatch.agenda.look("crm")
-    assert dispatch.plan(crm.get, NOW) == {} and dispatch.agenda.next(NOW) == WAITS[0]
-    assert dispatch.plan(crm.get, NOW + WAITS[0]) == {"crm": ClaimLimit(1, 0)}
-    ((name, breaker),) = dispatch.breakers.changes()
-    assert shown(name, breaker).state == "half_open" and "500" in shown(name, breaker).reason
+    scheduler, crm = Scheduler(), endpoints("crm")
+    for attempt in begin(scheduler, crm, claimed("crm", FAILURES_TO_OPEN)):
+        end(scheduler, attempt, FAILED)
+    scheduler.due.mark_due("crm")
+    assert scheduler.plan(crm.get, NOW) == {} and scheduler.due.seconds_until_due(NOW) == OPEN_SECONDS[0]
+    assert scheduler.plan(crm.get, NOW + OPEN_SECONDS[0]) == {"crm": ClaimLimit(1, 0)}
+    ((name, breaker),) = scheduler.breakers.changes()
+    assert (name, breaker.state) == ("crm", "half_open") and "500" in breaker.reason
 
 
 def test_a_pause_that_one_asks_for_is_everybodys_at_that_endpoint() -> None:
-    dispatch, crm = Scheduler(), endpoints("crm")
-    (attempt,) = begin(dispatch, crm, claimed("crm"))
-    end(dispatch, attempt, Response(status=503, headers=(("Retry-After", "120"),)))
-    dispatch.agenda.look("crm")
-    assert dispatch.plan(crm.get, NOW + 119) == {}
-    assert dispatch.plan(crm.get, NOW + 150) == {"crm": ClaimLimit(1, 0)}
+    scheduler, crm = Scheduler(), endpoints("crm")
+    (attempt,) = begin(scheduler, crm, claimed("crm"))
+    end(scheduler, attempt, Response(status=503, headers=(("Retry-After", "120"),)))
+    scheduler.due.mark_due("crm")
+    assert scheduler.plan(crm.get, NOW + 119) == {}
+    assert scheduler.plan(crm.get, NOW + 150) == {"crm": ClaimLimit(1, 0)}
 
 
 def test_a_transaction_is_bounded() -> None:
-    dispatch, many = Scheduler(most=10_000), endpoints(*map(str, range(200)))
+    scheduler, many = Scheduler(max_in_flight=10_000), endpoints(*map(str, range(200)))
     for name in many:
-        dispatch.agenda.look(name)
+        scheduler.due.mark_due(name)
     seen: list[str] = []
-    while rooms := dispatch.plan(many.get, NOW):
-        assert len(rooms) <= MOST_LOOKS and sum(room.all for room in rooms.values()) <= MOST_CLAIMS + 8
-        seen += rooms
+    while limits := scheduler.plan(many.get, NOW):
+        assert len(limits) <= MAX_ENDPOINTS and sum(limit.all for limit in limits.values()) <= MAX_CLAIMS + 8
+        seen += limits
     assert seen == list(many)
 
 
 def test_there_is_an_end_to_all_together() -> None:
-    dispatch, many = Scheduler(most=16), endpoints(*"abcd")
+    scheduler, many = Scheduler(max_in_flight=16), endpoints(*"abcd")
     for name in many:
-        dispatch.agenda.look(name)
-    flying: list[Attempt] = []
-    while rooms := dispatch.plan(many.get, NOW):
-        ones = [one for name, room in rooms.items() for one in claimed(name, room.all)]
-        dispatch.claimed(rooms, ones)
-        flying += begin(dispatch, many, ones)
-    assert len(flying) == 8, "half of it, for none of them has shown to be quick"
-    assert dispatch.agenda.next(NOW) is None, "nothing to do before one ends"
-    end(dispatch, flying.pop())
-    rooms = dispatch.plan(many.get, NOW)
-    assert rooms and sum(room.all for room in rooms.values()) <= 16 - len(flying)
+        scheduler.due.mark_due(name)
+    in_flight: list[Attempt] = []
+    while limits := scheduler.plan(many.get, NOW):
+        ones = [one for name, limit in limits.items() for one in claimed(name, limit.all)]
+        scheduler.claimed(limits, ones)
+        in_flight += begin(scheduler, many, ones)
+    assert len(in_flight) == 8, "half of it, for none of them has shown to be quick"
+    assert scheduler.due.seconds_until_due(NOW) is None, "nothing to do before one ends"
+    end(scheduler, in_flight.pop())
+    limits = scheduler.plan(many.get, NOW)
+    assert limits and sum(limit.all for limit in limits.values()) <= 16 - len(in_flight)
 
 
 def test_hanging_makes_slow_and_a_clock_that_was_set_forgets() -> None:
-    dispatch, crm = Scheduler(), endpoints("crm")
-    attempts = begin(dispatch, crm, claimed("crm", 2))
-    end(dispatch, attempts.pop())
-    assert dispatch.rooms.of("crm").quick
-    dispatch.hang(attempts, 1.0)
-    assert dispatch.rooms.of("crm").quick
-    dispatch.hang(attempts, 3.0)
-    assert not dispatch.rooms.of("crm").quick
-    dispatch.agenda.looked("crm")
-    dispatch.agenda.look_at("crm", NOW + 5)
-    dispatch.clock_was_set(-3600)
-    assert dispatch.agenda.next(NOW) is None
+    scheduler, crm = Scheduler(), endpoints("crm")
+    attempts = begin(scheduler, crm, claimed("crm", 2))
+    end(scheduler, attempts.pop())
+    assert scheduler.concurrency.of("crm").quick
+    scheduler.mark_slow(attempts, 1.0)
+    assert scheduler.concurrency.of("crm").quick
+    scheduler.mark_slow(attempts, 3.0)
+    assert not scheduler.concurrency.of("crm").quick
+    scheduler.due.mark_idle("crm")
+    scheduler.due.mark_due_at("crm", NOW + 5)
+    scheduler.clock_changed(-3600)
+    assert scheduler.due.seconds_until_due(NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds", "quick"),
+    [
+        (OK, SLOW_SECONDS - 0.01, True),
+        (FAILED, SLOW_SECONDS - 0.01, True),
+        (OK, SLOW_SECONDS, False),
+        (Response(failure=Failure(kind="reset", sentence="")), 0.1, False),
+    ],
+)
+def test_only_an_answer_in_time_is_quick(answer: Response, seconds: float, quick: bool) -> None:
+    scheduler, crm = Scheduler(), endpoints("crm")
+    for before in (OK, Response(failure=Failure(kind="timeout", sentence=""))):
+        first, second = begin(scheduler, crm, claimed("crm", 2))
+        end(scheduler, first, before)
+        end(scheduler, second, answer, seconds=seconds)
+        assert scheduler.concurrency.of("crm").quick is quick
+
+
+def test_one_that_was_postponed_says_nothing_of_its_endpoint() -> None:
+    scheduler, crm = Scheduler(), endpoints("crm")
+    for quick in (False, True):
+        first, second = begin(scheduler, crm, claimed("crm", 2))
+        scheduler.postponed(first, NOW + 5)
+        assert scheduler.concurrency.of("crm").quick is quick
+        end(scheduler, second)
+
+
+def quick(limiter: ConcurrencyLimiter, *names: str) -> None:
+    for name in names:
+        limiter.started(name, False)
+        limiter.finished(name, False, True)
+
+
+def share(limiter: ConcurrencyLimiter, name: str, limit: int = 8) -> ClaimLimit:
+    return fair_share(limiter.capacity(), limiter.of(name), limit, 1)
+
+
+def test_an_endpoint_has_its_own_limit() -> None:
+    limiter = ConcurrencyLimiter()
+    assert share(limiter, "crm").all == 8 and share(limiter, "crm", 1) == ClaimLimit(1, 0)
+    for nth in range(8):
+        assert share(limiter, "crm").all == 8 - nth
+        limiter.started("crm", False)
+    assert share(limiter, "crm") == ClaimLimit(0, 0)
+    limiter.finished("crm", False, True)
+    assert share(limiter, "crm").all == 1
+
+
+def test_a_quarter_is_kept_for_first_attempts() -> None:
+    limiter = ConcurrencyLimiter()
+    assert (
+        share(limiter, "crm") == ClaimLimit(8, 2)
+        and share(limiter, "crm", 2) == ClaimLimit(2, 1)
+        and share(limiter, "crm", 3).first == 1
+    )
+    for _ in range(6):
+        limiter.started("crm", True)
+    assert share(limiter, "crm") == ClaimLimit(2, 2), "no more retries"
+    limiter.started("crm", False)
+    assert share(limiter, "crm") == ClaimLimit(1, 1)
+    limiter.finished("crm", True, True)
+    assert share(limiter, "crm") == ClaimLimit(2, 1)
+
+
+def test_those_that_are_not_quick_share_half() -> None:
+    limiter = ConcurrencyLimiter(limit=16)
+    quick(limiter, "quick")
+    for nth in range(4):
+        assert share(limiter, f"unknown{nth}", 2).all == 2
+        limiter.started(f"unknown{nth}", False)
+        limiter.started(f"unknown{nth}", False)
+    assert share(limiter, "unknown9") == ClaimLimit(0, 0) and limiter.is_full(limiter.of("unknown9"))
+    assert share(limiter, "quick", 100).all == 8 and not limiter.is_full(limiter.of("quick"))
+
+
+def test_an_endpoint_that_becomes_slow_counts_as_slow_with_all_its_attempts() -> None:
+    limiter = ConcurrencyLimiter(limit=16)
+    quick(limiter, "crm", "other")
+    for _ in range(8):
+        limiter.started("crm", False)
+    assert share(limiter, "new").all == 8
+    limiter.mark_slow(["crm"])
+    assert share(limiter, "new").all == 0 and share(limiter, "other").all == 8
+    limiter.finished("crm", False, False)
+    assert share(limiter, "new").all == 1
+    limiter.finished("crm", False, True)
+    assert share(limiter, "new").all == 8, "quick again"
+    limiter.finished("crm", False, False)
+    assert share(limiter, "new").all == 3, "no answer is not a quick one"
+
+
+def test_one_scheduling_pass_gives_nothing_twice() -> None:
+    limiter = ConcurrencyLimiter(limit=16)
+    capacity = limiter.capacity()
+    given_out = [fair_share(capacity, limiter.of(name), 5, 1).all for name in "abcd"]
+    assert given_out == [5, 3, 0, 0]
+    assert not limiter.is_full(limiter.of("d")), "but nothing is in flight yet"
+
+
+EVENTS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.booleans(), st.sampled_from([True, False, None]), st.booleans()), max_size=60
+)
+
+
+@given(EVENTS)
+def test_the_sums_hold(events: list[tuple[str, bool, bool | None, bool]]) -> None:
+    limiter, in_flight = ConcurrencyLimiter(limit=12), list[tuple[str, bool]]()
+    for name, retry, quick, starts in events:
+        if starts and share(limiter, name).all:
+            limiter.started(name, retry)
+            in_flight.append((name, retry))
+        elif in_flight:
+            limiter.finished(*in_flight.pop(0), quick)
+        else:
+            limiter.mark_slow([name] if name in limiter._of else [])
+        known = limiter._of.values()
+        assert limiter.all == len(in_flight) == sum(one.all for one in known) <= 12
+        assert limiter._slow == sum(one.all for one in known if not one.quick)

@@ -182,7 +182,7 @@ def test_an_endpoint_that_was_taken_out_is_waited_for(
     try:
         with working(Settings.fixed(without), store, clock) as worker:
             worker.wake()
-            until(lambda: worker._upkeep.scan_at > 0, "a look")
+            until(lambda: worker._maintenance.scan_at > 0, "a look")
     finally:
         other.close()
     assert states(store) == ["pending"] and not page.got
@@ -255,12 +255,12 @@ def test_a_timeout_over_a_sleep_is_an_attempt_and_nothing_against_the_endpoint(
     page.answer = answer
     for nth in range(8):
         text(store, settings, "hello", phone=f"1516206552{nth}")
-    with working(settings, store, clock, pulse=hold) as worker:
+    with working(settings, store, clock, heartbeat=hold) as worker:
         for _ in range(8):
             assert begun.acquire(timeout=10)
         held.set()
         until(lambda: outcomes(store) == ["again"] * 8, "timed out")
-        assert worker._transport.woke_at and not worker._dispatch.breakers.not_closed()
+        assert worker._http.woke_at and not worker._scheduler.breakers.not_closed()
         go_on.set()
         clock.ahead += 6
         until(lambda: states(store) == ["succeeded"] * 8, "delivered")

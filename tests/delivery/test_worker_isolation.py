@@ -12,8 +12,8 @@ import pytest
 
 from gateway.config import Settings
 from gateway.delivery import worker as worker_module
-from gateway.delivery.circuit_breaker import IN_A_ROW, WAITS
-from gateway.delivery.retry import WAITS as SCHEDULE
+from gateway.delivery.circuit_breaker import FAILURES_TO_OPEN, OPEN_SECONDS
+from gateway.delivery.result import RETRY_SECONDS
 from gateway.delivery.worker import Worker
 from gateway.metrics import Metrics
 from gateway.store import Store, breakers
@@ -90,10 +90,10 @@ def test_what_fails_on_and_on_is_left_alone_and_taken_up_again(store: Store, tmp
             until(lambda: None not in outcomes(store) and len(outcomes(store)) == len(server.requests), "settled")
             begun = len(server.requests)
             # Those that were in flight when the fifth failed are the last.
-            assert IN_A_ROW <= begun <= IN_A_ROW + 4
+            assert FAILURES_TO_OPEN <= begun <= FAILURES_TO_OPEN + 4
             assert attempts(store) == {0: 40 - begun, 1: begun}, "what waits is not counted"
             script.reply = ok()
-            clock.ahead += WAITS[0] * 1.3
+            clock.ahead += OPEN_SECONDS[0] * 1.3
             until(lambda: states(store) == ["succeeded"] * 40, "all delivered")
             until(lambda: breaker(store, clock) is None, "closed")
     assert [state for _, state in heard.breakers] == ["open", "half_open", "ramp", "closed"]
@@ -116,7 +116,7 @@ def test_one_probe_at_a_time_and_none_tried_more_often_than_planned(store: Store
     assert len(server.requests) == begun + 6
     spent = [row.attempts_since_replay for row in rows(store, "SELECT attempts_since_replay FROM deliveries")]
     # Seven minutes have passed: the schedule has the fourth attempt behind 5 s, 30 s and 2 min.
-    assert sum(spent) == begun + 6 and max(spent) <= 4 and SCHEDULE[:3] == (5, 30, 120)
+    assert sum(spent) == begun + 6 and max(spent) <= 4 and RETRY_SECONDS[:3] == (5, 30, 120)
 
 
 def test_an_endpoint_that_asks_for_time_gets_it(store: Store, tmp_path: Path, clock: Clock) -> None:
@@ -133,8 +133,8 @@ def test_an_endpoint_that_asks_for_time_gets_it(store: Store, tmp_path: Path, cl
             # A second message must not go out either, nor those that wait.
             owed(store, clock, "crm", 1, first=100)
             clock.ahead += 290
-            looked = worker._upkeep.scan_at
-            until(lambda: worker._upkeep.scan_at > looked, "a look")
+            looked = worker._maintenance.scan_at
+            until(lambda: worker._maintenance.scan_at > looked, "a look")
             assert len(server.requests) == begun
             clock.ahead += 80
             until(lambda: states(store) == ["succeeded"] * 11, "all delivered")
@@ -151,7 +151,7 @@ def test_the_others_are_delivered_while_these_hang(
             go_on.wait(30)
             caller.send(ok())
 
-    monkeypatch.setattr(worker_module, "DRAIN", 0.1)
+    monkeypatch.setattr(worker_module, "DRAIN_SECONDS", 0.1)
     with ExitStack() as stack:
         hole, late = stack.enter_context(Server(silent)), stack.enter_context(Server(slow))
         well = {f"well{nth}": stack.enter_context(Server(replying(ok()))) for nth in range(18)}
@@ -175,7 +175,7 @@ def test_however_many_hang_there_is_room_for_those_that_do_not(store: Store, tmp
         settings = configured(tmp_path, urls, "timeout = 3\nconcurrency = 4")
         owed(store, clock, "well", 1)
         with working(settings, store, clock) as worker:
-            worker._dispatch.rooms._most = 8
+            worker._scheduler.concurrency._limit = 8
             until(lambda: len(well.requests) == 1, "known to be quick")
             for name in holes:
                 owed(store, clock, name, 4)
@@ -189,6 +189,6 @@ def test_a_worker_is_told_apart_from_one_that_hangs(store: Store, tmp_path: Path
     beats: list[float] = []
     settings = configured(tmp_path, {})
     worker: Worker
-    with working(settings, store, clock, pulse=lambda: beats.append(clock())) as worker:
+    with working(settings, store, clock, heartbeat=lambda: beats.append(clock())) as worker:
         until(lambda: len(beats) >= 3, "signs of life with nothing to do")
         assert isinstance(worker, Worker)

@@ -54,7 +54,7 @@ class Owing:
 
     @property
     def more(self) -> dict[str, Any]:
-        return {"replies": self, "others": {"@carrierx": self.rung.set}}
+        return {"owe_replies": self, "wake_others": {"@carrierx": self.rung.set}}
 
 
 def owe(store: Store, clock: Clock, replying: bool | None = True, endpoint: str = "page") -> None:
@@ -148,9 +148,9 @@ def test_a_late_answer_is_none(store: Store, settings: Settings, clock: Clock) -
     (mine,) = _claim(store, "b", now + 60)
     for owner, one, said in (("a", late, "late"), ("b", mine, "mine")):
         settled = replace(ended(one, "succeeded", now + 61), reply=said)
-        round_ = Batch(owner=owner, config=settings.current, now=now + 61, settled=[settled], replies=owing)
+        round_ = Batch(owner=owner, config=settings.current, now=now + 61, settled=[settled], owe_replies=owing)
         written = store.writer.write(round_.write, ordering_keys=round_.ordering_keys)
-        assert list(written.owing) == (["@carrierx"] if said == "mine" else [])
+        assert list(written.owed) == (["@carrierx"] if said == "mine" else [])
     assert owed(store) == ["mine"] and owing.asked == [[("mine", True)]]
 
 
@@ -221,7 +221,7 @@ def test_a_text_to_a_keyword_that_answers(store: Store, tmp_path: Path, page: Pa
     assert accept.accept(callback, settings.current, store).state == "accepted"
     rung = threading.Event()
     others = {ledger.ENDPOINT: rung.set}
-    with working(settings, store, clock, replies=replies.owe_replies, others=others):
+    with working(settings, store, clock, owe_replies=replies.owe_replies, wake_others=others):
         query = "SELECT body, state FROM deliveries WHERE endpoint = '@carrierx'"
         (sent,) = until(lambda: rows(store, query), "owed")
         assert rung.wait(20)

@@ -56,7 +56,7 @@ def test_what_is_in_flight_is_settled_as_it_comes(store: Store, settings: Settin
 def test_what_is_cut_off_comes_again_soon(
     store: Store, settings: Settings, page: Page, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "DRAIN", 0.2)
+    monkeypatch.setattr(module, "DRAIN_SECONDS", 0.2)
     go_on, begun = threading.Event(), threading.Event()
 
     def answer(nth: int, form: dict[str, str]) -> Answer:
@@ -86,13 +86,13 @@ def test_what_was_claimed_and_never_begun_is_given_back(
     worker, stop = Worker(settings, store, clock=clock), threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
-    until(lambda: worker._upkeep.scan_at, "at work")
-    until(lambda: worker._upkeep._sweeping is None, "swept")
+    until(lambda: worker._maintenance.scan_at, "at work")
+    until(lambda: worker._maintenance._sweeping is None, "swept")
     text(store, settings, "claimed")
     lock = FileLock(file_of(store))
     with lock:
-        worker.owed(["page"])
-        until(lambda: worker._rounds.pending, "a claim that waits for the lock")
+        worker.notify(["page"])
+        until(lambda: worker._batches.pending, "a claim that waits for the lock")
         stop.set()
         worker.wake()
     thread.join(ENOUGH)
@@ -106,7 +106,7 @@ def test_it_ends_though_the_store_is_locked(
     sqlite_store: Store, settings: Settings, page: Page, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, beats = sqlite_store, list[float]()
-    monkeypatch.setattr(module, "DRAIN", 2.0)
+    monkeypatch.setattr(module, "DRAIN_SECONDS", 2.0)
     begun, go_on = threading.Event(), threading.Event()
 
     def answer(nth: int, form: dict[str, str]) -> Answer:
@@ -116,7 +116,7 @@ def test_it_ends_though_the_store_is_locked(
 
     page.answer = answer
     text(store, settings, "answered while it is locked")
-    worker = Worker(settings, store, clock=clock, pulse=lambda: beats.append(clock()))
+    worker = Worker(settings, store, clock=clock, heartbeat=lambda: beats.append(clock()))
     stop = threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
@@ -124,7 +124,7 @@ def test_it_ends_though_the_store_is_locked(
     lock = FileLock(file_of(store))
     with lock:
         go_on.set()
-        until(lambda: worker._rounds.pending, "it wants to settle")
+        until(lambda: worker._batches.pending, "it wants to settle")
         seen = len(beats)
         until(lambda: len(beats) > seen + 1, "and shows that it lives")
         stop.set()
@@ -163,13 +163,13 @@ def test_a_store_that_is_locked_for_a_while(sqlite_store: Store, settings: Setti
     store = sqlite_store
     with working(settings, store, clock) as worker:
         text(store, settings, "first")
-        worker.owed(["page"])
+        worker.notify(["page"])
         until(lambda: states(store) == ["succeeded"], "delivered")
         text(store, settings, "second")
         lock = FileLock(file_of(store))
         with lock:
-            worker.owed([""])
-            until(lambda: worker._rounds.pending, "waits for the lock")
+            worker.notify([""])
+            until(lambda: worker._batches.pending, "waits for the lock")
         lock.close()
         until(lambda: states(store) == ["succeeded"] * 2, "delivered when it is free")
     assert page.messages == ["first", "second"]
@@ -186,7 +186,7 @@ def test_the_clock_is_set_back(store: Store, settings: Settings, page: Page, clo
         worker.wake()
         until(lambda: rows(store, "SELECT due FROM deliveries")[0].due < clock() + 10, "moved")
         text(store, settings, "new", phone="15162065516", now=clock())
-        worker.owed(["page"])
+        worker.notify(["page"])
         until(lambda: "new" in page.messages, "delivered at once")
         clock.ahead += 6
         until(lambda: states(store) == ["succeeded"] * 2, "and so is the other")
@@ -226,11 +226,11 @@ def test_the_clock_is_set_while_an_attempt_is_in_flight(
     with working(settings, store, clock) as worker:
         assert begun.wait(10)
         for hours in (1, -2):
-            before, looked = rows(store, "SELECT due FROM deliveries")[0].due, worker._upkeep.scan_at
+            before, looked = rows(store, "SELECT due FROM deliveries")[0].due, worker._maintenance.scan_at
             clock.ahead += hours * 3600
             worker.wake()
             until(lambda before=before: rows(store, "SELECT due FROM deliveries")[0].due != before, "the lease moved")  # type: ignore[misc]
-            until(lambda looked=looked: worker._upkeep.scan_at > looked, "a look")  # type: ignore[misc]
+            until(lambda looked=looked: worker._maintenance.scan_at > looked, "a look")  # type: ignore[misc]
         go_on.set()
         until(lambda: states(store) == ["succeeded"], "settled")
     assert len(page.got) == 1 and outcomes(store) == ["succeeded"]

@@ -26,7 +26,7 @@ TOKEN, WRONG = "token-of-the-tests", "token-of-somebody-else"
 SOON: dict[str, dict[str, object]] = {
     "worker": {
         "gateway.delivery.batch.LEASE_MARGIN_SECONDS": 1.5,
-        "gateway.delivery.retry.WAITS": [0.2, 0.3, 0.5, 1, 1, 1, 1, 1, 1],
+        "gateway.delivery.result.RETRY_SECONDS": [0.2, 0.3, 0.5, 1, 1, 1, 1, 1, 1],
         "gateway.sender.submit.SLACK": 1.0,
         "gateway.sender.flights.RENEWAL": 0.7,
         "gateway.sender.outcome.SOON": 0.3,

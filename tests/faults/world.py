@@ -25,7 +25,7 @@ POINTS = Path(__file__).parent / "points"
 SOON: dict[str, dict[str, object]] = {
     "worker": {
         "gateway.delivery.batch.LEASE_MARGIN_SECONDS": 1.5,
-        "gateway.delivery.retry.WAITS": [1, 2, 3, 4, 5, 5, 5, 5, 5],
+        "gateway.delivery.result.RETRY_SECONDS": [1, 2, 3, 4, 5, 5, 5, 5, 5],
     },
     "serve": {"gateway.serve.supervisor.LONGEST_PAUSE": 0.3},
 }

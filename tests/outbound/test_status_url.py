@@ -96,7 +96,7 @@ def test_a_refused_address_is_dead_at_once(
     owe(store, url.format(port=page.server.server_port), now=clock())
     with capture_logs() as logs, working(opened(*networks), store, clock) as worker:
         until(lambda: states(store) == ["dead"], "dead")
-        assert not worker._dispatch.breakers._of, "it says nothing of the endpoint"
+        assert not worker._scheduler.breakers._of, "it says nothing of the endpoint"
     assert outcomes(store) == ["dead"] and not page.got and "canary" not in str(logs)
     (attempt,) = rows(store, "SELECT sentence FROM attempts")
     assert reason in attempt.sentence
@@ -122,7 +122,7 @@ def test_the_connection_of_an_endpoint_is_not_lent(store: Store, opened: Open, p
     with working(opened(), store, clock) as worker:
         until(lambda: states(store) == ["succeeded"], "delivered")
         owe(store, page.url, now=clock())
-        worker.owed([page.url])
+        worker.notify([page.url])
         until(lambda: states(store) == ["succeeded", "dead"], "refused")
     assert len(page.got) == 1
 
@@ -189,10 +189,10 @@ def test_urls_with_an_id_each_share_the_places_of_their_origin(
     owe(store, *[f"{page.url}?id={nth}" for nth in range(100)], now=clock())
     with working(opened("127.0.0.0/8"), store, clock) as worker:
         until(lambda: states(store) == ["succeeded"] * 100, "delivered")
-        dispatch = worker._dispatch
-        agenda = dispatch.agenda
-        until(lambda: not (agenda._now or agenda._waiting or agenda._crowded), "nothing is left to look at")
-        assert not dispatch.rooms._crowds and not dispatch.breakers._of
+        scheduler = worker._scheduler
+        due = scheduler.due
+        until(lambda: not (due._due or due._waiting or due._blocked), "nothing is left to look at")
+        assert not scheduler.concurrency._of and not scheduler.breakers._of
     assert most == 8 and len(set(page.paths)) == 100
 
 
@@ -226,13 +226,13 @@ def test_whose_endpoint_is_another_threads_is_left_to_it(
             pass
         return True
 
-    with working(opened(), store, clock, others={"@carrierx": rung.release}) as worker:
+    with working(opened(), store, clock, wake_others={"@carrierx": rung.release}) as worker:
         store.writer.write(work, ordering_keys=[theirs.ordering_key])
         if store.name == "postgresql":
             assert rung.acquire(timeout=20), "somebody listens to other machines"
         for ring in (["@carrierx"], ["page", "@carrierx"], [""]):
             drained()
-            worker.owed(ring)
+            worker.notify(ring)
             assert rung.acquire(timeout=20), ring
         ringer = WorkerNotifier(tmp_path / "data")
         for names in (["@carrierx"], []):
@@ -240,14 +240,14 @@ def test_whose_endpoint_is_another_threads_is_left_to_it(
             ringer.ring(names)
             assert rung.acquire(timeout=20), names
         ringer.close()
-        until(lambda: worker._upkeep.scan_at and not worker._dispatch.agenda._now, "looked, and let be")
-        assert worker._dispatch.agenda.next(clock()) is None
+        until(lambda: worker._maintenance.scan_at and not worker._scheduler.due._due, "looked, and let be")
+        assert worker._scheduler.due.seconds_until_due(clock()) is None
     assert states(store) == ["pending"] and not page.got
 
 
 def test_others_are_not_woken_for_nothing(sqlite_store: Store, opened: Open, clock: Clock) -> None:
     rung: list[str] = []
-    with working(opened(), sqlite_store, clock, others={"@carrierx": lambda: rung.append("x")}) as worker:
-        worker.owed(["page", "http://a.test/?@carrierx"])
-        until(lambda: not worker._told, "heard")
+    with working(opened(), sqlite_store, clock, wake_others={"@carrierx": lambda: rung.append("x")}) as worker:
+        worker.notify(["page", "http://a.test/?@carrierx"])
+        until(lambda: not worker._notified, "heard")
     assert not rung

@@ -13,13 +13,16 @@ from pathlib import Path
 import pytest
 import trustme
 
-from gateway.delivery import retry
+from gateway.config import Endpoint
+from gateway.delivery.result import judge
 from gateway.safe_http.client import HttpClient
+from gateway.safe_http.error_pages import FAILURE_BODY
 from gateway.safe_http.models import Request, Response
 from tests.servers import Caller, Script, Server, answer, closing, ok, replying, silent
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
+ENDPOINT = Endpoint(name="page", url="http://page.test/", failure_body=FAILURE_BODY)
 PAGE = b"<br />\n<b>Fatal error</b>:  Uncaught Error: no in <b>/var/www/join.php</b> on line <b>3</b><br />"
 
 
@@ -117,7 +120,7 @@ def test_each_comes_to_its_own_end(tmp_path: Path) -> None:
                 ended[name].append(came)
     for name, (_, outcome, sentence) in HTTP.items():
         for came in ended[name]:
-            verdict = retry.judge(came)
+            verdict = judge(came, ENDPOINT, NOW.timestamp())
             assert verdict.outcome == outcome and sentence in verdict.sentence, (name, came)
             assert len(came.body) <= 65536
     assert {came.failure and came.failure.sentence for came in ended["expired"]} == {"certificate expired"}

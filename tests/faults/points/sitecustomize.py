@@ -4,7 +4,7 @@ otherwise. It counts the steps in which a process touches the disk or the wire, 
     GATEWAY_FAULTS        a folder: ``web.kill`` in it holds ``name<TAB>n``; the web process appends each step that it
                           comes by to ``web.steps``, and at the n-th of that name it removes the file and kills itself;
                           ``name<TAB>n<TAB>SIGSTOP``: it stops instead, until somebody wakes it
-    GATEWAY_FAULTS_SET    JSON: {"worker": {"gateway.delivery.retry.WAITS": […]}}, for one kind of process each
+    GATEWAY_FAULTS_SET    JSON: {"worker": {"gateway.delivery.result.RETRY_SECONDS": […]}}, for one kind of process each
     GATEWAY_FAULTS_CLOCK  set: the clock goes wrong by as many seconds as the file ``clock`` says
 
 What is named here and not there any more ends the process at once: a fault that does not happen proves nothing.
