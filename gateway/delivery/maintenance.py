@@ -118,7 +118,7 @@ class Maintenance:
             moved = seconds
             heartbeat()
         if moved:
-            self._log.warning("deliveries_moved", seconds=round(moved, 3))
+            self._log.warning("deliveries_moved", seconds=round(-moved, 3))
             self.scan_now = True
 
     def delete_old(self, now: float, retention_days: int, monotonic: float) -> None:

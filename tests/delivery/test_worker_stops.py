@@ -193,8 +193,8 @@ def test_the_clock_is_set_back(store: Store, settings: Settings, page: Page, clo
     assert page.messages.count("again") == 2
     stepped, *_ = [one for one in logs if one["event"] == "clock_stepped"]
     (moved,) = [one for one in logs if one["event"] == "deliveries_moved"]
-    for line, seconds in ((stepped, hours * 3600), (moved, -hours * 3600)):
-        assert line["log_level"] == "warning" and line["seconds"] == pytest.approx(seconds, abs=60)
+    for line in (stepped, moved):
+        assert line["log_level"] == "warning" and line["seconds"] == pytest.approx(hours * 3600, abs=60)
 
 
 def test_the_clock_is_set_back_while_no_worker_runs(store: Store, settings: Settings, page: Page, clock: Clock) -> None:
