@@ -32,7 +32,7 @@ WRITE_TIMEOUT_SECONDS = 10.0
 PAUSE_SECONDS = 1.0
 """Time without a batch after one that failed."""
 
-OweReplies = Callable[[Connection, Sequence[SettledDelivery], Sequence[bool], Config, float], Collection[str]]
+OweReplies = Callable[[Connection, Sequence[SettledDelivery], Config, float], Collection[str]]
 """Owes the texts that endpoints answered (`SettledDelivery.reply`), in the transaction that settles their attempts.
 Returns the endpoints that something is owed to, to be notified after the commit."""
 
@@ -86,7 +86,7 @@ class Batch:
             # An attempt that ended too late decides nothing: whoever has the delivery now gets an answer too.
             replies = [one for one, ours in zip(self.settled, applied, strict=True) if ours and one.reply]
             if replies and self.owe_replies is not None:
-                owed = self.owe_replies(conn, replies, [True] * len(replies), self.config, self.now)
+                owed = self.owe_replies(conn, replies, self.config, self.now)
         for delivery, due in self.unattempted:
             leases.release_unattempted(conn, self.owner, [delivery], self.now if due is None else due)
         if self.uncertain:

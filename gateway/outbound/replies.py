@@ -77,18 +77,12 @@ def plan_replies(message: Message, route: Route, config: Config) -> Replies:
     )
 
 
-def owe_replies(
-    conn: Connection, settled: Sequence[SettledDelivery], applied: Sequence[bool], config: Config, now: float
-) -> frozenset[str]:
+def owe_replies(conn: Connection, settled: Sequence[SettledDelivery], config: Config, now: float) -> frozenset[str]:
     """Owes the endpoints' answers to the phones that texted, in the transaction that settles the deliveries.
 
-    Returns the endpoints to wake.
+    `settled`: those with a `reply` whose lease was still held. Returns the endpoints to wake.
     """
-    owed = [
-        _owe_answer(conn, delivery, config, now)
-        for delivery, is_ours in zip(settled, applied, strict=True)
-        if is_ours and delivery.reply and delivery.outcome == "succeeded"
-    ]
+    owed = [_owe_answer(conn, delivery, config, now) for delivery in settled]
     return frozenset((ledger.ENDPOINT,)) if any(owed) else frozenset()
 
 

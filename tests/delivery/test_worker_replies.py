@@ -41,13 +41,13 @@ class Owing:
     """Owes an event for each reply, so that what was rolled back is gone; remembers how often it was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[list[tuple[str, bool]]] = []
+        self.asked: list[list[str]] = []
         self.rung = threading.Event()
 
     def __call__(
-        self, conn: Connection, settled: Sequence[SettledDelivery], applied: Sequence[bool], config: Config, now: float
+        self, conn: Connection, settled: Sequence[SettledDelivery], config: Config, now: float
     ) -> Sequence[str]:
-        self.asked.append([(one.reply, ours) for one, ours in zip(settled, applied, strict=True)])
+        self.asked.append([one.reply for one in settled])
         for one in settled:
             events.add(conn, replace(EVENT, source="reply", body=one.reply.encode()))
         return ["@carrierx"]
@@ -87,7 +87,7 @@ def test_the_answer_is_owed_and_the_sender_woken(store: Store, settings: Setting
     with working(settings, store, clock, **owing.more):
         until(lambda: owed(store) == ["Grüße!"], "owed")
         assert states(store) == ["succeeded"] and owing.rung.wait(20)
-    assert owing.asked == [[("Grüße!", True)]] and diagnoses(store) == [[]]
+    assert owing.asked == [["Grüße!"]] and diagnoses(store) == [[]]
 
 
 def test_other_deliveries_are_not_asked_about(store: Store, settings: Settings, clock: Clock) -> None:
@@ -151,7 +151,7 @@ def test_a_late_answer_is_none(store: Store, settings: Settings, clock: Clock) -
         round_ = Batch(owner=owner, config=settings.current, now=now + 61, settled=[settled], owe_replies=owing)
         written = store.writer.write(round_.write, ordering_keys=round_.ordering_keys)
         assert list(written.owed) == (["@carrierx"] if said == "mine" else [])
-    assert owed(store) == ["mine"] and owing.asked == [[("mine", True)]]
+    assert owed(store) == ["mine"] and owing.asked == [["mine"]]
 
 
 def _claim(store: Store, owner: str, now: float) -> list[leases.ClaimedDelivery]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.config import Config, Number
+from gateway.delivery.batch import Batch
 from gateway.inbound import accept
 from gateway.inbound.callback import Accepted, Callback
 from gateway.inbound.rerouting import reroute
@@ -210,8 +211,8 @@ def answer(store: Store, config: Config, reply: str, *, too_late: bool = False) 
             SettledDelivery(claimed=one, outcome="succeeded", finished_at=now, reply=reply if one.replies else "")
             for one in claimed
         ]
-        applied = leases.settle_all(conn, "me", said, now)
-        return replies.owe_replies(conn, said, applied, config, now)
+        batch = Batch(owner="me", config=config, now=now, settled=said, owe_replies=replies.owe_replies)
+        return frozenset(batch.write(conn).owed)
 
     return store.writer.write(settle)
 
