@@ -13,7 +13,7 @@ import click
 
 from gateway.cli import config_option, read
 from gateway.config import Config
-from gateway.inbound.rerouting import reroute_all
+from gateway.inbound.accept import reroute_all
 from gateway.routing.route import dump_message, load_message
 from gateway.store import Store, StoreUnavailable, ledger
 from gateway.store.replay import REPLAY_INTERVAL_SECONDS, ReplayFilter, replay_all

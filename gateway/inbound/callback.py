@@ -1,4 +1,4 @@
-"""A callback of a platform, and what became of it."""
+"""A callback of a platform as it came in, and the result of accepting it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas import Message, ReceiveContext, credentials
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callback:
-    """One HTTP request of a platform, as it came."""
+    """One HTTP request of a platform, as it came in."""
 
     format: str
     """A name of `FORMATS`."""
@@ -22,19 +22,18 @@ class Callback:
     remote: str
     now: datetime
     hops: int = 0
-    """How many gateways like this one it came through."""
+    """The number of gateways like this one that it came through."""
 
     @classmethod
-    def of(cls, event: events.Event) -> Callback:
-        """As it was kept; its credentials are gone."""
-        when = datetime.fromtimestamp(event.received_at, UTC)
-        content_type = event.content_type or None
-        return cls(format=event.source, body=event.body, content_type=content_type, remote=event.remote, now=when)
-
-    @property
-    def at(self) -> float:
-        """Epoch seconds."""
-        return self.now.timestamp()
+    def from_event(cls, event: events.Event) -> Callback:
+        """The callback of an event; its credentials are gone."""
+        return cls(
+            format=event.source,
+            body=event.body,
+            content_type=event.content_type or None,
+            remote=event.remote,
+            now=datetime.fromtimestamp(event.received_at, UTC),
+        )
 
     def kept_bytes(self) -> bytes:
         """Every byte that came, but for credentials. A text that only looks like them is a text."""
@@ -43,15 +42,15 @@ class Callback:
         return credentials.scrub(self.body, self.content_type)
 
     def read(self, sid: str, config: Config) -> tuple[Message, Route]:
-        """The message, with all that the configuration knows of it. Raises `BadCallback`."""
-        receipt = ReceiveContext(now=self.now, sid=sid, prefix=config.prefix)
-        return load_message(self.body, self.content_type, self.format, receipt, config)
+        """The message, with all that the configuration knows of it, and its route. Raises `BadCallback`."""
+        context = ReceiveContext(now=self.now, sid=sid, prefix=config.prefix)
+        return load_message(self.body, self.content_type, self.format, context, config)
 
     def event(self, message: Message, state: str, body: bytes, notes: tuple[str, ...]) -> events.NewEvent:
         return events.NewEvent(
             source=self.format,
             state=state,
-            received_at=self.at,
+            received_at=self.now.timestamp(),
             direction=message.direction,
             phone=message.phone,
             number=message.number,
@@ -69,7 +68,7 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of a callback that is on disk."""
+    """The result for a callback that is on disk."""
 
     state: str
     """``accepted``, ``duplicate``, ``stale``, ``unrouted``, ``refused``, ``waiting`` or ``orphan``."""
@@ -77,7 +76,7 @@ class Accepted:
     errors: dict[str, tuple[str, ...]] | None = None
     forbidden: bool = False
     endpoints: tuple[str, ...] = ()
-    """To whom something is owed now, by their names."""
+    """The names of those that something is owed to now."""
     orphan: str = ""
-    """Of a status update of a message that is not ours: ``number`` (it is not one of ours), ``endpoints`` (nobody hears
-    of it), ``message`` (it was not sent by us, and goes to the number's status endpoints all the same)."""
+    """For a status update of a message that the gateway did not send: ``number`` (it is not one of ours), ``endpoints``
+    (the number has no status endpoints), ``message`` (it goes to the number's status endpoints all the same)."""

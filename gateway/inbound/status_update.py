@@ -1,7 +1,8 @@
-"""The transaction of a status update: whose message it is, who hears of it, and what waits until that is known.
+"""The transaction of a status update: whose message it is about, who gets it, and what waits until that is known.
 
-The ledger says what we sent. An update may be quicker than CarrierX's answer to the sending: it then waits, as an
-event, until that message has its message_sid. What others sent from our numbers goes to the number's status endpoints.
+The ledger has the messages that we sent. An update may be quicker than CarrierX's response to the sending: it then
+waits, as an event, until that message has its message_sid. Updates of messages that others sent from our numbers go to
+the number's status endpoints.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 
 from gateway.config import Config, Endpoint
 from gateway.inbound.callback import Accepted, Callback
-from gateway.outbound import enqueue, status_posts
+from gateway.outbound import status_posts
+from gateway.outbound.enqueue import conversation_key
 from gateway.routing.deliveries import DeliveryDraft, build_deliveries
 from gateway.routing.route import Route
 from gateway.store import Connection, events, ledger, message_status, outbox, tickets
@@ -20,187 +22,171 @@ from schemas.status import stage
 
 NOT_OURS = "This gateway sent no message of that message_sid."
 TWICE = "CarrierX has this message under another message_sid already."
+WAITS = "It waits until it is known which message it is about."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Said:
-    """What an update says, to whom."""
+class _Classified:
+    """An update, with the message that it is about and the endpoints that get it."""
 
     message: Message
-    letters: tuple[DeliveryDraft, ...]
-    endpoints: tuple[Endpoint, ...]
     state: str
-    fresh: frozenset[str] = frozenset()
+    drafts: tuple[DeliveryDraft, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    new_for: frozenset[str] = frozenset()
+    """The recipients for whom the status is new."""
     entry: LedgerEntry | None = None
+    """The message in the ledger, where we sent it."""
     orphan: str = ""
     notes: tuple[str, ...] = ()
     woken: frozenset[str] = frozenset()
-    """To whom something else is owed by now."""
+    """Endpoints that something else is owed to by now."""
 
 
 class AcceptStatusUpdate:
-    """The writer runs it, alone or among others, perhaps a second time."""
+    """The transaction. The writer runs it, alone or among others, perhaps a second time."""
 
-    def __init__(self, callback: Callback, message: Message, way: Route, config: Config) -> None:
-        self._callback, self._message, self._way, self._config = callback, message, way, config
+    def __init__(self, callback: Callback, message: Message, route: Route, config: Config) -> None:
+        self._callback, self._message, self._route, self._config = callback, message, route, config
+        self._now = callback.now.timestamp()
         # Translated, and scrubbed, before the transaction: while it lasts, nobody else can write.
-        self._letters = build_deliveries(message, way.endpoints)
+        self._drafts = build_deliveries(message, route.endpoints)
         self._body = callback.kept_bytes()
-        self.ordering_keys = (*(letter.ordering_key for letter in self._letters), *self._conversations())
-
-    @property
-    def goes_somewhere(self) -> bool:
-        return bool(self._way.endpoints)
+        self._is_of_carrierx = callback.format == "carrierx" and message.legacy is None
+        # The transaction that learns the message_sid of a text to these phones holds the same keys, so that it and this
+        # one never miss each other.
+        conversations = message.recipients if self._is_of_carrierx else ()
+        self.ordering_keys = (
+            *(draft.ordering_key for draft in self._drafts),
+            *(conversation_key(message.number, phone) for phone in conversations),
+        )
 
     def __call__(self, conn: Connection) -> Accepted:
-        said = self._weigh(conn, may_wait=True)
-        return self._finish(conn, events.add(conn, self._event(said)), said)
+        update = self._classify(conn, may_wait=True)
+        return self._finish(conn, events.add(conn, self._event(update)), update)
 
     def release(self, conn: Connection, event_id: int) -> Accepted:
-        """The same for one that waited."""
-        said = self._weigh(conn, may_wait=False)
-        if not events.mark_released(conn, event_id, self._event(said)):
-            return Accepted(said.state, event_id)
-        return self._finish(conn, event_id, said)
+        """Accepts an update that waited."""
+        update = self._classify(conn, may_wait=False)
+        if not events.mark_released(conn, event_id, self._event(update)):
+            return Accepted(update.state, event_id)
+        return self._finish(conn, event_id, update)
 
-    def again(self, conn: Connection, event_id: int) -> bool:
-        """The same for one that was kept without a route."""
-        if not events.mark_routed(conn, event_id, self._message.keyword, (*self._message.notes, self._way.why)):
+    def reroute(self, conn: Connection, event_id: int) -> bool:
+        """Owes the deliveries of an update that was kept without a route."""
+        if not events.mark_routed(conn, event_id, self._message.keyword, (*self._message.notes, self._route.why)):
             return False
-        self._owe(conn, event_id, self._letters, frozenset(self._message.recipients))
+        self._owe(conn, event_id, self._drafts, frozenset(self._message.recipients))
         return True
 
-    @property
-    def _is_of_carrierx(self) -> bool:
-        return self._callback.format == "carrierx" and self._message.legacy is None
-
-    def _conversations(self) -> tuple[str, ...]:
-        """Whoever learns the message_sid of something sent there holds these, so that the two never miss each other."""
+    def _classify(self, conn: Connection, *, may_wait: bool) -> _Classified:
+        message = self._message
         if not self._is_of_carrierx:
-            return ()
-        return tuple(enqueue.conversation_key(self._message.number, one) for one in self._message.recipients)
-
-    def _weigh(self, conn: Connection, *, may_wait: bool) -> _Said:
-        message = self._message
-        entry = ledger.of_sid(conn, message.message_sid) if self._is_of_carrierx else None
+            return self._for_foreign_send(conn)
+        entry = ledger.of_sid(conn, message.message_sid)
         if entry is not None:
-            return self._ours(conn, entry)
-        claimed = self._claimed(conn)
-        if claimed is not None and claimed.message_sid:
-            return self._nobodys("duplicate", TWICE)
-        if claimed is not None:
-            woken = status_posts.mark_accepted(conn, claimed, message, self._config, self._callback.at)
-            return self._ours(conn, claimed, woken)
-        if may_wait and self._may_be_ours(conn):
-            return self._nobodys("waiting", "It waits until it is known of which message it speaks.")
-        return self._others(conn)
+            return self._for_our_send(conn, entry)
+        # Our own id, which was given along when sending.
+        entry = ledger.of_send(conn, message.user_data) if message.user_data else None
+        if entry is not None and (entry.phone, entry.number) == (message.to, message.number):
+            if entry.message_sid:
+                return self._ignored("duplicate", TWICE)
+            woken = status_posts.mark_accepted(conn, entry, message, self._config, self._now)
+            return self._for_our_send(conn, entry, woken)
+        if may_wait and not message.group_recipients and ledger.is_in_flight(conn, message.number, message.to):
+            return self._ignored("waiting", WAITS)
+        return self._for_foreign_send(conn)
 
-    def _claimed(self, conn: Connection) -> LedgerEntry | None:
-        """By what we gave along when sending."""
-        message = self._message
-        entry = ledger.of_send(conn, message.user_data) if self._is_of_carrierx and message.user_data else None
-        fits = entry is not None and entry.phone == message.to and entry.number == message.number
-        return entry if fits else None
+    def _ignored(self, state: str, note: str) -> _Classified:
+        return _Classified(message=self._message, state=state, notes=(note,))
 
-    def _may_be_ours(self, conn: Connection) -> bool:
-        message = self._message
-        alone = self._is_of_carrierx and not message.group_recipients
-        return alone and ledger.is_in_flight(conn, message.number, message.to)
-
-    def _nobodys(self, state: str, note: str) -> _Said:
-        return _Said(message=self._message, letters=(), endpoints=(), state=state, notes=(note,))
-
-    def _ours(self, conn: Connection, entry: LedgerEntry, woken: frozenset[str] = frozenset()) -> _Said:
+    def _for_our_send(self, conn: Connection, entry: LedgerEntry, woken: frozenset[str] = frozenset()) -> _Classified:
         message = status_posts.as_sent(self._message, entry)
         endpoints = status_posts.status_endpoints(entry, self._config)
-        fresh, state = self._news(conn)
-        return _Said(
+        new_for, state = self._record_status(conn)
+        return _Classified(
             message=message,
-            letters=build_deliveries(message, endpoints) if fresh else (),
-            endpoints=endpoints,
             state=state,
-            fresh=fresh,
+            drafts=build_deliveries(message, endpoints) if new_for else (),
+            endpoints=endpoints,
+            new_for=new_for,
             entry=entry,
             woken=woken,
         )
 
-    def _others(self, conn: Connection) -> _Said:
-        fresh, state = self._news(conn)
-        orphan = self._orphan if state == "accepted" else ""
-        if state == "accepted" and self._way.number is None:
-            state = "unrouted"
-        elif orphan == "endpoints" and self._is_of_carrierx:
-            state = "orphan"
-        notes = (NOT_OURS,) if self._is_of_carrierx and self._way.number is not None else ()
-        return _Said(
+    def _for_foreign_send(self, conn: Connection) -> _Classified:
+        new_for, state = self._record_status(conn)
+        has_number, orphan = self._route.number is not None, ""
+        if state == "accepted" and not has_number:
+            state, orphan = "unrouted", "number"
+        elif state == "accepted" and not self._route.endpoints:
+            state, orphan = "orphan" if self._is_of_carrierx else state, "endpoints"
+        elif state == "accepted" and self._is_of_carrierx:
+            orphan = "message"
+        return _Classified(
             message=self._message,
-            letters=self._letters,
-            endpoints=self._way.endpoints,
             state=state,
-            fresh=fresh,
+            drafts=self._drafts,
+            endpoints=self._route.endpoints,
+            new_for=new_for,
             orphan=orphan,
-            notes=notes,
+            notes=(NOT_OURS,) if self._is_of_carrierx and has_number else (),
         )
 
-    @property
-    def _orphan(self) -> str:
-        if self.goes_somewhere:
-            return "message" if self._is_of_carrierx else ""
-        return "number" if self._way.number is None else "endpoints"
-
-    def _news(self, conn: Connection) -> tuple[frozenset[str], str]:
-        """The recipients for whom this says something new, and the event's state."""
-        message, at = self._message, self._callback.at
-        said = {
-            one: message_status.record_status(conn, message.message_sid, one, message.status, at)
-            for one in message.recipients
+    def _record_status(self, conn: Connection) -> tuple[frozenset[str], str]:
+        """The recipients for whom the status is new, and the event's state."""
+        message = self._message
+        verdicts = {
+            phone: message_status.record_status(conn, message.message_sid, phone, message.status, self._now)
+            for phone in message.recipients
         }
-        fresh = frozenset(one for one, news in said.items() if news == "new")
-        if fresh:
-            return fresh, "accepted"
-        return fresh, "stale" if "stale" in said.values() else "duplicate"
+        new_for = frozenset(phone for phone, verdict in verdicts.items() if verdict == "new")
+        if new_for:
+            return new_for, "accepted"
+        return new_for, "stale" if "stale" in verdicts.values() else "duplicate"
 
-    def _event(self, said: _Said) -> events.NewEvent:
-        notes = (*said.message.notes, self._way.why, *said.notes)
-        return self._callback.event(said.message, said.state, self._body, notes)
+    def _event(self, update: _Classified) -> events.NewEvent:
+        notes = (*update.message.notes, self._route.why, *update.notes)
+        return self._callback.event(update.message, update.state, self._body, notes)
 
-    def _finish(self, conn: Connection, event_id: int, said: _Said) -> Accepted:
-        owing: tuple[str, ...] = ()
-        if said.state == "accepted":
-            self._owe(conn, event_id, said.letters, said.fresh)
-            self._note(conn, said)
-            owing = tuple(one.name for one in said.endpoints)
-        return Accepted(said.state, event_id, endpoints=(*owing, *said.woken), orphan=said.orphan)
+    def _finish(self, conn: Connection, event_id: int, update: _Classified) -> Accepted:
+        if update.state != "accepted":
+            return Accepted(update.state, event_id, endpoints=tuple(update.woken), orphan=update.orphan)
+        message = update.message
+        self._owe(conn, event_id, update.drafts, update.new_for)
+        if update.entry is not None:
+            missing_after = self._config.carrierx.missing_after
+            ledger.record_status(conn, update.entry, message.status, self._now, missing_after)
+        elif message.custom_ticket:
+            # The ledger has all of a message that we sent; of others only the `custom_ticket` is of use later.
+            sent_at = (message.date_created or self._callback.now).timestamp()
+            for phone in message.recipients:
+                tickets.remember_custom_ticket(conn, message.number, phone, message.custom_ticket, sent_at)
+        endpoints = (*(endpoint.name for endpoint in update.endpoints), *update.woken)
+        return Accepted(update.state, event_id, endpoints=endpoints, orphan=update.orphan)
 
-    def _owe(self, conn: Connection, event_id: int, owed: tuple[DeliveryDraft, ...], fresh: frozenset[str]) -> None:
+    def _owe(self, conn: Connection, event_id: int, drafts: tuple[DeliveryDraft, ...], new_for: frozenset[str]) -> None:
         hops = self._callback.hops
-        bodies = [letter.to_outbox(hops) for letter in owed if fresh.intersection(letter.recipients)]
-        outbox.owe(conn, event_id, bodies, self._callback.at)
-
-    def _note(self, conn: Connection, said: _Said) -> None:
-        """Of ours the ledger has all; of others only their `custom_ticket` is of use later."""
-        if said.entry is not None:
-            after = self._config.carrierx.missing_after
-            ledger.record_status(conn, said.entry, said.message.status, self._callback.at, after)
-        elif said.message.custom_ticket:
-            sent = (said.message.date_created or self._callback.now).timestamp()
-            for one in said.message.recipients:
-                tickets.remember_custom_ticket(conn, said.message.number, one, said.message.custom_ticket, sent)
+        owed = [draft.to_outbox(hops) for draft in drafts if new_for.intersection(draft.recipients)]
+        outbox.owe(conn, event_id, owed, self._now)
 
 
 def release_waiting(conn: Connection, number: str, phone: str, config: Config) -> frozenset[str]:
-    """Lets go what waits for messages from that number to that phone, as far as it is known by now: to the message's
-    own receivers, and where nothing is in flight any more, as the updates of somebody else's. Whom to wake."""
-    waits = events.waiting_updates(conn, number, phone)
-    if not waits:
+    """Accepts the updates that wait for messages from that number to that phone, as far as these are known by now.
+
+    They go to the message's own endpoints, and once nothing is in flight any more, as updates of a message that others
+    sent. Returns the endpoints to wake.
+    """
+    waiting = events.waiting_updates(conn, number, phone)
+    if not waiting:
         return frozenset()
     in_flight = ledger.is_in_flight(conn, number, phone)
     woken: set[str] = set()
-    # Nothing of it went out yet: in the order of the flow, whatever the order of arrival.
-    for event in sorted(waits, key=lambda one: (one.message_sid, stage(one.status), one.id)):
+    # No update of it went out yet: they go in the order of the flow, whatever the order of arrival.
+    for event in sorted(waiting, key=lambda update: (update.message_sid, stage(update.status), update.id)):
         if in_flight and ledger.of_sid(conn, event.message_sid) is None:
             continue
-        callback = Callback.of(event)
-        update = AcceptStatusUpdate(callback, *callback.read(event.message_sid, config), config)
-        woken.update(update.release(conn, event.id).endpoints)
+        callback = Callback.from_event(event)
+        message, route = callback.read(event.message_sid, config)
+        woken.update(AcceptStatusUpdate(callback, message, route, config).release(conn, event.id).endpoints)
     return frozenset(woken)

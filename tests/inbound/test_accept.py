@@ -169,10 +169,10 @@ def test_an_unrouted_text_is_routed_later(tmp_path: Path, store: Store, accept: 
         whole = search.load_event(connection, event_id)
     assert whole is not None
     event = whole.event
-    assert not intake.reroute(event, acme.config(tmp_path), store)
+    assert not intake.reroute_event(event, acme.config(tmp_path), store)
     more = '\n[[number]]\nnumber = "15550001111"\ncallback = ["page"]\n'
-    assert intake.reroute(event, acme.config(tmp_path, more=more), store)
-    assert not intake.reroute(event, acme.config(tmp_path, more=more), store)
+    assert intake.reroute_event(event, acme.config(tmp_path, more=more), store)
+    assert not intake.reroute_event(event, acme.config(tmp_path, more=more), store)
     assert [form(one)["message"] for one in owed(store)] == ["hello"] and kept(store)[0].state == "accepted"
 
 

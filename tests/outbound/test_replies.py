@@ -14,8 +14,8 @@ import pytest
 from gateway.config import Config, Number
 from gateway.delivery.batch import Batch
 from gateway.inbound import accept
+from gateway.inbound.accept import reroute
 from gateway.inbound.callback import Accepted, Callback
-from gateway.inbound.rerouting import reroute
 from gateway.matching import opt_out_words
 from gateway.outbound import replies
 from gateway.store import Store, leases, opt_outs, replay

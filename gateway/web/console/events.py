@@ -11,7 +11,7 @@ from flask import Blueprint, Response, abort, flash, redirect, render_template, 
 from flask.typing import ResponseReturnValue
 
 from gateway.delivery.redaction import EndpointRedaction
-from gateway.inbound.rerouting import reroute, reroute_all
+from gateway.inbound.accept import reroute, reroute_all
 from gateway.preview import facts
 from gateway.routing.explain import explain
 from gateway.routing.route import load_message
