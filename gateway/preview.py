@@ -1,4 +1,4 @@
-"""One pasted body through the gateway without sending anything: how it is read, its route, the other side. Pure."""
+"""A preview of one body: how it is read, its route, and what the other side would get. Nothing is sent. Pure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.config import Config
-from gateway.routing.route import Route, dump_message, load_message
-from gateway.routing.route import wire_format as kind_for
+from gateway.routing.route import Route, dump_message, load_message, wire_format
 from schemas import BadCallback, Body, CannotSay, FormatOptions, Message, ReceiveContext, wire
 from schemas.fields import timestamp
 
@@ -17,22 +16,22 @@ FORMATS = ("carrierx", "legacy-callback", "legacy-status")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviewBody:
-    """The message in one wire format: for one endpoint with its options, or as documented where `endpoint` is empty."""
+    """The message in one wire format, for one endpoint with its options; without endpoint as documented."""
 
     endpoint: str = ""
     format: str
     bodies: Sequence[Body] = ()
     """One; or one for each recipient of a group."""
     error: str = ""
-    """Why the format cannot say it."""
+    """The reason why the format cannot express the message."""
 
     def as_json(self) -> dict[str, Any]:
         bodies = [
             {
                 "content_type": body.content_type,
-                "headers": [list(pair) for pair in body.headers],
+                "headers": body.headers,
                 "body": body.data.decode("utf-8", "replace"),
-                "notes": list(body.notes),
+                "notes": body.notes,
             }
             for body in self.bodies
         ]
@@ -41,7 +40,7 @@ class PreviewBody:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """A pasted body, read and written again."""
+    """A body, read and written again."""
 
     format: str
     message: Message
@@ -51,38 +50,39 @@ class Preview:
     """What each endpoint of the route would get."""
 
     def as_json(self) -> dict[str, Any]:
-        way = self.route
+        route = self.route
         return {
             "format": self.format,
-            "notes": list(self.message.notes),
+            "notes": self.message.notes,
             "route": {
-                "number": way.number and way.number.number,
-                "keyword": way.keyword and way.keyword.word,
-                "endpoints": [endpoint.name for endpoint in way.endpoints],
-                "why": way.why,
+                "number": route.number and route.number.number,
+                "keyword": route.keyword and route.keyword.word,
+                "endpoints": [endpoint.name for endpoint in route.endpoints],
+                "why": route.why,
             },
             "other_side": self.other_side.as_json(),
             "deliveries": [each.as_json() for each in self.deliveries],
         }
 
 
-def preview(body: bytes, source: str, receipt: ReceiveContext, config: Config) -> Preview:
-    """`body` read as the format `source` (empty: guessed) and written as the other side's. Raises `BadCallback`."""
-    source = source or guess(body)
-    message, way = load_message(body, None, source, receipt, config)
+def preview(body: bytes, source: str, context: ReceiveContext, config: Config) -> Preview:
+    """Reads `body` as the format `source` (empty: guessed), and writes it as the other side's. Raises `BadCallback`."""
+    source = source or _guess(body)
+    message, route = load_message(body, None, source, context, config)
+    other_side = "carrierx" if source != "carrierx" else "legacy-callback" if message.inbound else "legacy-status"
     return Preview(
         format=source,
         message=message,
-        route=way,
-        other_side=_written("", _other_side(source, message), message, FormatOptions(prefix=config.prefix)),
+        route=route,
+        other_side=_written("", other_side, message, FormatOptions(prefix=config.prefix)),
         deliveries=[
-            _written(each.name, kind_for(each, message), message, each.format_options) for each in way.endpoints
+            _written(each.name, wire_format(each, message), message, each.format_options) for each in route.endpoints
         ],
     )
 
 
-def guess(body: bytes) -> str:
-    """The format that this most likely is: by its first character, then by the handset's field."""
+def _guess(body: bytes) -> str:
+    """The most likely format: by the first character, then by the name of the handset's field."""
     if body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
         return "carrierx"
     try:
@@ -90,12 +90,6 @@ def guess(body: bytes) -> str:
     except BadCallback:
         return "legacy-callback"
     return "legacy-status" if "sendTo" in names and "phone" not in names else "legacy-callback"
-
-
-def _other_side(source: str, message: Message) -> str:
-    if source != "carrierx":
-        return "carrierx"
-    return "legacy-callback" if message.inbound else "legacy-status"
 
 
 def _written(endpoint: str, target: str, message: Message, options: FormatOptions) -> PreviewBody:
@@ -106,8 +100,8 @@ def _written(endpoint: str, target: str, message: Message, options: FormatOption
 
 
 def facts(message: Message) -> list[tuple[str, str]]:
-    """What was read, for people: names and values, without what is empty."""
-    said = [
+    """The fields of a message for people: names and values, without empty ones."""
+    pairs = [
         ("direction", message.direction),
         ("phone", message.phone),
         ("number", message.number),
@@ -129,4 +123,4 @@ def facts(message: Message) -> list[tuple[str, str]]:
         ("created", timestamp(message.date_created)),
         ("status changed", timestamp(message.date_status_changed)),
     ]
-    return [(name, str(value)) for name, value in said if value not in (None, "")]
+    return [(name, str(value)) for name, value in pairs if value not in (None, "")]

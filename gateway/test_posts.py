@@ -1,139 +1,148 @@
-"""A test post: what the test forms and the commands `test-callback` and `test-status` do.
+"""A test post: what the test pages and the commands `test-callback` and `test-status` send, and what came of it.
 
 The fields become a message as a platform's post would, that message a body as a delivery's would, and the body
-goes out by the delivery's own request and transport: one attempt, marked ``X-Test: 1``, never repeated, in no store.
+goes out by the delivery's own request and client: one attempt, marked ``X-Test: 1``, never repeated, in no store.
 """
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from gateway.config import Config, Credentials, Endpoint
 from gateway.delivery.diagnosis import diagnose
 from gateway.delivery.redaction import EndpointRedaction
 from gateway.delivery.request import EndpointPost, request_for
 from gateway.delivery.result import judge
-from gateway.routing.route import load_message
-from gateway.routing.route import wire_format as kind_for
+from gateway.routing.route import load_message, wire_format
 from gateway.safe_http.client import post
 from gateway.safe_http.error_pages import FAILURE_BODY
-from gateway.safe_http.models import Request, Response
+from gateway.safe_http.models import Request, Response, Timings
 from gateway.safe_http.ssrf import NO_ADDRESSES, OwnAddresses, mask_url
-from gateway.trial_result import ShownRequest, TestPostResult, shown_request, shown_response
-from schemas import FORMATS, BadCallback, Body, CannotSay, FormatOptions, Message, ReceiveContext, legacy, wire
+from schemas import FORMATS, BadCallback, CannotSay, FormatOptions, Message, ReceiveContext, legacy, wire
 from schemas.credentials import CREDENTIALS
 
 FIELDS: Mapping[str, tuple[str, ...]] = {"callback": legacy.CALLBACK_FIELDS, "status": legacy.STATUS_FIELDS}
 """The two kinds of test, and the fields of their format in the documented order."""
 FREE_FORM = ""
 """The name of the endpoint that a free-form URL is made into."""
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_.:-]+)", re.IGNORECASE)
+_READABLE = frozenset({"utf-8", "utf8", "us-ascii", "iso-8859-1", "latin1", "iso-8859-15", "windows-1252", "utf-16"})
 
 
 class InvalidTestPost(ValueError):
-    """The caller must act. `errors` names every fault: ``{"endpoint": ["…"]}``."""
+    """The caller must act. `errors` names every mistake: ``{"endpoint": ["…"]}``."""
 
     def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
-        self.errors = {name: list(faults) for name, faults in errors.items()}
-        super().__init__("; ".join(f"{name}: {' '.join(faults)}" for name, faults in errors.items()))
+        self.errors = {name: list(sentences) for name, sentences in errors.items()}
+        super().__init__("; ".join(f"{name}: {' '.join(sentences)}" for name, sentences in errors.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestPost:
-    """What is to be sent, and where: an endpoint of the configuration or a URL, one of the two."""
+    """What to send and where: to an endpoint of the configuration or to a URL, one of the two."""
 
     kind: str
     """``callback`` or ``status``."""
     endpoint: str = ""
     url: str = field(default="", repr=False)
     fields: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Fields of the format; those that are absent are the sample's. Credentials stand in for the endpoint's own."""
+    """Fields of the format; absent ones are the sample's. Credentials replace the endpoint's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownRequest:
+    url: str
+    headers: Sequence[tuple[str, str]] = ()
+    """As they went out; as they would have, where nothing did."""
+    body: str = ""
+    line: str = ""
+    """The first line of the bytes sent, for `url`; empty where none were."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownResponse:
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: str
+    """At most the 64 KB that are read of a response."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestPostResult:
+    """The outcome, without secrets: for the page, for programs, for the shell."""
+
+    ok: bool
+    """A delivery would have succeeded."""
+    verdict: str
+    """``succeeded``; ``again`` (a delivery would be retried); ``dead`` (it would not)."""
+    diagnosis: Sequence[str]
+    request: ShownRequest
+    response: ShownResponse | None = None
+    times: Timings = field(default_factory=Timings)
+    address: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer to programs: exactly the documented names. Times are milliseconds."""
+        request = self.request
+        return {
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "diagnosis": self.diagnosis,
+            "request": {"method": "POST", "url": request.url, "headers": request.headers, "body": request.body},
+            "response": self.response and asdict(self.response),
+            "times": self.times.as_dict(),
+        }
 
 
 def samples(kind: str, config: Config) -> dict[str, str]:
-    """Every field of the format with a value that could have come: of the first number that is configured."""
+    """Every field of the format with a plausible value: of the first number that is configured."""
     number = config.numbers[0] if config.numbers else None
     keyword = number.keywords[0] if number and number.keywords else None
-    named = keyword or number
+    titled = keyword or number
     code = number.shortcode if number else "12345"
     word = keyword.word if keyword and keyword.match != "regex" else "JOIN"
-    known = {
-        "title": (named and named.title) or "Summer sign-up",
+    values = {
+        "title": (titled and titled.title) or "Summer sign-up",
         "code": code,
         "shortcode": code,
         "message": f"{word} a test, with é and 🎉",
         "phone": "15162065515",
         "carrier": "",
         "keyword": word,
-        "group": (named and named.group) or "Acme",
+        "group": (titled and titled.group) or "Acme",
         "custom_ticket": "test-1",
         "default_keyword": (number and number.default_keyword) or "ACME1234",
         "sendTo": "15162065515",
         "status": "delivered",
         "ticket": "f6ac6e90-4c38-4ba1-a8ce-25a911a422db",
     }
-    return {name: known[name] for name in FIELDS[kind]}
+    return {name: values[name] for name in FIELDS[kind]}
 
 
-def send_test_post(trial: TestPost, config: Config, now: datetime, own: OwnAddresses = NO_ADDRESSES) -> TestPostResult:
-    """Post once and say what came of it. Raises `InvalidTestPost`; a refused address is a result.
+def send_test_post(
+    test_post: TestPost, config: Config, now: datetime, own: OwnAddresses = NO_ADDRESSES
+) -> TestPostResult:
+    """Posts once and says what came of it. Raises `InvalidTestPost`; a refused address is a result.
 
     `own`: where this gateway listens, never to be called. Blocks for the endpoint's timeout at most.
     """
-    endpoint = _with_credentials(_endpoint(trial, config), trial)
-    message = _message(trial, config, now)
-    how = kind_for(endpoint, message)
+    endpoint = _endpoint(test_post, config)
+    message = _message(test_post, config, now)
+    target = wire_format(endpoint, message)
+    # Users may see again what they typed; a configured URL may hold a secret in its query.
+    url = test_post.url.strip() if test_post.url else mask_url(endpoint.url)
     try:
-        body = FORMATS[how].dump(message, endpoint.format_options)
+        body = FORMATS[target].dump(message, endpoint.format_options)
     except CannotSay as error:
-        shown = ShownRequest(url=_shown_url(trial, endpoint))
-        return TestPostResult(ok=False, verdict="dead", diagnosis=[str(error)], request=shown)
-    request = request_for(
-        endpoint, _post(how, body), config, now, own, free_form=endpoint.name == FREE_FORM, capture=True
-    )
-    return _result(trial, endpoint, request, post(request), body, now)
-
-
-def _endpoint(trial: TestPost, config: Config) -> Endpoint:
-    if bool(trial.endpoint) == bool(trial.url):
-        raise InvalidTestPost({"endpoint": ["Give either an endpoint or a URL."]})
-    if trial.url:
-        return Endpoint(
-            name=FREE_FORM,
-            url=trial.url.strip(),
-            format_options=FormatOptions(prefix=config.prefix),
-            failure_body=FAILURE_BODY,
-        )
-    if trial.endpoint not in config.endpoints:
-        raise InvalidTestPost({"endpoint": ["No endpoint of the configuration has this name."]})
-    return config.endpoints[trial.endpoint]
-
-
-def _with_credentials(endpoint: Endpoint, trial: TestPost) -> Endpoint:
-    given = {name: trial.fields[name] for name in CREDENTIALS if trial.fields.get(name)}
-    return replace(endpoint, credentials=replace(endpoint.credentials or Credentials(), **given)) if given else endpoint
-
-
-def _message(trial: TestPost, config: Config, now: datetime) -> Message:
-    """The fields as the platform would post them, read as its post would be."""
-    names = FIELDS[trial.kind]
-    if unknown := sorted(set(trial.fields).difference(names, CREDENTIALS)):
-        raise InvalidTestPost({name: ["Not a field of this format."] for name in unknown})
-    sample = samples(trial.kind, config)
-    data, _ = wire.write_form([(name, trial.fields.get(name, sample[name])) for name in names])
-    receipt = ReceiveContext(now=now, sid=str(uuid.uuid4()), prefix=config.prefix)
-    try:
-        message, _way = load_message(data, f"{wire.FORM}; charset=utf-8", f"legacy-{trial.kind}", receipt, config)
-    except BadCallback as error:
-        raise InvalidTestPost(error.errors) from None
-    return message
-
-
-def _post(how: str, body: Body) -> EndpointPost:
-    return EndpointPost(
-        wire_format=how,
+        return TestPostResult(ok=False, verdict="dead", diagnosis=[str(error)], request=ShownRequest(url=url))
+    attempt = EndpointPost(
+        wire_format=target,
         content_type=body.content_type,
         headers=body.headers,
         data=body.data,
@@ -141,25 +150,83 @@ def _post(how: str, body: Body) -> EndpointPost:
         attempt=1,
         test=True,
     )
-
-
-def _result(
-    trial: TestPost, endpoint: Endpoint, request: Request, answer: Response, body: Body, now: datetime
-) -> TestPostResult:
-    verdict = judge(answer, endpoint, now.timestamp())
+    request = request_for(endpoint, attempt, config, now, own, free_form=endpoint.name == FREE_FORM, capture=True)
+    response = post(request)
+    verdict = judge(response, endpoint, now.timestamp())
     secrets = EndpointRedaction.of(endpoint)
-    said = dict.fromkeys((*diagnose(request, answer, endpoint), *body.notes))
+    sentences = dict.fromkeys((*diagnose(request, response, endpoint), *body.notes))
+    shown_response = None
+    if response.status is not None:
+        shown_response = ShownResponse(
+            status=response.status,
+            headers=secrets.headers(response.headers),
+            body=secrets.text(readable(response.body, response.header("Content-Type") or "")),
+        )
     return TestPostResult(
         ok=verdict.outcome == "succeeded",
         verdict=verdict.outcome,
-        diagnosis=[secrets.text(sentence) for sentence in said],
-        request=shown_request(request, answer, _shown_url(trial, endpoint), secrets),
-        response=shown_response(answer, secrets),
-        times=answer.times,
-        address=answer.address,
+        diagnosis=[secrets.text(sentence) for sentence in sentences],
+        request=_shown_request(request, response, url, secrets),
+        response=shown_response,
+        times=response.times,
+        address=response.address,
     )
 
 
-def _shown_url(trial: TestPost, endpoint: Endpoint) -> str:
-    """What somebody typed they may see again; what was configured may hold a secret in its query."""
-    return trial.url.strip() if trial.url else mask_url(endpoint.url)
+def _endpoint(test_post: TestPost, config: Config) -> Endpoint:
+    """The endpoint to call, with the credentials that were typed."""
+    if bool(test_post.endpoint) == bool(test_post.url):
+        raise InvalidTestPost({"endpoint": ["Give either an endpoint or a URL."]})
+    if test_post.url:
+        endpoint = Endpoint(
+            name=FREE_FORM,
+            url=test_post.url.strip(),
+            format_options=FormatOptions(prefix=config.prefix),
+            failure_body=FAILURE_BODY,
+        )
+    elif test_post.endpoint in config.endpoints:
+        endpoint = config.endpoints[test_post.endpoint]
+    else:
+        raise InvalidTestPost({"endpoint": ["No endpoint of the configuration has this name."]})
+    given = {name: test_post.fields[name] for name in CREDENTIALS if test_post.fields.get(name)}
+    return replace(endpoint, credentials=replace(endpoint.credentials or Credentials(), **given)) if given else endpoint
+
+
+def _message(test_post: TestPost, config: Config, now: datetime) -> Message:
+    """Reads the fields as a post of the platform with them would be read."""
+    names = FIELDS[test_post.kind]
+    if unknown := sorted(set(test_post.fields).difference(names, CREDENTIALS)):
+        raise InvalidTestPost({name: ["Not a field of this format."] for name in unknown})
+    sample = samples(test_post.kind, config)
+    data, _ = wire.write_form([(name, test_post.fields.get(name, sample[name])) for name in names])
+    context = ReceiveContext(now=now, sid=str(uuid.uuid4()), prefix=config.prefix)
+    try:
+        return load_message(data, f"{wire.FORM}; charset=utf-8", f"legacy-{test_post.kind}", context, config)[0]
+    except BadCallback as error:
+        raise InvalidTestPost(error.errors) from None
+
+
+def _shown_request(request: Request, response: Response, url: str, secrets: EndpointRedaction) -> ShownRequest:
+    """The bytes that went out, read back; the planned ones where none did."""
+    headers, body, line = [*request.headers], request.body, ""
+    if response.request_bytes:
+        parts = urlsplit(url)
+        line = f"POST {urlunsplit(('', '', parts.path or '/', parts.query, ''))} HTTP/1.1"
+        head, _, body = response.request_bytes.partition(b"\r\n\r\n")
+        lines = (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:])
+        headers = [(name, value.strip()) for name, _, value in lines]
+    content_type = {name.lower(): value for name, value in headers}.get("content-type", "")
+    text = secrets.text(readable(body, content_type))
+    return ShownRequest(url=url, headers=secrets.headers(headers), body=text, line=line)
+
+
+def readable(body: bytes, content_type: str) -> str:
+    """Bytes as text for people: in the declared charset if it is a usual one, else UTF-8, else windows-1252."""
+    declared = _CHARSET.search(content_type)
+    names = [declared[1].lower()] if declared and declared[1].lower() in _READABLE else []
+    for charset in (*names, "utf-8"):
+        try:
+            return body.decode(charset)
+        except UnicodeDecodeError:
+            continue
+    return body.decode("windows-1252", "replace")

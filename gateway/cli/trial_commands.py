@@ -14,8 +14,7 @@ import click
 
 from gateway.cli import config_option, read
 from gateway.config import Config
-from gateway.test_posts import InvalidTestPost, TestPost, send_test_post
-from gateway.trial_result import TestPostResult
+from gateway.test_posts import InvalidTestPost, TestPost, TestPostResult, send_test_post
 
 
 class _Pair(click.ParamType[tuple[str, str]]):

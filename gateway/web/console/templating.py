@@ -21,7 +21,7 @@ from gateway.metrics import STATUS_URLS
 from gateway.safe_http.ssrf import mask_url
 from gateway.store import StoreUnavailable, health, ledger
 from gateway.store.breakers import BreakerState
-from gateway.trial_result import readable
+from gateway.test_posts import readable
 from gateway.web.auth import wants_json
 from gateway.web.context import config, web_context
 from gateway.web.status_cache import Pair

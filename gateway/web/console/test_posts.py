@@ -10,8 +10,7 @@ from werkzeug.exceptions import TooManyRequests
 
 from gateway import preview
 from gateway.safe_http.ssrf import NO_ADDRESSES
-from gateway.test_posts import FIELDS, InvalidTestPost, TestPost, samples, send_test_post
-from gateway.trial_result import TestPostResult
+from gateway.test_posts import FIELDS, InvalidTestPost, TestPost, TestPostResult, samples, send_test_post
 from gateway.web.auth import auth_state, wants_json
 from gateway.web.context import config, web_context
 from gateway.web.sessions import TEST_POSTS_PER_MINUTE
