@@ -97,7 +97,7 @@ def replay(endpoint: str | None, since: float | None, state: str, path: Path) ->
             click.echo(_replayed(store, config, endpoint, since, state))
         except StoreUnavailable as error:
             raise click.ClickException(f"The store cannot be used: {error}.") from None
-    WorkerNotifier(config.data).ring()
+    WorkerNotifier(config.data).notify()
 
 
 def _replayed(store: Store, config: Config, endpoint: str | None, since: float | None, state: str) -> str:

@@ -17,8 +17,8 @@ import click
 from gateway.cli import config_option, read
 from gateway.cli.sending import opened
 from gateway.config import Config
-from gateway.store import Connection, Store, opt_outs
-from gateway.store.opt_outs import OptOut
+from gateway.store import Connection, Store, message_status
+from gateway.store.message_status import OptOut
 from schemas.fields import number as normalised
 
 COLUMNS = ("number", "phone", "state", "word", "at")
@@ -62,7 +62,7 @@ def _all(store: Store) -> Iterator[OptOut]:
     after = ("", "")
     while True:
         with store.reader() as conn:
-            found = opt_outs.opt_outs_after(conn, after, PIECE)
+            found = message_status.opt_outs_after(conn, after, PIECE)
         yield from found
         if len(found) < PIECE:
             return
@@ -135,7 +135,8 @@ class _Piece:
 
     def __call__(self, conn: Connection) -> int:
         return sum(
-            opt_outs.record_opt_out(conn, one.number, one.phone, one.word, one.at, out=one.out) for one in self.rows
+            message_status.record_opt_out(conn, one.number, one.phone, one.word, one.at, out=one.out)
+            for one in self.rows
         )
 
 

@@ -89,7 +89,7 @@ def _accepted(call: SendCall, config: Config, store: Store) -> AcceptedCall:
     found = accept(replace(call, body=_body(call)), config, store)
     if not found.answer.result:
         raise click.ClickException(f"Nothing is sent (error {found.answer.error_code}): {found.answer.message}")
-    WorkerNotifier(config.data).ring(found.endpoints)
+    WorkerNotifier(config.data).notify(found.endpoints)
     return found
 
 

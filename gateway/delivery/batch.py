@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from gateway.config import Config
 from gateway.delivery.scheduler import Scheduler
 from gateway.metrics import Metrics
-from gateway.store import Connection, Store, StoreUnavailable, breakers, clock, leases
-from gateway.store.breakers import BreakerState
+from gateway.store import Connection, Store, StoreUnavailable, clock, health, leases
+from gateway.store.health import BreakerState
 from gateway.store.leases import ClaimedDelivery, ClaimLimit, SettledDelivery
 
 MAX_SETTLED = 256
@@ -94,11 +94,11 @@ class Batch:
         if self.interrupted:
             leases.release_interrupted(conn, self.owner, self.interrupted, self.interrupted_due)
         if self.breaker_states:
-            breakers.record_breakers(conn, self.owner, self.breaker_states, self.now)
+            health.record_breakers(conn, self.owner, self.breaker_states, self.now)
         if self.record_clock:
             clock.record_clock(conn, self.now)
         if self.last:
-            breakers.forget_worker(conn, self.owner, self.now)
+            health.forget_worker(conn, self.owner, self.now)
         if not self.limits:
             return BatchResult([], owed)
         found = [(name, self.config.endpoint(name)) for name in self.limits]
@@ -231,7 +231,7 @@ class BatchWriter:
             self._metrics.breaker(endpoint, one.state)
             self._log.warning("breaker", endpoint=endpoint, state=one.state, failures=one.failures, reason=one.reason)
         if monotonic >= self._breakers_at:
-            self._breakers_at = monotonic + breakers.REFRESH
+            self._breakers_at = monotonic + health.BREAKER_REFRESH_SECONDS
             changed = list(dict(changed + self._scheduler.breakers.not_closed()).items())
         return [
             BreakerState(

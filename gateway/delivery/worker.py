@@ -31,7 +31,7 @@ from gateway.safe_http.client import HttpClient
 from gateway.safe_http.errors import OUT_OF_RESOURCES, DescriptorShortage
 from gateway.safe_http.models import Response
 from gateway.safe_http.ssrf import mask_url
-from gateway.store import Store, StoreUnavailable, notices
+from gateway.store import Store, StoreUnavailable
 from gateway.store.leases import ClaimedDelivery
 from gateway.store.wakeup import WakeupSocket
 
@@ -85,13 +85,13 @@ class Worker:
         self._stop = threading.Event()
         self._notified: deque[str] = deque()
         self._wakeup = WakeupSocket(settings.current.data)
-        self._http.watch(self._wakeup.socket, lambda: self._hear(self._wakeup.hush()))
+        self._http.watch(self._wakeup.socket, lambda: self._hear(self._wakeup.drain()))
 
     def run(self, stop: threading.Event) -> None:
         """Runs until `stop` is set; then transfers in flight may end, within `DRAIN_SECONDS`."""
         self._stop = stop
         self._log.info("worker_started")
-        listener = notices.listen(self._store.apart, self.notify)
+        listener = self._store.listen(self.notify)
         try:
             while not stop.is_set():
                 self._turn()
@@ -128,7 +128,7 @@ class Worker:
         if monotonic >= self._heartbeat_at:
             self._heartbeat_at = monotonic + TICK_SECONDS
             self._heartbeat()
-            self._wakeup.keep(monotonic)
+            self._wakeup.refresh(monotonic)
             self._scheduler.mark_slow(self._attempts.values(), monotonic)
         if self._batches.pending is None and monotonic >= self._batches.paused_until:
             self._begin_batch(monotonic)

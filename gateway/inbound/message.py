@@ -7,7 +7,7 @@ from gateway.inbound.callback import Accepted, Callback
 from gateway.outbound.replies import plan_replies
 from gateway.routing.deliveries import DeliveryDraft, build_deliveries
 from gateway.routing.route import Route
-from gateway.store import Connection, events, ledger, message_status, outbox, tickets
+from gateway.store import Connection, events, ledger, message_status, outbox
 from schemas import Message
 from schemas.message import replace
 
@@ -54,7 +54,7 @@ class AcceptMessage:
     def _with_custom_ticket(self, conn: Connection) -> tuple[Message, tuple[DeliveryDraft, ...]]:
         """Adds the `custom_ticket` of the last message sent to that phone from that number. Most texts have none."""
         message = self._message
-        ticket = tickets.last_custom_ticket(conn, message.to, message.from_) if message.legacy is None else ""
+        ticket = message_status.last_custom_ticket(conn, message.to, message.from_) if message.legacy is None else ""
         if not ticket or ticket == message.custom_ticket:
             return message, self._drafts
         message = replace(message, custom_ticket=ticket)

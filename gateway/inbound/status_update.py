@@ -15,7 +15,7 @@ from gateway.outbound import status_posts
 from gateway.outbound.enqueue import conversation_key
 from gateway.routing.deliveries import DeliveryDraft, build_deliveries
 from gateway.routing.route import Route
-from gateway.store import Connection, events, ledger, message_status, outbox, tickets
+from gateway.store import Connection, events, ledger, message_status, outbox
 from gateway.store.ledger import LedgerEntry
 from schemas import Message
 from schemas.status import stage
@@ -161,7 +161,7 @@ class AcceptStatusUpdate:
             # The ledger has all of a message that we sent; of others only the `custom_ticket` is of use later.
             sent_at = (message.date_created or self._callback.now).timestamp()
             for phone in message.recipients:
-                tickets.remember_custom_ticket(conn, message.number, phone, message.custom_ticket, sent_at)
+                message_status.remember_custom_ticket(conn, message.number, phone, message.custom_ticket, sent_at)
         endpoints = (*(endpoint.name for endpoint in update.endpoints), *update.woken)
         return Accepted(update.state, event_id, endpoints=endpoints, orphan=update.orphan)
 

@@ -10,7 +10,7 @@ from gateway.config import Config, Number
 from gateway.outbound import enqueue, status_posts, validate
 from gateway.outbound.model import CallAnswer, ErrorCode, SendCall
 from gateway.outbound.validate import CallRefused, CheckedCall
-from gateway.store import Connection, Store, StoreUnavailable, events, ledger, opt_outs, tickets
+from gateway.store import Connection, Store, StoreUnavailable, events, ledger, message_status
 
 WRITE_TIMEOUT_SECONDS = 10.0
 OPERATOR = "command"
@@ -87,7 +87,7 @@ class _AcceptCall:
         refused = {
             phone: ErrorCode.OPTED_OUT.sentence
             for phone in checked.texts
-            if opt_outs.has_opted_out(conn, self._number, phone)
+            if message_status.has_opted_out(conn, self._number, phone)
         }
         if len(refused) == len(checked.texts):
             error = CallRefused(ErrorCode.OPTED_OUT)
@@ -97,7 +97,7 @@ class _AcceptCall:
         for phone, text in checked.texts.items():
             if phone not in refused:
                 enqueue.enqueue(conn, event_id, self._outgoing(phone, text), config, now)
-                tickets.remember_custom_ticket(conn, self._number, phone, call.custom_ticket, now)
+                message_status.remember_custom_ticket(conn, self._number, phone, call.custom_ticket, now)
         # These recipients have a final status at once, the others get their texts all the same.
         refused |= dict.fromkeys(checked.bad, "This is no phone number.")
         endpoints = {ledger.ENDPOINT}

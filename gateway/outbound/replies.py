@@ -10,7 +10,7 @@ from gateway.matching import opt_out_words, templates
 from gateway.outbound import enqueue
 from gateway.outbound.enqueue import OutgoingText
 from gateway.routing.route import Route
-from gateway.store import Connection, events, ledger, opt_outs
+from gateway.store import Connection, events, ledger, message_status
 from gateway.store.leases import SettledDelivery
 from schemas import Message
 
@@ -40,9 +40,9 @@ class Replies:
         if number is None or not self.ordering_keys:
             return False
         kind, word = self.word or ("", "")
-        was_out = opt_outs.has_opted_out(conn, number.number, self.phone)
+        was_out = message_status.has_opted_out(conn, number.number, self.phone)
         if kind and kind != opt_out_words.HELP:
-            opt_outs.record_opt_out(conn, number.number, self.phone, word, now, out=kind == opt_out_words.STOP)
+            message_status.record_opt_out(conn, number.number, self.phone, word, now, out=kind == opt_out_words.STOP)
         if was_out and kind not in (opt_out_words.START, opt_out_words.HELP):
             # A second STOP is not answered: two machines that answer each other would never end.
             return False
@@ -91,7 +91,7 @@ def _owe_answer(conn: Connection, settled: SettledDelivery, config: Config, now:
     event_id = settled.claimed.event_id
     parties = events.parties(conn, event_id)
     number = config.number_for(parties[0]) if parties else None
-    if parties is None or number is None or opt_outs.has_opted_out(conn, number.number, parties[1]):
+    if parties is None or number is None or message_status.has_opted_out(conn, number.number, parties[1]):
         return False
     if any(entry.origin == REPLY for entry in ledger.of_event(conn, event_id)):
         return False

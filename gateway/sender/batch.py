@@ -13,8 +13,8 @@ from gateway.outbound import status_posts
 from gateway.routing import route
 from gateway.sender import settle, submit
 from gateway.sender.outcome import Submission, SubmissionResult
-from gateway.store import Connection, breakers, leases, ledger
-from gateway.store.breakers import BreakerState
+from gateway.store import Connection, health, leases, ledger
+from gateway.store.health import BreakerState
 from gateway.store.leases import ClaimedDelivery, ClaimLimit, SettledDelivery
 from schemas import Message
 
@@ -67,7 +67,7 @@ class SubmitBatch:
         if self.tidies:
             woken |= settle.release_stale(conn, self.config, self.now)
         if self.states:
-            breakers.record_breakers(conn, self.owner, self.states, self.now)
+            health.record_breakers(conn, self.owner, self.states, self.now)
         claimed = self._claim(conn) if self.room else []
         return SubmitBatchResult([submit.choose_action(conn, one, self.config, self.now) for one in claimed], woken)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.sender.outcome import SubmitFault
 from gateway.store import ledger
-from gateway.store.breakers import REFRESH, BreakerState
+from gateway.store.health import BREAKER_REFRESH_SECONDS, BreakerState
 
 FIRST, LONGEST = 1.0, 60.0
 LONGEST_ASKED = 300.0
@@ -62,7 +62,7 @@ class CarrierXBreaker:
     def noted(self, states: Sequence[BreakerState], steady: float) -> None:
         """These are written down."""
         for one in states:
-            self._noted, self._refresh_at = one.state, steady + REFRESH
+            self._noted, self._refresh_at = one.state, steady + BREAKER_REFRESH_SECONDS
 
     def met(self, trouble: SubmitFault, steady: float) -> None:
         if trouble.kind == "failing":

@@ -12,7 +12,7 @@ from gateway.config import Config
 from gateway.sender.batch import SubmitBatch, SubmitBatchResult
 from gateway.sender.outcome import Submission, SubmissionResult
 from gateway.store import Store, StoreUnavailable
-from gateway.store.breakers import BreakerState
+from gateway.store.health import BreakerState
 
 STORE_WAIT = 10.0
 """Seconds after which a round that the store has not begun is taken back."""

@@ -30,7 +30,7 @@ from gateway.config import Config
 from gateway.sender import listing, reconcile, settle
 from gateway.sender import outcome as ended
 from gateway.sender.outcome import Core, Submission, SubmissionResult, SubmitAction, SubmitContext, SubmitFault
-from gateway.store import Connection, StoreUnavailable, ledger, opt_outs
+from gateway.store import Connection, StoreUnavailable, ledger, message_status
 from gateway.store.leases import ClaimedDelivery
 
 SLACK = 10.0
@@ -70,7 +70,7 @@ def _plan(conn: Connection, entry: ledger.LedgerEntry) -> SubmitAction:
         return "known"
     if entry.state in ("sending", "undecided"):
         return "look up"
-    is_out = entry.origin != "opt-out" and opt_outs.has_opted_out(conn, entry.number, entry.phone)
+    is_out = entry.origin != "opt-out" and message_status.has_opted_out(conn, entry.number, entry.phone)
     return "opted out" if is_out else "post"
 
 

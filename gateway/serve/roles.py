@@ -89,7 +89,7 @@ def run_worker(settings: Settings, *, lifeline: bool, metrics_address: tuple[str
     own, data = listening(os.environ.get(LISTEN, "")), settings.current.data
     files(FILES)
     metrics = Metrics(data)
-    sender = Sender(settings, store, ring=WorkerNotifier(data).ring, metrics=metrics)
+    sender = Sender(settings, store, ring=WorkerNotifier(data).notify, metrics=metrics)
 
     def ask() -> None:
         stop.set()
@@ -150,7 +150,7 @@ class WorkerHeartbeat:
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + health.EVERY
+        self._next = now + health.HEARTBEAT_SECONDS
         with suppress(StoreUnavailable):  # nobody waits for it, and the next one comes
             self._store.writer.submit(lambda connection: health.beat(connection, health.WORKER))
 

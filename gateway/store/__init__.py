@@ -12,20 +12,21 @@ one process: make it after a fork.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import TimeoutError as TooLate
 from contextlib import contextmanager
 from types import TracebackType
 
 import structlog
-from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from gateway.store import health, migrations, notices
+from gateway.store import health, migrations
 from gateway.store.database import Database
 from gateway.store.errors import Blame, StoreUnavailable, WrongDatabase, classify, reason
 from gateway.store.group_commit import GroupCommitter, ImmediateCommitter
 from gateway.store.sqlite import SqliteDatabase
+from gateway.store.wakeup import PgListener, PgNotifier
 from gateway.store.writer import Writer
 
 __all__ = ["Connection", "Store", "StoreUnavailable", "Writer", "WrongDatabase"]
@@ -55,10 +56,9 @@ class Store:
         """``sqlite`` or ``postgresql``."""
         return self._database.writing.dialect.name
 
-    @property
-    def apart(self) -> Engine:
-        """Where a connection comes from that somebody keeps for himself: it is to be detached."""
-        return self._database.reading
+    def listen(self, heard: Callable[[Iterable[str]], object]) -> PgListener | None:
+        """Calls `heard` with endpoints that something is owed to on any machine. None: SQLite is on one machine."""
+        return PgListener(self._database.reading, heard) if self.name == "postgresql" else None
 
     def migrate(self) -> None:
         """Makes the tables, or brings them up to date; several processes may do so at once, it is done once."""
@@ -130,8 +130,8 @@ def _quick(database: Database) -> ImmediateCommitter | None:
     return ImmediateCommitter(GroupCommitter(database.quick, database.is_current), database.guard())
 
 
-def _announcer(database: Database) -> notices.PgNotifier | None:
-    return None if isinstance(database, SqliteDatabase) else notices.PgNotifier(database.writing)
+def _announcer(database: Database) -> PgNotifier | None:
+    return None if isinstance(database, SqliteDatabase) else PgNotifier(database.writing)
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Engine
 
 from gateway.store.errors import Blame, StoreUnavailable, classify, reason
-from gateway.store.notices import PgNotifier, take_marked
 from gateway.store.ordering import hold_first
+from gateway.store.wakeup import PgNotifier, take_marked
 
 MAX_TRIES = 5
 """At work of which the database says that another transaction stood in its way."""
@@ -56,10 +56,10 @@ class GroupCommitter:
     """
 
     def __init__(
-        self, engine: Engine, is_current: Callable[[Connection], bool], announcer: PgNotifier | None = None
+        self, engine: Engine, is_current: Callable[[Connection], bool], notifier: PgNotifier | None = None
     ) -> None:
         self._engine = engine
-        self._announcer = announcer
+        self._notifier = notifier
         self._owed: set[str] = set()
         self._is_current = is_current
         self._conn: Connection | None = None
@@ -79,15 +79,15 @@ class GroupCommitter:
             return self._one_by_one(group)
         return [_failed(failure) for _ in group]
 
-    def announce(self) -> None:
+    def notify_workers(self) -> None:
         """Tells workers of other machines what was committed. To be called when those who wait for it are told."""
         owed, self._owed = self._owed, set()
-        if owed and self._announcer is not None:
-            self._announcer(owed)
+        if owed and self._notifier is not None:
+            self._notifier.notify(owed)
 
     def close(self) -> None:
-        if self._announcer is not None:
-            self._announcer.close()
+        if self._notifier is not None:
+            self._notifier.close()
         conn, self._conn = self._conn, None
         if conn is not None:
             with contextlib.suppress(Exception):

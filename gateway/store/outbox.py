@@ -22,9 +22,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from gateway.store.notices import mark_due
 from gateway.store.ordering import hold
 from gateway.store.statement import Statement, index_key, pairs_to_json, storable, texts_to_json
+from gateway.store.wakeup import mark_due
 from schemas.message import Body, CannotSay
 
 OWE = Statement(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from gateway.store import health, ledger, opt_outs
+from gateway.store import health, ledger, message_status
 from gateway.store.search import DEAD, pending
 from gateway.store.statement import Statement, index_key
 
@@ -45,9 +45,9 @@ def gauges(conn: Connection) -> Gauges:
         oldest={name: oldest for name, (_, oldest) in found.items() if oldest is not None},
         dead={row[0]: row[1] for row in DEAD.run(conn).fetchall()},
         oldest_event=OLDEST_EVENT.run(conn).fetchone()[0],
-        worker=health.last(conn, health.WORKER),
+        worker=health.last_beat(conn, health.WORKER),
         sends=ledger.open_sends(conn),
-        opt_outs=opt_outs.count(conn),
+        opt_outs=message_status.count_opt_outs(conn),
     )
 
 

@@ -136,7 +136,7 @@ class Writer:
             done = [WriteResult(error=StoreUnavailable(f"lock: {error}")) for _ in items]
         for item, what in zip(items, done, strict=True):
             _tell(item.future, what)
-        self._group.announce()
+        self._group.notify_workers()
         return more
 
     def _gather(self, items: list[_Item]) -> bool:

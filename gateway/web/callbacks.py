@@ -157,9 +157,9 @@ def _keep(context: WebContext, wire_format: str, key: str) -> Response:
     if accepted.endpoints:
         greenlet = current()
         if greenlet is None:
-            context.notifier.ring(accepted.endpoints)
+            context.notifier.notify(accepted.endpoints)
         else:  # once for all callbacks that were committed together
-            context.notifier.ring_later(accepted.endpoints, greenlet.loop.call_soon)
+            context.notifier.notify_later(accepted.endpoints, greenlet.loop.call_soon)
     return _KEPT[wire_format]
 
 

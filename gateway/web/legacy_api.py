@@ -130,7 +130,7 @@ def _call(context: WebContext, name: str, arguments: legacy_forms.Pairs, kept: b
         call = legacy_forms.send_call(name, arguments, meta)
         accepted = accept.accept(call, config, context.store, _may_keep)
         if accepted.endpoints:
-            context.notifier.ring(accepted.endpoints)
+            context.notifier.notify(accepted.endpoints)
         result = accepted.answer
         facts = {"recipients": len(call.recipients), "event_id": accepted.event_id}
     error_code = ErrorCode.OK.value if isinstance(result, list) else result.error_code

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from gateway.config import Config
 from gateway.store import Connection, Store
-from gateway.store.breakers import BreakerState, current_breakers
+from gateway.store.health import BreakerState, current_breakers
 from gateway.store.stats import Gauges, gauges, newest_texts
 
 T = TypeVar("T")

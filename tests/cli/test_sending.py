@@ -15,7 +15,7 @@ from gateway.__main__ import main
 from gateway.config import Config, load
 from gateway.safe_http.ssrf import mask_url
 from gateway.sender import settle
-from gateway.store import Store, ledger, opt_outs, search
+from gateway.store import Store, ledger, message_status, search
 from gateway.store.wakeup import WakeupSocket
 from tests import acme
 
@@ -83,7 +83,7 @@ def test_the_worker_is_woken(path: Path) -> None:
     bell = WakeupSocket(config_of(path).data)
     try:
         send(path)
-        assert ledger.ENDPOINT in bell.hush()
+        assert ledger.ENDPOINT in bell.drain()
     finally:
         bell.close()
 
@@ -156,7 +156,7 @@ def test_waiting_ends_when_carrierx_has_it_or_refused_it(path: Path, ends: str, 
     def carrierx() -> None:
         """As the worker: it is rung, and settles."""
         with Store(config.database) as store:
-            while not bell.hush():
+            while not bell.drain():
                 seen.wait(0.01)
             with store.reader() as conn:
                 [entry] = ledger.of_event(conn, 1)
@@ -216,15 +216,15 @@ def test_a_replay_texts_nobody_twice(path: Path) -> None:
 def note(path: Path, phone: str, word: str = "STOP", at: float = STOPPED, *, out: bool = True) -> None:
     with Store(config_of(path).database) as store:
         store.migrate()
-        work = partial(opt_outs.record_opt_out, number="15162065919", phone=phone, word=word, at=at, out=out)
+        work = partial(message_status.record_opt_out, number="15162065919", phone=phone, word=word, at=at, out=out)
         store.writer.write(work)
 
 
-def known(path: Path) -> list[opt_outs.OptOut]:
+def known(path: Path) -> list[message_status.OptOut]:
     with Store(config_of(path).database) as store:
         store.migrate()
         with store.reader() as conn:
-            return opt_outs.opt_outs_after(conn)
+            return message_status.opt_outs_after(conn)
 
 
 def test_the_list(path: Path) -> None:

@@ -16,7 +16,7 @@ from gateway.delivery.circuit_breaker import FAILURES_TO_OPEN, OPEN_SECONDS
 from gateway.delivery.result import RETRY_SECONDS
 from gateway.delivery.worker import Worker
 from gateway.metrics import Metrics
-from gateway.store import Store, breakers
+from gateway.store import Store, health
 from tests import acme
 from tests.delivering import Clock, clock, outcomes, rows, states, working
 from tests.running import until
@@ -76,7 +76,7 @@ def attempts(store: Store) -> Counter[int]:
 
 def breaker(store: Store, clock: Clock) -> str | None:
     with store.reader() as conn:
-        found = breakers.current_breakers(conn, clock())
+        found = health.current_breakers(conn, clock())
     return found["crm"].state if "crm" in found else None
 
 

@@ -14,7 +14,8 @@ from gateway.config import Config
 from gateway.outbound.accept import malformed
 from gateway.outbound.model import CallCredentials, ErrorCode, Recipient, StatusQuery, StatusRow
 from gateway.outbound.status_query import statuses
-from gateway.store import Store, StoreUnavailable, opt_outs
+from gateway.store import Store, StoreUnavailable
+from gateway.store.message_status import record_opt_out
 from tests import acme, sends
 
 
@@ -171,7 +172,7 @@ def test_placeholders_without_a_value_are_named(sqlite_store: Store, config: Con
 
 
 def test_who_has_opted_out_is_refused(store: Store, config: Config) -> None:
-    store.writer.write(lambda conn: opt_outs.record_opt_out(conn, sends.NUMBER, sends.PHONE, "STOP", 1.0, out=True))
+    store.writer.write(lambda conn: record_opt_out(conn, sends.NUMBER, sends.PHONE, "STOP", 1.0, out=True))
     answer = sends.accept(store, config).answer
     assert (answer.result, answer.error_code) == (False, ErrorCode.OPTED_OUT)
     assert sends.entries(store) == [] and sends.rows(store, "SELECT * FROM deliveries") == []
@@ -179,7 +180,7 @@ def test_who_has_opted_out_is_refused(store: Store, config: Config) -> None:
 
 def test_among_others_he_is_left_out(store: Store, config: Config) -> None:
     """The others get theirs; his status is final, and told once."""
-    store.writer.write(lambda conn: opt_outs.record_opt_out(conn, sends.NUMBER, sends.PHONE, "STOP", 1.0, out=True))
+    store.writer.write(lambda conn: record_opt_out(conn, sends.NUMBER, sends.PHONE, "STOP", 1.0, out=True))
     accepted = sends.accept(store, config, sends.PHONE, "15162065516", "nobody")
     ticket = accepted.answer.ticket
     assert accepted.answer.result and "2 of the recipients" in accepted.answer.message

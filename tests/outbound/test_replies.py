@@ -18,7 +18,7 @@ from gateway.inbound.accept import reroute
 from gateway.inbound.callback import Accepted, Callback
 from gateway.matching import opt_out_words
 from gateway.outbound import replies
-from gateway.store import Store, leases, opt_outs, replay
+from gateway.store import Store, leases, message_status, replay
 from gateway.store.leases import ClaimLimit, SettledDelivery
 from tests import acme, sends
 
@@ -61,7 +61,7 @@ def texted_back(store: Store) -> list[str]:
 
 def is_out(store: Store, phone: str = sends.PHONE) -> bool:
     with store.reader() as conn:
-        return opt_outs.has_opted_out(conn, sends.NUMBER, phone)
+        return message_status.has_opted_out(conn, sends.NUMBER, phone)
 
 
 def test_a_keyword_replies(store: Store, config: Config, text: Text) -> None:

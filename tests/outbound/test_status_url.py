@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from gateway.config import Settings
 from gateway.metrics import Metrics
 from gateway.safe_http.ssrf import MAX_URL
-from gateway.store import Store, breakers, leases, outbox
+from gateway.store import Store, health, leases, outbox
 from gateway.store.wakeup import WorkerNotifier
 from schemas.message import Body
 from tests.delivering import Answer, Clock, Page, clock, config, outcomes, page, rows, states, working
@@ -208,7 +208,7 @@ def test_the_breaker_is_the_origins_and_no_query_is_written_down(
     assert {line["endpoint"] for line in logs if line["event"] == "breaker"} == {where}
     assert "canary" not in str(logs)
     with store.reader() as conn:
-        assert breakers.current_breakers(conn, clock()) == {}, "the worker is gone, and has said so"
+        assert health.current_breakers(conn, clock()) == {}, "the worker is gone, and has said so"
 
 
 def test_whose_endpoint_is_another_threads_is_left_to_it(
@@ -237,7 +237,7 @@ def test_whose_endpoint_is_another_threads_is_left_to_it(
         ringer = WorkerNotifier(tmp_path / "data")
         for names in (["@carrierx"], []):
             drained()
-            ringer.ring(names)
+            ringer.notify(names)
             assert rung.acquire(timeout=20), names
         ringer.close()
         until(lambda: worker._maintenance.scan_at and not worker._scheduler.due._due, "looked, and let be")

@@ -19,7 +19,7 @@ from gateway.sandbox.carrierx import CarrierXStub, Setup
 from gateway.sender import outcome as ended
 from gateway.sender import reconcile
 from gateway.sender.batch import SubmitBatch
-from gateway.store import Connection, Store, breakers, opt_outs
+from gateway.store import Connection, Store, health, message_status
 from tests import acme
 from tests.delivering import Clock, rows
 from tests.running import free_port, until
@@ -150,9 +150,9 @@ def test_refused(store: Store, settings: Settings, clock: Clock, carrierx: Carri
     assert [b"status=failed" in bytes(post.body) for post in posts] == [True]
 
 
-def paused(store: Store, clock: Clock) -> list[breakers.BreakerState]:
+def paused(store: Store, clock: Clock) -> list[health.BreakerState]:
     with store.reader() as conn:
-        return [one for name, one in breakers.current_breakers(conn, clock()).items() if name == "@carrierx"]
+        return [one for name, one in health.current_breakers(conn, clock()).items() if name == "@carrierx"]
 
 
 def test_not_authorized(sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
@@ -201,7 +201,7 @@ def test_no_account(sqlite_store: Store, settings: Settings, clock: Clock, carri
 
 def note(store: Store, *, out: bool) -> None:
     def work(conn: Connection) -> None:
-        opt_outs.record_opt_out(conn, NUMBER, PHONE, "STOP", time.time(), out=out)
+        message_status.record_opt_out(conn, NUMBER, PHONE, "STOP", time.time(), out=out)
 
     store.writer.write(work)
 

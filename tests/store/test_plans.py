@@ -7,20 +7,7 @@ import re
 
 import pytest
 
-from gateway.store import (
-    Connection,
-    Store,
-    events,
-    leases,
-    ledger,
-    message_status,
-    opt_outs,
-    ordering,
-    outbox,
-    replay,
-    retention,
-    tickets,
-)
+from gateway.store import Connection, Store, events, leases, ledger, message_status, ordering, outbox, replay, retention
 from gateway.store.statement import Statement
 
 BY = {
@@ -35,8 +22,8 @@ BY = {
     "OWE": (outbox.OWE, "ix_deliveries_head (ordering_key=?)"),
     "AGENDA first": (outbox.DUE_ENDPOINTS[0], "ix_deliveries_first (endpoint>?)"),
     "AGENDA tried": (outbox.DUE_ENDPOINTS[1], "ix_deliveries_tried (endpoint>?)"),
-    "KNOWN": (message_status.KNOWN, "PRIMARY KEY (message_sid=? AND recipient=?)"),
-    "LAST": (tickets.LAST, "PRIMARY KEY (number=? AND phone=?)"),
+    "KNOWN": (message_status.KNOWN_STATUS, "PRIMARY KEY (message_sid=? AND recipient=?)"),
+    "LAST": (message_status.LAST_TICKET, "PRIMARY KEY (number=? AND phone=?)"),
     "OLD": (retention.OLD, "ix_events_received_at (received_at>? AND received_at<?)"),
     "SETTLED": (retention.SETTLED, "ix_deliveries_event_id (event_id=?)"),
     "FORGET_EVENT": (retention.FORGET_EVENT, "ix_deliveries_event_id (event_id=?)"),
@@ -68,9 +55,9 @@ BY = {
     "UNREFUSE": (ledger.OWE_REFUSED, "ix_ledger_send_id (send_id=?)"),
     "PUT_BACK a delivery": (replay.PUT_BACK, "deliveries USING INTEGER PRIMARY KEY"),
     "WAITING": (events.WAITING, "ix_events_phone (phone=?)"),
-    "KNOWN opt-out": (opt_outs.KNOWN, "PRIMARY KEY (number=? AND phone=?)"),
-    "OF_NUMBER": (opt_outs.OF_NUMBER, "PRIMARY KEY (number=? AND phone>?)"),
-    "OF_PHONE": (opt_outs.OF_PHONE, "PRIMARY KEY (number=? AND phone=?)"),
+    "KNOWN opt-out": (message_status.OPT_OUT, "PRIMARY KEY (number=? AND phone=?)"),
+    "OF_NUMBER": (message_status.OPT_OUTS_OF_NUMBER, "PRIMARY KEY (number=? AND phone>?)"),
+    "OF_PHONE": (message_status.OPT_OUTS_OF_PHONE, "PRIMARY KEY (number=? AND phone=?)"),
 }
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from sqlalchemy import text
 
-from gateway.store import Store, leases, ledger, message_status, opt_outs, replay, retention, tickets
+from gateway.store import Store, leases, ledger, message_status, replay, retention
 from tests.store_samples import NOW, SEND, add, claim, count, entry_of, letter, owe, owe_text, settle
 
 
@@ -22,7 +22,7 @@ def test_the_sweep_takes_what_is_old_and_settled_a_little_at_a_time(store: Store
         settle(store, each, now=NOW - 100)
     store.writer.write(lambda conn: message_status.record_status(conn, "sid", "15551234567", "sent", NOW - 100))
     store.writer.write(
-        partial(tickets.remember_custom_ticket, number="1", phone="2", custom_ticket="x", sent_at=NOW - 100)
+        partial(message_status.remember_custom_ticket, number="1", phone="2", custom_ticket="x", sent_at=NOW - 100)
     )
     sweep = partial(retention.sweep, before=NOW - 50, limit=2)
     assert store.writer.write(sweep) == retention.Swept(events=2, states=1, tickets=1)
@@ -91,7 +91,7 @@ def test_an_update_that_waits_stays_until_it_is_released(store: Store) -> None:
 
 
 def test_who_wants_no_texts_is_never_forgotten(store: Store) -> None:
-    store.writer.write(partial(opt_outs.record_opt_out, number="1", phone="2", word="STOP", at=OLD, out=True))
+    store.writer.write(partial(message_status.record_opt_out, number="1", phone="2", word="STOP", at=OLD, out=True))
     assert not store.writer.write(partial(retention.sweep, before=NOW))
     assert count(store, "opt_outs") == 1
 

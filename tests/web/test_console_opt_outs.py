@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from structlog.testing import capture_logs
 
-from gateway.store import opt_outs
+from gateway.store import message_status
 from tests.visitor import Visitor, console
 from tests.web.test_console import CONFIG, HOSTILE, store_of, words
 
@@ -30,9 +30,9 @@ def visitor(app: Flask) -> Visitor:
     return made
 
 
-def out(app: Flask, phone: str, number: str = "15162065919") -> opt_outs.OptOut | None:
+def out(app: Flask, phone: str, number: str = "15162065919") -> message_status.OptOut | None:
     with store_of(app).reader() as connection:
-        return opt_outs.opt_out_of(connection, number, phone)
+        return message_status.opt_out_of(connection, number, phone)
 
 
 def test_opt_outs_are_recorded_and_lifted_by_hand(app: Flask, visitor: Visitor) -> None:
@@ -63,11 +63,16 @@ def test_an_opt_out_of_nobody(visitor: Visitor, data: dict[str, str]) -> None:
 def test_opt_outs_are_searched_and_paged(app: Flask, visitor: Visitor) -> None:
     for turn in range(51):
         work = partial(
-            opt_outs.record_opt_out, number="15162065919", phone=f"1516555{turn:04}", word="STOP", at=1.0, out=True
+            message_status.record_opt_out,
+            number="15162065919",
+            phone=f"1516555{turn:04}",
+            word="STOP",
+            at=1.0,
+            out=True,
         )
         store_of(app).writer.write(work)
     store_of(app).writer.write(
-        partial(opt_outs.record_opt_out, number="99", phone="15165550000", word=HOSTILE, at=1.0, out=True)
+        partial(message_status.record_opt_out, number="99", phone="15165550000", word=HOSTILE, at=1.0, out=True)
     )
     for path, count in (("/opt-outs", 50), ("/opt-outs?number=12345", 50)):
         first = visitor.get(path)

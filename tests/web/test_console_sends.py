@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from gateway.outbound.accept import accept
 from gateway.outbound.model import CallCredentials, Recipient, SendCall
 from gateway.sender import settle
-from gateway.store import leases, ledger, opt_outs
+from gateway.store import leases, ledger, message_status
 from gateway.store.ledger import LedgerEntry
 from tests.acme import text, update
 from tests.visitor import Visitor, console
@@ -168,7 +168,7 @@ def test_one_send_whole(app: Flask, visitor: Visitor) -> None:
 
 def test_posts_of_one_recipient_are_not_anothers(app: Flask, visitor: Visitor) -> None:
     store_of(app).writer.write(
-        partial(opt_outs.record_opt_out, number="15162065919", phone="15165550001", word="STOP", at=1.0, out=True)
+        partial(message_status.record_opt_out, number="15162065919", phone="15165550001", word="STOP", at=1.0, out=True)
     )
     entries = {entry.phone: entry for entry in send(app, "15165550001", "15165550002")}
     out, other = entries["15165550001"], entries["15165550002"]
@@ -327,7 +327,7 @@ def test_the_figures(app: Flask, visitor: Visitor) -> None:
     store, config = store_of(app), app.extensions["gateway"].settings.current
     work = partial(settle.refused, entry=refused, reason="400", config=config, now=time.time())
     store.writer.write(work)
-    store.writer.write(partial(opt_outs.record_opt_out, number="1", phone="2", word="STOP", at=1.0, out=True))
+    store.writer.write(partial(message_status.record_opt_out, number="1", phone="2", word="STOP", at=1.0, out=True))
     said = visitor.get("/metrics").text
     for line in (
         'gateway_sends_open{state="owed"} 1.0',

@@ -249,7 +249,7 @@ def test_it_is_counted_rung_and_logged_without_numbers(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rung: list[Any] = []
-    monkeypatch.setattr(app.extensions["gateway"].notifier, "ring", rung.append)
+    monkeypatch.setattr(app.extensions["gateway"].notifier, "notify", rung.append)
     soap(client, send())
     soap(client, send(auth={}))
     soap(client, "nonsense")

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 
 from gateway.config import Config, Keyword, Number
-from gateway.store import Connection, Store, breakers, events, health
+from gateway.store import Connection, Store, events, health
 from gateway.store.stats import MANY, gauges, newest_texts
 from gateway.web.console import templating
 from gateway.web.status_cache import FRESH_SECONDS, KEYWORDS_FRESH_SECONDS, Cached, KeywordActivity
@@ -21,7 +21,7 @@ from tests.web.test_console import words as read
 
 NOW = 1_700_000_000.0
 ONE, OTHER = "15162065919", "15162065920"
-STATE = breakers.BreakerState(endpoint="page", state="open", since=NOW, until=NOW + 20, reason="", failures=7)
+STATE = health.BreakerState(endpoint="page", state="open", since=NOW, until=NOW + 20, reason="", failures=7)
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_answers_are_kept_while_they_are_good() -> None:
         (replace(STATE, state="ramp"), "recovering", "since 22:13:20: more and more deliveries side by side"),
     ],
 )
-def test_breakers_in_words(state: breakers.BreakerState, badge: str, text: str) -> None:
+def test_breakers_in_words(state: health.BreakerState, badge: str, text: str) -> None:
     assert templating.breaker_label(state, NOW) == templating.BreakerLabel(badge, text)
 
 
@@ -154,7 +154,7 @@ def test_the_overview_says_all_of_it(app: Flask, visitor: Visitor) -> None:
 
     def work(conn: Connection) -> None:
         health.beat(conn, health.WORKER)
-        breakers.record_breakers(conn, "worker-1", [state], now)
+        health.record_breakers(conn, "worker-1", [state], now)
 
     store_of(app).writer.write(work)
     came(store_of(app), ONE, "JOIN", now - 3 * 86_400 - 60)

@@ -200,7 +200,7 @@ def _settled_state(text: str) -> Literal["dead", "succeeded"]:
 def _replay(which: replay.ReplayFilter) -> None:
     count = replay.replay_all(web_context().store, which, now())
     if count:
-        web_context().notifier.ring()
+        web_context().notifier.notify()
     web_context().log.info("replayed", state=which.state, endpoint=which.endpoint, count=count)
     flash(f"Put back {count} {'delivery' if count == 1 else 'deliveries'}.", "good" if count else "wait")
 
@@ -221,7 +221,7 @@ def route_all() -> ResponseReturnValue:
 def _tell_routed(routed: int, left: int) -> None:
     """Tells the worker, the log and the user how many events have a route now."""
     if routed:
-        web_context().notifier.ring()
+        web_context().notifier.notify()
     web_context().log.info("routed_later", routed=routed, left=left)
     flash(f"Routed {routed}; {left} still go nowhere.", "good" if routed and not left else "wait")
 

@@ -8,7 +8,7 @@ from functools import partial
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from gateway.store import opt_outs
+from gateway.store import message_status
 from gateway.web.console.search_forms import PAGE_ROWS, number_of
 from gateway.web.context import config, now, web_context
 from schemas.fields import number as normalised
@@ -28,13 +28,13 @@ def search() -> ResponseReturnValue:
     after_number, after_phone = request.args.get("after_number", ""), request.args.get("after_phone", "")
     with web_context().store.reader() as connection:
         if phone and number:
-            found = [each] if (each := opt_outs.opt_out_of(connection, number, phone)) else []
+            found = [each] if (each := message_status.opt_out_of(connection, number, phone)) else []
         elif phone:
-            found = opt_outs.of_phone(connection, phone)
+            found = message_status.opt_outs_of_phone(connection, phone)
         elif number:
-            found = opt_outs.of_number(connection, number, after_phone, PAGE_ROWS + 1)
+            found = message_status.opt_outs_of_number(connection, number, after_phone, PAGE_ROWS + 1)
         else:
-            found = opt_outs.opt_outs_after(connection, (after_number, after_phone), PAGE_ROWS + 1)
+            found = message_status.opt_outs_after(connection, (after_number, after_phone), PAGE_ROWS + 1)
     return render_template(
         "opt_outs.html",
         found=found[:PAGE_ROWS],
@@ -56,7 +56,7 @@ def record() -> ResponseReturnValue:
     if not _PHONE.fullmatch(number):
         abort(400, "number: this is not a number or short code.")
     out = request.form.get("what") != "lift"
-    work = partial(opt_outs.record_opt_out, number=number, phone=phone, word=BY_HAND, at=now(), out=out)
+    work = partial(message_status.record_opt_out, number=number, phone=phone, word=BY_HAND, at=now(), out=out)
     web_context().store.writer.write(work)
     web_context().log.info("opt_out_noted", out=out)
     recorded = f"Recorded: {phone} gets no texts from {number} any more."

@@ -124,7 +124,7 @@ def _decide(
     except deciding.AlreadyDecided as error:
         flash(str(error), "wait")
         return page
-    web_context().notifier.ring(endpoints)
+    web_context().notifier.notify(endpoints)
     web_context().log.info("send_decided", send=str(send_id), decision=decision)
     flash(message, "good")
     return page

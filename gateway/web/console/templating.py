@@ -20,7 +20,7 @@ from gateway.config import Config
 from gateway.metrics import STATUS_URLS
 from gateway.safe_http.ssrf import mask_url
 from gateway.store import StoreUnavailable, health, ledger
-from gateway.store.breakers import BreakerState
+from gateway.store.health import BreakerState
 from gateway.test_posts import readable
 from gateway.web.auth import wants_json
 from gateway.web.context import config, web_context
@@ -71,7 +71,7 @@ LABELS: Mapping[str, Mapping[str, str]] = {
 """What a word of the database means: states of sends, sources and states of events, origins of sends. States of events
 that explain themselves are left out."""
 
-ABSENT_SECONDS = 6 * health.EVERY
+ABSENT_SECONDS = 6 * health.HEARTBEAT_SECONDS
 """After this long without a heartbeat people are told that no worker delivers."""
 SILENT_SECONDS = 86_400.0
 """After this long a keyword's silence is worth a line."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from gateway.store import Store, breakers
-from gateway.store.breakers import STALE, BreakerState
+from gateway.store import Store, health
+from gateway.store.health import BREAKER_STALE_SECONDS, BreakerState
 from tests.store_samples import NOW, count
 
 
@@ -16,12 +16,12 @@ def state(endpoint: str = "crm", state: str = "open", until: float = NOW + 5, fa
 
 
 def note(store: Store, *states: BreakerState, owner: str = "worker", now: float = NOW) -> None:
-    store.writer.write(partial(breakers.record_breakers, owner=owner, states=states, now=now))
+    store.writer.write(partial(health.record_breakers, owner=owner, states=states, now=now))
 
 
 def current(store: Store, now: float = NOW) -> dict[str, BreakerState]:
     with store.reader() as conn:
-        return breakers.current_breakers(conn, now)
+        return health.current_breakers(conn, now)
 
 
 def test_what_is_noted_is_seen(store: Store) -> None:
@@ -46,7 +46,7 @@ def test_of_several_workers_the_gravest_counts(store: Store) -> None:
 
 def test_a_worker_that_is_gone_counts_no_more(store: Store) -> None:
     note(store, state(), owner="dead")
-    later = NOW + STALE + 1
+    later = NOW + BREAKER_STALE_SECONDS + 1
     assert not current(store, later)
     note(store, state("other"), owner="alive", now=later)
     assert list(current(store, later)) == ["other"] and count(store, "breakers") == 1
@@ -60,5 +60,5 @@ def test_rows_of_before_the_clock_was_set_back_count_no_more(store: Store) -> No
 def test_a_worker_that_ends_takes_its_rows_with_it(store: Store) -> None:
     note(store, state(), owner="a")
     note(store, state("other"), owner="b")
-    store.writer.write(partial(breakers.forget_worker, owner="a", now=NOW))
+    store.writer.write(partial(health.forget_worker, owner="a", now=NOW))
     assert list(current(store)) == ["other"]
