@@ -1,4 +1,4 @@
-"""`CoreAPI` and `gateway point` against the stand-in of CarrierX, well-behaved and not."""
+"""`CoreAPI` and `gateway point` against the stand-in for CarrierX, which misbehaves on demand."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def misbehaving() -> Iterator[CarrierXStub]:
 
 
 def test_what_an_error_says_of_a_message_is_true(misbehaving: CarrierXStub) -> None:
-    """Sent: it is there once. Refused: it is not. All else: nobody knew."""
+    """A text that was sent is there once, one that was refused is not; after all other errors nobody knows."""
 
     def send(turn: int) -> str:
         try:

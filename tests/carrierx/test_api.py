@@ -1,4 +1,4 @@
-"""`CoreAPI` by itself: what it asks, what it makes of answers, and what it does again."""
+"""`CoreAPI` by itself: its requests, its reading of responses, and its retries."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NOW = 1795167000.0  # seven seconds before
 
 
 class Naps(list[float]):
-    """What would have been slept."""
+    """The pauses, in seconds, that would have been slept."""
 
 
 @pytest.fixture

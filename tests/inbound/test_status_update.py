@@ -1,4 +1,4 @@
-"""Status updates of what we sent: whose they are, who hears of them, those that come too early; on both databases."""
+"""Status updates of texts that we sent: which text, which endpoints, and updates that come early; on both databases."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture
 def update(store: Store, config: Config) -> Update:
-    """CarrierX says what became of a message; without `user_data`, as in the older shape."""
+    """Accepts an update of CarrierX; without `user_data`, as in the older shape."""
 
     def updating(sid: str, status: str, **changes: Any) -> Accepted:
         said = {"user_data": None, "message_sid": sid, "status": status} | changes
@@ -45,7 +45,7 @@ def states(store: Store) -> list[str]:
 
 
 def sent(store: Store, config: Config, sid: str = "sid-1", **changes: Any) -> str:
-    """Its ticket."""
+    """Accepts a text and sends it; its ticket."""
     ticket = sends.accept(store, config, **changes).answer.ticket
     one = sends.entries(store)[-1]
     sends.begin(store, one)
@@ -109,7 +109,7 @@ def test_a_refusal_is_told_as_failed(store: Store, config: Config) -> None:
 
 @pytest.mark.parametrize("order", list(permutations(("queued", "sent", "delivered"))))
 def test_too_early_they_wait(store: Store, config: Config, update: Update, order: tuple[str, ...]) -> None:
-    """Nothing of it went out yet: it goes in the order of the flow, whatever the order of arrival."""
+    """No update of it went out yet: they go in the order of the flow, whatever the order of arrival."""
     ticket = sends.accept(store, config).answer.ticket
     one = sends.entry(store)
     sends.begin(store, one)
@@ -124,7 +124,7 @@ def test_too_early_they_wait(store: Store, config: Config, update: Update, order
 
 
 def test_known_by_what_we_gave_along(store: Store, config: Config, update: Update) -> None:
-    """An update with our id tells the message_sid before CarrierX's answer does, and that it has the message."""
+    """An update with our id shows that CarrierX has the text, and its message_sid, before the response does."""
     ticket = sends.accept(store, config).answer.ticket
     one = sends.entry(store)
     sends.begin(store, one)
@@ -147,7 +147,7 @@ def test_one_message_under_two_names_is_told_once(store: Store, config: Config, 
 
 
 def test_what_waited_for_nothing_goes_its_own_way(store: Store, config: Config, update: Update) -> None:
-    """It was somebody else's message to the same phone."""
+    """The update is of somebody else's message to the same phone."""
     ticket = sends.accept(store, config).answer.ticket
     one = sends.entry(store)
     sends.begin(store, one)
@@ -194,7 +194,7 @@ def test_a_net_below(store: Store, config: Config, update: Update) -> None:
 
 
 def test_what_others_sent(store: Store, config: Config, update: Update) -> None:
-    """By the portal, say, or an application of its own: it goes to the number's status endpoints, and is counted."""
+    """An update of a text sent by the portal, say, goes to the number's status endpoints, and is counted."""
     kept = update("sid-of-others", "sent")
     assert (kept.state, kept.orphan) == ("accepted", "message")
     assert sends.posts(store) == [(sends.PHONE, "sent", "sid-of-others")]

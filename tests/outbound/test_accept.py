@@ -179,7 +179,7 @@ def test_who_has_opted_out_is_refused(store: Store, config: Config) -> None:
 
 
 def test_among_others_he_is_left_out(store: Store, config: Config) -> None:
-    """The others get theirs; his status is final, and told once."""
+    """The others get their texts; the status of the one who has opted out is final, and posted once."""
     store.writer.write(lambda conn: record_opt_out(conn, sends.NUMBER, sends.PHONE, "STOP", 1.0, out=True))
     accepted = sends.accept(store, config, sends.PHONE, "15162065516", "nobody")
     ticket = accepted.answer.ticket
@@ -192,36 +192,6 @@ def test_among_others_he_is_left_out(store: Store, config: Config) -> None:
         StatusRow(phone=sends.PHONE, status_code=110, status_message="opted out", result=False),
         StatusRow(phone="nobody", status_code=200, status_message="failed", result=False),
     ]
-
-
-def test_statuses(store: Store, config: Config) -> None:
-    ticket = sends.accept(store, config, sends.PHONE, "15162065516").answer.ticket
-    one, other = sends.entries(store)
-    sends.begin(store, one)
-    sends.answered(store, config, one, "sid-1", status="sent")
-    sends.refused(store, config, other)
-    rows = [
-        StatusRow(phone=sends.PHONE, status_code=99, status_message="queued"),
-        StatusRow(phone="15162065516", status_code=200, status_message="failed", result=False),
-    ]
-    assert statuses(StatusQuery(auth=sends.AUTH, ticket=ticket), config, store) == rows
-    assert statuses(StatusQuery(auth=sends.AUTH, custom_ticket="order-7"), config, store) == rows
-    assert statuses(StatusQuery(auth=sends.AUTH, ticket=ticket, phone="(516) 206-5516"), config, store) == rows[1:]
-
-
-@pytest.mark.parametrize(
-    ("query", "code"),
-    [
-        ({"ticket": "f6ac6e90-4c38-4ba1-a8ce-25a911a422db"}, ErrorCode.UNKNOWN_TICKET),
-        ({"ticket": "9" * 40}, ErrorCode.UNKNOWN_TICKET),
-        ({"custom_ticket": "order-8"}, ErrorCode.UNKNOWN_TICKET),
-        ({}, ErrorCode.UNKNOWN_TICKET),
-        ({"ticket": "1", "auth": CallCredentials()}, ErrorCode.CREDENTIALS),
-    ],
-)
-def test_statuses_of_nothing(sqlite_store: Store, config: Config, query: dict[str, Any], code: int) -> None:
-    found = statuses(StatusQuery(**{"auth": sends.AUTH, **query}), config, sqlite_store)
-    assert not isinstance(found, list) and (found.result, found.error_code) == (False, code)
 
 
 def test_the_custom_ticket_comes_back_in_the_next_keyword_callback(store: Store, config: Config) -> None:

@@ -1,4 +1,4 @@
-"""What is texted back: keywords' replies, endpoints' answers, STOP, START and HELP; on both databases."""
+"""Texts back to a phone: keywords' replies, endpoints' answers, STOP, START and HELP; on both databases."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_switched_off(store: Store, config: Config, text: Text) -> None:
 
 
 def test_answered(store: Store, config: Config, text: Text) -> None:
-    """Once: who is out and says STOP again may be a machine that answers every text."""
+    """STOP is answered once: a phone that says it again may be a machine that answers every text."""
     config = with_number(config, opt_out="reply")
     for word in ("STOP", "stop", "HELP", "START", "START"):
         text(word, config)
@@ -199,7 +199,7 @@ def test_rerouted_texts_are_not_answered(store: Store, config: Config, text: Tex
 
 
 def answer(store: Store, config: Config, reply: str, *, too_late: bool = False) -> frozenset[str]:
-    """As the worker settles: the endpoint has answered with this. `too_late`: another worker has the deliveries."""
+    """Settles as the worker does, with this answer of the endpoint. `too_late`: another worker has the deliveries."""
 
     def settle(conn: Any) -> frozenset[str]:
         now, limits, seconds = sends.AT + 60, {"page": ClaimLimit(9), "app": ClaimLimit(9)}, {"page": 45.0, "app": 45.0}

@@ -1,4 +1,4 @@
-"""Deliveries to a URL that came with a request: guarded, by nobody's credentials, and as many as there may be."""
+"""Deliveries to a URL that came with a request: guarded, without credentials, and however many URLs there are."""
 
 from __future__ import annotations
 

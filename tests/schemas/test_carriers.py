@@ -1,4 +1,4 @@
-"""The operators' data set: what it says, what it keeps quiet about, and that it holds together."""
+"""The operators' data set: the names that it has, those that it leaves out, and that it is consistent."""
 
 import csv
 import re

@@ -50,14 +50,14 @@ def test_other_names_keep_their_values(name: str) -> None:
 
 
 def test_many_names_in_one_head_take_no_long_time() -> None:
-    """Each of them might be the beginning of one of the trio, and has nothing but brackets behind it."""
+    """Each `name=` might begin one of the trio, and has nothing but brackets behind it."""
     part = b"--b\r\nContent-Disposition: form-data; " + b"name=" * 50_000 + b"[" * 200_000 + b"\r\n\r\nx\r\n--b--\r\n"
     assert scrub_call(part, "multipart/form-data; boundary=b") == part
 
 
 @pytest.mark.parametrize("name", ["username", "Password", "auth[password]"])
 def test_a_callback_has_the_trio_by_its_exact_names(name: str) -> None:
-    """Whatever else it has is kept, byte for byte."""
+    """All other fields are kept, byte for byte."""
     part = f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\nx\r\n--b--\r\n'.encode()
     assert scrub(f"a=b&{name}=x".encode(), None) == f"a=b&{name}=x".encode()
     # Names in heads of parts are taken in any case, as ever: servers differ.

@@ -1,4 +1,4 @@
-"""Any bytes at all: they are a message or a `BadCallback`, secrets are blanked, and nothing takes its time."""
+"""Any bytes at all: they are a message or a `BadCallback`, secrets are blanked, and nothing takes long."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_bytes_are_a_message_or_a_bad_callback(
 
 
 def check_written(message: Message, how: FormatOptions) -> None:
-    """What was read can be written: by one of the two forms, and as JSON that our own reader reads again."""
+    """A message that was read can be written: as one of the two forms, and as JSON that our own reader reads again."""
     written = {}
     for name, one in FORMATS.items():
         try:
@@ -102,5 +102,5 @@ for content_type in (None, "multipart/form-data; boundary=x"):
 
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_megabyte_of_spite_is_read_in_one_pass(what: str) -> None:
-    """One pass takes a fraction of a second. What looks back at each step takes minutes, and runs into the limit."""
+    """One pass takes a fraction of a second; one that looks back at each step takes minutes, past the time limit."""
     subprocess.run([sys.executable, "-c", READ_IT, what], check=True, timeout=60)

@@ -1,4 +1,4 @@
-"""Laws that hold for every text, not only for those that somebody thought of: what crosses over comes back the same."""
+"""Laws that hold for every text: a message that crosses to the other format and back is the same."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ BOTH_SAY = ("direction", "from_", "to", "status", "user_data")
 
 
 def form(pairs: Mapping[str, str]) -> bytes:
-    """As somebody else's library writes a form."""
+    """The form as another library writes it."""
     return urlencode(pairs).encode()
 
 
 def read(body: bytes) -> dict[str, str]:
-    """As somebody else's library reads one."""
+    """The form as another library reads it."""
     return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=True))
 
 
@@ -88,7 +88,7 @@ def test_update_through_the_form_is_the_same_update(text: Message, code: str) ->
 
 
 def sid(**five: str) -> str:
-    """The `message_sid` of a status post, and that nothing else than the post makes it."""
+    """The `message_sid` of a status post; it depends on nothing but the post."""
     body = form({"sendTo": "15162065515", "status": "sent", **five})
     one, other = (STATUS.load(body, FORM, replace(RECEIPT, sid=str(uuid.uuid4()))).message_sid for _ in range(2))
     assert one == other

@@ -1,4 +1,4 @@
-"""How many SMS a text takes, held against 3GPP TS 23.038 and 23.040 and against smsutil."""
+"""The number of SMS that a text takes, compared with 3GPP TS 23.038 and 23.040 and with smsutil."""
 
 import pytest
 import smsutil  # type: ignore[import-untyped]

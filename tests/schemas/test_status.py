@@ -1,4 +1,4 @@
-"""The words for what became of a message: which are final, and which may follow which."""
+"""The words for a message's status: which are final, and which may follow which."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLOWS = (
     ("queued", "failed"),
     ("queued", "sent", "failed"),
 )
-"""As the vendor draws them."""
+"""The flow as the vendor draws it."""
 
 
 def test_final() -> None:
@@ -41,7 +41,7 @@ def test_words_of_one_stage_follow_each_other(old: str, new: str) -> None:
 
 @given(st.sampled_from(FINAL), st.text(max_size=20))
 def test_nothing_but_another_final_word_follows_a_final_one(old: str, other: str) -> None:
-    """Which of two final words is right, nobody here can know: the later one goes out too."""
+    """Nobody can know which of two final words is right: the later one goes out too."""
     assert not status.supersedes(old, other)
     assert not any(status.supersedes(old, new) for new in ("queued", "sent", "sending_timed_out", "internal_error"))
     assert all(status.supersedes(old, new) for new in FINAL)
@@ -65,7 +65,7 @@ def test_numbers(number: int) -> None:
 
 
 def test_numbers_that_are_written_are_read_as_they_were_meant() -> None:
-    """But for the two that share a number with others: that is the old platforms' own loss."""
+    """Two words share a number with others: old platforms cannot tell them apart."""
     lost = {"sending_timed_out": "queued", "internal_error": "queued"} | dict.fromkeys(FINAL[1:], "failed")
     assert {word: status.read(number)[0] for word, number in status.NUMERIC.items()} == {
         word: lost.get(word, word) for word in status.NUMERIC
@@ -73,6 +73,6 @@ def test_numbers_that_are_written_are_read_as_they_were_meant() -> None:
 
 
 def test_how_far_along_a_word_is() -> None:
-    """What is not in the flow comes behind all that is."""
+    """A word that is not in the flow comes behind all that are."""
     words = ["delivered", "brand_new", "sent", "queued", "internal_error"]
     assert sorted(words, key=status.stage) == ["queued", "sent", "internal_error", "delivered", "brand_new"]

@@ -1,4 +1,9 @@
-"""Runs the golden vectors in ``vectors/``: files of bytes, and what they say. Their layout: ``vectors/README.md``."""
+"""Runs the golden vectors in ``tests/vectors``: files of bytes, and the messages that they hold.
+
+``FORMAT/NAME.http`` is read (headers, an empty line, the body) and compared with ``NAME.json``: `message` or `errors`,
+`notes`, `receipt`, and `credentials`, which ``NAME.scrubbed.http`` is without. ``crossing/NAME`` has ``in.http``, its
+``out.http`` in the other format, and ``how.json``: `from`, `to`, `facts`, `manners`.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +68,7 @@ def load(name: str, path: Path, receipt: Mapping[str, str]) -> Message:
 
 
 def plain(value: object) -> object:
-    """As JSON says it, but a number with a fraction keeps every digit: 0.10 is not 0.1."""
+    """The value as JSON writes it, but a number with a fraction keeps every digit: 0.10 is not 0.1."""
     if isinstance(value, Decimal):
         return ("number", str(value))
     if isinstance(value, datetime):
@@ -91,7 +96,7 @@ def expected(message: Mapping[str, Any]) -> dict[str, object]:
 
 
 def check_notes(notes: tuple[str, ...], words: list[str]) -> None:
-    """One note for each word, in that order: the wording is the code's, the matter the vector's."""
+    """Wants one note for each word, in that order: the wording is the code's, the subject the vector's."""
     assert len(notes) == len(words) and all(w in n for w, n in zip(words, notes, strict=True)), (notes, words)
 
 
@@ -173,7 +178,7 @@ def _options(said: Mapping[str, Any]) -> FormatOptions:
 
 
 def _read(data: bytes, name: str) -> object:
-    """A form is compared byte for byte, JSON token by token and in order: its white space says nothing."""
+    """A form is compared byte for byte, JSON token by token and in order: its white space does not matter."""
     if name != "carrierx":
         return data
     return json.loads(

@@ -1,4 +1,4 @@
-"""`CoreAPI`'s lists: pages, and lists that lie."""
+"""`CoreAPI`'s lists: pages, and servers whose counts are wrong."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def item(number: int) -> dict[str, Any]:
 
 
 def serve(page: Callable[[int, int], Any], url: str = MESSAGES) -> None:
-    """`page`: limit and offset to the envelope."""
+    """Answers with the envelope that `page` makes of limit and offset."""
 
     def answer(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         query = parse_qs(urlsplit(str(request.url)).query)

@@ -1,4 +1,4 @@
-"""Fields that are asked one by one say what marshmallow's own way says, value by value and fault by fault."""
+"""Fields that are called one by one give the values and faults that marshmallow's own `load` gives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`CoreAPI` on real connections: whether a request went out, answers that do not end, and what must not be told."""
+"""`CoreAPI` on real connections: requests that did or did not go out, responses without end, and secrets in errors."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_what_was_not_sent_is_sent_again() -> None:
 
 
 def test_what_could_not_leave_in_time_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names that are looked up slowly: meanwhile the message may have been given up, and sent by somebody else."""
+    """While a name is looked up slowly, the message may be given up, and sent by somebody else."""
     hours = iter(range(0, 36_000, 3_600))
     monkeypatch.setattr("gateway.carrierx.http.monotonic", lambda: float(next(hours)))
     with Server(replying(ok(SENT))) as server, api_of(server) as api, pytest.raises(NotSent, match="took too long"):
@@ -202,7 +202,7 @@ def test_an_answer_in_chunks() -> None:
 
 @pytest.fixture(scope="module")
 def tls() -> ssl.SSLContext:
-    """Of an authority that nobody knows."""
+    """A server's context with a certificate of an unknown authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     return context
@@ -230,7 +230,7 @@ def test_no_tls_where_it_should_be() -> None:
 
 
 def echoes(body: bytes) -> list[bytes]:
-    """Answers that tell all they know: as JSON, as HTML, cut."""
+    """Responses that repeat the whole request: as JSON, as HTML, cut."""
     text = body.decode()
     told = f"{TOKEN} Basic bG9naW46Y2FuYXJ5LXBhc3N3b3Jk canary-password {text} +{FROM} {TO} +1 (516) 206-5574 x{TO[:8]}"
     quoted = json.dumps({"message": told, "errors": [{"message": told, "field": TEXT}, told]})
