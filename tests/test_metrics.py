@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from gateway.metrics import FAMILIES, Metrics
-from gateway.serve import aside
+from gateway.serve import roles
 from tests import acme
 from tests.running import BASE, HOST, ROOT, Gateway, Process, free_port, running_gateway, until
 from tests.serve.test_serve import pids
@@ -275,10 +275,10 @@ def told(worker: Process) -> str:
 def test_who_asks_a_worker_and_says_nothing_is_hung_up_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
-    assert aside._Handler.timeout == 5
-    monkeypatch.setattr(aside._Handler, "timeout", 0.1)
+    assert roles._MetricsHandler.timeout == 5
+    monkeypatch.setattr(roles._MetricsHandler, "timeout", 0.1)
     port = free_port()
-    with aside.serve_metrics(Metrics(tmp_path), host, port):
+    with roles.serve_metrics(Metrics(tmp_path), host, port):
         with socket.create_connection((host, port), timeout=10) as silent:
             assert silent.recv(1) == b""
         assert "gateway_attempts_total counter" in read(f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics")

@@ -1,4 +1,4 @@
-"""Where CarrierX reports messages to: read, set, and explained.
+"""The URL at which CarrierX calls us: read, set, and explained.
 
 Three objects at CarrierX can have a callback. For a message the first that is set counts:
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 PATH = "/carrierx/callback"
 LEVELS = {"did": "DID", "group": "DID group", "partner": "partner"}
-"""Whose callback wins comes first."""
+"""Objects with a callback: that of an earlier one wins."""
 PRECEDENCE = "CarrierX calls the first that is set: the DID's callback, else its DID group's, else the partner's."
-SHOWN = 20
+MAX_LISTED = 20
 """DIDs and groups that are listed by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackSetting:
-    """One of the three objects, and who asks about it."""
+    """The callback of a DID, a DID group or a partner."""
 
     api: CoreAPI
     config: Config
@@ -41,101 +41,96 @@ class CallbackSetting:
     sid: str
 
     def read(self) -> JsonObject:
-        """Raises `CarrierXError`."""
+        """The object at CarrierX. Raises `CarrierXError`."""
         return _read(self.api, self.level, self.sid)
 
-    def aim(self) -> None:
+    def set(self) -> None:
         """Have CarrierX call this gateway, with the first of its keys. Raises `CarrierXError`."""
         url = f"{self.config.public_url}{PATH}/{self.keys[0]}"
         name = {"did": "did", "group": "did_group", "partner": "partner"}[self.level]
         self.api.set_callback(url, **{name: self.sid})
 
-    def title(self, read: JsonObject) -> str:
+    def title(self, found: JsonObject) -> str:
         """``DID 15162065919 (e8df62d5-…)``"""
-        return f"{LEVELS[self.level]} {_named(read, self.sid)}"
+        return f"{LEVELS[self.level]} {_name_of(found, self.sid)}"
 
-    def shown(self, read: JsonObject) -> str:
-        return self._shown(url_of(self.level, read))
+    def shown(self, found: JsonObject) -> str:
+        """The callback in an object, for people."""
+        return self._shown(url_of(self.level, found))
 
     def _shown(self, url: str) -> str:
-        """For people: keys, query and user out of sight. Which of our keys it is may be told."""
+        """A URL without secrets. Which of our keys it has may be shown, by its place among them."""
         if not url:
             return "not set"
         shown, mark, query = mask_url(url).partition("?")
-        before, slash, key = shown.rpartition(f"{PATH}/")
-        return f"{before}{slash}[{self._key(key)}]{mark}{query}" if slash and key else f"{shown}{mark}{query}"
+        before, path, key = shown.rpartition(f"{PATH}/")
+        if path and key:
+            key = f"[key {self.keys.index(key) + 1}]" if key in self.keys else "[a key that is not ours]"
+        return f"{before}{path}{key}{mark}{query}"
 
-    def _key(self, key: str) -> str:
-        return f"key {self.keys.index(key) + 1}" if key in self.keys else "a key that is not ours"
-
-    def explained(self, read: JsonObject) -> Iterator[str]:
-        """The precedence, and what it comes to for this object. What CarrierX does not tell is said to be so."""
+    def explain(self, found: JsonObject) -> Iterator[str]:
+        """The precedence, and what it means for this object; or why that could not be found out."""
         yield PRECEDENCE
         try:
-            yield from self._of_did(read) if self.level == "did" else self._beaten_by(read)
+            yield from self._explain_did(found) if self.level == "did" else self._explain_overrides(found)
         except CarrierXError as error:
-            yield f"Who else has a callback of his own could not be found out: {error}"
+            yield f"Other callbacks that may win could not be found out: {error}"
 
-    def _of_did(self, did: JsonObject) -> Iterator[str]:
-        found = {"did": url_of("did", did)}
+    def _explain_did(self, did: JsonObject) -> Iterator[str]:
+        """The callbacks that count for a DID, and which of them is called."""
+        urls = {"did": url_of("did", did)}
         for level, sid in (("group", did.get("did_group_sid")), ("partner", did.get("partner_sid"))):
             sid = sid or (self.config.carrierx.partner_sid if level == "partner" else "")
-            found[level] = url_of(level, _read(self.api, level, str(sid))) if sid else ""
-        winner = next((level for level, url in found.items() if url), None)
-        for place, (level, url) in enumerate(found.items(), 1):
-            yield f"  {place}  {LEVELS[level]:9}  {self._shown(url)}{'   <- this one is called' * (level == winner)}"
+            urls[level] = url_of(level, _read(self.api, level, str(sid))) if sid else ""
+        winner = next((level for level, url in urls.items() if url), None)
+        for place, (level, url) in enumerate(urls.items(), 1):
+            mark = "   <- this one is called" if level == winner else ""
+            yield f"  {place}  {LEVELS[level]:9}  {self._shown(url)}{mark}"
         if winner is None:
             yield "None is set: CarrierX calls nobody for this DID."
         else:
             yield f"For this DID the {LEVELS[winner]}'s wins."
 
-    def _beaten_by(self, read: JsonObject) -> Iterator[str]:
-        """Of a group or a partner: who has a callback that wins over it."""
+    def _explain_overrides(self, found: JsonObject) -> Iterator[str]:
+        """The callbacks that win over that of a group or a partner."""
         dids = list(self.api.every_did())
         if self.level == "group":
             dids = [did for did in dids if did.get("did_group_sid") == self.sid]
         winners = [(did, "did") for did in dids if url_of("did", did)]
         if self.level == "partner":
-            groups = [group for group in self.api.every_did_group() if url_of("group", group)]
-            winners += [(group, "group") for group in groups]
-        if not url_of(self.level, read):
+            winners += [(group, "group") for group in self.api.every_did_group() if url_of("group", group)]
+        if not url_of(self.level, found):
             yield f"This {LEVELS[self.level]} has none, so it takes part in nothing."
         elif not winners:
             yield f"No {'DID of this group' if self.level == 'group' else 'DID or DID group'} has one of its own."
         else:
             yield f"These have one of their own, which wins over this {LEVELS[self.level]}'s:"
-        yield from self._listed(winners)
+        # Our own numbers first: somebody wonders about those. The sort keeps the order otherwise.
+        for winner, level in sorted(winners, key=lambda each: not self._is_ours(each[0]))[:MAX_LISTED]:
+            sid = str(winner.get("did_sid" if level == "did" else "did_group_sid") or "")
+            note = "   one of this gateway's numbers" if self._is_ours(winner) else ""
+            yield f"  {LEVELS[level]:9}  {_name_of(winner, sid)}  {self._shown(url_of(level, winner))}{note}"
+        if len(winners) > MAX_LISTED:
+            yield f"  and {len(winners) - MAX_LISTED} more"
 
-    def _listed(self, winners: list[tuple[JsonObject, str]]) -> Iterator[str]:
-        # Our own numbers first: those are what somebody wonders about.
-        ours = [self._is_ours(one) for one, _ in winners]
-        order = sorted(range(len(winners)), key=lambda at: not ours[at])
-        for at in order[:SHOWN]:
-            one, level = winners[at]
-            sid = str(one.get("did_sid" if level == "did" else "did_group_sid") or "")
-            note = "   one of this gateway's numbers" if ours[at] else ""
-            yield f"  {LEVELS[level]:9}  {_named(one, sid)}  {self._shown(url_of(level, one))}{note}"
-        if len(order) > SHOWN:
-            yield f"  and {len(order) - SHOWN} more"
-
-    def _is_ours(self, one: JsonObject) -> bool:
-        number = one.get("phonenumber")
+    def _is_ours(self, found: JsonObject) -> bool:
+        number = found.get("phonenumber")
         return isinstance(number, str) and self.config.number_for(number) is not None
 
 
-def url_of(level: str, read: JsonObject) -> str:
+def url_of(level: str, found: JsonObject) -> str:
     """The callback in an object of CarrierX's; empty where there is none."""
     if level == "partner":
-        callbacks = read.get("callbacks")
+        callbacks = found.get("callbacks")
         url = callbacks.get("sms") if isinstance(callbacks, dict) else None
     else:
-        url = read.get("callback_url")
+        url = found.get("callback_url")
     return url.strip() if isinstance(url, str) else ""
 
 
 def changed_callbacks(before: JsonObject, after: JsonObject) -> list[str]:
-    """Callbacks of a partner for other things than messages that are not what they were."""
-    old, new = (read.get("callbacks") for read in (before, after))
+    """Names of a partner's callbacks for other things than messages that are not what they were."""
+    old, new = (found.get("callbacks") for found in (before, after))
     if not isinstance(old, dict):
         return []
     still = new if isinstance(new, dict) else {}
@@ -146,6 +141,6 @@ def _read(api: CoreAPI, level: str, sid: str) -> JsonObject:
     return {"did": api.did, "group": api.did_group, "partner": api.partner}[level](sid)
 
 
-def _named(read: JsonObject, sid: str) -> str:
-    name = read.get("phonenumber") or read.get("name") or read.get("company_name")
+def _name_of(found: JsonObject, sid: str) -> str:
+    name = found.get("phonenumber") or found.get("name") or found.get("company_name")
     return f"{name} ({sid})" if isinstance(name, str) and name.isprintable() and name != "N/A" else sid

@@ -1,46 +1,54 @@
-"""Commands about messages: `translate` one, `replay` what was not delivered."""
+"""Commands about messages: `translate` one, `replay` deliveries, post a test (`test-callback`, `test-status`)."""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import click
 
-from gateway.cli import config_option, read
-from gateway.config import Config
+from gateway.cli import config_option, open_store, read_config
 from gateway.inbound.accept import reroute_all
 from gateway.routing.route import dump_message, load_message
-from gateway.store import Store, StoreUnavailable, ledger
+from gateway.store import ledger
 from gateway.store.replay import REPLAY_INTERVAL_SECONDS, ReplayFilter, replay_all
 from gateway.store.wakeup import WorkerNotifier
+from gateway.test_posts import InvalidTestPost, TestPost, TestPostResult, send_test_post
 from schemas import FORMATS, BadCallback, CannotSay, FormatOptions, ReceiveContext
 
 _AGO = re.compile(r"(\d{1,6})\s*([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
+def _by_field(errors: Mapping[str, Sequence[str]]) -> str:
+    """A line for each mistake, with the field's name."""
+    return "\n".join(f"{name}: {sentence}" for name, sentences in errors.items() for sentence in sentences)
+
+
 @click.command()
-@click.option("--from", "source", type=click.Choice(list(FORMATS)), required=True, help="What stdin is.")
-@click.option("--to", "target", type=click.Choice(list(FORMATS)), required=True, help="What stdout will be.")
+@click.option("--from", "source", type=click.Choice(list(FORMATS)), required=True, help="The format of stdin.")
+@click.option("--to", "target", type=click.Choice(list(FORMATS)), required=True, help="The format of stdout.")
 @click.option("--content-type", help="The Content-Type that the body came with, if it matters.")
 @config_option
 def translate(source: str, target: str, content_type: str | None, path: Path) -> None:
     """Translate one body from stdin to stdout, with the numbers and keywords of the configuration.
 
-    A group's status update becomes several posts, one a line. What had to be decided is said on stderr.
+    A group's status update becomes several posts, one a line. Decisions that the translation took are on stderr.
     """
-    config = read(path)
-    receipt = ReceiveContext(now=datetime.now(UTC), sid=str(uuid.uuid4()), prefix=config.prefix)
+    config = read_config(path)
+    context = ReceiveContext(now=datetime.now(UTC), sid=str(uuid.uuid4()), prefix=config.prefix)
     try:
-        message, _ = load_message(sys.stdin.buffer.read(), content_type, source, receipt, config)
+        message, _ = load_message(sys.stdin.buffer.read(), content_type, source, context, config)
         bodies = dump_message(message, target, FormatOptions(prefix=config.prefix))
     except BadCallback as error:
-        raise click.ClickException("\n".join(_faults(error))) from None
+        raise click.ClickException(_by_field(error.errors)) from None
     except CannotSay as error:
         raise click.ClickException(str(error)) from None
     for note in (*message.notes, *(note for body in bodies for note in body.notes)):
@@ -49,13 +57,8 @@ def translate(source: str, target: str, content_type: str | None, path: Path) ->
     sys.stdout.buffer.flush()
 
 
-def _faults(error: BadCallback) -> Iterator[str]:
-    for name, faults in error.errors.items():
-        yield from (f"{name}: {fault}" for fault in faults)
-
-
 class _Since(click.ParamType[float]):
-    """A moment: ``2026-11-20T08:00`` (UTC unless it says), or how long ago: ``90m``, ``6h``, ``2d``."""
+    """A time: ``2026-11-20T08:00`` (UTC unless it has an offset), or how long ago: ``90m``, ``6h``, ``2d``."""
 
     name = "time"
 
@@ -86,24 +89,93 @@ def replay(endpoint: str | None, since: float | None, state: str, path: Path) ->
 
     Texts to phones only with --endpoint @carrierx, and of these only those that were refused: nothing is sent twice.
     """
-    config = read(path)
+    config = read_config(path)
     if endpoint not in (None, ledger.ENDPOINT) and config.endpoint(endpoint or "") is None:
         raise click.ClickException(f"{endpoint} is no endpoint of {path}. Known: {', '.join(config.endpoints)}")
     if endpoint is not None and state == "unrouted":
         raise click.ClickException("Unrouted texts have no endpoint yet: leave --endpoint out.")
-    with Store(config.database) as store:
-        try:
-            store.migrate()
-            click.echo(_replayed(store, config, endpoint, since, state))
-        except StoreUnavailable as error:
-            raise click.ClickException(f"The store cannot be used: {error}.") from None
+    with open_store(config) as store:
+        if state == "unrouted":
+            routed, left = reroute_all(config, store, since)
+            click.echo(f"Routed {routed}; {left} still go nowhere.")
+        else:
+            which = ReplayFilter(state="succeeded" if state == "succeeded" else "dead", endpoint=endpoint, since=since)
+            count = replay_all(store, which, datetime.now(UTC).timestamp())
+            click.echo(f"Put back {count}, one every {REPLAY_INTERVAL_SECONDS:g} s.")
     WorkerNotifier(config.data).notify()
 
 
-def _replayed(store: Store, config: Config, endpoint: str | None, since: float | None, state: str) -> str:
-    if state == "unrouted":
-        routed, left = reroute_all(config, store, since)
-        return f"Routed {routed}; {left} still go nowhere."
-    which = ReplayFilter(state="succeeded" if state == "succeeded" else "dead", endpoint=endpoint, since=since)
-    count = replay_all(store, which, datetime.now(UTC).timestamp())
-    return f"Put back {count}, one every {REPLAY_INTERVAL_SECONDS:g} s."
+class _Pair(click.ParamType[tuple[str, str]]):
+    """``NAME=VALUE``."""
+
+    name = "name=value"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = str(value).partition("=")
+        if not equals or not name:
+            self.fail("write NAME=VALUE", param, ctx)
+        return name, text
+
+
+def _test_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.argument("where", metavar="ENDPOINT_OR_URL"),
+        click.option("--field", "fields", type=_Pair(), multiple=True, help="A field's value in place of the sample."),
+        click.option("--json", "as_json", is_flag=True, help="Print the JSON that the console's form gives programs."),
+        config_option,
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("test-callback")
+@_test_options
+def test_callback(where: str, fields: Sequence[tuple[str, str]], as_json: bool, path: Path) -> None:
+    """Post one keyword callback like a delivery, and show the result. Exit 1 if it failed."""
+    _post_test("callback", where, fields, as_json, path)
+
+
+@click.command("test-status")
+@_test_options
+def test_status(where: str, fields: Sequence[tuple[str, str]], as_json: bool, path: Path) -> None:
+    """Post one status update like a delivery, and show the result. Exit 1 if it failed."""
+    _post_test("status", where, fields, as_json, path)
+
+
+def _post_test(kind: str, where: str, fields: Sequence[tuple[str, str]], as_json: bool, path: Path) -> None:
+    config = read_config(path)
+    target = {"url" if "://" in where else "endpoint": where}
+    if "endpoint" in target and where not in config.endpoints:
+        near = get_close_matches(where, config.endpoints, 1)
+        known = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(config.endpoints) or 'none'}."
+        raise click.ClickException(f"{where} is neither a URL nor an endpoint of the configuration. {known}")
+    try:
+        result = send_test_post(TestPost(kind=kind, fields=dict(fields), **target), config, datetime.now(UTC))
+    except InvalidTestPost as error:
+        raise click.ClickException(_by_field(error.errors)) from None
+    click.echo(json.dumps(result.as_json(), indent=2) if as_json else _printable("\n".join(_result_lines(result))))
+    sys.exit(0 if result.ok else 1)
+
+
+def _result_lines(result: TestPostResult) -> Iterator[str]:
+    yield f"{'Succeeded' if result.ok else 'Failed'} ({result.verdict})"
+    yield from (f"  {sentence}" for sentence in result.diagnosis)
+    yield f"\nSent to {result.request.url}"
+    yield from (f"  {name}: {value}" for name, value in result.request.headers)
+    yield f"\n{result.request.body}"
+    if result.response:
+        yield f"\nAnswered {result.response.status}"
+        yield from (f"  {name}: {value}" for name, value in result.response.headers)
+        yield f"\n{result.response.body}"
+    times = result.times
+    yield (
+        f"\nMilliseconds: name {times.name:.1f}, connect {times.connect:.1f}, tls {times.tls:.1f}, "
+        f"first byte {times.first_byte:.1f}, total {times.total:.1f}"
+    )
+
+
+def _printable(text: str) -> str:
+    """An answer must not control the terminal: of its control characters only line ends and tabs are sent there."""
+    return "".join(each if each.isprintable() or each in "\n\t" else f"\\x{ord(each):02x}" for each in text)

@@ -7,24 +7,23 @@ import io
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
-from gateway.cli import config_option, read
-from gateway.cli.sending import opened
+from gateway.cli import config_option, open_store, read_config
 from gateway.config import Config
 from gateway.store import Connection, Store, message_status
 from gateway.store.message_status import OptOut
-from schemas.fields import number as normalised
+from schemas.fields import number as normalize_number
 
 COLUMNS = ("number", "phone", "state", "word", "at")
 STATES = {"out": True, "in": False}
-PIECE = 300
-"""Rows read, or written, in one transaction."""
+BATCH_ROWS = 300
+"""Rows read, or written, in one transaction: a long list holds up nobody."""
 _NUMBER = re.compile(r"[0-9]{3,15}")
 
 
@@ -38,64 +37,46 @@ def main() -> None:
 @click.option("--phone", default="", help="Only of this phone.")
 @config_option
 def list_(number: str, phone: str, path: Path) -> None:
-    """Print them as a table: also those who came back."""
-    config = read(path)
-    ours, theirs = _number_of(number, config), normalised(phone, config.prefix)
-    with opened(config) as store:
-        for one in _all(store):
-            if ours in ("", one.number) and theirs in ("", one.phone):
-                click.echo(f"{one.number:15}  {one.phone:15}  {_state(one):3}  {_moment(one.at)[:19]}  {one.word}")
+    """Print them as a table, with those who came back."""
+    config = read_config(path)
+    ours, theirs = _our_number(number, config), normalize_number(phone, config.prefix)
+    with open_store(config) as store:
+        for found in _all(store):
+            if ours in ("", found.number) and theirs in ("", found.phone):
+                state, at = "out" if found.out else "in", _iso_time(found.at)[:19]
+                click.echo(f"{found.number:15}  {found.phone:15}  {state:3}  {at}  {found.word}")
 
 
 @main.command()
 @config_option
 def export(path: Path) -> None:
     """Print them as CSV, which `gateway opt-outs import` reads again: number,phone,state,word,at (UTC)."""
-    with opened(read(path)) as store:
-        click.echo(_row(COLUMNS), nl=False)
-        for one in _all(store):
-            click.echo(_row((one.number, one.phone, _state(one), one.word, _moment(one.at))), nl=False)
+    with open_store(read_config(path)) as store:
+        click.echo(_csv_row(COLUMNS), nl=False)
+        for found in _all(store):
+            row = (found.number, found.phone, "out" if found.out else "in", found.word, _iso_time(found.at))
+            click.echo(_csv_row(row), nl=False)
 
 
 def _all(store: Store) -> Iterator[OptOut]:
-    """In pieces: nobody is held up by a long list."""
     after = ("", "")
     while True:
         with store.reader() as conn:
-            found = message_status.opt_outs_after(conn, after, PIECE)
-        yield from found
-        if len(found) < PIECE:
+            batch = message_status.opt_outs_after(conn, after, BATCH_ROWS)
+        yield from batch
+        if len(batch) < BATCH_ROWS:
             return
-        after = found[-1].number, found[-1].phone
+        after = batch[-1].number, batch[-1].phone
 
 
-def _state(one: OptOut) -> str:
-    return "out" if one.out else "in"
-
-
-def _moment(at: float) -> str:
+def _iso_time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat()
 
 
-def _row(values: Sequence[str]) -> str:
+def _csv_row(values: Sequence[str]) -> str:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerow(values)
     return out.getvalue()
-
-
-class BadLine(Exception):
-    """What is wrong with a line."""
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedLines:
-    """A file that was read."""
-
-    good: Sequence[OptOut]
-    bad: Sequence[str]
-    """One sentence each, with the number of its line."""
-    strange: frozenset[str]
-    """Numbers that are not configured."""
 
 
 @main.command(name="import")
@@ -107,40 +88,38 @@ class ParsedLines:
 def import_(file: BinaryIO, number: str, dry_run: bool, skip_bad: bool, path: Path) -> None:
     """Read FILE (`-`: stdin), CSV whose first line names its columns in any order: number, phone, and perhaps state
     (out or in; else out), word, at (else now). Of two words of one phone the later counts, whichever came first."""
-    config = read(path)
-    lines = _lines(file.read(), number, config, datetime.now(UTC))
-    for fault in lines.bad:
-        click.echo(fault, err=True)
-    for one in sorted(lines.strange):
-        click.echo(f"Note: {one} is no number of {path}.", err=True)
-    if lines.bad and not skip_bad:
-        click.echo(
-            f"Nothing was imported: {len(lines.bad)} bad. --skip-bad imports the other {len(lines.good)}.", err=True
-        )
+    config = read_config(path)
+    good, bad = _read_csv(file.read(), number, config)
+    for mistake in bad:
+        click.echo(mistake, err=True)
+    for unknown in sorted({row.number for row in good} - {known.number for known in config.numbers}):
+        click.echo(f"Note: {unknown} is no number of {path}.", err=True)
+    if bad and not skip_bad:
+        click.echo(f"Nothing was imported: {len(bad)} bad. --skip-bad imports the other {len(good)}.", err=True)
         sys.exit(1)
-    click.echo(f"{len(lines.good)} would be imported." if dry_run else _imported(lines.good, config))
+    if dry_run:
+        click.echo(f"{len(good)} would be imported.")
+        return
+    with open_store(config) as store:
+        batches = (good[start : start + BATCH_ROWS] for start in range(0, len(good), BATCH_ROWS))
+        imported = sum(store.writer.write(partial(_record, rows=rows)) for rows in batches)
+    older = f"; of {len(good) - imported} a later word is known" if imported < len(good) else ""
+    click.echo(f"Imported {imported}{older}.")
 
 
-def _imported(good: Sequence[OptOut], config: Config) -> str:
-    with opened(config) as store:
-        pieces = [good[start : start + PIECE] for start in range(0, len(good), PIECE)]
-        noted = sum(store.writer.write(_Piece(piece)) for piece in pieces)
-    older = f"; of {len(good) - noted} a later word is known" if noted < len(good) else ""
-    return f"Imported {noted}{older}."
+def _record(conn: Connection, rows: Sequence[OptOut]) -> int:
+    """How many of the rows count: no later word is known of their phones."""
+    return sum(
+        message_status.record_opt_out(conn, row.number, row.phone, row.word, row.at, out=row.out) for row in rows
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    rows: Sequence[OptOut]
-
-    def __call__(self, conn: Connection) -> int:
-        return sum(
-            message_status.record_opt_out(conn, one.number, one.phone, one.word, one.at, out=one.out)
-            for one in self.rows
-        )
+class BadLine(Exception):
+    """A line that cannot be imported, with the reason."""
 
 
-def _lines(data: bytes, number: str, config: Config, now: datetime) -> ParsedLines:
+def _read_csv(data: bytes, number: str, config: Config) -> tuple[list[OptOut], list[str]]:
+    """The good lines, and a sentence about each bad one. `number`: that of lines that have none."""
     try:
         rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         names = [(name or "").strip().casefold() for name in rows.fieldnames or ()]
@@ -150,50 +129,46 @@ def _lines(data: bytes, number: str, config: Config, now: datetime) -> ParsedLin
     if missing:
         raise click.ClickException(f"The first line must name the columns; {' and '.join(missing)} is missing.")
     rows.fieldnames = names
-    return _read(rows, number, config, now)
-
-
-def _read(rows: csv.DictReader[str], number: str, config: Config, now: datetime) -> ParsedLines:
     good: list[OptOut] = []
     bad: list[str] = []
+    now = datetime.now(UTC)
     try:
         for row in rows:
             try:
-                good.append(_opt_out(row, number, config, now))
-            except BadLine as fault:
-                bad.append(f"line {rows.line_num}: {fault}")
+                good.append(_read_row(row, number, config, now))
+            except BadLine as error:
+                bad.append(f"line {rows.line_num}: {error}")
     except csv.Error as error:
         raise click.ClickException(f"line {rows.line_num}: from here on it is no CSV: {error}.") from None
-    known = {each.number for each in config.numbers}
-    return ParsedLines(good, bad, frozenset(one.number for one in good) - known)
+    return good, bad
 
 
-def _opt_out(row: Mapping[str, str | None], number: str, config: Config, now: datetime) -> OptOut:
+def _read_row(row: Mapping[str, str | None], number: str, config: Config, now: datetime) -> OptOut:
+    """Raises `BadLine`."""
     if None in row:
         raise BadLine("it has more fields than the first line names")
-    of = {name: row.get(name) or "" for name in COLUMNS}
-    ours, phone = _number_of(of["number"].strip() or number, config), normalised(of["phone"], config.prefix)
+    values = {name: row.get(name) or "" for name in COLUMNS}
+    ours = _our_number(values["number"].strip() or number, config)
+    phone = normalize_number(values["phone"], config.prefix)
     for name, found in (("number", ours), ("phone", phone)):
         if not _NUMBER.fullmatch(found):
-            raise BadLine(f"{name}: {of[name]!r} is no phone number")
-    state = of["state"].strip().casefold() or "out"
+            raise BadLine(f"{name}: {values[name]!r} is no phone number")
+    state = values["state"].strip().casefold() or "out"
     if state not in STATES:
-        raise BadLine(f"state: {of['state']!r} is neither out nor in")
-    return OptOut(ours, phone, STATES[state], of["word"] or "import", _at(of["at"].strip(), now))
-
-
-def _at(text: str, now: datetime) -> float:
+        raise BadLine(f"state: {values['state']!r} is neither out nor in")
+    at = values["at"].strip()
     try:
-        moment = datetime.fromisoformat(text) if text else now
+        moment = datetime.fromisoformat(at) if at else now
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         if moment > now:
-            raise BadLine(f"at: {text!r} is yet to come")
-        return moment.timestamp()
+            raise BadLine(f"at: {at!r} is yet to come")
+        timestamp = moment.timestamp()
     except (ValueError, OverflowError, OSError):
-        raise BadLine(f"at: {text!r} is no time like 2026-11-20T08:00:00Z") from None
+        raise BadLine(f"at: {at!r} is no time like 2026-11-20T08:00:00Z") from None
+    return OptOut(ours, phone, STATES[state], values["word"] or "import", timestamp)
 
 
-def _number_of(text: str, config: Config) -> str:
-    """As it is stored: people may write a short code."""
+def _our_number(text: str, config: Config) -> str:
+    """A number as it is stored; people may write a short code."""
     number = config.number_for(text) if text.strip() else None
-    return number.number if number else normalised(text, config.prefix)
+    return number.number if number else normalize_number(text, config.prefix)

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import click
 
+from gateway.config import ConfigError, Settings
 from gateway.metrics import forget_ended
-from gateway.serve import logging, roles
-from gateway.serve.addresses import free_port, listening
-from gateway.serve.startup import (
-    PAGE_HOST,
-    ServePlan,
-    check_listen_address,
-    children,
-    exit_on_error,
-    prepare_store,
-    say_secrets,
-    settings_for,
-    web_children,
-    welcome,
-    when_up,
-)
+from gateway.serve import logging, roles, startup
+from gateway.serve.startup import SANDBOX_HOST, PortTaken, ServePlan
 from gateway.serve.supervisor import PATIENCE, Supervisor
-
-Command = Callable[..., Any]
+from gateway.store import StoreUnavailable, WrongDatabase
 
 _config = click.option(
     "--config",
@@ -57,6 +47,51 @@ _lifeline = click.option("--lifeline", is_flag=True, hidden=True)
 """The supervisor holds standard input: when it is closed, the process ends."""
 
 
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Prints what the operator must mend in a sentence, without a traceback, and exits with 1."""
+    try:
+        yield
+    except (ConfigError, PortTaken, WrongDatabase) as error:
+        fail(str(error))
+    except StoreUnavailable as error:
+        fail(f"The database cannot be used: {error}.")
+    except OSError as error:
+        fail(f"{error.strerror or error}.")
+
+
+def fail(text: str) -> NoReturn:
+    click.echo(text, err=True)
+    sys.exit(1)
+
+
+def check_listen_address(host: str, port: int, workers: int = 1) -> str:
+    """The IP address of `host`. Raises `PortTaken` where nobody could listen there."""
+    if workers > 1 and sys.platform == "win32":
+        raise click.BadParameter("on Windows there is one web process", param_hint="--workers")
+    try:
+        address = str(ip_address(host.strip("[]")))
+    except ValueError:
+        try:
+            address = str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+        except OSError:
+            raise click.BadParameter(f"{host} is no address of this machine", param_hint="--host") from None
+    startup.check_free(address, port)
+    return address
+
+
+def _echo_secrets(settings: Settings) -> None:
+    """The secrets that this start made: once, and never again."""
+    found = settings.secrets
+    if found is None or not found.made:
+        return
+    if "keys" in found.made:
+        click.echo(f"A key was made, for the platforms' callbacks: {found.keys[0]}")
+    if "password" in found.made:
+        click.echo(f"A password was made, for the console: {found.password}")
+    click.echo(f"They are kept in {settings.current.data}, and not shown again.")
+
+
 @click.command()
 @_config
 @_host
@@ -69,25 +104,30 @@ def serve(path: Path | None, host: str, port: int, workers: int, patience: float
     Without a configuration it runs the sandbox: sample data, and stand-ins for everybody else.
     """
     logging.set_up("serve")
-    settings = settings_for(path)
-    address = check_listen_address(host, port, workers)
-    sandbox = settings.current.sandbox
-    plan = ServePlan(
-        config=settings.current,
-        host=address,
-        port=port,
-        workers=workers,
-        page_port=free_port(PAGE_HOST, port + 1) if sandbox else None,
-        carrierx_port=free_port(PAGE_HOST, port + 2) if sandbox else None,
-        token=secrets.token_urlsafe(24) if sandbox else "",
-        keys_are_kept=settings.secrets is not None and settings.current.keys == settings.secrets.keys,
-    )
-    prepare_store(plan.config)
-    # Counters start from zero, and endpoints that are no more are not told.
+    with exit_on_error():
+        settings = roles.settings_for(path)
+        sandbox = settings.current.sandbox
+        plan = ServePlan(
+            config=settings.current,
+            host=check_listen_address(host, port, workers),
+            port=port,
+            workers=workers,
+            legacy_app_port=startup.free_port(SANDBOX_HOST, port + 1) if sandbox else None,
+            carrierx_port=startup.free_port(SANDBOX_HOST, port + 2) if sandbox else None,
+            login_token=secrets.token_urlsafe(24) if sandbox else "",
+            keys_are_kept=settings.secrets is not None and settings.current.keys == settings.secrets.keys,
+        )
+        startup.prepare_store(plan.config)
+    # Counters start from zero, and endpoints that are no more are not shown.
     forget_ended(plan.config.data)
-    say_secrets(settings)
-    supervisor = Supervisor(children(plan), patience=patience)
-    when_up(supervisor, plan, lambda: click.echo(welcome(plan)))
+    _echo_secrets(settings)
+    supervisor = Supervisor(startup.children(plan), patience=patience)
+
+    def ready() -> None:
+        supervisor.ready()
+        click.echo(startup.welcome(plan))
+
+    startup.when_listening(plan, ready)
     sys.exit(supervisor.run())
 
 
@@ -101,16 +141,17 @@ def serve(path: Path | None, host: str, port: int, workers: int, patience: float
 def web(path: Path | None, host: str, port: int, workers: int, patience: float, lifeline: bool) -> None:
     """The web half alone: takes callbacks, shows the console."""
     logging.set_up("web")
-    settings = settings_for(path)
-    if not lifeline:
-        host = check_listen_address(host, port, workers)
-        say_secrets(settings)
-    if workers > 1:
-        plan = ServePlan(config=settings.current, host=host, port=port, workers=workers)
-        prepare_store(plan.config)
-        sys.exit(Supervisor(web_children(plan, {}), patience=patience).run())
     with exit_on_error():
-        roles.run_web(settings, host, port, lifeline=lifeline)
+        settings = roles.settings_for(path)
+        if not lifeline:
+            host = check_listen_address(host, port, workers)
+            _echo_secrets(settings)
+        if workers == 1:
+            roles.run_web(settings, host, port, lifeline=lifeline)
+            return
+        startup.prepare_store(settings.current)
+    plan = ServePlan(config=settings.current, host=host, port=port, workers=workers)
+    sys.exit(Supervisor(startup.web_children(plan, {}), patience=patience).run())
 
 
 @click.command()
@@ -124,27 +165,25 @@ def web(path: Path | None, host: str, port: int, workers: int, patience: float, 
 def worker(path: Path | None, metrics: str | None, lifeline: bool) -> None:
     """The delivering half alone."""
     logging.set_up("worker")
-    settings = settings_for(path)
-    if not lifeline:
-        say_secrets(settings)
     with exit_on_error():
-        roles.run_worker(settings, lifeline=lifeline, metrics_address=_metrics_address(metrics))
+        settings = roles.settings_for(path)
+        if not lifeline:
+            _echo_secrets(settings)
+        address = None
+        if metrics is not None:
+            address = startup.parse_address(metrics)
+            if address is None:
+                raise click.BadParameter(f"{metrics} is no HOST:PORT", param_hint="--metrics")
+            address = check_listen_address(*address), address[1]
+        roles.run_worker(settings, lifeline=lifeline, metrics_address=address)
 
 
-def _metrics_address(metrics: str | None) -> tuple[str, int] | None:
-    if metrics is None:
-        return None
-    for host, port in listening(metrics):
-        return check_listen_address(host, port, workers=1), port
-    raise click.BadParameter(f"{metrics} is no HOST:PORT", param_hint="--metrics")
-
-
-@click.command(hidden=True, name="sandbox-page")
+@click.command(hidden=True)
 @_port
 @click.option("--carrierx-port", type=click.IntRange(1, 65535), required=True)
 @_lifeline
-def page(port: int, carrierx_port: int, lifeline: bool) -> None:
+def sandbox_page(port: int, carrierx_port: int, lifeline: bool) -> None:
     """The sandbox's stand-ins for the applications that are called, and for CarrierX."""
     logging.set_up("sandbox-page")
     with exit_on_error():
-        roles.run_sandbox_page(PAGE_HOST, port, carrierx_port, lifeline=lifeline)
+        roles.run_sandbox_page(SANDBOX_HOST, port, carrierx_port, lifeline=lifeline)

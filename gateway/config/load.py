@@ -32,6 +32,11 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
+def take_variable(name: str) -> str | None:
+    """Removes a variable from the environment: a secret that no process started from here needs."""
+    return os.environ.pop(name, None)
+
+
 def default_path(environ: Mapping[str, str] | None = None) -> Path:
     """``$GATEWAY_CONFIG``, else ``gateway.toml`` in the current folder."""
     return Path((environment() if environ is None else environ).get("GATEWAY_CONFIG") or "gateway.toml")

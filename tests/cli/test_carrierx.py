@@ -259,9 +259,9 @@ def test_keys_that_cannot_be_read(config: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("failure", "said"),
     [
-        ((401, "{}"), "under [carrierx] are not good"),
+        ((401, "{}"), "under [carrierx] are not valid"),
         ((403, "{}"), "may not read or change this DID"),
-        ((200, "no json"), "Whether it was done is not known: look with --show."),
+        ((200, "no json"), "It is not known whether it was done: look with --show."),
         ((400, '{"errors": [{"field": "callback_url", "message": "is no URL"}]}'), "callback_url: is no URL"),
     ],
 )

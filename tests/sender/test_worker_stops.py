@@ -20,7 +20,7 @@ from gateway.sender import worker as sender_module
 from gateway.sender.batch import SubmitBatch
 from gateway.sender.outcome import SubmissionResult
 from gateway.sender.worker import Sender
-from gateway.serve.sending import SenderThread
+from gateway.serve.roles import SenderThread
 from gateway.store import Connection, Store, StoreUnavailable, ledger
 from gateway.store.statement import Statement
 from tests.delivering import Clock, rows
@@ -278,7 +278,7 @@ def test_it_dies_with_its_process(sqlite_store: Store, settings: Settings) -> No
     with sending:
         assert gave_up.wait(20)
     assert sending.has_failed
-    sending.alive(lambda: pulses.append(1))()
+    sending.while_alive(lambda: pulses.append(1))()
     assert pulses == [1]
 
 
@@ -287,5 +287,7 @@ def test_one_that_hangs_gives_no_pulse(
 ) -> None:
     pulses: list[int] = []
     monkeypatch.setattr(sender_module, "HANG", 0.0)
-    SenderThread(Sender(settings, sqlite_store), threading.Event(), lambda: None).alive(lambda: pulses.append(1))()
+    SenderThread(Sender(settings, sqlite_store), threading.Event(), lambda: None).while_alive(
+        lambda: pulses.append(1)
+    )()
     assert pulses == []

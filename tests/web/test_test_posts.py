@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
 from gateway import test_posts
-from gateway.cli import trial_commands
+from gateway.cli import messages
 from gateway.safe_http.ssrf import HIDDEN
 from gateway.web import sessions
 from gateway.web.sessions import TEST_POSTS_PER_MINUTE
@@ -485,7 +485,7 @@ def run(tmp_path: Path, server: Server, *arguments: str) -> Any:
     path = tmp_path / "gateway.toml"
     path.write_text(configured(server.url("")))
     command, *rest = arguments
-    commands = {"test-callback": trial_commands.test_callback, "test-status": trial_commands.test_status}
+    commands = {"test-callback": messages.test_callback, "test-status": messages.test_status}
     return CliRunner().invoke(commands[command], [*rest, "--config", str(path)])
 
 
