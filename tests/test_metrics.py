@@ -12,7 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -251,9 +251,25 @@ def test_a_worker_alone(worker: Process) -> None:
         read(f"http://{HOST}:{worker.port}/")
     gone.value.close()
     assert worker.stop() == 0
-    command = [*worker.command[:-1], "here"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert ended.returncode == 2 and "here is no HOST:PORT" in ended.stderr
+
+
+def test_a_worker_cannot_answer_where_it_cannot_listen(worker: Process) -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind((HOST, worker.port))
+        taken.listen(1)
+        for address, code, sentence in (
+            ("here", 2, "Invalid value for --metrics: here is no HOST:PORT"),
+            (f"{HOST}:70000", 2, f"Invalid value for --metrics: {HOST}:70000 is no HOST:PORT"),
+            ("..:9100", 2, "Invalid value for --metrics: .. is no address of this machine"),
+            (
+                f"{HOST}:{worker.port}",
+                1,
+                "is taken: something else listens there. Stop it, or choose another with --metrics.",
+            ),
+        ):
+            command = [*worker.command[:-1], address]
+            ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+            assert ended.returncode == code and sentence in ended.stderr, ended.stderr
 
 
 def test_a_worker_alone_can_be_stopped_from_its_first_answer_on(worker: Process) -> None:

@@ -65,8 +65,11 @@ def fail(text: str) -> NoReturn:
     sys.exit(1)
 
 
-def check_listen_address(host: str, port: int, workers: int = 1) -> str:
-    """The IP address of `host`. Raises `PortTaken` where nobody could listen there."""
+def check_listen_address(host: str, port: int, workers: int = 1, option: str = "") -> str:
+    """The IP address of `host`. Raises `PortTaken` where nobody could listen there.
+
+    `option`: the one that gave both, where it was not --host and --port.
+    """
     if workers > 1 and sys.platform == "win32":
         raise click.BadParameter("on Windows there is one web process", param_hint="--workers")
     try:
@@ -74,9 +77,9 @@ def check_listen_address(host: str, port: int, workers: int = 1) -> str:
     except ValueError:
         try:
             address = str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
-        except OSError:
-            raise click.BadParameter(f"{host} is no address of this machine", param_hint="--host") from None
-    startup.check_free(address, port)
+        except (OSError, UnicodeError):
+            raise click.BadParameter(f"{host} is no address of this machine", param_hint=option or "--host") from None
+    startup.check_free(address, port, option or "--port")
     return address
 
 
@@ -174,7 +177,7 @@ def worker(path: Path | None, metrics: str | None, lifeline: bool) -> None:
             address = startup.parse_address(metrics)
             if address is None:
                 raise click.BadParameter(f"{metrics} is no HOST:PORT", param_hint="--metrics")
-            address = check_listen_address(*address), address[1]
+            address = check_listen_address(*address, option="--metrics"), address[1]
         roles.run_worker(settings, lifeline=lifeline, metrics_address=address)
 
 

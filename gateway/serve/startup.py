@@ -36,8 +36,8 @@ class PortTaken(Exception):
     """Nobody can listen there, with a sentence about what the operator must do."""
 
 
-def check_free(host: str, port: int) -> None:
-    """Raises `PortTaken` where nobody could listen.
+def check_free(host: str, port: int, option: str = "--port") -> None:
+    """Raises `PortTaken` where nobody could listen. `option` of the command chooses another port.
 
     Web processes share their port: without this, a second gateway would share it with the first in silence.
     """
@@ -55,9 +55,9 @@ def check_free(host: str, port: int) -> None:
             text = f"Cannot listen on {host} port {port}: {error.strerror or error}."
             if error.errno == errno.EADDRINUSE:
                 text = f"Port {port} on {host} is taken: something else listens there."
-                text += " Stop it, or choose another with --port."
+                text += f" Stop it, or choose another with {option}."
             elif error.errno == errno.EACCES:
-                text = f"Port {port} on {host} may not be used by this user. Choose one from 1024 up with --port."
+                text = f"Port {port} on {host} may not be used by this user. Choose one from 1024 up with {option}."
             raise PortTaken(text) from None
 
 
@@ -81,7 +81,7 @@ def url_of(host: str, port: int) -> str:
 def parse_address(text: str) -> tuple[str, int] | None:
     """``127.0.0.1:8080`` → its two parts; None where it is none."""
     host, _, port = text.rpartition(":")
-    return (host.strip("[]"), int(port)) if port.isdigit() else None
+    return (host.strip("[]"), int(port)) if port.isdecimal() and 0 < int(port) < 65_536 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
