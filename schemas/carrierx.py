@@ -58,7 +58,7 @@ class _Texts(Direct[tuple[str, ...]]):
     """An array of texts; null is an empty one."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise ValidationError("Not an array of strings.")
         return tuple(value)
 
@@ -72,7 +72,7 @@ class _Numbers(Direct[tuple[str, ...]]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:
         if not isinstance(value, list):
             raise ValidationError("Not an array of phone numbers.")
-        return tuple(dict.fromkeys(str(_NUMBER.deserialize(entry)) for entry in value))
+        return tuple(dict.fromkeys(str(_NUMBER.deserialize(item)) for item in value))
 
 
 class _Legacy(Direct[Mapping[str, str]]):

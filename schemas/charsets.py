@@ -98,4 +98,4 @@ def _nearest(character: str, charset: str) -> bytes:
 def _undecorated(character: str) -> str:
     """The character without accents and joiners: ``ő`` → ``o``, a lone accent or joiner → nothing."""
     spread = unicodedata.normalize("NFKD", character)
-    return "".join(one for one in spread if unicodedata.category(one) not in ("Mn", "Me", "Cf")).translate(_PLAIN)
+    return "".join(part for part in spread if unicodedata.category(part) not in ("Mn", "Me", "Cf")).translate(_PLAIN)

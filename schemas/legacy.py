@@ -189,7 +189,7 @@ def _load(
 def dump_callback(message: Message, options: FormatOptions) -> Body:
     """Writes an inbound message as the keyword platform would post it. Raises `CannotSay` for a status update."""
     if not message.inbound:
-        raise CannotSay("A status update cannot be said as a keyword callback.")
+        raise CannotSay("A status update cannot be written as a keyword callback.")
     code = message.code or message.to
     ten = dict(
         message.legacy
@@ -216,7 +216,7 @@ def dump_callback(message: Message, options: FormatOptions) -> Body:
 def dump_status(message: Message, options: FormatOptions) -> Body:
     """Writes a status update as the keyword platform would post it. Raises `CannotSay` for a text."""
     if message.inbound:
-        raise CannotSay("A text that came in cannot be said as a status post.")
+        raise CannotSay("An inbound text cannot be written as a status post.")
     five = dict(
         message.legacy
         or {

@@ -165,7 +165,7 @@ def _failure(error: BaseException, request: requests.PreparedRequest) -> Carrier
         has_left = request.body.has_left
     else:
         # A request without a body, or in a session of the caller's: it did not leave if there was no connection.
-        has_left = not any(type(one).__name__ in _WHILE_CONNECTING or isinstance(one, ssl.SSLError) for one in chain)
+        has_left = not any(type(each).__name__ in _WHILE_CONNECTING or isinstance(each, ssl.SSLError) for each in chain)
     if has_left:
         return AnswerLost(f"The request went out, and no answer came: {_reason(chain)}.")
     return NotSent(f"CarrierX was not reached: {_reason(chain)}.")

@@ -125,10 +125,10 @@ def parse_error(response: ApiResponse, redactor: Redactor, now: float) -> CoreEr
         return error(response.status, redactor.redact_page(response.body), (), retry_after)
     errors = body.get("errors")
     details = [
-        Detail(*(redactor.redact(one.get(name)) for name in ("field", "message", "reference_sid")))
-        if isinstance(one, Mapping)
-        else Detail(message=redactor.redact(one))
-        for one in (errors if isinstance(errors, list) else [])[:MAX_ERRORS]
+        Detail(*(redactor.redact(detail.get(name)) for name in ("field", "message", "reference_sid")))
+        if isinstance(detail, Mapping)
+        else Detail(message=redactor.redact(detail))
+        for detail in (errors if isinstance(errors, list) else [])[:MAX_ERRORS]
     ]
     return error(response.status, redactor.redact(body.get("message")), details, retry_after)
 

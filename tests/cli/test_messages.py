@@ -67,7 +67,7 @@ def test_what_is_wrong_is_said(path: Path) -> None:
     result = gateway(path, "translate", "--from", "legacy-callback", "--to", "carrierx", given=b"message=hello")
     assert result.exit_code == 1 and "phone: Missing" in result.output and "shortcode" in result.output
     result = gateway(path, "translate", "--from", "carrierx", "--to", "legacy-status", given=acme.text())
-    assert result.exit_code == 1 and "cannot be said" in result.output
+    assert result.exit_code == 1 and "cannot be written" in result.output
 
 
 def test_notes_are_said_beside_it(path: Path) -> None:
