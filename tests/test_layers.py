@@ -48,10 +48,13 @@ PURE = (
 PURE_ABOVE_THE_STORE = ("gateway.delivery.result",)
 """The same, of modules that name types of the store."""
 
+LIBRARIES = ("gateway.safe_http", "gateway.matching")
+"""They know nothing of the gateway."""
+
 LEVELS = (
     ("schemas",),
-    tuple(name for name in ("gateway.safe_http", *PURE) if name.startswith("gateway.safe_http")),
-    tuple(name for name in ("gateway.config", *PURE[1:]) if not name.startswith("gateway.safe_http")),
+    (*LIBRARIES, *[name for name in PURE if name.startswith(LIBRARIES)]),
+    ("gateway.config", *[name for name in PURE[1:] if not name.startswith(LIBRARIES)]),
     ("gateway.store", "gateway.store.wakeup", "gateway.store.greenlets", "gateway.metrics"),
     ("gateway.delivery", "gateway.carrierx"),
     ("gateway",),  # what is not named here: intake, test forms, routing ...

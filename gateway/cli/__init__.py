@@ -155,7 +155,7 @@ def _describe(number: Number) -> str:
 def _explanation_lines(found: Explanation) -> Iterator[str]:
     yield f"Number   {_describe(found.number)}"
     if found.match:
-        yield f"Keyword  {found.match.matched}: {found.match.why}"
+        yield f"Keyword  {found.match.keyword.word}: {found.match.why}"
     else:
         yield "Keyword  none matches: the text goes to the number's own callback"
     yield from (f"Perhaps  {sentence}" for sentence in found.perhaps)
@@ -166,7 +166,7 @@ def _explanation_lines(found: Explanation) -> Iterator[str]:
         yield f"Goes to  {endpoint.name:{width}}  {endpoint.format:8}  {mask_url(endpoint.url)}"
     for loser in found.losers:
         match = loser.match
-        yield f"Also     {match.matched} ({match.keyword.match}): {match.why}; but {loser.why}"
+        yield f"Also     {match.keyword.word} ({match.keyword.match}): {match.why}; but {loser.why}"
 
 
 @main.command()

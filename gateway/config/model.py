@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from gateway.config import fields
 from gateway.config.fields import Network, Setting, required, setting, settings_of
+from gateway.matching.keywords import KeywordIndex
 from gateway.safe_http.error_pages import FAILURE_BODY
 from gateway.safe_http.ssrf import is_url
 from schemas.credentials import CREDENTIALS
@@ -178,6 +179,10 @@ class Number:
         "Names of endpoints for status updates of messages sent from here, unless the send named a `status_url`.")
     opt_out: str = setting("record", _opt_out, "What STOP, START and HELP do here.", "the gateway's")
     keywords: tuple[Keyword, ...] = ()
+    keyword_index: KeywordIndex[Keyword] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keyword_index", KeywordIndex(self.keywords))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

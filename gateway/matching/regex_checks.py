@@ -1,43 +1,41 @@
-"""What can be known of a regular expression before any text comes. PURE.
+"""Facts about a regular expression that are known before any text comes: it can match none, or may hang. Pure.
 
-Python keeps the reading of its patterns to itself; where it should move that one day, nothing is
-said about patterns any more, and nothing else changes.
+Python keeps its parser of patterns to itself. Should it move one day, nothing is found wrong with patterns any more,
+and nothing else changes.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterable
+import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
-SAME = "white space is single spaces then, and letters have their usual forms"
+from gateway.matching.normalize import LIMIT, normalized
+
+_USUAL_FORMS = "white space is single spaces then, and letters have their usual forms"
 _UNBOUNDED = 1_000
-_ENDS = ("AT_END", "AT_END_STRING")
-_BEGINNINGS = ("AT_BEGINNING", "AT_BEGINNING_STRING")
-_REPEATS = ("MAX_REPEAT", "MIN_REPEAT")
+"""Repetitions from which on a limit is as good as none."""
 
 
-def why_pattern_never_matches(pattern: str, can_occur: Callable[[str], bool], longest: int) -> str:
-    """Why a pattern can be found in no text; empty if it may be. Says only what is sure.
-
-    `can_occur`: whether a character can be in a text at all; `longest`: characters that a text has at most.
-    """
-    parsed = _parsed(pattern)
+def why_pattern_never_matches(pattern: str) -> str:
+    """The reason why a pattern can be found in no normalized text; empty if it may be. Only what is sure counts."""
+    parsed = _parse(pattern)
     if parsed is None:
         return ""
-    if parsed.getwidth()[0] > longest:
-        return f"needs more than the {longest} characters of a text that are looked at"
-    return _never(list(parsed), can_occur)
+    if parsed.getwidth()[0] > LIMIT:
+        return f"needs more than the {LIMIT} characters of a text that are looked at"
+    return _why_never(list(parsed))
 
 
 def may_hang(pattern: str) -> bool:
-    """Whether a repetition holds another one, as in ``(a+)+``: some texts would then keep `re` busy for ages."""
-    parsed = _parsed(pattern)
-    return parsed is not None and _nested(parsed, inside=False)
+    """True if a repetition holds another one, as in ``(a+)+``: some texts would then keep `re` busy for ages."""
+    parsed = _parse(pattern)
+    return parsed is not None and _has_nested_repeat(parsed, inside=False)
 
 
-def _parsed(pattern: str) -> Any:
+def _parse(pattern: str) -> Any:
     """A tree of (operation, argument), by the parser of `re` itself; None where there is none."""
     try:
         return importlib.import_module("re._parser").parse(pattern, re.IGNORECASE)
@@ -45,39 +43,43 @@ def _parsed(pattern: str) -> Any:
         return None
 
 
-def _never(items: list[tuple[Any, Any]], can_occur: Callable[[str], bool]) -> str:
+def _why_never(items: list[tuple[Any, Any]]) -> str:
     """The first reason among items that must be found one after the other."""
     for index, (operation, argument) in enumerate(items):
         name = str(operation)
-        if name == "LITERAL" and not can_occur(chr(argument)):
-            return f"asks for U+{argument:04X}, which no text has when it is compared: {SAME}"
-        if name == "AT" and str(argument) in _ENDS and _is_wide(items[index + 1 :]):
+        if name == "LITERAL" and not _can_occur(chr(argument)):
+            return f"asks for U+{argument:04X}, which no text has when it is compared: {_USUAL_FORMS}"
+        if name == "AT" and str(argument) in ("AT_END", "AT_END_STRING") and _has_width(items[index + 1 :]):
             return "asks for something behind the end of the text ($)"
-        if name == "AT" and str(argument) in _BEGINNINGS and _is_wide(items[:index]):
+        if name == "AT" and str(argument) in ("AT_BEGINNING", "AT_BEGINNING_STRING") and _has_width(items[:index]):
             return "asks for something before the beginning of the text (^)"
-        if name == "SUBPATTERN" and (reason := _never(list(argument[-1]), can_occur)):
+        if name == "SUBPATTERN" and (reason := _why_never(list(argument[-1]))):
             return reason
         if name == "FAILURE" or (name == "ASSERT_NOT" and not list(argument[1])):
             return "asks for what can never be: (?!)"
     return ""
 
 
-def _is_wide(items: Iterable[tuple[Any, Any]]) -> bool:
-    """Whether these need a character for sure. Only plain ones are counted."""
+def _can_occur(letter: str) -> bool:
+    # An accent may melt into the letter before it or not: nothing is sure about it.
+    return unicodedata.category(letter)[0] == "M" or normalized(f"x{letter}x") == f"x{letter}x"
+
+
+def _has_width(items: Iterable[tuple[Any, Any]]) -> bool:
+    """True if these need a character for sure. Only plain ones are counted."""
     return any(str(operation) in ("LITERAL", "NOT_LITERAL", "ANY", "IN") for operation, _ in items)
 
 
-def _nested(items: Iterable[tuple[Any, Any]], *, inside: bool) -> bool:
-    return any(_holds(str(operation), argument, inside) for operation, argument in items)
-
-
-def _holds(name: str, argument: Any, inside: bool) -> bool:
-    if name in _REPEATS:
-        low, high, body = argument
-        repeats = int(high) >= _UNBOUNDED and int(high) != int(low)
-        return (repeats and inside) or _nested(body, inside=inside or repeats)
-    if name == "SUBPATTERN":
-        return _nested(argument[-1], inside=inside)
-    if name == "BRANCH":
-        return any(_nested(branch, inside=inside) for branch in argument[1])
-    return name in ("ASSERT", "ASSERT_NOT") and _nested(argument[1], inside=False)
+def _has_nested_repeat(items: Iterable[tuple[Any, Any]], *, inside: bool) -> bool:
+    """`inside`: the items are repeated already."""
+    for operation, argument in items:
+        name, repeats, parts = str(operation), False, []
+        if name in ("MAX_REPEAT", "MIN_REPEAT"):
+            low, high, body = argument
+            repeats, parts = int(high) >= _UNBOUNDED and int(high) != int(low), [body]
+        elif name in ("SUBPATTERN", "ASSERT", "ASSERT_NOT", "BRANCH"):
+            parts = argument[1] if name == "BRANCH" else [argument[-1]]
+        within = (inside or repeats) and not name.startswith("ASSERT")
+        if (repeats and inside) or any(_has_nested_repeat(part, inside=within) for part in parts):
+            return True
+    return False

@@ -1,4 +1,4 @@
-"""Texts with placeholders: ``Hello {name}``, or ``Hello {{ name }}``. Elsewhere `{{` and `}}` stand for braces. PURE.
+"""Texts with placeholders: ``Hello {name}``, or ``Hello {{ name }}``. Elsewhere `{{` and `}}` stand for braces. Pure.
 
 Both spellings are in use, and a name in braces must never reach a phone: so it cannot be said at all.
 """
@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-LONGEST_NAME = 64
-"""Characters."""
-_NAME = r"[A-Za-z0-9_.-]{1,64}"
+MAX_NAME_CHARACTERS = 64
+_NAME = rf"[A-Za-z0-9_.-]{{1,{MAX_NAME_CHARACTERS}}}"
 _PARTS = re.compile(rf"\{{\{{ ?(?P<doubled>{_NAME}) ?\}}\}}|\{{\{{|\}}\}}|\{{(?P<name>{_NAME})\}}|[{{}}]")
 _BRACES = {"{{": "{", "}}": "}"}
 
@@ -26,38 +25,30 @@ class MissingPlaceholder(ValueError):
 def fill(text: str, values: Mapping[str, str]) -> str:
     """`text` with the values in their places; what a value holds is taken as it is. Raises `MissingPlaceholder`.
 
-    An empty value is one. Of a text that `fault` finds wrong, what cannot be read stays as it stands.
+    An empty value is a value. In a text that `fault` finds wrong, what cannot be read stays as it stands.
     """
-    missing = [name for name in placeholders(text) if name not in values]
-    if missing:
+    if missing := [name for name in placeholders(text) if name not in values]:
         raise MissingPlaceholder(missing)
-    return _PARTS.sub(lambda found: values[_named(found)] if _named(found) else _BRACES.get(found[0], found[0]), text)
+    return _PARTS.sub(
+        lambda part: values[part[part.lastgroup]] if part.lastgroup else _BRACES.get(part[0], part[0]), text
+    )
 
 
 def placeholders(text: str) -> Iterator[str]:
-    """Their names, as often as they stand there."""
-    return (name for found in _PARTS.finditer(text) if (name := _named(found)))
-
-
-def _named(found: re.Match[str]) -> str:
-    return found["name"] or found["doubled"] or ""
+    """The names of the placeholders, as often as they stand there."""
+    return (part[part.lastgroup] for part in _PARTS.finditer(text) if part.lastgroup)
 
 
 def fault(text: str) -> str:
-    """What is wrong with the braces of a text, the end of a sentence that quotes nothing of it; empty: nothing."""
-    for found in _PARTS.finditer(text):
-        if found[0] == "}":
-            return f"has a }} at character {found.start() + 1} that closes nothing; write }}}} for the brace itself"
-        if found[0] == "{":
-            return _opened(text, found.start())
+    """The end of a sentence that says what is wrong with the braces of a text, and quotes nothing of it; else empty."""
+    for part in _PARTS.finditer(text):
+        start = part.start()
+        if part[0] == "}":
+            return f"has a }} at character {start + 1} that closes nothing; write }}}} for the brace itself"
+        if part[0] == "{":
+            end = text.find("}", start)
+            if end < 0 or "{" in text[start + 1 : end]:
+                return f"has a {{ at character {start + 1} that nothing closes; write {{{{ for the brace itself"
+            allowed = f"letters, digits and _ . -, {MAX_NAME_CHARACTERS} characters at most"
+            return f"has {{ }} at character {start + 1} with no name in it: a placeholder is {{name}}, of {allowed}"
     return ""
-
-
-def _opened(text: str, at: int) -> str:
-    end = text.find("}", at)
-    if end < 0 or "{" in text[at + 1 : end]:
-        return f"has a {{ at character {at + 1} that nothing closes; write {{{{ for the brace itself"
-    return (
-        f"has {{ }} at character {at + 1} with no name in it: a placeholder is {{name}}, of letters, digits and _ . -, "
-        f"{LONGEST_NAME} characters at most"
-    )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.config import Config, Endpoint, Number
-from gateway.matching import keywords
+from gateway.config import Config, Endpoint, Keyword, Number
+from gateway.matching.keywords import KeywordMatch, nearest_words, shadowed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loser:
     """A keyword that the text matches too, though another one matches it more exactly."""
 
-    match: keywords.KeywordMatch
+    match: KeywordMatch[Keyword]
     why: str
     """``match = "word" is more exact than match = "prefix"``"""
 
@@ -22,7 +22,7 @@ class Explanation:
     """Which keyword of a number a text matches, why, and where it goes."""
 
     number: Number
-    match: keywords.KeywordMatch | None
+    match: KeywordMatch[Keyword] | None
     """None: no keyword matches, and the text goes to the number's own callback endpoints."""
     losers: tuple[Loser, ...]
     perhaps: tuple[str, ...]
@@ -33,12 +33,12 @@ class Explanation:
 
 def explain(text: str, number: Number, config: Config) -> Explanation:
     """Explains how `config` routes `text`, sent to `number`."""
-    winner, *others = keywords.candidates(text, number.keywords) or (None,)
+    winner, *others = number.keyword_index.candidates(text) or (None,)
     names = winner.keyword.callback if winner else number.callback
     return Explanation(
         number=number,
         match=winner,
-        losers=tuple(Loser(match=each, why=keywords.shadowed(each, winner)) for each in others if each and winner),
-        perhaps=() if winner else keywords.nearest_words(text, number.keywords),
+        losers=tuple(Loser(match=each, why=shadowed(each, winner)) for each in others if each and winner),
+        perhaps=() if winner else nearest_words(text, number.keywords),
         endpoints=tuple(config.endpoints[name] for name in names),
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.config import Config, Endpoint, Keyword, Number
-from gateway.matching import keywords
 from schemas import FORMATS, Body, FormatOptions, Message, NumberContext, ReceiveContext, enrich, for_recipient
 
 
@@ -46,9 +45,9 @@ def route(message: Message, config: Config) -> Route:
     keyword: Keyword | None = None
     if not message.inbound:
         names, why = number.status, "Status updates go to the number's status endpoints."
-    elif message.keyword and (keyword := keywords.named(message.keyword, number.keywords)):
+    elif message.keyword and (keyword := number.keyword_index.named(message.keyword)):
         names, why = keyword.callback, "The platform says that this keyword matched."
-    elif match := keywords.match(message.message or "", number.keywords):
+    elif match := number.keyword_index.match(message.message or ""):
         keyword, why = match.keyword, match.why
         names = keyword.callback
     else:

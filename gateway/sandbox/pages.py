@@ -17,7 +17,6 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
 from gateway.config import Number
-from gateway.matching import keywords
 from gateway.sandbox import platforms
 from gateway.sandbox.platforms import GatewayAnswer, HandsetText, PlatformRequest
 from gateway.store import ledger
@@ -86,7 +85,7 @@ def _requests(kind: str, text: HandsetText, number: Number) -> list[PlatformRequ
     if kind == "status":
         return platforms.status_callbacks(text, web_context().clock())
     if kind == "keyword":
-        match = keywords.match(text.text, number.keywords)
+        match = number.keyword_index.match(text.text)
         return [platforms.keyword_callback(text, number.shortcode, match.keyword.word if match else "")]
     legacy = config().legacy
     credentials = {name: value for name, value in asdict(legacy).items() if value} if legacy else {}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from gateway.config import Keyword
+from gateway.config import Keyword, Number
 from gateway.matching import keywords, normalize, regex_checks
+from gateway.matching.keywords import KeywordIndex
 
 JOIN = Keyword(word="JOIN", aliases=("SIGNUP",), callback=("signup",))
 JOIN_EXACT = Keyword(word="JOIN", match="exact")
@@ -22,8 +24,8 @@ HEART = Keyword(word="❤️")
 
 
 def word_of(text: str, *known: Keyword) -> str | None:
-    found = keywords.match(text, known)
-    return found.matched if found else None
+    found = KeywordIndex(known).match(text)
+    return found.keyword.word if found else None
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_prefix_is_how_a_text_begins(text: str, matches: bool) -> None:
     ],
 )
 def test_a_regex_is_searched_for_in_the_cleaned_text(pattern: str, text: str, matches: bool) -> None:
-    found = keywords.match(text, [Keyword(word=pattern, match="regex")])
+    found = KeywordIndex([Keyword(word=pattern, match="regex")]).match(text)
     assert (found is not None) is matches
 
 
@@ -173,7 +175,7 @@ def test_the_most_exact_wins_then_the_longer() -> None:
     known = [VOTE, JO, JOIN, JOIN_EXACT, Keyword(word="JOIN US", match="prefix"), Keyword(word=".*", match="regex")]
 
     def winner(text: str) -> Keyword | None:
-        found = keywords.match(text, known)
+        found = KeywordIndex(known).match(text)
         return found.keyword if found else None
 
     assert winner("“join”") == JOIN_EXACT
@@ -184,15 +186,15 @@ def test_the_most_exact_wins_then_the_longer() -> None:
 
 
 def test_an_alias_gives_the_keywords_own_word() -> None:
-    found = keywords.match("SignUp please", [JOIN])
+    found = KeywordIndex([JOIN]).match("SignUp please")
     assert found is not None
-    assert (found.matched, found.form) == ("JOIN", "SIGNUP")
+    assert (found.keyword.word, found.form) == ("JOIN", "SIGNUP")
     assert found.why == 'the first word is "SIGNUP", another word for "JOIN"'
 
 
 def test_candidates_are_told_with_why_they_lost() -> None:
     known = [JO, Keyword(word="J", match="prefix"), JOIN, JOIN_EXACT]
-    winner, *others = keywords.candidates("JOIN", known)
+    winner, *others = KeywordIndex(known).candidates("JOIN")
     assert winner.keyword == JOIN_EXACT
     assert winner.why == 'the whole text is "JOIN"'
     assert [other.keyword for other in others] == [JOIN, JO, Keyword(word="J", match="prefix")]
@@ -202,14 +204,14 @@ def test_candidates_are_told_with_why_they_lost() -> None:
 
 def test_equals_are_told_apart_by_the_alphabet() -> None:
     first, second = Keyword(word="a.", match="regex"), Keyword(word="b.", match="regex")
-    winner, loser = keywords.candidates("abc", [second, first])
+    winner, loser = KeywordIndex([second, first]).candidates("abc")
     assert winner.keyword == first
     assert "alphabet" in keywords.shadowed(loser, winner)
 
 
 def test_each_candidate_comes_once_by_its_best_word() -> None:
     both = Keyword(word="JO", aliases=("JOIN",), match="prefix")
-    assert [found.form for found in keywords.candidates("joining", [both])] == ["JOIN"]
+    assert [found.form for found in KeywordIndex([both]).candidates("joining")] == ["JOIN"]
 
 
 @pytest.mark.parametrize(
@@ -226,13 +228,13 @@ def test_each_candidate_comes_once_by_its_best_word() -> None:
     ],
 )
 def test_a_platform_names_the_keyword(word: str, wanted: Keyword | None) -> None:
-    assert keywords.named(word, [VOTE, JO, JOIN]) == wanted
+    assert KeywordIndex([VOTE, JO, JOIN]).named(word) == wanted
 
 
 def test_a_platform_means_the_spelling_before_the_fold() -> None:
     upper, lower = Keyword(word="JOIN", match="prefix"), Keyword(word="join", match="exact")
-    assert keywords.named("JOIN", [lower, upper]) == upper
-    assert keywords.named("Join", [upper, lower]) == lower
+    assert KeywordIndex([lower, upper]).named("JOIN") == upper
+    assert KeywordIndex([upper, lower]).named("Join") == lower
 
 
 @pytest.mark.parametrize(
@@ -328,16 +330,16 @@ KEYWORDS = st.builds(
 @given(st.lists(KEYWORDS, max_size=6), st.text("abcd !'", max_size=8), st.randoms(use_true_random=False))
 def test_the_order_of_the_file_does_not_count(known: list[Keyword], text: str, dice: random.Random) -> None:
     shuffled = dice.sample(known, len(known))
-    first, second = keywords.match(text, known), keywords.match(text, shuffled)
+    first, second = KeywordIndex(known).match(text), KeywordIndex(shuffled).match(text)
     assert (first and (first.form, first.keyword.match)) == (second and (second.form, second.keyword.match))
-    assert (first is None) == (not keywords.candidates(text, known))
+    assert (first is None) == (not KeywordIndex(known).candidates(text))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(KEYWORDS, max_size=6), st.text(max_size=60))
 def test_the_winner_is_the_best_of_all_that_match(known: list[Keyword], text: str) -> None:
-    found = keywords.match(text, known)
-    alone = [each for keyword in known if (each := keywords.match(text, [keyword]))]
+    found = KeywordIndex(known).match(text)
+    alone = [each for keyword in known if (each := KeywordIndex([keyword]).match(text))]
     assert (found is None) == (not alone)
     for each in alone:
         assert found is not None
@@ -347,25 +349,26 @@ def test_the_winner_is_the_best_of_all_that_match(known: list[Keyword], text: st
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(KEYWORDS, max_size=12), st.text("abcd !'", max_size=8))
 def test_each_of_many_matches_as_if_it_were_alone(known: list[Keyword], text: str) -> None:
-    together = [(each.keyword, each.form) for each in keywords.candidates(text, known)]
-    alone = [(each.keyword, each.form) for keyword in known if (each := keywords.match(text, (keyword,)))]
+    together = [(each.keyword, each.form) for each in KeywordIndex(known).candidates(text)]
+    alone = [(each.keyword, each.form) for keyword in known if (each := KeywordIndex((keyword,)).match(text))]
     assert sorted(together, key=repr) == sorted(alone, key=repr)
 
 
 def test_a_word_of_nothing_that_counts_matches_nothing() -> None:
     nothing = Keyword(word="?!", match="prefix")
-    assert keywords.match("?!", [nothing]) is None
-    assert keywords.named("", [nothing]) is None
+    assert KeywordIndex([nothing]).match("?!") is None
+    assert KeywordIndex([nothing]).named("") is None
 
 
-def test_keywords_of_many_numbers_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keywords, "_MOST_TABLES", 3)
-    numbers = [(Keyword(word=f"word{at}"),) for at in range(8)]
-    for _ in range(2):
-        for at, known in enumerate(numbers):
-            assert word_of(f"Word{at}!", *known) == f"word{at}"
-            assert keywords.named(f"word{at}", known) is known[0]
-            assert keywords.match(f"word{at + 1}", known) is None
+def test_keywords_of_many_numbers_are_kept_apart() -> None:
+    words = [(Keyword(word=f"word{at}"),) for at in range(8)]
+    numbers = [Number(number=str(at), shortcode=str(at), keywords=known) for at, known in enumerate(words)]
+    for at, known in enumerate(words):
+        for index in (numbers[at].keyword_index, replace(numbers[at - 1], keywords=known).keyword_index):
+            found = index.match(f"Word{at}!")
+            assert found and found.keyword is known[0]
+            assert index.named(f"word{at}") is known[0]
+            assert index.match(f"word{at + 1}") is None
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -380,4 +383,4 @@ def test_folding_is_done_after_once(text: str) -> None:
 def test_what_can_never_match_matches_nothing(pattern: str, data: st.DataObject) -> None:
     assert keywords.why_never_matches("regex", pattern)
     text = data.draw(st.one_of(st.text("abcxy\n\u200b ", max_size=8), st.from_regex(re.compile("a\nb|xy|ab"))))
-    assert keywords.match(text, [Keyword(word=pattern, match="regex")]) is None
+    assert KeywordIndex([Keyword(word=pattern, match="regex")]).match(text) is None
