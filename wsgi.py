@@ -4,7 +4,9 @@
 """
 
 from gateway import create_app
+from gateway.serve import logging
 
+logging.set_up("web")
 app = create_app()
 application = app
 """The name that mod_wsgi looks for."""

@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import stat
@@ -323,6 +324,12 @@ def test_under_another_server(tmp_path: Path, server: Callable[[Path, int], list
         chunked = _chunked(gateway.process.port, path, UNROUTED.replace(b'"1"', b'"3"'))
         assert chunked.startswith(b"HTTP/1.1 200")
         assert len(gateway.rows("SELECT id FROM events")) == 3
+        log = gateway.process.log.read_text()
+        kept = [line for line in map(json.loads, re.findall(r"\{.*\}", log)) if line["event"] == "callback_kept"]
+        assert [(line["process"], line["level"], line["event_id"]) for line in kept] == [
+            ("web", "info", id) for id in (1, 2, 3)
+        ]
+        assert KEY not in log
     finally:
         gateway.kill()
 
