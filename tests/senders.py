@@ -56,7 +56,7 @@ def change(settings: Settings, **changes: Any) -> None:
 
 @contextmanager
 def sending(settings: Settings, store: Store, clock: Clock, **more: Any) -> Iterator[Sender]:
-    sender, stop = Sender(settings, store, clock=clock, dice=lambda: 0.5, **more), threading.Event()
+    sender, stop = Sender(settings, store, clock=clock, random=lambda: 0.5, **more), threading.Event()
     thread = threading.Thread(target=sender.run, args=(stop,))
     thread.start()
     try:
@@ -107,7 +107,7 @@ def arrived(carrierx: CarrierXStub) -> list[str]:
 
 def claimed_and_dead(store: Store, settings: Settings, clock: Clock, send_id: str) -> None:
     """A Sender that had it on disk as leaving, and died."""
-    round_ = SubmitBatch(owner="dead", config=settings.current, now=clock(), room=1)
-    (departure,) = store.writer.write(round_.write).departures
-    assert (departure.claimed.delivery_id, departure.plan) == (send_id, "post")
+    round_ = SubmitBatch(owner="dead", config=settings.current, now=clock(), limit=1)
+    (submission,) = store.writer.write(round_.write).submissions
+    assert (submission.claimed.delivery_id, submission.action) == (send_id, "post")
     assert entry(store, send_id).state == "sending"

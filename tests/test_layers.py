@@ -41,7 +41,6 @@ PURE = (
     "gateway.safe_http.error_pages",
     "gateway.sandbox.carrierx.scenarios",
     "gateway.sandbox.carrierx.faults",
-    "gateway.sender.listing",
     "gateway.sender.reconcile",
 )
 """No clock, no dice, no log, no environment, no outside world at all."""

@@ -1,167 +1,233 @@
-"""What one transaction of the Sender carries: what came back is settled, what is due is claimed, both or neither."""
+"""One transaction of the Sender: it settles the submissions that ended and claims what is due, both or neither."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import TimeoutError as TooLate
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from gateway.config import Config
-from gateway.delivery.batch import LEASE_MARGIN_SECONDS
+from gateway.delivery.batch import LEASE_MARGIN_SECONDS, PAUSE_SECONDS, WRITE_TIMEOUT_SECONDS
 from gateway.outbound import status_posts
 from gateway.routing import route
 from gateway.sender import settle, submit
 from gateway.sender.outcome import Submission, SubmissionResult
-from gateway.store import Connection, health, leases, ledger
+from gateway.store import Connection, Store, StoreUnavailable, health, leases, ledger
 from gateway.store.health import BreakerState
-from gateway.store.leases import ClaimedDelivery, ClaimLimit, SettledDelivery
+from gateway.store.leases import ClaimLimit, SettledDelivery
 from schemas import Message
 
-FIRST = 4
-"""One place of so many is kept for what is sent for the first time."""
+FIRST_ATTEMPTS_DIVISOR = 4
+"""This part of a claim is kept for texts that are sent for the first time."""
+MAX_SETTLED = 64
+"""Submissions settled in one transaction."""
+STORE_CHECK_SECONDS = 0.25
+"""Time between two looks whether the store has written."""
 
 
 class SubmitBatchResult(NamedTuple):
-    """What a round came to."""
-
-    departures: list[Submission]
-    woken: frozenset[str]
-    """Endpoints that something is owed to by now."""
+    submissions: list[Submission]
+    owed: frozenset[str]
+    """Endpoints that something is owed to now."""
 
 
 @dataclass(kw_only=True)
 class SubmitBatch:
-    """`now`: epoch seconds. `room`: how many more may leave."""
+    """What one transaction writes. `now`: epoch seconds. `limit`: how many texts to claim."""
 
     owner: str
     config: Config
     now: float
     ended: Sequence[SubmissionResult] = ()
-    room: int = 0
-    held: Sequence[Submission] = ()
-    """In flight, for so long, or after such a step of the clock, that their leases are to be taken anew."""
-    is_doubtful: bool = False
-    """Nobody knows whether the claims of the round before were committed."""
+    limit: int = 0
+    extend: Sequence[Submission] = ()
+    """Submissions whose leases are extended: they take long, or the clock was set."""
+    is_uncertain: bool = False
+    """Nobody knows whether the claims of the batch before were committed."""
     known: Collection[int] = ()
-    """Deliveries that are known to be ours, where some are in doubt."""
-    tidies: bool = False
-    """Updates that wait for nothing any more are let go."""
-    states: Sequence[BreakerState] = ()
-    """Whether everything is sent, for people."""
+    """Ids of the deliveries that this Sender knows to have, where some are uncertain."""
+    release_stale: bool = False
+    """Releases updates that wait for nothing any more."""
+    breaker_states: Sequence[BreakerState] = ()
 
     def __bool__(self) -> bool:
         """Whether there is anything to write."""
-        return bool(self.ended or self.room or self.held or self.is_doubtful or self.tidies or self.states)
+        some = self.ended or self.limit or self.extend or self.is_uncertain
+        return bool(some or self.release_stale or self.breaker_states)
 
-    @cached_property
-    def ordering_keys(self) -> tuple[str, ...]:
-        return tuple(ordering_key for one in self.ended for ordering_key in _ordering_keys(one, self.config))
+    @property
+    def ordering_keys(self) -> list[str]:
+        return [key for result in self.ended for key in _ordering_keys(result, self.config)]
 
     def write(self, conn: Connection) -> SubmitBatchResult:
-        """May be run more than once, and changes nothing here."""
-        self._hold(conn)
-        woken = self._settle(conn)
-        if self.is_doubtful:
-            leases.reclaim_uncertain(conn, self.owner, [ledger.ENDPOINT], self.known, self.now)
-        if self.tidies:
-            woken |= settle.release_stale(conn, self.config, self.now)
-        if self.states:
-            health.record_breakers(conn, self.owner, self.states, self.now)
-        claimed = self._claim(conn) if self.room else []
-        return SubmitBatchResult([submit.choose_action(conn, one, self.config, self.now) for one in claimed], woken)
-
-    def _claim(self, conn: Connection) -> list[ClaimedDelivery]:
-        rooms = {ledger.ENDPOINT: ClaimLimit(self.room, self.room // FIRST)}
-        return leases.claim(conn, self.owner, rooms, self.now, {ledger.ENDPOINT: lease(self.config)})
-
-    def _hold(self, conn: Connection) -> None:
-        until = self.now + submit.SLACK + self.config.carrierx.timeout
-        for one in self.held:
-            ours = leases.extend(conn, self.owner, one.claimed, self.now + lease(self.config))
-            if ours and one.plan == "post":
+        """May be called more than once, so it changes nothing of the batch."""
+        lease_seconds = self.config.carrierx.timeout + LEASE_MARGIN_SECONDS
+        for one in self.extend:
+            extended = leases.extend(conn, self.owner, one.claimed, self.now + lease_seconds)
+            if extended and one.action == "post":
+                until = self.now + submit.START_SECONDS + self.config.carrierx.timeout
                 ledger.mark_uncertain(conn, one.claimed.delivery_id, self.now, until)
+        owed = self._settle(conn)
+        if self.is_uncertain:
+            leases.reclaim_uncertain(conn, self.owner, [ledger.ENDPOINT], self.known, self.now)
+        if self.release_stale:
+            owed |= settle.release_stale(conn, self.config, self.now)
+        if self.breaker_states:
+            health.record_breakers(conn, self.owner, self.breaker_states, self.now)
+        if not self.limit:
+            return SubmitBatchResult([], owed)
+        limits = {ledger.ENDPOINT: ClaimLimit(self.limit, self.limit // FIRST_ATTEMPTS_DIVISOR)}
+        claimed = leases.claim(conn, self.owner, limits, self.now, {ledger.ENDPOINT: lease_seconds})
+        return SubmitBatchResult([submit.choose_action(conn, one, self.config, self.now) for one in claimed], owed)
 
     def _settle(self, conn: Connection) -> frozenset[str]:
         # What CarrierX said meanwhile, in a callback, is knowledge; what we could not find out is none.
-        ended = [self._corrected(conn, one) for one in self.ended]
-        applied = self._apply(conn, ended)
-        woken: frozenset[str] = frozenset()
-        for one, ours in zip(ended, applied, strict=True):
-            # That it was sent is never forgotten, though somebody else has it by now.
-            if ours or one.word in ("sent", "noted"):
-                woken |= self._tell(conn, one)
-        return woken
+        ended = [self._corrected(conn, result) for result in self.ended]
+        counted = {at: settled for at, result in enumerate(ended) if (settled := _settled(result))}
+        applied = dict(zip(counted, leases.settle_all(conn, self.owner, [*counted.values()], self.now), strict=True))
+        owed: frozenset[str] = frozenset()
+        for at, result in enumerate(ended):
+            if at not in counted:
+                due = self.now if result.due is None else result.due
+                applied[at] = leases.release_unattempted(conn, self.owner, [result.submission.claimed], due) == 1
+        for at, result in enumerate(ended):
+            # That a text was sent is never forgotten, even if somebody else has it by now.
+            if applied[at] or result.change in ("sent", "recorded"):
+                owed |= self._change_ledger(conn, result)
+        return owed
 
-    def _corrected(self, conn: Connection, one: SubmissionResult) -> SubmissionResult:
-        entry = ledger.of_send(conn, one.departure.claimed.delivery_id)
+    def _corrected(self, conn: Connection, result: SubmissionResult) -> SubmissionResult:
+        entry = ledger.of_send(conn, result.submission.claimed.delivery_id)
         if entry is None:
-            return replace(one, word="same")
-        one = replace(one, departure=replace(one.departure, entry=entry))
-        if entry.message_sid and one.word not in ("sent", "noted"):
-            return replace(one, outcome="succeeded", word="same", due=None, sentence="")
-        return one
+            return replace(result, change="unchanged")
+        result = replace(result, submission=replace(result.submission, entry=entry))
+        if entry.message_sid and result.change not in ("sent", "recorded"):
+            return replace(result, outcome="succeeded", change="unchanged", due=None, sentence="")
+        return result
 
-    def _apply(self, conn: Connection, ended: Sequence[SubmissionResult]) -> list[bool]:
-        settled = {at: said for at, one in enumerate(ended) if (said := _settled(one))}
-        applied = dict(zip(settled, leases.settle_all(conn, self.owner, [*settled.values()], self.now), strict=True))
-        for at, one in enumerate(ended):
-            if at not in settled:
-                due = self.now if one.due is None else one.due
-                applied[at] = leases.release_unattempted(conn, self.owner, [one.departure.claimed], due) == 1
-        return [applied[at] for at in range(len(ended))]
-
-    def _tell(self, conn: Connection, one: SubmissionResult) -> frozenset[str]:
-        entry, word, config, now = one.departure.entry, one.word, self.config, self.now
-        if entry is None or word == "same":
+    def _change_ledger(self, conn: Connection, result: SubmissionResult) -> frozenset[str]:
+        entry, change, config, now = result.submission.entry, result.change, self.config, self.now
+        if entry is None or change == "unchanged":
             return frozenset()
-        if word == "sent":
-            return settle.sent(conn, entry, one.answer, config, now)
-        if word in _PROGRESS:
-            return _PROGRESS[word](conn, entry, one.sentence, config, now)
-        if word == "doubt":
-            ledger.mark_uncertain(conn, entry.send_id, now, one.at)
-        elif one.answer:
-            _note(conn, entry, one.answer, config, now)
+        if change == "sent":
+            return settle.sent(conn, entry, result.answer, config, now)
+        if change in _SETTLE:
+            return _SETTLE[change](conn, entry, result.sentence, config, now)
+        if change == "uncertain":
+            ledger.mark_uncertain(conn, entry.send_id, now, result.at)
+        elif result.answer and (message := settle.read(result.answer, entry)) is not None:
+            ledger.mark_sent(conn, entry.send_id, message.message_sid, now, now + config.carrierx.missing_after)
         return frozenset()
 
 
-def _note(conn: Connection, entry: ledger.LedgerEntry, answer: bytes, config: Config, now: float) -> None:
-    message = settle.read(answer, entry)
-    if message is not None:
-        ledger.mark_sent(conn, entry.send_id, message.message_sid, now, now + config.carrierx.missing_after)
+_SETTLE = {"refused": settle.refused, "undecided": settle.undecided, "owed": settle.put_back}
 
 
-_PROGRESS = {"refused": settle.refused, "undecided": settle.undecided, "owed": settle.put_back}
-
-
-def lease(config: Config) -> float:
-    """Seconds for which a send is claimed."""
-    return config.carrierx.timeout + LEASE_MARGIN_SECONDS
-
-
-def _settled(one: SubmissionResult) -> SettledDelivery | None:
-    outcome: Literal["succeeded", "again", "dead", "uncounted"] = one.outcome
+def _settled(result: SubmissionResult) -> SettledDelivery | None:
+    outcome = result.outcome
     if outcome == "uncounted":
         return None
     return SettledDelivery(
-        claimed=one.departure.claimed,
+        claimed=result.submission.claimed,
         outcome=outcome,
-        finished_at=one.at,
-        due=one.due,
-        sentence=one.sentence,
-        status=one.status,
-        answer_body=one.answer,
-        times={"total": round(one.seconds * 1000, 1)},
+        finished_at=result.at,
+        due=result.due,
+        sentence=result.sentence,
+        status=result.status,
+        answer_body=result.answer,
+        times={"total": round(result.seconds * 1000, 1)},
     )
 
 
-def _ordering_keys(one: SubmissionResult, config: Config) -> Iterator[str]:
-    """The conversation's, and those of the posts that may be owed for what is settled."""
-    yield one.departure.claimed.ordering_key
-    entry = one.departure.entry
-    if entry is not None and one.word in ("sent", "refused"):
-        message = settle.read(one.answer, entry) if one.answer else None
+def _ordering_keys(result: SubmissionResult, config: Config) -> Iterator[str]:
+    """Of the conversation, and of the status posts that may be owed for what is settled."""
+    yield result.submission.claimed.ordering_key
+    entry = result.submission.entry
+    if entry is not None and result.change in ("sent", "refused"):
+        message = settle.read(result.answer, entry) if result.answer else None
         blank = Message(direction="outbound", from_=entry.number, to=entry.phone, status="", message_sid=entry.send_id)
         for endpoint in status_posts.status_endpoints(entry, config):
             yield route.ordering_key(endpoint, message or blank)
+
+
+class SubmitBatchWriter:
+    """Collects what is to be written, and writes it batch by batch. `alive` is called while the store is waited for."""
+
+    def __init__(self, store: Store, owner: str, log: Any, alive: Callable[[], None]) -> None:
+        self._store, self._owner, self._log, self._alive = store, owner, log, alive
+        self._is_away = self._is_uncertain = self._has_failed = False
+        self.paused_until = 0.0
+        """Monotonic seconds."""
+        self.ended: list[SubmissionResult] = []
+        """Submissions that ended, and are not known to be written."""
+        self.give_up_at = float("inf")
+        """Monotonic seconds after which the store is not waited for any more."""
+
+    def write(
+        self,
+        config: Config,
+        now: float,
+        limit: int,
+        extend: Sequence[Submission],
+        known: set[int],
+        release_stale: bool,
+        breaker_states: Sequence[BreakerState],
+    ) -> tuple[SubmitBatch, SubmitBatchResult] | None:
+        """Writes one batch. None: there was nothing to write, or it failed."""
+        batch = SubmitBatch(
+            owner=self._owner,
+            config=config,
+            now=now,
+            # After a fault of our own one by one, to find the submission that it is about.
+            ended=tuple(self.ended[: 1 if self._has_failed else MAX_SETTLED]),
+            limit=limit,
+            extend=extend,
+            is_uncertain=self._is_uncertain,
+            known=known | {one.submission.claimed.id for one in self.ended} if self._is_uncertain else (),
+            release_stale=release_stale,
+            breaker_states=breaker_states,
+        )
+        if not batch:
+            return None
+        try:
+            result = self._write(batch)
+        except StoreUnavailable as error:
+            self._is_uncertain = True
+            self.unavailable(error)
+            return None
+        except Exception as error:
+            # One of them cannot be settled as it should. It is found, and what is known of it is kept all the same.
+            if not batch.ended or all(one.change == "recorded" for one in batch.ended):
+                raise
+            self._log.error("send_not_settled", error=type(error).__name__, sends=len(batch.ended))
+            if len(batch.ended) == 1:
+                self.ended[0] = replace(self.ended[0], change="recorded")
+            self._has_failed = True
+            return None
+        del self.ended[: len(batch.ended)]
+        self._is_uncertain = self._has_failed = False
+        if self._is_away:
+            self._is_away = False
+            self._log.info("store_back")
+        return batch, result
+
+    def _write(self, batch: SubmitBatch) -> SubmitBatchResult:
+        future = self._store.writer.submit(batch.write, ordering_keys=batch.ordering_keys)
+        started = time.monotonic()
+        while True:
+            self._alive()
+            try:
+                return future.result(STORE_CHECK_SECONDS)
+            except TooLate:
+                monotonic = time.monotonic()
+                gives_up = monotonic > self.give_up_at
+                if gives_up or (monotonic - started > WRITE_TIMEOUT_SECONDS and future.cancel()):
+                    future.cancel()
+                    raise StoreUnavailable("the writer does not come to it") from None
+
+    def unavailable(self, error: StoreUnavailable) -> None:
+        """The store failed, here or elsewhere: pauses before the next batch, and keeps what came back."""
+        self._log.error("store_unavailable", reason=str(error))
+        self._is_away, self.paused_until = True, time.monotonic() + PAUSE_SECONDS

@@ -1,53 +1,59 @@
-"""What a claimed send came to: what is settled, what the ledger is to say, and what everybody else has to wait for."""
+"""The result of one submission: how it is settled, what the ledger is to say, and whether everything else must pause.
+
+The circuit breaker of CarrierX pauses all submissions:
+
+    unreachable, 401    1 s, 2 s, 4 s … 60 s
+    429                 as long as CarrierX asks for, five minutes at most; else as above
+    errors              as above, after five in a row
+
+After each pause one submission goes first; when it gets an answer, the others follow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 from gateway.carrierx.errors import AnswerLost, CarrierXError, CoreError, ServerError, TooMany
 from gateway.config import CarrierX
 from gateway.delivery.result import RETRY_SECONDS, retry_delay
-from gateway.sender.listing import ListingPage
 from gateway.store import ledger
+from gateway.store.health import BREAKER_REFRESH_SECONDS, BreakerState
 from gateway.store.leases import ClaimedDelivery
 
-CUT_OFF = 60.0
-"""Seconds until the next try of one that had all its tries, and none of them said anything."""
-SOON = 0.5
-"""Seconds after which something in doubt is looked up first: most often it is there."""
+INTERRUPTED_RETRY_SECONDS = 60.0
+"""The time to the next attempt of a text that has used up its attempts, none of which said anything."""
+FIRST_LOOKUP_SECONDS = 0.5
+"""The time to the first look for a text whose answer was lost; most often it is there."""
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
+MAX_REQUESTED_PAUSE_SECONDS = 300.0
+MAX_ERRORS_IN_A_ROW = 5
+"""Fewer errors may be about these messages alone."""
 
 SubmitAction = Literal["post", "look up", "known", "opted out", "gone"]
-LedgerChange = Literal["sent", "refused", "undecided", "doubt", "owed", "same", "noted"]
-
-
-class Core(Protocol):
-    """What of CarrierX's Core API is needed here; `gateway.carrierx.CoreAPI` without repetitions of its own."""
-
-    def send_raw(self, body: bytes, /, may_leave: Callable[[], bool] = ...) -> bytes: ...
-
-    def read_raw(self, message_sid: str, /) -> bytes: ...
-
-    def messages(self, limit: int = ..., offset: int = ...) -> ListingPage: ...
+LedgerChange = Literal["sent", "refused", "undecided", "uncertain", "owed", "unchanged", "recorded"]
+"""``recorded``: only the message_sid, where there is one, and nobody is told."""
+SubmitOutcome = Literal["succeeded", "again", "dead", "uncounted"]
+"""``uncounted``: it was no attempt, and is due again."""
 
 
 class SubmitFault(NamedTuple):
-    """What keeps everything from being sent."""
+    """A reason why nothing can be submitted."""
 
     reason: str
     kind: Literal["unreachable", "throttled", "failing"] = "unreachable"
     seconds: float | None = None
-    """That CarrierX asks to wait."""
+    """How long CarrierX asks to wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """One claimed send, and what is to be done about it."""
+    """A claimed text, and what is to be done about it."""
 
     claimed: ClaimedDelivery
     entry: ledger.LedgerEntry | None
-    plan: SubmitAction
+    action: SubmitAction
     carrierx: CarrierX = field(repr=False)
 
     @property
@@ -56,154 +62,166 @@ class Submission:
         return (self.entry and self.entry.uncertain_until) or self.claimed.started_at
 
     @property
-    def until(self) -> float:
-        """By then it has turned up at CarrierX, or never does."""
+    def appears_until(self) -> float:
+        """By then the text is in CarrierX's listing, or never will be."""
         return self.uncertain_until + self.carrierx.doubt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SubmissionResult:
-    """What came of it."""
+    """What a submission came to, `at` epoch seconds."""
 
-    departure: Submission
+    submission: Submission
     at: float
-    outcome: Literal["succeeded", "again", "dead", "uncounted"]
-    """``uncounted``: it was no attempt, and comes again at `due`."""
-    word: LedgerChange
-    """What the ledger is to say. ``noted``: its message_sid, where it has one, and nobody is told."""
+    outcome: SubmitOutcome
+    change: LedgerChange
     due: float | None = None
     sentence: str = ""
     status: int | None = None
     answer: bytes = field(default=b"", repr=False)
-    """CarrierX's object, of what was sent."""
-    trouble: SubmitFault | None = None
+    """CarrierX's object of a text that was sent."""
+    fault: SubmitFault | None = None
     warning: str = ""
     seconds: float = 0.0
-    """That it took."""
+    """How long it took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitContext:
-    """What a thread that does it may know of the world."""
+    """Everything that the thread of one submission uses, and the results that it may come to."""
 
+    submission: Submission
     clock: Callable[[], float]
-    dice: Callable[[], float]
-    is_late: Callable[[], bool]
-    """It is too late for the request to leave."""
+    random: Callable[[], float]
+    is_too_late: Callable[[], bool]
+    """Whether the request must not leave any more."""
     is_over: Callable[[], bool]
-    """It has been looked for long enough."""
+    """Whether the time to read the listing is over."""
     remaining: Callable[[], float]
-    """Seconds by the clock that nobody sets in which what is in doubt may still turn up."""
+    """Monotonic seconds in which an uncertain text may still appear."""
     is_known: Callable[[str], bool]
-    """Whether a `message_sid` is that of another send of ours."""
+    """Whether a `message_sid` belongs to another text of ours."""
 
+    def sent(self, answer: bytes, warning: str = "") -> SubmissionResult:
+        return SubmissionResult(self.submission, self.clock(), "succeeded", "sent", answer=answer, warning=warning)
 
-def wait(departure: Submission, world: SubmitContext, tries: int, retry_after: float | None = None) -> float | None:
-    """Seconds until the next try after so many that failed; None: there is none.
+    def refused(self, reason: str, status: int | None = None) -> SubmissionResult:
+        return SubmissionResult(self.submission, self.clock(), "dead", "refused", sentence=reason, status=status)
 
-    Tries that a crash of ours cut off say nothing of CarrierX: as long as the schedule is not over by the clock, there
-    is another.
-    """
-    planned = retry_delay(tries, world.dice(), retry_after)
-    if planned is None and departure.entry and world.clock() - departure.entry.created_at < sum(RETRY_SECONDS):
-        return CUT_OFF
-    return planned
+    def undecided(self, reason: str, status: int | None = None) -> SubmissionResult:
+        """Nobody can tell whether it was sent; a person has to look."""
+        return SubmissionResult(self.submission, self.clock(), "dead", "undecided", sentence=reason, status=status)
 
+    def uncertain(self, reason: str, status: int | None = None) -> SubmissionResult:
+        """A request went out, and nobody knows what became of it."""
+        at, fault = self.clock(), SubmitFault(reason, "failing")
+        due = at + FIRST_LOOKUP_SECONDS
+        return SubmissionResult(self.submission, at, "again", "uncertain", due, reason, status, fault=fault)
 
-def sent(departure: Submission, world: SubmitContext, answer: bytes, warning: str = "") -> SubmissionResult:
-    at = world.clock()
-    return SubmissionResult(
-        departure=departure, at=at, outcome="succeeded", word="sent", answer=answer, warning=warning
-    )
+    def later(self, error: CoreError) -> SubmissionResult:
+        """CarrierX did nothing, and may later."""
+        at, delay = self.clock(), self.delay(self.submission.claimed.attempts_since_replay, error.retry_after)
+        if delay is None:
+            return self.refused(str(error), error.status)
+        fault = throttled(error) if isinstance(error, TooMany) else None
+        return SubmissionResult(self.submission, at, "again", "owed", at + delay, str(error), error.status, fault=fault)
 
+    def owed(self, reason: str, due: float = 0.0, fault: SubmitFault | None = None) -> SubmissionResult:
+        """It was certainly not sent, and that counts for nothing."""
+        at = self.clock()
+        return SubmissionResult(self.submission, at, "uncounted", "owed", max(at, due), reason, fault=fault)
 
-def refused(departure: Submission, world: SubmitContext, reason: str, status: int | None = None) -> SubmissionResult:
-    at = world.clock()
-    return SubmissionResult(departure=departure, at=at, outcome="dead", word="refused", sentence=reason, status=status)
+    def unreadable(self, reason: str, error: CarrierXError | None = None) -> SubmissionResult:
+        """The listing did not tell. When the schedule ends, a person has to look."""
+        at, status = self.clock(), getattr(error, "status", None)
+        delay = self.delay(self.submission.claimed.attempts_since_replay)
+        if delay is None:
+            return self.undecided(reason, status)
+        fault = SubmitFault(reason, "failing") if isinstance(error, (AnswerLost, ServerError)) else None
+        return SubmissionResult(self.submission, at, "again", "unchanged", at + delay, reason, status, fault=fault)
 
+    def not_yet(self, fault: SubmitFault | None = None) -> SubmissionResult:
+        """The next look comes soon, those after it later, the last when the text cannot appear any more."""
+        at = self.clock()
+        left = max(self.submission.appears_until - at, self.remaining(), 0.0)
+        due = at + min(left, 2 * max(FIRST_LOOKUP_SECONDS, at - self.submission.uncertain_until))
+        return SubmissionResult(self.submission, at, "uncounted", "unchanged", due, fault=fault)
 
-def undecided(departure: Submission, world: SubmitContext, reason: str, status: int | None = None) -> SubmissionResult:
-    at = world.clock()
-    return SubmissionResult(
-        departure=departure, at=at, outcome="dead", word="undecided", sentence=reason, status=status
-    )
+    def delay(self, failed: int, retry_after: float | None = None) -> float | None:
+        """Seconds until the next attempt after so many that failed; None: there is none.
 
-
-def doubted(departure: Submission, world: SubmitContext, reason: str, status: int | None = None) -> SubmissionResult:
-    """A request went out, and nobody knows what became of it."""
-    at = world.clock()
-    return SubmissionResult(
-        departure=departure,
-        at=at,
-        outcome="again",
-        word="doubt",
-        due=at + SOON,
-        sentence=reason,
-        status=status,
-        trouble=SubmitFault(reason, "failing"),
-    )
-
-
-def later(departure: Submission, world: SubmitContext, error: CoreError) -> SubmissionResult:
-    """CarrierX did nothing, and may later."""
-    at, left = world.clock(), wait(departure, world, departure.claimed.attempts_since_replay, error.retry_after)
-    if left is None:
-        return refused(departure, world, str(error), error.status)
-    return SubmissionResult(
-        departure=departure,
-        at=at,
-        outcome="again",
-        word="owed",
-        due=at + left,
-        sentence=str(error),
-        status=error.status,
-        trouble=throttled(error) if isinstance(error, TooMany) else None,
-    )
-
-
-def owed(
-    departure: Submission, world: SubmitContext, reason: str, due: float = 0.0, trouble: SubmitFault | None = None
-) -> SubmissionResult:
-    """For certain it was not sent, and that counts for nothing."""
-    at = world.clock()
-    return SubmissionResult(
-        departure=departure,
-        at=at,
-        outcome="uncounted",
-        word="owed",
-        due=max(at, due),
-        sentence=reason,
-        trouble=trouble,
-    )
-
-
-def unread(
-    departure: Submission, world: SubmitContext, reason: str, error: CarrierXError | None = None
-) -> SubmissionResult:
-    """The listing did not tell. When the schedule ends, a person has to look."""
-    at, status = world.clock(), getattr(error, "status", None)
-    left = wait(departure, world, departure.claimed.attempts_since_replay)
-    if left is None:
-        return undecided(departure, world, reason, status)
-    return SubmissionResult(
-        departure=departure,
-        at=at,
-        outcome="again",
-        word="same",
-        due=at + left,
-        sentence=reason,
-        status=status,
-        trouble=SubmitFault(reason, "failing") if isinstance(error, (AnswerLost, ServerError)) else None,
-    )
-
-
-def not_yet(departure: Submission, world: SubmitContext, trouble: SubmitFault | None = None) -> SubmissionResult:
-    """The next look comes soon, those after it later, the last when it cannot turn up any more."""
-    at = world.clock()
-    left = max(departure.until - at, world.remaining(), 0.0)
-    due = at + min(left, 2 * max(SOON, at - departure.uncertain_until))
-    return SubmissionResult(departure=departure, at=at, outcome="uncounted", word="same", due=due, trouble=trouble)
+        Attempts that a crash of ours cut off say nothing of CarrierX: as long as the schedule is not over by the clock,
+        there is another.
+        """
+        planned, entry = retry_delay(failed, self.random(), retry_after), self.submission.entry
+        if planned is None and entry and self.clock() - entry.created_at < sum(RETRY_SECONDS):
+            return INTERRUPTED_RETRY_SECONDS
+        return planned
 
 
 def throttled(error: CoreError) -> SubmitFault:
     return SubmitFault(str(error), "throttled", error.retry_after)
+
+
+class CarrierXBreaker:
+    """Pauses all submissions. `monotonic`: seconds of the monotonic clock."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._until = self._pause = 0.0
+        self._errors = 0
+        self._reason = ""
+        self._since = self._refresh_at = 0.0
+        self._recorded = "closed"
+
+    @property
+    def is_probing(self) -> bool:
+        """Only one submission may leave: nobody knows yet whether the fault is over."""
+        return bool(self._reason)
+
+    def seconds_left(self, monotonic: float) -> float:
+        return max(0.0, self._until - monotonic)
+
+    def changed_state(self, now: float, monotonic: float) -> tuple[BreakerState, ...]:
+        """The state for people, as that of an endpoint's breaker, if it is another than what `recorded` took; an
+        unchanged one now and then."""
+        state = "open" if self.seconds_left(monotonic) else "half_open" if self.is_probing else "closed"
+        if state == self._recorded and (state == "closed" or monotonic < self._refresh_at):
+            return ()
+        return (
+            BreakerState(
+                endpoint=ledger.ENDPOINT,
+                state=state,
+                since=now - (monotonic - self._since),
+                until=now + self.seconds_left(monotonic),
+                reason=self._reason,
+                failures=self._errors,
+            ),
+        )
+
+    def recorded(self, states: Sequence[BreakerState], monotonic: float) -> None:
+        """These are in the store."""
+        for breaker in states:
+            self._recorded, self._refresh_at = breaker.state, monotonic + BREAKER_REFRESH_SECONDS
+
+    def record_fault(self, fault: SubmitFault, monotonic: float) -> None:
+        if fault.kind == "failing":
+            self._errors += 1
+            if self._errors < MAX_ERRORS_IN_A_ROW:
+                return
+        if monotonic >= self._until:  # else its request left before the pause began
+            self._pause = min(MAX_PAUSE_SECONDS, max(MIN_PAUSE_SECONDS, 2 * self._pause))
+        asked = min(fault.seconds or 0.0, MAX_REQUESTED_PAUSE_SECONDS)
+        pause = asked if fault.kind == "throttled" and asked else self._pause
+        self._until = max(self._until, monotonic + pause)
+        if fault.reason != self._reason:
+            self._since = self._since if self._reason else monotonic
+            self._reason = fault.reason
+            self._log.warning("sending_paused", why=fault.kind, reason=fault.reason)
+
+    def record_answer(self) -> None:
+        """CarrierX does its work."""
+        if self._reason:
+            self._log.info("sending_resumed")
+        self._until = self._pause = 0.0
+        self._errors, self._reason = 0, ""

@@ -1,77 +1,96 @@
-"""What the Sender found out, in the transaction in which it settles: the ledger, who is told, what waited for it."""
+"""Settles a text: what the ledger says of it, the status posts, the updates that waited for it, in one transaction.
+
+The Sender settles what CarrierX answered. Where nobody can tell whether a text was sent, a person decides; whoever
+comes second, a colleague or an update that tells after all, finds it decided: `AlreadyDecided`.
+
+All functions return the endpoints to notify.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from gateway.config import Config
 from gateway.inbound import status_update
 from gateway.outbound import status_posts
-from gateway.store import Connection, events, ledger
+from gateway.outbound.enqueue import conversation_key
+from gateway.store import Connection, Store, events, ledger, replay, search
 from gateway.store.ledger import LedgerEntry
 from schemas import FORMATS, BadCallback, Message, ReceiveContext, wire
 
-PATIENCE = 60.0
-"""Seconds after which an update that waits, though nothing is in flight any more, is let go."""
-MOST = 100
+STALE_UPDATE_SECONDS = 60.0
+"""An update that waits for so long, though nothing is in flight any more, is released."""
+MAX_STALE_CONVERSATIONS = 100
+"""Conversations whose updates one transaction releases."""
+
+BY_HAND = "Somebody has said that it was sent."
+GIVEN_UP = "Nobody could tell whether it was sent, and it was given up by hand."
+_GONE = "There is no such send, or not any more."
+
+
+class AlreadyDecided(Exception):
+    """A text cannot be decided about, for the reason given."""
 
 
 def sent(conn: Connection, entry: LedgerEntry, answer: bytes, config: Config, now: float) -> frozenset[str]:
-    """CarrierX has it: `answer` is its object, which `read` can read. Whom to wake."""
+    """CarrierX has it: `answer` is its object, which `read` can read."""
     message = read(answer, entry)
     if message is None:
         raise ValueError("the answer names no message")
-    return known(conn, entry, message, config, now)
+    return accepted(conn, entry, message, config, now)
 
 
-def known(conn: Connection, entry: LedgerEntry, message: Message, config: Config, now: float) -> frozenset[str]:
-    """CarrierX has it, under the message_sid of `message`, however that became known. Whom to wake."""
+def accepted(conn: Connection, entry: LedgerEntry, message: Message, config: Config, now: float) -> frozenset[str]:
+    """CarrierX has it, under the message_sid of `message`, however that became known."""
     return status_posts.mark_accepted(conn, entry, message, config, now) | _release(conn, entry, config)
 
 
 def refused(conn: Connection, entry: LedgerEntry, reason: str, config: Config, now: float) -> frozenset[str]:
-    """It was not sent, and will not be: its sender is told `failed`. Whom to wake."""
-    told = (
-        status_posts.mark_failed(conn, entry, config, now)
-        if ledger.mark_refused(conn, entry.send_id, reason, now)
-        else frozenset()
-    )
+    """It was not sent, and will not be: a status post says ``failed``."""
+    told: frozenset[str] = frozenset()
+    if ledger.mark_refused(conn, entry.send_id, reason, now):
+        told = status_posts.mark_failed(conn, entry, config, now)
     return told | _release(conn, entry, config)
 
 
 def undecided(conn: Connection, entry: LedgerEntry, reason: str, config: Config, now: float) -> frozenset[str]:
-    """Nobody can tell whether it was sent: a person has to. Nobody is told anything. Whom to wake."""
+    """Nobody can tell whether it was sent: a person has to. Nobody is told anything."""
     ledger.mark_undecided(conn, entry.send_id, reason, now)
     return _release(conn, entry, config)
 
 
 def put_back(conn: Connection, entry: LedgerEntry, reason: str, config: Config, now: float) -> frozenset[str]:
-    """For certain it was not sent, and will be tried again. Whom to wake."""
+    """It was certainly not sent, and will be tried again."""
     ledger.put_back_for_submission(conn, entry.send_id, now, reason)
     return _release(conn, entry, config)
 
 
+def _release(conn: Connection, entry: LedgerEntry, config: Config) -> frozenset[str]:
+    return status_update.release_waiting(conn, entry.number, entry.phone, config)
+
+
 def release_stale(conn: Connection, config: Config, now: float) -> frozenset[str]:
-    """What waits longer than an answer can take, and for nothing any more: a net below `sent` and the others."""
+    """Releases updates that wait longer than an answer can take, and for nothing any more; `sent` and the others
+    should have done so."""
     woken: frozenset[str] = frozenset()
-    for number, phone in events.waiting_pairs(conn, now - PATIENCE, MOST):
+    for number, phone in events.waiting_pairs(conn, now - STALE_UPDATE_SECONDS, MAX_STALE_CONVERSATIONS):
         woken |= status_update.release_waiting(conn, number, phone, config)
     return woken
 
 
 def read(answer: bytes, entry: LedgerEntry) -> Message | None:
-    """CarrierX's answer to a sending; None where it does not say which message it speaks of.
+    """CarrierX's answer to a submission; None where it does not say which message it is about.
 
     What else is wrong with it is no matter: CarrierX has the message.
     """
-    receipt = ReceiveContext(now=datetime.now(UTC), sid="")
     try:
-        return FORMATS["carrierx"].load(answer, None, receipt)
+        return FORMATS["carrierx"].load(answer, None, ReceiveContext(now=datetime.now(UTC), sid=""))
     except BadCallback:
-        return _barely(answer, entry)
+        return _minimal_message(answer, entry)
 
 
-def _barely(answer: bytes, entry: LedgerEntry) -> Message | None:
+def _minimal_message(answer: bytes, entry: LedgerEntry) -> Message | None:
     try:
         sid = wire.read_object(answer).get("message_sid")
     except BadCallback:
@@ -81,5 +100,72 @@ def _barely(answer: bytes, entry: LedgerEntry) -> Message | None:
     return Message(direction="outbound", from_=entry.number, to=entry.phone, status="", message_sid=sid)
 
 
-def _release(conn: Connection, entry: LedgerEntry, config: Config) -> frozenset[str]:
-    return status_update.release_waiting(conn, entry.number, entry.phone, config)
+def decide_sent(store: Store, send_id: str, message_sid: str, config: Config, now: float) -> frozenset[str]:
+    """It was sent; under that message_sid, where it is not empty: then CarrierX is asked next what became of it.
+
+    Raises `AlreadyDecided`, `StoreUnavailable`, as the other decisions do.
+    """
+    sid = message_sid.strip()
+
+    def decide(conn: Connection) -> frozenset[str]:
+        woken: frozenset[str] = frozenset()
+        if sid:
+            other = ledger.of_sid(conn, sid)
+            if other is not None and other.send_id != send_id:
+                raise AlreadyDecided(f"Another send has this message_sid: {other.send_id}.")
+            entry = _take(conn, send_id, now)
+            found = Message(direction="outbound", from_=entry.number, to=entry.phone, status="queued", message_sid=sid)
+            woken = accepted(conn, entry, found, config, now)
+        elif not ledger.decide_sent(conn, send_id, BY_HAND, now):
+            raise _already_decided(conn, send_id)
+        ledger.settle_as_sent(conn, send_id, now)
+        return woken
+
+    return _decide(store, send_id, decide)
+
+
+def decide_send_again(store: Store, send_id: str, now: float) -> frozenset[str]:
+    """It was not sent: it is owed again, by the same delivery."""
+
+    def decide(conn: Connection) -> frozenset[str]:
+        if not ledger.decide_owed(conn, send_id, now):
+            raise _already_decided(conn, send_id)
+        delivery = search.load_delivery(conn, send_id)
+        if delivery is None:
+            raise AlreadyDecided("Its delivery is not kept any more: there is nothing to send.")
+        if delivery.state == "dead":
+            replay.put_back(conn, delivery.id, delivery.ordering_key, now)
+        return frozenset((ledger.ENDPOINT,))
+
+    return _decide(store, send_id, decide)
+
+
+def decide_given_up(store: Store, send_id: str, config: Config, now: float) -> frozenset[str]:
+    """It will not be sent, or not be asked about any more: a status post says ``failed``."""
+    return _decide(store, send_id, lambda conn: refused(conn, _take(conn, send_id, now), GIVEN_UP, config, now))
+
+
+def _decide(store: Store, send_id: str, decide: Callable[[Connection], frozenset[str]]) -> frozenset[str]:
+    with store.reader() as conn:
+        entry = ledger.of_send(conn, send_id)
+    if entry is None:
+        raise AlreadyDecided(_GONE)
+    return store.writer.write(decide, ordering_keys=(conversation_key(entry.number, entry.phone),))
+
+
+def _take(conn: Connection, send_id: str, now: float) -> LedgerEntry:
+    """The undecided text; until the commit nobody else decides about it."""
+    if not ledger.take_for_decision(conn, send_id, now):
+        raise _already_decided(conn, send_id)
+    return _entry(conn, send_id)
+
+
+def _already_decided(conn: Connection, send_id: str) -> AlreadyDecided:
+    return AlreadyDecided(f"It is not undecided any more: it is {_entry(conn, send_id).state}.")
+
+
+def _entry(conn: Connection, send_id: str) -> LedgerEntry:
+    entry = ledger.of_send(conn, send_id)
+    if entry is None:
+        raise AlreadyDecided(_GONE)
+    return entry

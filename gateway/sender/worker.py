@@ -1,7 +1,7 @@
-"""Sends what is owed to CarrierX: claims, asks, settles. One thread with its rounds, and one for each request.
+"""Submits what is owed to CarrierX: claims, asks, settles. One thread with its batches, and one for each submission.
 
-A round is one transaction: it settles what came back and claims what is due. What leaves is on disk as leaving before
-it does; so whoever comes after a crash knows of it, and looks at CarrierX before anything is sent again.
+One batch is one transaction: it settles what came back and claims what is due. A text that leaves is on disk as leaving
+before it does; so whoever comes after a crash knows of it, and looks at CarrierX before anything is sent again.
 """
 
 from __future__ import annotations
@@ -17,33 +17,31 @@ from typing import Any
 
 import structlog
 
-from gateway.config import Settings
+from gateway.carrierx import CoreAPI
+from gateway.config import CarrierX, Settings
 from gateway.delivery.maintenance import ClockJumpDetector
 from gateway.metrics import Metrics
-from gateway.sender.accounts import ClientCache
-from gateway.sender.batch import SubmitBatch, SubmitBatchResult
-from gateway.sender.flights import SubmitPool
-from gateway.sender.outcome import Core, SubmissionResult
-from gateway.sender.pausing import CarrierXBreaker
+from gateway.sender.batch import STORE_CHECK_SECONDS, SubmitBatchWriter
+from gateway.sender.outcome import CarrierXBreaker, SubmissionResult
 from gateway.sender.poll_status import StatusPoller
-from gateway.sender.rounds import LOOK, SubmitBatchWriter
-from gateway.sender.settle import PATIENCE
+from gateway.sender.settle import STALE_UPDATE_SECONDS
+from gateway.sender.submit import SubmitPool
 from gateway.store import Store, StoreUnavailable, events, ledger, outbox
 
-TICK = 1.0
-"""Seconds after which the loop turns by itself."""
-TIDY = 30.0
-"""Seconds between two looks for updates that wait for nothing any more."""
-DRAIN = 7.0
-"""Seconds that requests in flight get when the Sender is asked to stop."""
-LAST_WRITE = 1.0
-"""Seconds that the store gets after that."""
-HANG = 15.0
-"""Seconds without a turn of the loop, after which it hangs."""
+TICK_SECONDS = 1.0
+"""The longest turn of the loop."""
+RELEASE_SECONDS = 30.0
+"""Time between two looks for updates that wait for nothing any more."""
+DRAIN_SECONDS = 7.0
+"""Time that requests in flight get when the Sender is asked to stop."""
+LAST_WRITE_SECONDS = 1.0
+"""Time that the store gets after that."""
+HANG_SECONDS = 15.0
+"""Without a turn of the loop for so long, it hangs."""
 
 
 class Sender:
-    """The half of the worker that sends. `ring`: wakes whoever delivers to these endpoints, from any thread."""
+    """The part of the worker that submits. `notify`: wakes whoever delivers to these endpoints, from any thread."""
 
     def __init__(
         self,
@@ -51,173 +49,206 @@ class Sender:
         store: Store,
         *,
         clock: Callable[[], float] = time.time,
-        dice: Callable[[], float] = random.random,
-        ring: Callable[[Collection[str]], object] = lambda endpoints: None,
+        random: Callable[[], float] = random.random,
+        notify: Callable[[Collection[str]], object] = lambda endpoints: None,
         metrics: Metrics | None = None,
     ) -> None:
-        self._settings, self._store, self._clock, self._ring = settings, store, clock, ring
+        self._settings, self._store, self._clock, self._notify = settings, store, clock, notify
         self._metrics = metrics or Metrics()
-        self._owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._log: Any = structlog.get_logger().bind(sender=self._owner)
-        self._flights = SubmitPool(clock, dice, self._is_known)
-        self._accounts, self._pausing = ClientCache(self._log), CarrierXBreaker(self._log)
-        self._missing = StatusPoller(store, clock, self._log, ring)
-        self._drift, self._step = ClockJumpDetector(clock(), time.monotonic()), 0.0
-        self._next: float | None = 0.0
-        self._look_at = self._claim_at = self._tidy_at = 0.0
+        owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._log: Any = structlog.get_logger().bind(sender=owner)
+        self._pool = SubmitPool(clock, random, self._is_known)
+        self._clients, self._breaker = ClientCache(self._log), CarrierXBreaker(self._log)
+        self._poller = StatusPoller(store, clock, self._log, notify)
+        self._clock_jumps, self._jump = ClockJumpDetector(clock(), time.monotonic()), 0.0
+        self._next_due: float | None = 0.0
+        """Epoch seconds; None: nothing is owed."""
+        self._look_at = self._claim_at = self._release_at = 0.0
         self._alive_at = time.monotonic()
         self._stop = threading.Event()
-        self._rounds = SubmitBatchWriter(store, self._owner, self._log, self._live)
+        self._batches = SubmitBatchWriter(store, owner, self._log, self._mark_alive)
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set; then what is in flight may end, within `DRAIN` seconds.
+        """Runs until `stop` is set; then requests in flight may end, within `DRAIN_SECONDS`.
 
-        What does not is left as it is: its lease runs out, and whoever claims it then looks for it at CarrierX.
+        One that does not is left as it is: its lease runs out, and whoever claims it then looks for it at CarrierX.
         """
         self._stop = stop
         self._log.info("sender_started")
         try:
             while not stop.is_set():
-                self._turn(self._patience())
-            self._drain()
+                self._turn(self._seconds_to_wait())
+            end = time.monotonic() + DRAIN_SECONDS
+            self._batches.give_up_at = end + LAST_WRITE_SECONDS
+            while (len(self._pool) or self._batches.ended) and time.monotonic() < end:
+                self._turn(min(STORE_CHECK_SECONDS, max(0.0, end - time.monotonic())))
+            if self._batches.ended:
+                self._write_batch(0, False, None, time.monotonic())
         finally:
-            self._accounts.close()
+            self._clients.close()
             self._log.info("sender_stopped")
 
     def wake(self) -> None:
         """From any thread, or a signal handler: something is owed, or it is to stop."""
-        self._flights.wake()
+        self._pool.wake()
 
-    def _live(self) -> None:
+    def is_alive(self) -> bool:
+        """Whether the loop turns. From any thread."""
+        return time.monotonic() - self._alive_at < HANG_SECONDS
+
+    def _mark_alive(self) -> None:
         self._alive_at = time.monotonic()
 
-    def lives(self) -> bool:
-        """From any thread: whether the loop turns."""
-        return time.monotonic() - self._alive_at < HANG
-
-    def _drain(self) -> None:
-        end = time.monotonic() + DRAIN
-        self._rounds.give_up_at = end + LAST_WRITE
-        while (len(self._flights) or self._rounds.ended) and time.monotonic() < end:
-            self._turn(min(LOOK, max(0.0, end - time.monotonic())))
-        if self._rounds.ended:
-            self._round(0, time.monotonic(), None, False)
-
-    def _turn(self, patience: float) -> None:
-        self._live()
-        came, woken = self._flights.take(patience)
-        steady = time.monotonic()
-        for one in came:
-            self._note(one, steady)
+    def _turn(self, timeout: float) -> None:
+        self._mark_alive()
+        results, woken = self._pool.take(timeout)
+        monotonic = time.monotonic()
+        for result in results:
+            self._batches.ended.append(result)
+            if result.fault is not None:
+                self._breaker.record_fault(result.fault, monotonic)
+            elif result.submission.action in ("post", "look up"):
+                self._breaker.record_answer()
         if woken:
             self._look_at = self._claim_at = 0.0
-        self._step += self._drift.jump(self._clock(), steady)
-        if not self._rounds.rest(steady):
-            self._work(steady)
-
-    def _work(self, steady: float) -> None:
-        core = None if self._stop.is_set() else self._accounts.core(self._settings.current.carrierx)
+        self._jump += self._clock_jumps.jump(self._clock(), monotonic)
+        if monotonic < self._batches.paused_until:
+            return
+        api = None if self._stop.is_set() else self._clients.client(self._settings.current.carrierx)
         try:
-            room = self._room(steady) if self._is_due(steady) and self._may_leave(core) else 0
-            tidies = core is not None and self._is_untidy(steady)
-            if core is not None and not self._pausing.left(steady):
-                self._missing.mind(core, self._settings.current, steady)
+            limit = self._limit(monotonic) if self._is_due(monotonic) and self._can_submit(api) else 0
+            release_stale = api is not None and self._has_stale_updates(monotonic)
+            if api is not None and not self._breaker.seconds_left(monotonic):
+                self._poller.poll_if_due(api, self._settings.current, monotonic)
         except StoreUnavailable as error:
-            self._rounds.unavailable(error)
+            self._batches.unavailable(error)
         else:
-            self._round(room, steady, core, tidies)
-        if trouble := self._missing.trouble():
-            self._pausing.met(trouble, steady)
+            self._write_batch(limit, release_stale, api, monotonic)
+        if fault := self._poller.take_fault():
+            self._breaker.record_fault(fault, monotonic)
 
-    def _patience(self) -> float:
-        """Seconds until there is something to do, for all that is known."""
-        steady = time.monotonic()
-        if rest := self._rounds.rest(steady):
-            return min(TICK, rest)
-        if self._rounds.ended:
+    def _seconds_to_wait(self) -> float:
+        monotonic = time.monotonic()
+        if monotonic < self._batches.paused_until:
+            return min(TICK_SECONDS, self._batches.paused_until - monotonic)
+        if self._batches.ended:
             return 0.0
-        pause = self._pausing.left(steady)
-        if self._next is None or not (pause or self._room(steady)) or not self._settings.current.carrierx.is_set:
-            return max(0.0, min(TICK, self._look_at - steady)) if self._next is None else TICK
-        return max(0.0, min(TICK, max(pause, self._next - self._clock(), self._claim_at - steady)))
+        if self._next_due is None:
+            return max(0.0, min(TICK_SECONDS, self._look_at - monotonic))
+        pause = self._breaker.seconds_left(monotonic)
+        if not (pause or self._limit(monotonic)) or not self._settings.current.carrierx.is_set:
+            return TICK_SECONDS
+        return max(0.0, min(TICK_SECONDS, max(pause, self._next_due - self._clock(), self._claim_at - monotonic)))
 
-    def _room(self, steady: float) -> int:
-        """How many may leave now."""
-        if self._stop.is_set() or self._pausing.left(steady):
+    def _limit(self, monotonic: float) -> int:
+        """How many submissions may leave now."""
+        if self._stop.is_set() or self._breaker.seconds_left(monotonic):
             return 0
-        most = 1 if self._pausing.is_wary else self._settings.current.carrierx.concurrency
-        return max(0, most - len(self._flights))
+        most = 1 if self._breaker.is_probing else self._settings.current.carrierx.concurrency
+        return max(0, most - len(self._pool))
 
-    def _may_leave(self, core: Core | None) -> bool:
-        if core is None and not self._stop.is_set() and not self._rounds.ended:
-            self._accounts.miss()
-        return core is not None
+    def _can_submit(self, api: CoreAPI | None) -> bool:
+        if api is None and not self._stop.is_set() and not self._batches.ended:
+            self._clients.warn_no_account()
+        return api is not None
 
-    def _is_due(self, steady: float) -> bool:
-        """Whether something can be claimed. What is settled now may make room for its successor."""
-        if self._rounds.ended:
+    def _is_due(self, monotonic: float) -> bool:
+        """Whether something can be claimed. A text that is settled now may make room for its successor."""
+        if self._batches.ended:
             return True
-        if steady >= self._look_at:
-            self._look_at = steady + TICK
+        if monotonic >= self._look_at:
+            self._look_at = monotonic + TICK_SECONDS
             with self._store.reader() as conn:
-                self._next = outbox.next_due(conn, ledger.ENDPOINT)
-        return self._next is not None and self._next <= self._clock() and steady >= self._claim_at
+                self._next_due = outbox.next_due(conn, ledger.ENDPOINT)
+        return self._next_due is not None and self._next_due <= self._clock() and monotonic >= self._claim_at
 
-    def _is_untidy(self, steady: float) -> bool:
-        if steady < self._tidy_at:
+    def _has_stale_updates(self, monotonic: float) -> bool:
+        if monotonic < self._release_at:
             return False
-        self._tidy_at = steady + TIDY
+        self._release_at = monotonic + RELEASE_SECONDS
         with self._store.reader() as conn:
-            return bool(events.waiting_pairs(conn, self._clock() - PATIENCE, 1))
+            return bool(events.waiting_pairs(conn, self._clock() - STALE_UPDATE_SECONDS, 1))
 
     def _is_known(self, send_id: str, message_sid: str) -> bool:
-        """Called in the threads."""
+        """Called in the threads of submissions."""
         with self._store.reader() as conn:
             entry = ledger.of_sid(conn, message_sid)
         return entry is not None and entry.send_id != send_id
 
-    def _note(self, one: SubmissionResult, steady: float) -> None:
-        self._rounds.ended.append(one)
-        if one.trouble is not None:
-            self._pausing.met(one.trouble, steady)
-        elif one.departure.plan in ("post", "look up"):
-            self._pausing.answered()
-
-    def _round(self, room: int, steady: float, core: Core | None, tidies: bool) -> None:
-        held = self._flights.to_hold(steady, self._step)
-        now, known = self._clock(), self._flights.known
-        states = self._pausing.news(now, steady)
-        done = self._rounds.run(self._settings.current, now, room, held, known, tidies, states)
-        if done is not None:
-            self._done(*done, steady, core)
-
-    def _done(self, round_: SubmitBatch, written: SubmitBatchResult, steady: float, core: Core | None) -> None:
-        self._flights.were_held(round_.held, steady)
-        self._pausing.noted(round_.states, steady)
-        self._step = 0.0
-        if core is not None:
-            for departure in written.departures:
-                self._flights.start(departure, core, steady, round_.now)
+    def _write_batch(self, limit: int, release_stale: bool, api: CoreAPI | None, monotonic: float) -> None:
+        extend = self._pool.to_extend(monotonic, self._jump)
+        now, known = self._clock(), self._pool.delivery_ids
+        states = self._breaker.changed_state(now, monotonic)
+        written = self._batches.write(self._settings.current, now, limit, extend, known, release_stale, states)
+        if written is None:
+            return
+        batch, result = written
+        self._pool.extended(batch.extend, monotonic)
+        self._breaker.recorded(batch.breaker_states, monotonic)
+        self._jump = 0.0
+        if api is not None:
+            for submission in result.submissions:
+                self._pool.start(submission, api, monotonic, batch.now)
         self._look_at = 0.0
-        if round_.room and not written.departures:
-            self._claim_at = steady + LOOK
-        for one in round_.ended:
-            self._tell(one)
-        if written.woken:
-            self._ring(written.woken)
+        if batch.limit and not result.submissions:
+            self._claim_at = monotonic + STORE_CHECK_SECONDS
+        for ended in batch.ended:
+            self._report(ended)
+        if result.owed:
+            self._notify(result.owed)
 
-    def _tell(self, one: SubmissionResult) -> None:
-        claimed, origin = one.departure.claimed, one.departure.entry.origin if one.departure.entry else ""
-        if one.word in ("sent", "refused", "undecided"):
-            self._metrics.send(origin, one.word)
+    def _report(self, result: SubmissionResult) -> None:
+        claimed, entry = result.submission.claimed, result.submission.entry
+        if result.change in ("sent", "refused", "undecided"):
+            self._metrics.send(entry.origin if entry else "", result.change)
         self._log.info(
             "send",
             send=claimed.delivery_id,
             attempt=claimed.number,
-            did=one.departure.plan,
-            outcome=one.word,
-            status=one.status,
-            total_ms=round(one.seconds * 1000, 1),
+            did=result.submission.action,
+            outcome=result.change,
+            status=result.status,
+            total_ms=round(result.seconds * 1000, 1),
         )
-        if one.warning:
-            self._log.warning("send_answer_strange", send=claimed.delivery_id, reason=one.warning)
+        if result.warning:
+            self._log.warning("send_answer_strange", send=claimed.delivery_id, reason=result.warning)
+
+
+class ClientCache:
+    """Makes a client once for each configuration of the account, so that its connections are kept between requests."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._carrierx: CarrierX | None = None
+        self._api: CoreAPI | None = None
+        self._has_warned = False
+
+    def client(self, carrierx: CarrierX) -> CoreAPI | None:
+        """None: there is no account to send by. Requests in flight keep the client that they began with."""
+        if carrierx != self._carrierx:
+            self.close()
+            self._carrierx, self._has_warned = carrierx, False
+            if carrierx.is_set:
+                try:
+                    self._api = CoreAPI(
+                        carrierx.base_url,
+                        token=carrierx.token,
+                        login="" if carrierx.token else carrierx.login,
+                        password="" if carrierx.token else carrierx.password,
+                        timeout=carrierx.timeout,
+                        retries=0,  # before anything is asked again, it is on disk that it was asked
+                    )
+                except ValueError as error:  # such as a token that no header can hold
+                    self._log.error("carrierx_not_usable", reason=str(error))
+        return self._api
+
+    def warn_no_account(self) -> None:
+        """Says once that something is to be sent, and that there is no account."""
+        if not self._has_warned:
+            self._has_warned = True
+            self._log.warning("carrierx_not_configured", reason="There is no account in [carrierx]: sends wait for it.")
+
+    def close(self) -> None:
+        api, self._api = self._api, None
+        if api is not None:
+            api.close()

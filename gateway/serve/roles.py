@@ -93,7 +93,7 @@ def run_worker(settings: Settings, *, lifeline: bool, metrics_address: tuple[str
     data, web_address = settings.current.data, parse_address(environment().get(LISTEN, ""))
     files(WORKER_FILES)
     metrics = Metrics(data)
-    sender = Sender(settings, store, ring=WorkerNotifier(data).notify, metrics=metrics)
+    sender = Sender(settings, store, notify=WorkerNotifier(data).notify, metrics=metrics)
 
     def ask_to_stop() -> None:
         stop.set()
@@ -135,7 +135,7 @@ class SenderThread:
 
     def while_alive(self, beat: Callable[[], None]) -> Callable[[], None]:
         """A heartbeat that stops when the Sender's loop hangs."""
-        return lambda: beat() if self._sender.lives() else None
+        return lambda: beat() if self._sender.is_alive() else None
 
     def _run(self) -> None:
         try:

@@ -5,7 +5,7 @@ not hold up the callbacks that come in meanwhile.
 
 A text must not be sent a second time by a replay of whatever there is: of deliveries to CarrierX only refused ones are
 put back, which were never sent, and only where they are asked for: their senders were told `failed`. About the others a
-person decides one by one (`gateway.sender.deciding`).
+person decides one by one (`gateway.sender.settle`).
 """
 
 from __future__ import annotations

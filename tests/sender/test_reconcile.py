@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.sender import listing, reconcile
+from gateway.carrierx import Page
+from gateway.sender import reconcile
 from gateway.sender.reconcile import Ambiguous, ListingUnreadable, MessageAbsent, MessageFound, ReconcileVerdict, Wanted
 
 NOW = 1_800_000_000.0
@@ -37,13 +38,6 @@ OURS = message("ours", 2.0, to="15162065515", user_data="ours")
 
 
 @dataclass
-class Page:
-    items: Sequence[Any]
-    total: int | None
-    has_more: bool | None
-
-
-@dataclass
 class Listing:
     """A listing that may change before each page, and an envelope that may lie."""
 
@@ -53,15 +47,19 @@ class Listing:
     total: Callable[[int], int | None] = lambda number: number
     has_more: Callable[[bool], bool | None] = lambda more: more
     changes: Iterable[Callable[[list[Any]], None]] = ()
-    asked: list[listing.ListingRequest] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._changes = iter(self.changes)
 
-    def read(self, ask: listing.ListingRequest) -> Page:
-        self.asked.append(ask)
-        end = ask.offset + min(ask.limit, self.most)
-        page = Page(self.items[ask.offset : end], self.total(len(self.items)), self.has_more(end < len(self.items)))
+    def read(self, offset: int) -> Page:
+        self.asked.append(offset)
+        end = offset + min(reconcile.PAGE_SIZE, self.most)
+        page = Page(
+            items=tuple(self.items[offset:end]),
+            total=self.total(len(self.items)),
+            has_more=self.has_more(end < len(self.items)),
+        )
         next(self._changes, lambda items: None)(self.items)
         return page
 
@@ -69,9 +67,9 @@ class Listing:
 def verdict(shown: Listing, sought: Wanted = SOUGHT) -> ReconcileVerdict:
     steps = reconcile.find_message(sought)
     try:
-        ask = next(steps)
+        offset = next(steps)
         while True:
-            ask = steps.send(shown.read(ask))
+            offset = steps.send(shown.read(offset))
     except StopIteration as end:
         found: ReconcileVerdict = end.value
         return found
@@ -99,7 +97,7 @@ def test_it_is_not(items: list[Any]) -> None:
 def test_of_the_newest_first_only_what_is_new_is_read() -> None:
     shown = Listing(others(5000, first=0.0))
     assert verdict(shown) == MessageAbsent()
-    assert [ask.offset for ask in shown.asked] == [0]
+    assert shown.asked == [0]
 
 
 def test_of_the_oldest_first_only_the_end_is_read() -> None:
@@ -166,9 +164,10 @@ def test_there_is_said_to_be_more_than_is_shown(lie: dict[str, Any]) -> None:
 
 def test_it_is_too_long() -> None:
     class Endless(Listing):
-        def read(self, ask: listing.ListingRequest) -> Page:
-            self.asked.append(ask)
-            return Page([message(ask.offset + at, date_created=None) for at in range(ask.limit)], None, True)
+        def read(self, offset: int) -> Page:
+            self.asked.append(offset)
+            items = tuple(message(offset + at, date_created=None) for at in range(reconcile.PAGE_SIZE))
+            return Page(items=items, total=None, has_more=True)
 
     shown = Endless([])
     assert verdict(shown) == ListingUnreadable(reconcile.TOO_LONG)
@@ -177,9 +176,9 @@ def test_it_is_too_long() -> None:
 
 def test_a_server_that_always_shows_the_same_page() -> None:
     class Stuck(Listing):
-        def read(self, ask: listing.ListingRequest) -> Page:
-            self.asked.append(ask)
-            return Page(self.items[: ask.limit], 5000, True)
+        def read(self, offset: int) -> Page:
+            self.asked.append(offset)
+            return Page(items=tuple(self.items[: reconcile.PAGE_SIZE]), total=5000, has_more=True)
 
     shown = Stuck(others(1000)[::-1])
     assert isinstance(verdict(shown), ListingUnreadable)
@@ -273,7 +272,7 @@ def test_what_is_no_message() -> None:
 
 
 def _date(item: Any) -> float:
-    return listing.created(item) or 0.0
+    return reconcile.created(item) or 0.0
 
 
 ORDERS: tuple[Callable[[Any], Any], ...] = (

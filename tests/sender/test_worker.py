@@ -16,7 +16,7 @@ from gateway.config import Settings
 from gateway.inbound import accept
 from gateway.inbound.callback import Callback
 from gateway.sandbox.carrierx import CarrierXStub, Setup
-from gateway.sender import outcome as ended
+from gateway.sender import outcome as outcome_module
 from gateway.sender import reconcile
 from gateway.sender.batch import SubmitBatch
 from gateway.store import Connection, Store, health, message_status
@@ -45,7 +45,7 @@ __all__ = ["carrierx", "clock", "settings"]
 def test_it_is_sent(store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
     rung: list[str] = []
     send_id = owe(store, settings)
-    with sending(settings, store, clock, ring=rung.extend):
+    with sending(settings, store, clock, notify=rung.extend):
         sent = becomes(store, send_id, "sent")
         another = owe(store, settings, "Another")
         becomes(store, another, "sent")
@@ -251,12 +251,12 @@ def test_killed_over_and_over(
     sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More often than there are tries; CarrierX had no part in that, and nobody is told that it failed."""
-    monkeypatch.setattr(ended, "CUT_OFF", 1.0)
+    monkeypatch.setattr(outcome_module, "INTERRUPTED_RETRY_SECONDS", 1.0)
     send_id = owe(sqlite_store, settings)
     claimed_and_dead(sqlite_store, settings, clock, send_id)
     for _ in range(12):
         clock.ahead += 60
-        sqlite_store.writer.write(SubmitBatch(owner="dead", config=settings.current, now=clock(), room=1).write)
+        sqlite_store.writer.write(SubmitBatch(owner="dead", config=settings.current, now=clock(), limit=1).write)
     clock.ahead += 60
     with sending(settings, sqlite_store, clock):
         becomes(sqlite_store, send_id, "sent")

@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 from gateway.carrierx import CoreAPI
 from gateway.config import Settings
 from gateway.sandbox.carrierx import CarrierXStub
-from gateway.sender import flights, poll_status, settle
-from gateway.sender import submit as departing
+from gateway.sender import poll_status, settle
+from gateway.sender import submit as submit_module
 from gateway.sender import worker as sender_module
 from gateway.sender.batch import SubmitBatch
 from gateway.sender.outcome import SubmissionResult
@@ -56,7 +56,7 @@ def test_it_is_over_when_all_is_answered(
 def test_what_does_not_end_is_left_as_it_is(
     sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender_module, "DRAIN", 0.2)
+    monkeypatch.setattr(sender_module, "DRAIN_SECONDS", 0.2)
     carrierx.engine.misbehaviour = replace(carrierx.engine.misbehaviour, slow=1.0, slow_for=1.5)
     send_id = owe(sqlite_store, settings)
     with sending(settings, sqlite_store, clock):
@@ -98,7 +98,7 @@ def test_a_commit_of_which_nobody_heard(
     sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its claims are ours without our knowing; nothing left, and that is found out before anything does."""
-    monkeypatch.setattr(departing, "SLACK", 0.5)
+    monkeypatch.setattr(submit_module, "START_SECONDS", 0.5)
     change(settings, timeout=0.5)
     submit, rounds = sqlite_store.writer.submit, []
 
@@ -121,18 +121,20 @@ def test_somebody_else_has_it_by_now(store: Store, settings: Settings, clock: Cl
     """That it was sent is never forgotten, though the lease was lost; the other finds it so, and sends nothing."""
     send_id = owe(store, settings)
     (mine,) = store.writer.write(
-        SubmitBatch(owner="one", config=settings.current, now=clock(), room=1).write
-    ).departures
+        SubmitBatch(owner="one", config=settings.current, now=clock(), limit=1).write
+    ).submissions
     later = clock() + 100
     (theirs,) = store.writer.write(
-        SubmitBatch(owner="two", config=settings.current, now=later, room=1).write
-    ).departures
-    assert theirs.plan == "look up"
+        SubmitBatch(owner="two", config=settings.current, now=later, limit=1).write
+    ).submissions
+    assert theirs.action == "look up"
     answer = CoreAPI(carrierx.url, token="sandbox").send_raw(mine.claimed.body)
-    ended = SubmissionResult(departure=mine, at=clock(), outcome="succeeded", word="sent", answer=answer)
+    ended = SubmissionResult(submission=mine, at=clock(), outcome="succeeded", change="sent", answer=answer)
     store.writer.write(SubmitBatch(owner="one", config=settings.current, now=clock(), ended=[ended]).write)
     assert entry(store, send_id).state == "sent"
-    unread = SubmissionResult(departure=theirs, at=later, outcome="again", word="same", due=later + 30, sentence="…")
+    unread = SubmissionResult(
+        submission=theirs, at=later, outcome="again", change="unchanged", due=later + 30, sentence="…"
+    )
     store.writer.write(SubmitBatch(owner="two", config=settings.current, now=later, ended=[unread]).write)
     assert becomes(store, send_id, "sent").message_sid == json.loads(answer)["message_sid"]
 
@@ -194,7 +196,7 @@ def test_a_long_answer_keeps_its_lease(
     store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As long as the request is in flight here nobody else looks for it, and its doubt begins when it ends."""
-    monkeypatch.setattr(flights, "RENEWAL", 0.1)
+    monkeypatch.setattr(submit_module, "EXTEND_SECONDS", 0.1)
     carrierx.engine.misbehaviour = replace(carrierx.engine.misbehaviour, slow=1.0, slow_for=2.0)
     send_id = owe(store, settings)
     with sending(settings, store, clock) as sender:
@@ -213,20 +215,20 @@ def test_nothing_to_do_writes_nothing(sqlite_store: Store, settings: Settings, c
     with sending(settings, sqlite_store, clock) as sender:
         for _ in range(5):
             sender.wake()
-        until(lambda: sender._next is None, "looked", 20)
+        until(lambda: sender._next_due is None, "looked", 20)
     assert sqlite_store.writer._thread is None
 
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(poll_status, "EVERY", 0.1)
+    monkeypatch.setattr(poll_status, "IDLE_SECONDS", 0.1)
 
 
 @pytest.mark.usefixtures("often")
 def test_asks_for_what_is_missing(store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub) -> None:
     rung: list[str] = []
     send_id = owe(store, settings, phone="15162060014")
-    with capture_logs() as logs, sending(settings, store, clock, ring=rung.extend) as sender:
+    with capture_logs() as logs, sending(settings, store, clock, notify=rung.extend) as sender:
         becomes(store, send_id, "sent")
         until(lambda: carrierx.engine.messages.all()[0].status == "delivered", "delivered", 20)
         clock.ahead += 700
@@ -286,7 +288,7 @@ def test_one_that_hangs_gives_no_pulse(
     sqlite_store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pulses: list[int] = []
-    monkeypatch.setattr(sender_module, "HANG", 0.0)
+    monkeypatch.setattr(sender_module, "HANG_SECONDS", 0.0)
     SenderThread(Sender(settings, sqlite_store), threading.Event(), lambda: None).while_alive(
         lambda: pulses.append(1)
     )()

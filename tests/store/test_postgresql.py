@@ -256,9 +256,9 @@ def test_an_update_waits_for_who_is_learning_of_its_message(
     """Otherwise it would find its message still in flight, and wait for a release that has just been made."""
     config, url = sends.config(tmp_path), "https://legacy.example.com/status.php?id=7"
     sends.accept(store, config, status_url=url)
-    (departure,) = store.writer.write(SubmitBatch(owner="one", config=config, now=sends.AT, room=1).write).departures
-    answer = acme.update(message_sid="sid-1", status="queued", user_data=departure.claimed.delivery_id)
-    ended = SubmissionResult(departure=departure, at=sends.AT + 1, outcome="succeeded", word="sent", answer=answer)
+    (submission,) = store.writer.write(SubmitBatch(owner="one", config=config, now=sends.AT, limit=1).write).submissions
+    answer = acme.update(message_sid="sid-1", status="queued", user_data=submission.claimed.delivery_id)
+    ended = SubmissionResult(submission=submission, at=sends.AT + 1, outcome="succeeded", change="sent", answer=answer)
     round_ = SubmitBatch(owner="one", config=config, now=sends.AT + 1, ended=[ended])
     learnt, go_on = threading.Event(), threading.Event()
 

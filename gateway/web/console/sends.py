@@ -9,7 +9,7 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from flask.typing import ResponseReturnValue
 
 from gateway.delivery.redaction import EndpointRedaction
-from gateway.sender import deciding
+from gateway.sender import settle
 from gateway.store import ledger
 from gateway.store.search import EventSearch, load_delivery, load_event, search_events
 from gateway.store.statement import index_key
@@ -87,7 +87,7 @@ def was_sent(send_id: uuid.UUID) -> ResponseReturnValue:
     return _decide(
         send_id,
         "sent",
-        lambda: deciding.was_sent(web_context().store, str(send_id), message_sid, config(), now()),
+        lambda: settle.decide_sent(web_context().store, str(send_id), message_sid, config(), now()),
         "Noted: it was sent. It is not sent again.",
     )
 
@@ -97,7 +97,7 @@ def again(send_id: uuid.UUID) -> ResponseReturnValue:
     return _decide(
         send_id,
         "again",
-        lambda: deciding.send_again(web_context().store, str(send_id), now()),
+        lambda: settle.decide_send_again(web_context().store, str(send_id), now()),
         "It will be sent again.",
     )
 
@@ -107,7 +107,7 @@ def give_up(send_id: uuid.UUID) -> ResponseReturnValue:
     return _decide(
         send_id,
         "given up",
-        lambda: deciding.give_up(web_context().store, str(send_id), config(), now()),
+        lambda: settle.decide_given_up(web_context().store, str(send_id), config(), now()),
         "Given up: its sender is told that it failed.",
     )
 
@@ -121,7 +121,7 @@ def _decide(
         return page
     try:
         endpoints = decide()
-    except deciding.AlreadyDecided as error:
+    except settle.AlreadyDecided as error:
         flash(str(error), "wait")
         return page
     web_context().notifier.notify(endpoints)

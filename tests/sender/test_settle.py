@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Config
-from gateway.sender import deciding
-from gateway.sender.deciding import AlreadyDecided
+from gateway.sender import settle as settling
+from gateway.sender.settle import AlreadyDecided
 from gateway.store import Store, ledger, search
 from tests import acme
 from tests.store_samples import NOW, claim, count, entry_of, ids, owe_text, send, settle
@@ -51,7 +51,7 @@ def posts(store: Store, send_id: str) -> list[tuple[str, str]]:
 
 def test_it_is_sent_again_by_the_same_delivery(store: Store) -> None:
     send_id = undecided(store)
-    assert deciding.send_again(store, send_id, NOW + 100) == {ledger.ENDPOINT}
+    assert settling.decide_send_again(store, send_id, NOW + 100) == {ledger.ENDPOINT}
     entry = entry_of(store, send_id)
     assert (entry.state, entry.uncertain_until, entry.reason, entry.changed_at) == ("owed", None, "", NOW + 100)
     assert ids(claim(store, ledger.ENDPOINT, now=NOW + 100)) == [send_id]
@@ -59,16 +59,16 @@ def test_it_is_sent_again_by_the_same_delivery(store: Store) -> None:
 
 def test_it_is_given_up_and_that_is_told_once(store: Store, config: Config) -> None:
     send_id = undecided(store)
-    assert deciding.give_up(store, send_id, config, NOW + 100) == {"page", "app"}
+    assert settling.decide_given_up(store, send_id, config, NOW + 100) == {"page", "app"}
     entry = entry_of(store, send_id)
-    assert (entry.state, entry.status, entry.reason) == ("refused", "failed", deciding.GIVEN_UP)
+    assert (entry.state, entry.status, entry.reason) == ("refused", "failed", settling.GIVEN_UP)
     assert delivery_of(store, send_id).state == "dead"
     assert posts(store, send_id) == [("app", "pending"), ("page", "pending")]
 
 
 def test_it_was_sent_under_a_name_and_what_became_of_it_is_asked_next(store: Store, config: Config) -> None:
     send_id = undecided(store)
-    assert deciding.was_sent(store, send_id, f" {SID} ", config, NOW + 100) == {"page", "app"}
+    assert settling.decide_sent(store, send_id, f" {SID} ", config, NOW + 100) == {"page", "app"}
     entry = entry_of(store, send_id)
     assert (entry.state, entry.message_sid, entry.status, entry.fetch_at) == ("sent", SID, "queued", NOW + 100)
     assert (delivery_of(store, send_id).state, delivery_of(store, send_id).last_error) == ("succeeded", None)
@@ -77,22 +77,22 @@ def test_it_was_sent_under_a_name_and_what_became_of_it_is_asked_next(store: Sto
 
 def test_it_was_sent_under_a_name_that_nobody_knows(store: Store, config: Config) -> None:
     send_id = undecided(store)
-    assert deciding.was_sent(store, send_id, "", config, NOW + 100) == frozenset()
+    assert settling.decide_sent(store, send_id, "", config, NOW + 100) == frozenset()
     entry = entry_of(store, send_id)
-    assert (entry.state, entry.message_sid, entry.fetch_at, entry.reason) == ("sent", "", None, deciding.BY_HAND)
+    assert (entry.state, entry.message_sid, entry.fetch_at, entry.reason) == ("sent", "", None, settling.BY_HAND)
     assert delivery_of(store, send_id).state == "succeeded"
     assert posts(store, send_id) == []
 
 
 def test_of_two_decisions_the_first_counts(store: Store, config: Config) -> None:
     send_id = undecided(store)
-    deciding.send_again(store, send_id, NOW + 100)
+    settling.decide_send_again(store, send_id, NOW + 100)
     before = entry_of(store, send_id)
     for decide in (
-        partial(deciding.send_again, store, send_id, NOW + 101),
-        partial(deciding.give_up, store, send_id, config, NOW + 101),
-        partial(deciding.was_sent, store, send_id, "", config, NOW + 101),
-        partial(deciding.was_sent, store, send_id, SID, config, NOW + 101),
+        partial(settling.decide_send_again, store, send_id, NOW + 101),
+        partial(settling.decide_given_up, store, send_id, config, NOW + 101),
+        partial(settling.decide_sent, store, send_id, "", config, NOW + 101),
+        partial(settling.decide_sent, store, send_id, SID, config, NOW + 101),
     ):
         with pytest.raises(AlreadyDecided, match="it is owed"):
             decide()
@@ -105,8 +105,8 @@ def test_of_many_who_decide_at_once_one_does(store: Store, another: Callable[[],
     for turn in range(5):
         send_id = undecided(store, phone=f"1555000000{turn}")
         colleagues = [store, another()]
-        decisions = [partial(deciding.send_again, each, send_id, NOW + 100) for each in colleagues]
-        decisions += [partial(deciding.was_sent, each, send_id, f"{SID}-{turn}", config, NOW) for each in colleagues]
+        decisions = [partial(settling.decide_send_again, each, send_id, NOW + 100) for each in colleagues]
+        decisions += [partial(settling.decide_sent, each, send_id, f"{SID}-{turn}", config, NOW) for each in colleagues]
         with ThreadPoolExecutor(len(decisions)) as pool:
             done = [future for future in [pool.submit(each) for each in decisions] if future.exception() is None]
         assert len(done) == 1
@@ -118,7 +118,7 @@ def test_an_update_that_told_after_all_was_quicker(store: Store, config: Config)
     send_id = undecided(store)
     store.writer.write(partial(ledger.mark_sent, send_id=send_id, message_sid=SID, now=NOW, fetch_at=NOW))
     with pytest.raises(AlreadyDecided, match="it is sent"):
-        deciding.send_again(store, send_id, NOW + 101)
+        settling.decide_send_again(store, send_id, NOW + 101)
     assert claim(store, ledger.ENDPOINT, now=NOW + 101) == []
 
 
@@ -127,18 +127,18 @@ def test_no_two_texts_have_one_name(store: Store, config: Config) -> None:
     store.writer.write(partial(ledger.mark_sent, send_id=other, message_sid=SID, now=NOW, fetch_at=NOW))
     send_id = undecided(store)
     with pytest.raises(AlreadyDecided, match=other):
-        deciding.was_sent(store, send_id, SID, config, NOW)
+        settling.decide_sent(store, send_id, SID, config, NOW)
     assert entry_of(store, send_id).state == "undecided"
 
 
 def test_what_is_not_there_cannot_be_decided(store: Store, config: Config) -> None:
     with pytest.raises(AlreadyDecided, match="no such send"):
-        deciding.send_again(store, "nothing", NOW)
+        settling.decide_send_again(store, "nothing", NOW)
 
 
 def test_without_its_delivery_it_cannot_be_sent_again(store: Store) -> None:
     send_id = send(store, state="undecided")
     with pytest.raises(AlreadyDecided, match="nothing to send"):
-        deciding.send_again(store, send_id, NOW)
+        settling.decide_send_again(store, send_id, NOW)
     assert entry_of(store, send_id).state == "undecided"
     assert count(store, "deliveries") == 0
