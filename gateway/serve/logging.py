@@ -1,4 +1,4 @@
-"""One line of JSON for each thing that happened, to standard error. No bodies, no URLs, no values of exceptions."""
+"""The log: one line of JSON an event, to standard error. No bodies, no URLs, no values of exceptions."""
 
 from __future__ import annotations
 
@@ -9,46 +9,49 @@ import re
 import sys
 import traceback
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-FRAMES = 12
-"""How many of the innermost frames of an exception are told."""
+MAX_FRAMES = 12
+"""Innermost frames of an exception that are logged; also the longest chain of causes."""
 
 _KEY = re.compile(r"((?:carrierx|legacy)/(?:callback|status)/)[^\s\"'\])}]+")
 _encode = json.JSONEncoder(default=repr).encode
-_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 def set_up(process: str) -> None:
-    """For the whole process: structlog's loggers, and those of the libraries from warnings up.
+    """Sets up structlog's loggers and those of the libraries, from warnings up, for the whole process.
 
-    `process`: ``serve``, ``web``, ``worker``; it stands in every line.
+    `process` stands in every line: ``serve``, ``web``, ``worker``.
     """
-    before: list[Processor] = [_named(process), structlog.processors.add_log_level, stamped, accident]
+
+    def add_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event["process"] = process
+        return event
+
+    processors: list[Processor] = [add_process, structlog.processors.add_log_level, _add_timestamp, add_exception]
     structlog.configure(
-        processors=[*before, rendered],
+        processors=[*processors, _as_json],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, Lines())),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, StandardError())),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(Lines())
+    handler = logging.StreamHandler(StandardError())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*before, keyless, structlog.stdlib.add_logger_name],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, rendered],
+            foreign_pre_chain=[*processors, _hide_keys, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _as_json],
         )
     )
     root = logging.getLogger()
     root.handlers, root.level = [handler], logging.WARNING
 
 
-class Lines:
-    """Standard error. Where it cannot be written to (a full disk, a reader that has gone) lines are lost, and no more:
-    a callback that is kept must not fail because nobody can be told of it."""
+class StandardError:
+    """Standard error. Where it cannot be written to (a full disk, a reader that has gone), lines are lost, no more:
+    a callback that is kept must not fail because it cannot be logged."""
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -59,55 +62,36 @@ class Lines:
             sys.stderr.flush()
 
 
-def _named(process: str) -> Processor:
-    def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        event["process"] = process
-        return event
-
-    return add
-
-
-def stamped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    # Every callback and every attempt has a line: structlog's own stamp and its JSON take twice as long.
+def _add_timestamp(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    # Every callback and every attempt has a line: structlog's own timestamp and its JSON take twice as long.
     event["timestamp"] = datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
     return event
 
 
-def rendered(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     return _encode(event)
 
 
-def keyless(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Libraries name the path where something happened, and the platforms' paths end with a key."""
+def _hide_keys(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Hides keys: libraries log the path where something happened, and the platforms' paths end with one."""
     event["event"] = _KEY.sub(r"\1[hidden]", str(event.get("event", "")))
     return event
 
 
-def accident(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """An exception as its kinds and places. Its words stay out: they may quote a text, a number or a password."""
-    found = _exc_info(event.pop("exc_info", None))
-    if found is None:
+def add_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Adds the types and places of an exception. Its words stay out: they may quote a text, a number or a password."""
+    given = event.pop("exc_info", None)
+    if isinstance(given, tuple):
+        given = given[1]
+    error = given if isinstance(given, BaseException) else sys.exception() if given else None
+    if error is None:
         return event
-    _, error, trace = found
-    frames = traceback.extract_tb(trace)[-FRAMES:]
-    event["exception"] = " < ".join(_kinds(error))
+    types: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(types) < MAX_FRAMES:
+        types.append(type(cause).__qualname__)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
+    event["exception"] = " < ".join(types)
     event["frames"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
     return event
-
-
-def _exc_info(given: object) -> _ExcInfo | None:
-    if isinstance(given, BaseException):
-        return type(given), given, given.__traceback__
-    if isinstance(given, tuple) and isinstance(given[1], BaseException):
-        return type(given[1]), given[1], given[2]
-    current = sys.exc_info() if given else (None, None, None)
-    return None if current[1] is None or current[0] is None else (current[0], current[1], current[2])
-
-
-def _kinds(error: BaseException) -> list[str]:
-    kinds: list[str] = []
-    step: BaseException | None = error
-    while step is not None and len(kinds) < FRAMES:
-        kinds.append(type(step).__qualname__)
-        step = step.__cause__ or (None if step.__suppress_context__ else step.__context__)
-    return kinds

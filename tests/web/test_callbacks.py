@@ -133,7 +133,7 @@ def test_a_fault_of_ours_is_503_too(monkeypatch: pytest.MonkeyPatch, client: Fla
         raise RuntimeError("a bug, with canary")
 
     monkeypatch.setattr("gateway.routing.route.route", broken)
-    with capture_logs([logging.accident]) as logs:
+    with capture_logs([logging.add_exception]) as logs:
         answer = client.post(CARRIERX + acme.KEY, data=acme.text())
     assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
     (line,) = logs
