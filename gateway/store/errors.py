@@ -1,4 +1,4 @@
-"""What goes wrong with a database, by who must act: nobody (again later), the other one, or the work itself."""
+"""Errors of a database, by who must act: nobody (try later), the other transaction, or the operation itself."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ POSTGRESQL_CONFLICT = ("40001", "40P01")
 
 
 class StoreUnavailable(Exception):
-    """Not kept, or not known to be kept: ask again later. `reason` is for the log, never for a caller."""
+    """Not kept, or not known to be kept: try again later. `reason` is for the log, never for a caller."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -47,26 +47,22 @@ class WrongDatabase(Exception):
 
 class Blame(Enum):
     STORE = "the database cannot do anything now"
-    CONFLICT = "another transaction stood in the way; once more"
-    WORK = "this piece of work is wrong, others are not"
+    CONFLICT = "in conflict with another transaction; once more"
+    WORK = "this operation is wrong, others are not"
 
 
 def classify(error: BaseException) -> Blame:
-    """Whose trouble is it? Takes the drivers' errors, bare or as SQLAlchemy wraps them."""
+    """Takes the drivers' errors, bare or as SQLAlchemy wraps them."""
     if isinstance(error, StoreUnavailable | PoolTimeout):
         return Blame.STORE
     if isinstance(error, DBAPIError):
         return Blame.STORE if error.connection_invalidated else classify(error.orig or Exception())
     if isinstance(error, sqlite3.Error):
-        return _sqlite(error)
-    # Who never met this driver has none of its errors.
+        # There is no code where the driver itself complains: "Cannot operate on a closed database".
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
+        return Blame.STORE if code & 0xFF in SQLITE_STORE or str(error).startswith("no such table") else Blame.WORK
+    # Where psycopg was never imported, the error is none of its own.
     return _postgresql(error) if "psycopg" in sys.modules else Blame.WORK
-
-
-def _sqlite(error: sqlite3.Error) -> Blame:
-    # There is no code where the driver itself complains: "Cannot operate on a closed database".
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
-    return Blame.STORE if code & 0xFF in SQLITE_STORE or str(error).startswith("no such table") else Blame.WORK
 
 
 def _postgresql(error: BaseException) -> Blame:
@@ -82,7 +78,7 @@ def _postgresql(error: BaseException) -> Blame:
 
 
 def reason(error: BaseException) -> str:
-    """One line for the log, without values: a driver's DETAIL lines quote rows."""
-    said = getattr(error, "orig", None) or error
-    first = (str(said).splitlines() or [""])[0]
-    return first or type(said).__name__
+    """Returns one line for the log, without values: a driver's DETAIL lines quote rows."""
+    cause = getattr(error, "orig", None) or error
+    first_line = (str(cause).splitlines() or [""])[0]
+    return first_line or type(cause).__name__

@@ -1,9 +1,9 @@
-"""Code that waits without standing in the way: an errand runs on an event loop's thread, and while it waits the loop
-goes on with other errands.
+"""Requests that wait for their commit without a thread: each runs in a greenlet on the event loop's thread, and while
+it waits the loop goes on with others.
 
-A request that is handed to a thread and back costs several changes of threads, and threads that all want the
-interpreter at once cost still more: at 32 requests side by side more than all the rest of a callback (measured). An
-errand is plain code, such as a WSGI application; the one that makes it wait, the store's writer, asks `current`.
+To hand a request to a thread and back costs several switches of threads, and threads that all want the interpreter at
+once cost still more: at 32 requests side by side, more than all the rest of a callback (measured). A request is plain
+code, such as a WSGI application; the store's writer, which makes it wait, asks for the `current` greenlet.
 """
 
 from __future__ import annotations
@@ -15,58 +15,56 @@ from typing import Any, NoReturn, cast
 from greenlet import getcurrent, greenlet
 
 MAX_SPARE_GREENLETS = 256
-"""Errands that are kept for later work: a new one costs 10 µs, most of it for its stack."""
+"""Greenlets that are kept for later requests: a new one costs 10 µs, most of it for its stack."""
 
 Work = Callable[[], object]
 
 
 class RequestGreenlet(greenlet):
-    """One piece of work after another, each of which may wait, but for nothing that another errand has to free."""
+    """Runs one request after another. Each may wait, but not for what another request on this loop has to release."""
 
-    def __init__(self, errands: GreenletPool) -> None:
-        super().__init__(self._labour)
-        self._errands = errands
-
-    @property
-    def loop(self) -> AbstractEventLoop:
-        return self._errands.loop
+    def __init__(self, pool: GreenletPool) -> None:
+        super().__init__(self._run)
+        self._pool = pool
+        self.loop = pool.loop
 
     def wait(self) -> Any:
-        """Called within: let the loop go on. What is given to the next `switch` comes back."""
+        """To be called within the request: lets the loop go on, and returns what the next `switch` is given."""
         return cast(greenlet, self.parent).switch()
 
-    def _labour(self, work: Work) -> NoReturn | None:
+    def _run(self, work: Work) -> NoReturn | None:
         while True:
             work()
-            if not self._errands.take_back(self):
+            if not self._pool.release(self):
                 return None
             work = self.wait()
 
 
 class GreenletPool:
-    """Those of one event loop. For its thread alone."""
+    """The greenlets of one event loop; not thread-safe."""
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self.loop = loop
         self._spare: list[RequestGreenlet] = []
 
     def run(self, work: Work) -> None:
-        """Until it ends, or has to wait."""
+        """Runs it until it ends, or has to wait."""
         if current() is not None:
-            # An errand goes on to its end first: it would be left lying when this one waits.
+            # That request goes on to its end first: its greenlet would never be resumed if this one waited.
             self.loop.call_soon(self.run, work)
             return
-        errand = self._spare.pop() if self._spare else RequestGreenlet(self)
-        errand.switch(work)
+        idle = self._spare.pop() if self._spare else RequestGreenlet(self)
+        idle.switch(work)
 
-    def take_back(self, errand: RequestGreenlet) -> bool:
+    def release(self, idle: RequestGreenlet) -> bool:
+        """Keeps it for the next request. False: there are enough, and it ends."""
         if len(self._spare) >= MAX_SPARE_GREENLETS:
             return False
-        self._spare.append(errand)
+        self._spare.append(idle)
         return True
 
 
 def current() -> RequestGreenlet | None:
-    """The errand that calls; None where a thread may stand still."""
-    here = getcurrent()
-    return here if isinstance(here, RequestGreenlet) else None
+    """Returns the greenlet that calls; None where a thread may block."""
+    found = getcurrent()
+    return found if isinstance(found, RequestGreenlet) else None

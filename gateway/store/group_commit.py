@@ -1,7 +1,7 @@
-"""Group commit: the work of many in one transaction, one sync of the disk for all.
+"""Group commit: the operations of many callers in one transaction, one sync of the disk for all.
 
-A piece of work may be run more than once, each time in a fresh transaction; only its last run counts. So it does
-nothing but talk to its connection, and never swallows what the database says.
+An operation may be run more than once, each time in a fresh transaction; only its last run counts. So it does nothing
+but talk to its connection, and never swallows an error of the database.
 """
 
 from __future__ import annotations
@@ -9,26 +9,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 
 from gateway.store.errors import Blame, StoreUnavailable, classify, reason
+from gateway.store.filelock import FileLock
 from gateway.store.ordering import hold_first
 from gateway.store.wakeup import PgNotifier, take_marked
 
 MAX_TRIES = 5
-"""At work of which the database says that another transaction stood in its way."""
-
-
-class WriteLock(Protocol):
-    """A lock that one can do without waiting for."""
-
-    def enter_now(self) -> bool: ...
-
-    def step_back(self) -> None: ...
-
-    def leave(self) -> None: ...
+"""Of an operation that the database says is in conflict with another transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +37,13 @@ class WriteResult:
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """The commit itself failed: done or not, nobody knows."""
+    """The commit itself failed: nobody knows whether it was done."""
 
 
 class GroupCommitter:
     """Commits groups over one connection, which it keeps, and replaces when it is broken. For one thread.
 
-    `is_current` tells whether a kept connection is still good: asked before each transaction, so it is quick.
+    `is_current` tells whether a kept connection is still good: it is asked before each transaction, so it is quick.
     """
 
     def __init__(
@@ -65,14 +56,14 @@ class GroupCommitter:
         self._conn: Connection | None = None
 
     def commit(self, group: Sequence[WriteOperation]) -> list[WriteResult]:
-        """What became of each, in order. Never raises; work that is wrong spoils nobody else's."""
+        """Returns the result of each operation, in order. Never raises; a wrong operation spoils no other."""
         try:
             return self._together(group)
         except BaseException as error:
             failure = error
         if classify(failure) is Blame.WORK and len(group) > 1:
             try:
-                return self._apart(group)
+                return self._together(group, savepoints=True)
             except BaseException as error:
                 failure = error
         if classify(failure) is Blame.CONFLICT or (classify(failure) is Blame.WORK and len(group) > 1):
@@ -80,7 +71,7 @@ class GroupCommitter:
         return [_failed(failure) for _ in group]
 
     def notify_workers(self) -> None:
-        """Tells workers of other machines what was committed. To be called when those who wait for it are told."""
+        """Tells workers of other machines what was committed. To be called after the callers have their results."""
         owed, self._owed = self._owed, set()
         if owed and self._notifier is not None:
             self._notifier.notify(owed)
@@ -93,61 +84,51 @@ class GroupCommitter:
             with contextlib.suppress(Exception):
                 conn.close()
 
-    def _together(self, group: Sequence[WriteOperation]) -> list[WriteResult]:
+    def _together(self, group: Sequence[WriteOperation], *, savepoints: bool = False) -> list[WriteResult]:
+        """Runs all in one transaction; with `savepoints` one commit still, but each can fail alone."""
         conn = self._begin(group)
         try:
-            done = [WriteResult(work.run(conn)) for work in group]
+            if savepoints:
+                results = [_behind_savepoint(conn, operation) for operation in group]
+            else:
+                results = [WriteResult(operation.run(conn)) for operation in group]
         except BaseException as error:
             self._abandon(conn, error)
             raise
         self._finish(conn)
-        return done
-
-    def _apart(self, group: Sequence[WriteOperation]) -> list[WriteResult]:
-        """Still one commit, but each behind a savepoint of its own."""
-        conn = self._begin(group)
-        try:
-            done = [_saved(conn, work) for work in group]
-        except BaseException as error:
-            self._abandon(conn, error)
-            raise
-        self._finish(conn)
-        return done
+        return results
 
     def _one_by_one(self, group: Sequence[WriteOperation]) -> list[WriteResult]:
-        """Nobody waits here for a second lock with a first in hand, so sooner or later each gets through."""
-        done: list[WriteResult] = []
-        for work in group:
-            done.append(self._alone(work))
-            if isinstance(done[-1].error, StoreUnavailable):
-                return done + [_failed(done[-1].error) for _ in group[len(done) :]]
-        return done
+        """No transaction waits here for a second lock with a first in hand, so sooner or later each gets through."""
+        results: list[WriteResult] = []
+        for operation in group:
+            results.append(self._alone(operation))
+            if isinstance(error := results[-1].error, StoreUnavailable):
+                return results + [_failed(error) for _ in group[len(results) :]]
+        return results
 
-    def _alone(self, work: WriteOperation) -> WriteResult:
+    def _alone(self, operation: WriteOperation) -> WriteResult:
         for _ in range(MAX_TRIES):
             try:
-                return self._together([work])[0]
+                return self._together([operation])[0]
             except BaseException as error:
                 if classify(error) is not Blame.CONFLICT:
                     return _failed(error)
-        return WriteResult(error=StoreUnavailable(f"other transactions stood in the way {MAX_TRIES} times"))
+        return WriteResult(error=StoreUnavailable(f"in conflict with other transactions {MAX_TRIES} times"))
 
     def _begin(self, group: Sequence[WriteOperation]) -> Connection:
-        conn = self._connection()
-        try:
-            conn.begin()
-            hold_first(conn, {ordering_key for work in group for ordering_key in work.ordering_keys})
-        except BaseException as error:
-            self._abandon(conn, error)
-            raise
-        return conn
-
-    def _connection(self) -> Connection:
         if self._conn is not None and not self._is_current(self._conn):
             self._drop()
         if self._conn is None:
             self._conn = self._engine.connect()
-        return self._conn
+        conn = self._conn
+        try:
+            conn.begin()
+            hold_first(conn, {key for operation in group for key in operation.ordering_keys})
+        except BaseException as error:
+            self._abandon(conn, error)
+            raise
+        return conn
 
     def _finish(self, conn: Connection) -> None:
         owed = take_marked(conn)
@@ -179,10 +160,10 @@ class GroupCommitter:
                 conn.close()
 
 
-def _saved(conn: Connection, work: WriteOperation) -> WriteResult:
+def _behind_savepoint(conn: Connection, operation: WriteOperation) -> WriteResult:
     savepoint = conn.begin_nested()
     try:
-        answer = work.run(conn)
+        answer = operation.run(conn)
         savepoint.commit()
     except BaseException as error:
         if classify(error) is not Blame.WORK:
@@ -193,7 +174,7 @@ def _saved(conn: Connection, work: WriteOperation) -> WriteResult:
 
 
 def _failed(error: BaseException) -> WriteResult:
-    """Each waiter raises its error in its own thread, so each gets one of its own."""
+    """Every caller raises its error in its own thread, so each gets one of its own."""
     if classify(error) is Blame.WORK:
         return WriteResult(error=error)
     return WriteResult(error=(OutcomeUnknown if isinstance(error, OutcomeUnknown) else StoreUnavailable)(reason(error)))
@@ -202,28 +183,28 @@ def _failed(error: BaseException) -> WriteResult:
 class ImmediateCommitter:
     """Commits in the caller's own thread, if nobody else writes just now. `group`'s connection waits for no lock."""
 
-    def __init__(self, group: GroupCommitter, guard: WriteLock) -> None:
-        self._group, self._guard = group, guard
+    def __init__(self, group: GroupCommitter, lock: FileLock) -> None:
+        self._group, self._lock = group, lock
 
-    def commit(self, works: Sequence[WriteOperation]) -> list[WriteResult] | None:
-        """What became of each; None: not now, and nothing was done."""
+    def commit(self, operations: Sequence[WriteOperation]) -> list[WriteResult] | None:
+        """Returns the result of each operation; None: not now, and nothing was done."""
         try:
-            if not self._guard.enter_now():
+            if not self._lock.try_acquire():
                 return None
         except OSError:
             return None
         try:
-            done = self._group.commit(works)
+            results = self._group.commit(operations)
         finally:
-            self._guard.leave()
-        later = all(
-            isinstance(one.error, StoreUnavailable) and not isinstance(one.error, OutcomeUnknown) for one in done
-        )
-        return None if later else done
+            self._lock.release()
+        for result in results:
+            if not isinstance(result.error, StoreUnavailable) or isinstance(result.error, OutcomeUnknown):
+                return results
+        return None
 
-    def give_up(self) -> None:
+    def give_up_turn(self) -> None:
         """It will not be tried again soon."""
-        self._guard.step_back()
+        self._lock.give_up_turn()
 
     def close(self) -> None:
         self._group.close()

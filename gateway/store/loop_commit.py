@@ -1,159 +1,147 @@
-"""Work of one event loop's errands: what was handed in during one turn of the loop is committed together.
+"""Operations of one event loop's requests: those handed in during one turn of the loop are committed together.
 
-On the loop's own thread, where the lock is free at once: no other thread has to be woken, and none fights for the
-interpreter. Where it is not free, the loop looks again soon, and goes on meanwhile; where it stays so (a stranger has
-locked the file, the disk stands still), the writer's thread takes over, which can be left waiting.
+They are committed on the loop's own thread, where the lock is free at once: no other thread has to be woken, and none
+competes for the interpreter. Where the lock is not free, the loop tries again soon, and goes on meanwhile; where it
+stays so (a stranger has locked the file, the disk stands still), the writer's thread takes over, which can be left
+waiting.
 """
 
 from __future__ import annotations
 
 import time
 from asyncio import AbstractEventLoop
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from gateway.store.errors import StoreUnavailable
 from gateway.store.greenlets import RequestGreenlet
-from gateway.store.group_commit import WriteOperation, WriteResult
-from gateway.store.ordering import MAX_KEYS_PER_TRANSACTION as MOST_ORDERING_KEYS
+from gateway.store.group_commit import ImmediateCommitter, WriteOperation, WriteResult
+from gateway.store.ordering import MAX_KEYS_PER_TRANSACTION
 
 MAX_OPERATIONS = 64
-"""Pieces of work in one transaction: while it lasts, the loop stands still."""
+"""In one transaction: while it lasts, the loop stands still."""
 MAX_WAITING = 4096
-COMPANY = 0.004
-"""Seconds for which a commit may be put off."""
-LOOKS = 0.05
-"""Seconds for which the lock is looked at, before the writer's thread takes over."""
-DOZE = 0.0001
-
-
-class Quick(Protocol):
-    def commit(self, works: Sequence[WriteOperation]) -> list[WriteResult] | None:
-        """None: not now, and nothing was done."""
-
-    def give_up(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Slow(Protocol):
-    def submit(self, work: Any, ordering_keys: Any = ()) -> Future[Any]: ...
+MAX_DELAY_SECONDS = 0.004
+"""For which a commit may be put off while more operations come."""
+MAX_TRYING_SECONDS = 0.05
+"""For which the loop tries to get the lock, before the writer's thread takes over."""
+IDLE_SLEEP_SECONDS = 0.0001
+GRACE_SECONDS = 5.0
+"""That a caller gives to an operation that is under way when its own time is up: soon it will know."""
 
 
 @dataclass(slots=True, eq=False)
-class _Item:
-    work: WriteOperation
-    errand: RequestGreenlet
+class _Waiting:
+    operation: WriteOperation
+    greenlet: RequestGreenlet
     timeout: float
-    told: bool = False
+    is_resumed: bool = False
 
-    def tell(self, done: WriteResult) -> None:
-        if not self.told:
-            self.told = True
-            self.errand.switch(done)
+    def resume(self, result: WriteResult) -> None:
+        if not self.is_resumed:
+            self.is_resumed = True
+            self.greenlet.switch(result)
 
 
 class LoopCommitter:
-    """For one event loop."""
+    """For one event loop. `immediate`: None where no commit is possible without waiting. `submit`: the writer's."""
 
-    def __init__(self, loop: AbstractEventLoop, quick: Quick | None, slow: Slow, grace: float) -> None:
-        self._loop, self._quick, self._slow, self._grace = loop, quick, slow, grace
-        self._items: list[_Item] = []
-        self._since = 0.0
-        """When the lock was not free first; 0: it was, last time."""
-        self._waited = self._seen = 0
-        self._first = 0.0
-        """When the first of the items came."""
-        self._scheduled = False
+    def __init__(
+        self, loop: AbstractEventLoop, immediate: ImmediateCommitter | None, submit: Callable[..., Future[Any]]
+    ) -> None:
+        self._loop, self._immediate, self._submit = loop, immediate, submit
+        self._waiting: list[_Waiting] = []
+        self._first_at = 0.0
+        """When the first of them came."""
+        self._count_before = 0
+        """How many there were a turn ago."""
+        self._refused_since: float | None = None
+        """When the lock was first not free; None: it was free last time."""
+        self._refused_count = 0
+        self._is_scheduled = False
 
-    def write(self, work: WriteOperation, errand: RequestGreenlet, timeout: float) -> Any:
-        """The work's answer, after its commit; as `Writer.write`."""
-        if len(self._items) >= MAX_WAITING:
-            raise StoreUnavailable(f"{MAX_WAITING} pieces of work wait already")
-        if not self._items:
-            self._first, self._seen = time.monotonic(), 0
-        self._items.append(_Item(work, errand, timeout))
-        self._flush_soon()
-        done: WriteResult = errand.wait()
-        if done.error is not None:
-            raise done.error
-        return done.answer
+    def write(self, operation: WriteOperation, greenlet: RequestGreenlet, timeout: float) -> Any:
+        """Returns the operation's answer, after its commit; as `Writer.write`."""
+        if len(self._waiting) >= MAX_WAITING:
+            raise StoreUnavailable(f"{MAX_WAITING} operations wait already")
+        if not self._waiting:
+            self._first_at, self._count_before = time.monotonic(), 0
+        self._waiting.append(_Waiting(operation, greenlet, timeout))
+        self._schedule()
+        result: WriteResult = greenlet.wait()
+        if result.error is not None:
+            raise result.error
+        return result.answer
 
-    def _flush_soon(self) -> None:
-        if self._items and not self._scheduled:
-            self._scheduled = True
+    def _schedule(self) -> None:
+        if self._waiting and not self._is_scheduled:
+            self._is_scheduled = True
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        self._scheduled = False
-        if self._is_growing():
-            self._flush_soon()
+        self._is_scheduled = False
+        before, self._count_before = self._count_before, len(self._waiting)
+        # A commit costs as much as five operations: while every turn of the loop brings more, it is put off a bit.
+        if before < self._count_before < MAX_OPERATIONS and time.monotonic() - self._first_at < MAX_DELAY_SECONDS:
+            self._schedule()
             return
-        items = self._take()
-        done = self._quick.commit([item.work for item in items]) if self._quick else None
-        if done is not None:
-            self._since = 0.0
-            for item, what in zip(items, done, strict=True):
-                item.tell(what)
-        elif self._is_worth_another_look(len(items)):
-            self._items[:0] = items
+        group = self._take_group()
+        results = self._immediate.commit([waiting.operation for waiting in group]) if self._immediate else None
+        if results is not None:
+            self._refused_since = None
+            for waiting, result in zip(group, results, strict=True):
+                waiting.resume(result)
+        elif self._immediate and self._is_worth_another_try(self._immediate, len(group)):
+            self._waiting[:0] = group
         else:
-            self._since = 0.0
-            for item in items:
-                self._hand_over(item)
-        self._flush_soon()
+            self._refused_since = None
+            for waiting in group:
+                self._hand_over(waiting)
+        self._schedule()
 
-    def _is_growing(self) -> bool:
-        """A commit costs as much as the work of five: while every turn of the loop brings more, it is put off a bit."""
-        before, self._seen = self._seen, len(self._items)
-        return before < self._seen < MAX_OPERATIONS and time.monotonic() - self._first < COMPANY
-
-    def _is_worth_another_look(self, waiting: int) -> bool:
-        """The loop goes on meanwhile; where it has nothing to do, it dozes instead of turning as fast as it can."""
-        if self._quick is None:
-            return False
-        now = time.monotonic()
-        self._since = self._since or now
-        if now - self._since > LOOKS:
-            self._quick.give_up()
-            return False
-        if waiting == self._waited:
-            time.sleep(DOZE)
-        self._waited = waiting
-        return True
-
-    def _take(self) -> list[_Item]:
-        count = ordering_keys = 0
-        for item in self._items[:MAX_OPERATIONS]:
-            ordering_keys += len(item.work.ordering_keys)
-            if count and ordering_keys > MOST_ORDERING_KEYS:
+    def _take_group(self) -> list[_Waiting]:
+        count = keys = 0
+        for waiting in self._waiting[:MAX_OPERATIONS]:
+            keys += len(waiting.operation.ordering_keys)
+            if count and keys > MAX_KEYS_PER_TRANSACTION:
                 break
             count += 1
-        items, self._items = self._items[:count], self._items[count:]
-        return items
+        group, self._waiting = self._waiting[:count], self._waiting[count:]
+        return group
 
-    def _hand_over(self, item: _Item) -> None:
+    def _is_worth_another_try(self, immediate: ImmediateCommitter, count: int) -> bool:
+        now = time.monotonic()
+        self._refused_since = self._refused_since or now
+        if now - self._refused_since > MAX_TRYING_SECONDS:
+            immediate.give_up_turn()
+            return False
+        if count == self._refused_count:  # nothing came meanwhile: sleep, instead of turning as fast as can be
+            time.sleep(IDLE_SLEEP_SECONDS)
+        self._refused_count = count
+        return True
+
+    def _hand_over(self, waiting: _Waiting) -> None:
+        """The writer's thread commits it."""
         try:
-            future = self._slow.submit(item.work.run, item.work.ordering_keys)
+            future = self._submit(waiting.operation.run, waiting.operation.ordering_keys)
         except StoreUnavailable as error:
-            item.tell(WriteResult(error=error))
+            waiting.resume(WriteResult(error=error))
             return
-        future.add_done_callback(lambda future: self._loop.call_soon_threadsafe(_ended, item, future))
-        self._loop.call_later(item.timeout, self._too_late, item, future)
+        future.add_done_callback(lambda future: self._loop.call_soon_threadsafe(_resume, waiting, future))
+        self._loop.call_later(waiting.timeout, self._cancel, waiting, future)
 
-    def _too_late(self, item: _Item, future: Future[Any]) -> None:
-        if not item.told and not future.cancel():
-            unknown = StoreUnavailable(f"not committed within {item.timeout + self._grace:g} s")
-            self._loop.call_later(self._grace, partial(item.tell, WriteResult(error=unknown)))
+    def _cancel(self, waiting: _Waiting, future: Future[Any]) -> None:
+        if not waiting.is_resumed and not future.cancel():
+            unknown = StoreUnavailable(f"not committed within {waiting.timeout + GRACE_SECONDS:g} s")
+            self._loop.call_later(GRACE_SECONDS, waiting.resume, WriteResult(error=unknown))
 
 
-def _ended(item: _Item, future: Future[Any]) -> None:
+def _resume(waiting: _Waiting, future: Future[Any]) -> None:
     if future.cancelled():
-        item.tell(WriteResult(error=StoreUnavailable(f"waited {item.timeout:g} s for the writer")))
+        waiting.resume(WriteResult(error=StoreUnavailable(f"waited {waiting.timeout:g} s for the writer")))
     elif error := future.exception():
-        item.tell(WriteResult(error=error))
+        waiting.resume(WriteResult(error=error))
     else:
-        item.tell(WriteResult(future.result()))
+        waiting.resume(WriteResult(future.result()))

@@ -1,4 +1,10 @@
-"""SQLite: a file for its owner alone, synced at every commit, one writer at a time on the whole machine."""
+"""SQLite: a file for its owner alone, synced at every commit, one writer at a time on the whole machine.
+
+A thread beside the writer folds SQLite's log into the file (a checkpoint): where the writer did it, that commit took a
+tenth of a second. Both may do it, and in several processes; SQLite lets one at a time. The writer still does it where
+the log has grown long: only at its commits is there always a moment at which the log can begin anew, which the thread
+may never meet under load.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,16 +23,17 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from gateway.store.checkpoints import Checkpoints
 from gateway.store.errors import WrongDatabase
 from gateway.store.filelock import FileLock
 
-ROOM = 64 * 2**20
-"""Bytes of free disk below which no callback is taken: those that were taken must still be settled."""
-LOOK_EVERY = 1.0
-"""Seconds between two looks at the disk: it does not fill up in less, and each callback asks."""
+MIN_FREE_BYTES = 64 * 2**20
+"""With less free disk no callback is taken: those that were taken must still be settled."""
+DISK_CHECK_SECONDS = 1.0
+"""Between two looks at the disk: it does not fill up in less, and each callback asks."""
+CHECKPOINT_SECONDS = 0.25
+"""From a commit to the checkpoint: pages that change all the time are folded once for many commits."""
 
-# WAL syncs its log at each commit when FULL is asked for; with NORMAL commits would go with the power.
+# In WAL mode FULL syncs the log at each commit; with NORMAL commits would be lost with the power.
 # The log is folded into the file by `Checkpoints`; where that does not come to an end, by the writer, at 32 MB.
 WRITING = (
     "PRAGMA journal_mode = WAL",
@@ -38,40 +46,44 @@ WRITING = (
 READING = ("PRAGMA query_only = ON",)
 # A table that is altered is copied and dropped: its children must not notice, and within a transaction it is too late.
 MIGRATING = tuple(pragma for pragma in WRITING if "foreign_keys" not in pragma)
-OLDEST = (3, 35)
+MIN_VERSION = (3, 35)
 
 
 class SqliteDatabase:
-    """See `gateway.store.database`. `patience` is for those who do not know of our lock: a backup, a shell."""
+    """The engines of one file. `lock_timeout` is for those who do not know of our lock: a backup, a shell."""
 
-    def __init__(self, url: URL, patience: float) -> None:
+    def __init__(self, url: URL, lock_timeout: float) -> None:
         if not url.database or url.database == ":memory:":
             raise WrongDatabase("SQLite in memory keeps nothing: name a file, as in sqlite:///data/gateway.db")
-        if sqlite3.sqlite_version_info < OLDEST:
-            raise WrongDatabase(f"SQLite {sqlite3.sqlite_version} is too old: {OLDEST[0]}.{OLDEST[1]} is the least")
+        if sqlite3.sqlite_version_info < MIN_VERSION:
+            oldest = ".".join(map(str, MIN_VERSION))
+            raise WrongDatabase(f"SQLite {sqlite3.sqlite_version} is too old: {oldest} is the least")
         self._path = Path(url.database).absolute()
-        self._patience = patience
+        self._lock_timeout = lock_timeout
         self._locks: list[FileLock] = []
-        self._looked, self._has_room = -LOOK_EVERY, True
-        self.writing = _engine(self._path, WRITING, "BEGIN IMMEDIATE", patience, most=1)
-        self.quick = _engine(self._path, WRITING, "BEGIN IMMEDIATE", 0.0, most=1)
-        self.reading = _engine(self._path, READING, "BEGIN", patience, most=15)
-        self._checkpoints = Checkpoints(lambda: _connect(self._path, WRITING, patience), lambda: _identity(self._path))
-        for engine in (self.writing, self.quick):
+        self._checked_at, self._has_room = -DISK_CHECK_SECONDS, True
+        self.writing = _engine(self._path, WRITING, "BEGIN IMMEDIATE", lock_timeout, max_connections=1)
+        self.immediate = _engine(self._path, WRITING, "BEGIN IMMEDIATE", 0.0, max_connections=1)
+        self.reading = _engine(self._path, READING, "BEGIN", lock_timeout, max_connections=15)
+        self._checkpoints = Checkpoints(self._path, lock_timeout)
+        for engine in (self.writing, self.immediate):
             event.listen(engine, "commit", self._checkpoints.committed)
 
-    def guard(self) -> FileLock:
+    def lock(self) -> FileLock:
+        """Returns a new lock, to be held around each write transaction of one thread."""
         self._locks.append(FileLock(self._path))
         return self._locks[-1]
 
     def is_current(self, conn: Connection) -> bool:
-        """A file that was moved away takes writes without a word, and they are lost."""
+        """Is this connection, kept since the last transaction, good for the next? A file that was moved away takes
+        writes without a word, and they are lost."""
         return _identity(self._path) == conn.info.get("file")
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
+        """A transaction in which tables are made, by one process at a time. Makes the file if there is none."""
         _create(self._path)
-        engine = _engine(self._path, MIGRATING, "BEGIN IMMEDIATE", self._patience, most=1)
+        engine = _engine(self._path, MIGRATING, "BEGIN IMMEDIATE", self._lock_timeout, max_connections=1)
         try:
             with contextlib.closing(FileLock(self._path)) as lock, lock, engine.begin() as conn:
                 yield conn
@@ -79,70 +91,120 @@ class SqliteDatabase:
             engine.dispose()
 
     def has_room(self) -> bool:
+        """Is there disk for more callbacks?"""
         now = time.monotonic()
-        if now - self._looked >= LOOK_EVERY:
-            self._looked, self._has_room = now, self._look()
+        if now - self._checked_at >= DISK_CHECK_SECONDS:
+            self._checked_at = now
+            try:
+                self._has_room = shutil.disk_usage(self._path.parent).free >= MIN_FREE_BYTES
+            except OSError:  # there is not even a folder: the next write will say so
+                self._has_room = True
         return self._has_room
-
-    def _look(self) -> bool:
-        try:
-            return shutil.disk_usage(self._path.parent).free >= ROOM
-        except OSError:  # there is no folder even: that is not about room, and the next write will say it
-            return True
 
     def close(self) -> None:
         self._checkpoints.close()
-        self.writing.dispose()
-        self.quick.dispose()
-        self.reading.dispose()
+        for engine in (self.writing, self.immediate, self.reading):
+            engine.dispose()
         for lock in self._locks:
             lock.close()
 
 
+class Checkpoints:
+    """The thread that folds the log into the file, with a connection of its own. It starts with the first commit, and
+    sleeps while there is none."""
+
+    def __init__(self, path: Path, lock_timeout: float) -> None:
+        self._path, self._lock_timeout = path, lock_timeout
+        self._file: tuple[int, int] | None = None
+        self._conn: sqlite3.Connection | None = None
+        self._committed = threading.Event()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def committed(self, _conn: object = None) -> None:
+        """The log has grown."""
+        if self._thread is None and not self._closing.is_set():
+            self._thread = threading.Thread(target=self._run, name="store-checkpoints", daemon=True)
+            self._thread.start()
+        self._committed.set()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._committed.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._committed.wait()
+            self._closing.wait(CHECKPOINT_SECONDS)
+            self._committed.clear()
+            if not self._closing.is_set():
+                self._checkpoint()
+        self._disconnect()
+
+    def _checkpoint(self) -> None:
+        """An error that hinders it hinders the writer, too, and is reported there."""
+        try:
+            if self._conn is None or _identity(self._path) != self._file:  # another file may have taken its place
+                self._disconnect()
+                self._file, self._conn = _identity(self._path), _connect(self._path, WRITING, self._lock_timeout)
+            self._conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error:
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            with contextlib.suppress(sqlite3.Error):
+                conn.close()
+
+
 def _create(path: Path) -> None:
-    """The file, and its folder if there is none, for the owner alone; SQLite gives its log the same permissions."""
+    """Makes the file, and its folder if there is none, for the owner alone; SQLite gives its log the same
+    permissions."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     for file in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
-        # There may be no log yet; and what is another user's is his to guard.
+        # There may be no log yet; and a file of another user is for that user to guard.
         with contextlib.suppress(FileNotFoundError, PermissionError):
             if file.stat().st_mode & 0o077:
                 file.chmod(0o600)
 
 
-def _engine(path: Path, pragmas: tuple[str, ...], begin: str, patience: float, most: int) -> Engine:
-    made = create_engine(
+def _engine(path: Path, pragmas: tuple[str, ...], begin: str, lock_timeout: float, max_connections: int) -> Engine:
+    engine = create_engine(
         "sqlite://",
-        creator=lambda: _connect(path, pragmas, patience),
+        creator=lambda: _connect(path, pragmas, lock_timeout),
         poolclass=QueuePool,
-        # All of them are kept: those of the overflow are closed when they come back, and opening a file again costs
-        # more than the reading.
-        pool_size=most,
+        # All of them are kept: connections of the overflow are closed when they come back, and opening a file again
+        # costs more than the reading.
+        pool_size=max_connections,
         max_overflow=0,
-        pool_timeout=patience,
+        pool_timeout=lock_timeout,
         hide_parameters=True,
     )
 
-    def begins(conn: Connection) -> None:
+    def on_begin(conn: Connection) -> None:
         conn.connection.cursor().execute(begin)  # at a fifth of SQLAlchemy's price
 
-    def connects(_connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    def on_connect(_connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
         entry.info["file"] = _identity(path)
 
-    def checks_out(_connection: DBAPIConnection, entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
+    def on_checkout(_connection: DBAPIConnection, entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
         if _identity(path) != entry.info["file"]:
             raise DisconnectionError("there is another file in its place")
 
-    event.listen(made, "begin", begins)  # the driver's own beginning is off: it comes too late, and takes no lock
-    event.listen(made, "connect", connects)
-    event.listen(made, "checkout", checks_out)
-    return made
+    event.listen(engine, "begin", on_begin)  # the driver's own BEGIN is off: it comes too late, and takes no lock
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "checkout", on_checkout)
+    return engine
 
 
-def _connect(path: Path, pragmas: tuple[str, ...], patience: float) -> sqlite3.Connection:
+def _connect(path: Path, pragmas: tuple[str, ...], lock_timeout: float) -> sqlite3.Connection:
     """Never makes the file: an empty one in the place of one that was moved away would look like a lost outbox."""
     conn = sqlite3.connect(
-        f"{path.as_uri()}?mode=rw", uri=True, timeout=patience, isolation_level=None, check_same_thread=False
+        f"{path.as_uri()}?mode=rw", uri=True, timeout=lock_timeout, isolation_level=None, check_same_thread=False
     )
     try:
         for pragma in pragmas:
@@ -155,7 +217,7 @@ def _connect(path: Path, pragmas: tuple[str, ...], patience: float) -> sqlite3.C
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino

@@ -1,7 +1,8 @@
-"""The one thread of a process that writes: everybody hands in work, whatever waits is committed together.
+"""The one thread of a process that writes: callers hand in operations, and all that wait are committed together.
 
-While one group is being synced to the disk the next one gathers: nobody waits for company, and the busier it is the
-more share a sync. The lock on the file is taken first and the group gathered after, so that it is as large as can be.
+While one group is being synced to the disk the next one gathers: no operation waits for company, and the busier it is,
+the more of them share a sync. The lock on the file is taken first and the group gathered after, so that it is as large
+as can be.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as TooLate
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import AbstractContextManager
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar, cast
@@ -20,156 +21,146 @@ from sqlalchemy import Connection
 
 from gateway.store import greenlets
 from gateway.store.errors import StoreUnavailable
-from gateway.store.group_commit import GroupCommitter, WriteOperation, WriteResult
-from gateway.store.loop_commit import LoopCommitter, Quick
-from gateway.store.ordering import MAX_KEYS_PER_TRANSACTION as MOST_ORDERING_KEYS
+from gateway.store.group_commit import GroupCommitter, ImmediateCommitter, WriteOperation, WriteResult
+from gateway.store.loop_commit import GRACE_SECONDS, LoopCommitter
+from gateway.store.ordering import MAX_KEYS_PER_TRANSACTION
 
 T = TypeVar("T")
 
 MAX_OPERATIONS = 256
-"""Pieces of work in one transaction: with more the first would wait for the last, and gain nothing."""
+"""In one transaction: with more the first would wait for the last, and gain nothing."""
 MAX_WAITING = 4096
-"""Pieces of work that may wait. As many can only be there when nothing moves, and those who handed them in are gone."""
-GRACE_SECONDS = 5.0
-"""Seconds that a waiter gives to work that has begun when his own time is up: soon he will know."""
+"""Operations. As many wait only where nothing moves, and their callers are gone."""
 
 
-class _Item(NamedTuple):
-    work: WriteOperation
+class _Queued(NamedTuple):
+    operation: WriteOperation
     future: Future[Any]
 
 
 class Writer:
-    """Work is ``work(conn) -> answer``, see `gateway.store.group_commit`. `guard` is held around each transaction."""
+    """Takes ``work(conn) -> answer``, see `gateway.store.group_commit`. `lock` is held around each transaction."""
 
     def __init__(
-        self, group: GroupCommitter, guard: AbstractContextManager[object], quick: Quick | None = None
+        self, group: GroupCommitter, lock: AbstractContextManager[object], immediate: ImmediateCommitter | None = None
     ) -> None:
-        self._group = group
-        self._guard = guard
-        self._quick = quick
-        self._gatherings: dict[AbstractEventLoop, LoopCommitter] = {}
-        self._queue: SimpleQueue[_Item | None] = SimpleQueue()
-        self._open = True
-        self._gate = threading.Lock()
+        self._group, self._lock, self._immediate = group, lock, immediate
+        self._loop_committers: dict[AbstractEventLoop, LoopCommitter] = {}
+        self._queue: SimpleQueue[_Queued | None] = SimpleQueue()
+        self._is_open = True
+        self._submitting = threading.Lock()
         self._thread: threading.Thread | None = None
 
     @property
     def waiting(self) -> int:
-        """Pieces of work not begun yet."""
+        """Operations that are not begun yet."""
         return self._queue.qsize()
 
     def submit(self, work: Callable[[Connection], T], ordering_keys: Collection[str] = ()) -> Future[T]:
-        """Hands in work; the future is done after its commit. `ordering_keys`: of all deliveries that it owes or
-        settles.
+        """Hands in an operation; the future is done after its commit. `ordering_keys`: of all deliveries that it owes
+        or settles.
 
         The future raises `StoreUnavailable` (not kept, or nobody knows), or what the work itself raised.
         """
-        item = _Item(WriteOperation(work, ordering_keys), Future())
-        with self._gate:  # nothing may come in behind the mark of the end: nobody would ever look there
-            if not self._open:
+        queued = _Queued(WriteOperation(work, ordering_keys), Future())
+        with self._submitting:  # nothing may come in behind the mark of the end: nobody would ever look there
+            if not self._is_open:
                 raise StoreUnavailable("the store is closed")
             if self._queue.qsize() >= MAX_WAITING:
-                raise StoreUnavailable(f"{MAX_WAITING} pieces of work wait for the writer already")
+                raise StoreUnavailable(f"{MAX_WAITING} operations wait for the writer already")
             if self._thread is None:
-                self._thread = threading.Thread(target=self._write, name="store-writer", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
                 self._thread.start()
-            self._queue.put(item)
-        return item.future
+            self._queue.put(queued)
+        return queued.future
 
     def write(
         self, work: Callable[[Connection], T], timeout: float = 10.0, *, ordering_keys: Collection[str] = ()
     ) -> T:
-        """The work's answer, after its commit. `timeout`: seconds; work not begun by then is never done.
+        """Returns the work's answer, after its commit. `timeout`: seconds; an operation that is not begun by then is
+        never done.
 
-        Work that was begun is given `GRACE_SECONDS` more; after that `StoreUnavailable` may stand for work that is
-        kept."""
-        here = greenlets.current()
-        if here is not None:
-            return cast(T, self._gathering(here).write(WriteOperation(work, ordering_keys), here, timeout))
+        An operation that was begun is given `GRACE_SECONDS` more; after that `StoreUnavailable` may stand for one that
+        is kept.
+        """
+        greenlet = greenlets.current()
+        if greenlet is not None:
+            committer = self._loop_committers.get(greenlet.loop)
+            if committer is None:
+                committer = LoopCommitter(greenlet.loop, self._immediate, self.submit)
+                self._loop_committers[greenlet.loop] = committer
+            return cast(T, committer.write(WriteOperation(work, ordering_keys), greenlet, timeout))
         future = self.submit(work, ordering_keys)
         try:
             return future.result(timeout)
-        except TooLate:
+        except FutureTimeout:
             if future.cancel():
                 raise StoreUnavailable(f"waited {timeout:g} s for the writer") from None
         try:
             return future.result(GRACE_SECONDS)
-        except TooLate:
+        except FutureTimeout:
             raise StoreUnavailable(f"not committed within {timeout + GRACE_SECONDS:g} s") from None
 
-    def _gathering(self, here: greenlets.RequestGreenlet) -> LoopCommitter:
-        found = self._gatherings.get(here.loop)
-        if found is None:
-            found = self._gatherings[here.loop] = LoopCommitter(here.loop, self._quick, self, GRACE_SECONDS)
-        return found
-
     def close(self, timeout: float = 10.0) -> None:
-        """Takes no more, and finishes what it has. What is not finished in time gets `StoreUnavailable`."""
-        with self._gate:
-            if self._open:
-                self._open = False
+        """Takes no more, and finishes what it has. Operations not finished in time get `StoreUnavailable`."""
+        with self._submitting:
+            if self._is_open:
+                self._is_open = False
                 self._queue.put(None)
         if self._thread is not None:
             self._thread.join(timeout)
-        self._refuse_rest()
-        if self._quick is not None:
-            self._quick.close()
+        rest: list[_Queued] = []
+        while not self._queue.empty():
+            with contextlib.suppress(Empty):
+                queued = self._queue.get_nowait()
+                rest += [queued] if queued else []
+        self._queue.put(None)  # for a thread that hung, when it comes back
+        for queued in _started(rest):
+            queued.future.set_exception(StoreUnavailable("the store was closed before this was done"))
+        if self._immediate is not None:
+            self._immediate.close()
 
-    def _write(self) -> None:
+    def _run(self) -> None:
         try:
-            while (first := self._queue.get()) is not None and self._turn(first):
+            while (first := self._queue.get()) is not None and self._commit_group(first):
                 pass
         finally:
             self._group.close()
 
-    def _turn(self, first: _Item) -> bool:
-        """One group. False when the end was met."""
-        items, more = [first], True
+    def _commit_group(self, first: _Queued) -> bool:
+        """False when the end was met."""
+        group, is_open = [first], True
         try:
-            with self._guard:
-                more = self._gather(items)
-                items = _begun(items)
-                done = self._group.commit([item.work for item in items]) if items else []
-        except BaseException as error:  # of the guard: no room for its file, say
-            items = _begun(items)
-            done = [WriteResult(error=StoreUnavailable(f"lock: {error}")) for _ in items]
-        for item, what in zip(items, done, strict=True):
-            _tell(item.future, what)
+            with self._lock:
+                is_open = self._gather(group)
+                group = _started(group)
+                results = self._group.commit([queued.operation for queued in group]) if group else []
+        except BaseException as error:  # of the lock: no room for its file, say
+            group = _started(group)
+            results = [WriteResult(error=StoreUnavailable(f"lock: {error}")) for _ in group]
+        for queued, result in zip(group, results, strict=True):
+            if result.error is not None:
+                queued.future.set_exception(result.error)
+            else:
+                queued.future.set_result(result.answer)
         self._group.notify_workers()
-        return more
+        return is_open
 
-    def _gather(self, items: list[_Item]) -> bool:
-        ordering_keys = len(items[0].work.ordering_keys)
-        while len(items) < MAX_OPERATIONS and ordering_keys < MOST_ORDERING_KEYS:
+    def _gather(self, group: list[_Queued]) -> bool:
+        """Adds what waits to the group. False when the end was met."""
+        keys = len(group[0].operation.ordering_keys)
+        while len(group) < MAX_OPERATIONS and keys < MAX_KEYS_PER_TRANSACTION:
             try:
-                item = self._queue.get_nowait()
+                queued = self._queue.get_nowait()
             except Empty:
                 break
-            if item is None:
+            if queued is None:
                 return False
-            items.append(item)
-            ordering_keys += len(item.work.ordering_keys)
+            group.append(queued)
+            keys += len(queued.operation.ordering_keys)
         return True
 
-    def _refuse_rest(self) -> None:
-        rest: list[_Item] = []
-        while not self._queue.empty():
-            with contextlib.suppress(Empty):
-                item = self._queue.get_nowait()
-                rest += [item] if item else []
-        self._queue.put(None)  # for a thread that was stuck, when it comes back
-        for item in _begun(rest):
-            _tell(item.future, WriteResult(error=StoreUnavailable("the store was closed before this was done")))
 
-
-def _begun(items: Sequence[_Item]) -> list[_Item]:
-    """Those that nobody has given up; from here on nobody can."""
-    return [item for item in items if item.future.running() or item.future.set_running_or_notify_cancel()]
-
-
-def _tell(future: Future[Any], done: WriteResult) -> None:
-    if done.error is not None:
-        future.set_exception(done.error)
-    else:
-        future.set_result(done.answer)
+def _started(group: Sequence[_Queued]) -> list[_Queued]:
+    """Returns the operations whose callers have not given up; from here on they cannot."""
+    return [queued for queued in group if queued.future.running() or queued.future.set_running_or_notify_cancel()]

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, make_url, text
 
 from gateway.store import Store, StoreUnavailable, WrongDatabase, events
-from gateway.store.postgresql import HostConnector, spelled
+from gateway.store.postgresql import HostConnector, sqlalchemy_url
 from tests.postgresql_server import PostgresqlServer
 from tests.running import free_port
 from tests.store_samples import EVENT, add, count, until
@@ -44,7 +44,7 @@ def server() -> Iterator[PostgresqlServer]:
     ],
 )
 def test_several_hosts_as_libpq_names_them(written: str, read: str) -> None:
-    assert spelled(written) == read
+    assert sqlalchemy_url(written) == read
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_several_hosts_as_libpq_names_them(written: str, read: str) -> None:
     ],
 )
 def test_the_driver_is_given_every_host(hosts: str, expected: tuple[str, str | None]) -> None:
-    url = make_url(spelled(f"postgresql+psycopg://u@{hosts}/d?target_session_attrs=read-write"))
+    url = make_url(sqlalchemy_url(f"postgresql+psycopg://u@{hosts}/d?target_session_attrs=read-write"))
     _, given = create_engine(url).dialect.create_connect_args(url)
     assert (given["host"], given.get("port")) == expected
     assert (given["dbname"], given["user"], given["target_session_attrs"]) == ("d", "u", "read-write")
@@ -95,7 +95,7 @@ def test_the_host_that_answered_last_is_asked_first(server: PostgresqlServer) ->
     }
     with closing(door.connect(None, None, (), given)) as made:
         assert made.info.port == url.port
-    assert door.sorted(given)["port"] == f"{url.port},{gone}"
+    assert door.in_order(given)["port"] == f"{url.port},{gone}"
     with closing(door.connect(None, None, (), given | {"port": f"{url.port},{gone}"})) as made:
         assert made.info.port == url.port
 

@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
-    with Store(f"sqlite:///{path}", patience=0.2) as made:
+    with Store(f"sqlite:///{path}", lock_timeout=0.2) as made:
         made.migrate()
         made.writer.write(lambda connection: connection.exec_driver_sql("CREATE TABLE t (n INTEGER UNIQUE)"))
         yield made
@@ -102,7 +102,7 @@ def test_what_is_wrong_spoils_nobody_else(store: Store, path: Path) -> None:
 def test_while_another_writes_it_looks_again(store: Store, path: Path, commits: list[tuple[str, int]]) -> None:
     with closing(FileLock(path)) as lock:
         lock.__enter__()
-        threading.Timer(0.005, lock.leave).start()
+        threading.Timer(0.005, lock.release).start()
         assert written(store, [1, 2]) == [1, 2]
     assert rows(path) == [1, 2]
 
@@ -112,7 +112,7 @@ def test_where_the_lock_stays_held_the_thread_takes_over(
 ) -> None:
     with closing(FileLock(path)) as lock:
         lock.__enter__()
-        threading.Timer(0.3, lock.leave).start()
+        threading.Timer(0.3, lock.release).start()
         assert written(store, [1, 2]) == [1, 2]
     assert {name for name, _ in commits} == {"store-writer"}
     assert rows(path) == [1, 2]

@@ -106,7 +106,7 @@ def test_a_database_that_is_not_there_is_unavailable(server: PostgresqlServer) -
 def test_connections_that_died_idle_are_noticed_before_it_matters(
     store: Store, postgresql: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway.store.postgresql, "IDLE", 0.0)
+    monkeypatch.setattr(gateway.store.postgresql, "MAX_IDLE_SECONDS", 0.0)
     add(store)
     assert count(store) == 1
     with postgresql.connect() as conn:
@@ -167,7 +167,7 @@ def test_but_not_for_ever(store: Store) -> None:
         ran.append(1)
         fail_with(conn, "40001")
 
-    with pytest.raises(StoreUnavailable, match="stood in the way"):
+    with pytest.raises(StoreUnavailable, match="in conflict with other transactions"):
         store.writer.write(work)
     assert len(ran) == 1 + group_commit.MAX_TRIES
 
@@ -186,7 +186,7 @@ def test_a_ordering_key_that_another_transaction_sits_on_is_waited_for_with_pati
         started.set()
         assert go_on.wait(20)
 
-    with Store(store.url, patience=0.05) as hasty:
+    with Store(store.url, lock_timeout=0.05) as hasty:
         sitting = store.writer.submit(sit, ordering_keys=["crm|1"])
         assert started.wait(20)
         with pytest.raises(StoreUnavailable, match="lock"):

@@ -36,7 +36,7 @@ def path(sqlite_url: str) -> Path:
 
 @pytest.fixture
 def store(sqlite_url: str) -> Iterator[Store]:
-    with Store(sqlite_url, patience=0.05) as made:
+    with Store(sqlite_url, lock_timeout=0.05) as made:
         made.migrate()
         yield made
 
@@ -222,8 +222,8 @@ def test_a_lock_file_that_cannot_be_made_is_unavailable(sqlite_url: str, path: P
 def test_room_is_free_space(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     assert store.has_room()
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, sqlite.ROOM - 1))
-    monkeypatch.setattr(sqlite, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 10**12, sqlite.MIN_FREE_BYTES - 1))
+    monkeypatch.setattr(sqlite, "DISK_CHECK_SECONDS", 0.0)
     assert not store.has_room()
     assert store.ready() is False
     assert add(store) == 1  # what was taken in can still be settled
