@@ -20,7 +20,7 @@ from flask import (
     abort,
     current_app,
     g,
-    jsonify,
+    make_response,
     redirect,
     render_template,
     request,
@@ -152,10 +152,8 @@ def knows_password(candidate: str) -> bool:
 
 
 def unauthorized() -> Response:
-    response = jsonify({"errors": {"authorization": ["HTTP Basic with the console's password."]}})
-    response.status_code = 401
-    response.headers["WWW-Authenticate"] = 'Basic realm="gateway", charset="UTF-8"'
-    return response
+    errors = {"errors": {"authorization": ["HTTP Basic with the console's password."]}}
+    return make_response(errors, 401, {"WWW-Authenticate": 'Basic realm="gateway", charset="UTF-8"'})
 
 
 def wants_json() -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from io import BytesIO
 from time import perf_counter
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from flask import Blueprint, Flask, Request, Response, json, request
@@ -34,7 +34,6 @@ _WIRE_FORMATS = {
     "/legacy/status": "legacy-status",
 }
 _PREFIXES = tuple(f"{path}/" for path in _WIRE_FORMATS)
-T = TypeVar("T")
 
 
 def are_quick(environ: WSGIEnvironment) -> bool:
@@ -59,15 +58,12 @@ def build_app(context: WebContext, *blueprints: Blueprint) -> Flask:
 
 
 class _NoSessions(SessionInterface):
-    """Gives every request one empty session: no program logs in."""
+    """Gives every request the same null session, which Flask does not save: no program logs in."""
 
     _session = NullSession()
 
     def open_session(self, app: Flask, request: Request) -> SessionMixin:
         return self._session
-
-    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        return None
 
 
 class _ProgramApp(Flask):
@@ -83,7 +79,7 @@ class _ProgramApp(Flask):
         path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
         return self.url_map.bind("", path_info=path, default_method=environ["REQUEST_METHOD"])
 
-    def ensure_sync(self, func: Callable[..., T]) -> Callable[..., T]:
+    def ensure_sync(self, func: Any) -> Any:
         return func
 
 

@@ -46,16 +46,16 @@ _ARGON2_RUNS = threading.BoundedSemaphore(2)
 _SESSION_SALT = b"sms-gateway console session v1"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _HashedPassword:
     """The password of one version of the configuration."""
 
-    password: str = field(repr=False)
-    keys: tuple[str, ...] = field(repr=False)
-    hash: str = field(repr=False)
-    session_key: bytes = field(repr=False)
-    digest_key: bytes = field(repr=False, default_factory=lambda: secrets.token_bytes(32))
-    known: bytes = field(repr=False, default=b"")
+    password: str
+    keys: tuple[str, ...]
+    hash: str
+    session_key: bytes
+    digest_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    known: bytes = b""
     """The digest of the password that was found right, once it was."""
 
     def digest(self, candidate: str) -> bytes:

@@ -20,6 +20,7 @@ from tests.visitor import BASE, KEY, PASSWORD, Visitor, console
 TOKEN = "one-click-token-of-this-start"
 VALUES: dict[str, object] = {
     "kind": "status",
+    "decision": "sent",
     "event_id": 1,
     "delivery_id": UUID(int=1),
     "send_id": UUID(int=1),

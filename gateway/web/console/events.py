@@ -18,17 +18,8 @@ from gateway.routing.route import load_message
 from gateway.store import ledger, replay, search
 from gateway.store.events import Event
 from gateway.web.console import config as configuration
-from gateway.web.console import templating
-from gateway.web.console.search_forms import (
-    EVENT_FIELDS,
-    EVENT_SOURCES,
-    EVENT_STATES,
-    PAGE_ROWS,
-    epoch_time,
-    event_form,
-    page_links,
-    requested_offset,
-)
+from gateway.web.console import search_forms, templating
+from gateway.web.console.search_forms import PAGE_ROWS
 from gateway.web.context import config, now, web_context
 from schemas import FORMATS, BadCallback, Message, ReceiveContext
 
@@ -61,35 +52,27 @@ def overview() -> ResponseReturnValue:
 
 
 @blueprint.get("/events")
+@blueprint.get("/unrouted", endpoint="unrouted")
+@blueprint.get("/refused", endpoint="refused")
 def events() -> ResponseReturnValue:
-    return _events("Events", dict(request.args.items()))
-
-
-@blueprint.get("/unrouted")
-def unrouted() -> ResponseReturnValue:
-    return _events("Unrouted", {"state": "unrouted"})
-
-
-@blueprint.get("/refused")
-def refused() -> ResponseReturnValue:
-    return _events("Refused", {"state": "refused"})
-
-
-def _events(title: str, arguments: dict[str, str]) -> ResponseReturnValue:
-    form, offset = event_form(arguments, config()), requested_offset()
+    """The search; or, on pages of their own, all events of one state."""
+    page_name = request.path.strip("/")
+    arguments = dict(request.args.items()) if page_name == "events" else {"state": page_name}
+    form = search_forms.event_form(arguments, config())
+    offset = search_forms.requested_offset()
     with web_context().store.reader() as connection:
         page = search.search_events(connection, form.search, limit=PAGE_ROWS, offset=offset)
     messages = {found.event.id: _message(found.event) for found in page.found}
     return render_template(
         "events.html",
-        title=title,
+        title=page_name.capitalize(),
         page=page,
         texts={event_id: message.message for event_id, message in messages.items() if message},
         typed=form.typed,
         errors=form.errors,
-        states=EVENT_STATES,
-        sources=EVENT_SOURCES,
-        **page_links(EVENT_FIELDS, offset, page.more),
+        states=search_forms.EVENT_STATES,
+        sources=search_forms.EVENT_SOURCES,
+        **search_forms.page_links(search_forms.EVENT_FIELDS, offset, page.more),
     ), 400 if form.errors else 200
 
 
@@ -144,7 +127,7 @@ def _load_event(event_id: int) -> search.EventDetail:
 def deliveries() -> ResponseReturnValue:
     """Settled deliveries, to one endpoint or all."""
     state = "succeeded" if request.args.get("state") == "succeeded" else "dead"
-    endpoint, offset = request.args.get("to") or None, requested_offset()
+    endpoint, offset = request.args.get("to") or None, search_forms.requested_offset()
     with web_context().store.reader() as connection:
         found = search.settled_deliveries(connection, state, endpoint, limit=PAGE_ROWS + 1, offset=offset)
     return render_template(
@@ -153,7 +136,7 @@ def deliveries() -> ResponseReturnValue:
         state=state,
         endpoint=endpoint,
         endpoints=sorted({*config().endpoints, *([endpoint] if endpoint else []), ledger.ENDPOINT}),
-        **page_links(("state", "to"), offset, len(found) > PAGE_ROWS),
+        **search_forms.page_links(("state", "to"), offset, len(found) > PAGE_ROWS),
     )
 
 
@@ -184,7 +167,7 @@ def replay_filter() -> ResponseReturnValue:
     """Replays all settled deliveries of one state: to one endpoint or all, settled since a time or ever."""
     state, endpoint = _settled_state(request.form.get("state", "dead")), request.form.get("to") or None
     try:
-        since = epoch_time(request.form.get("since", "").strip())
+        since = search_forms.epoch_time(request.form.get("since", "").strip())
     except ValueError:
         abort(400, "since: write a time like 2026-11-20T08:00.")
     _replay(replay.ReplayFilter(state=state, endpoint=endpoint, since=since))

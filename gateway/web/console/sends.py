@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -21,6 +20,11 @@ from schemas.status import WORDS
 MAX_UPDATES = 100
 """Updates of one message that are shown: there are no more than nine statuses, but a platform may repeat itself."""
 MAX_SID_CHARACTERS = 200
+DECIDED = {
+    "sent": "Noted: it was sent. It is not sent again.",
+    "again": "It will be sent again.",
+    "given-up": "Given up: its sender is told that it failed.",
+}
 
 blueprint = Blueprint("sends", __name__)
 
@@ -79,52 +83,28 @@ def detail(send_id: uuid.UUID) -> ResponseReturnValue:
     )
 
 
-@blueprint.post("/sends/<uuid:send_id>/sent")
-def was_sent(send_id: uuid.UUID) -> ResponseReturnValue:
+@blueprint.post("/sends/<uuid:send_id>/<any(sent, again, 'given-up'):decision>")
+def decide(send_id: uuid.UUID, decision: str) -> ResponseReturnValue:
+    """Records what a person decides of an undecided send: it was sent, is to be sent again, or is given up."""
     message_sid = request.form.get("message_sid", "").strip()
     if len(message_sid) > MAX_SID_CHARACTERS or not message_sid.isprintable():
         abort(400, "message_sid: this is not one.")
-    return _decide(
-        send_id,
-        "sent",
-        lambda: settle.decide_sent(web_context().store, str(send_id), message_sid, config(), now()),
-        "Noted: it was sent. It is not sent again.",
-    )
-
-
-@blueprint.post("/sends/<uuid:send_id>/again")
-def again(send_id: uuid.UUID) -> ResponseReturnValue:
-    return _decide(
-        send_id,
-        "again",
-        lambda: settle.decide_send_again(web_context().store, str(send_id), now()),
-        "It will be sent again.",
-    )
-
-
-@blueprint.post("/sends/<uuid:send_id>/given-up")
-def give_up(send_id: uuid.UUID) -> ResponseReturnValue:
-    return _decide(
-        send_id,
-        "given up",
-        lambda: settle.decide_given_up(web_context().store, str(send_id), config(), now()),
-        "Given up: its sender is told that it failed.",
-    )
-
-
-def _decide(
-    send_id: uuid.UUID, decision: str, decide: Callable[[], frozenset[str]], message: str
-) -> ResponseReturnValue:
     page = redirect(url_for(".detail", send_id=send_id), 303)
     if "confirmed" not in request.form:
         flash("Nothing was done: tick what you decide, then press the button.", "wait")
         return page
+    store = web_context().store
     try:
-        endpoints = decide()
+        if decision == "sent":
+            endpoints = settle.decide_sent(store, str(send_id), message_sid, config(), now())
+        elif decision == "again":
+            endpoints = settle.decide_send_again(store, str(send_id), now())
+        else:
+            endpoints = settle.decide_given_up(store, str(send_id), config(), now())
     except settle.AlreadyDecided as error:
         flash(str(error), "wait")
         return page
     web_context().notifier.notify(endpoints)
-    web_context().log.info("send_decided", send=str(send_id), decision=decision)
-    flash(message, "good")
+    web_context().log.info("send_decided", send=str(send_id), decision=decision.replace("-", " "))
+    flash(DECIDED[decision], "good")
     return page

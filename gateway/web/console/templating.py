@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Flask, Response, g, make_response, render_template, request
 from flask.typing import ResponseReturnValue
@@ -173,10 +172,8 @@ def hexdump(body: bytes) -> str:
     return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerLabel:
+class BreakerLabel(NamedTuple):
     badge: str
-    """One word."""
     text: str
 
 
@@ -203,8 +200,7 @@ def worker_warning(heartbeat: float | None, now: float) -> str:
     return f"No worker has given a sign of life for {ago(now - heartbeat)}: nothing is delivered until one runs."
 
 
-@dataclass(frozen=True, slots=True)
-class SilentKeyword:
+class SilentKeyword(NamedTuple):
     number: str
     title: str
     word: str

@@ -20,21 +20,6 @@ blueprint = Blueprint("test_posts", __name__)
 
 TARGET_FIELDS = frozenset({"endpoint", "url", "csrf_token"})
 """Fields of the form that are no fields of the format."""
-HINTS = {
-    "title": "of the keyword's campaign",
-    "code": "the number or short code that was texted",
-    "shortcode": "the same, by its older name",
-    "message": "the whole text, keyword included",
-    "phone": "the handset, with country code",
-    "carrier": "the handset's operator",
-    "keyword": "the word that matched",
-    "group": "of the keyword",
-    "custom_ticket": "your own id of the message",
-    "default_keyword": "the group's own keyword",
-    "sendTo": "the handset, with country code",
-    "status": "a word or a number",
-    "ticket": "the platform's id of the message",
-}
 
 
 @blueprint.get("/test/<any(callback, status):kind>")
@@ -94,7 +79,6 @@ def _form_page(
         kind=kind,
         names=FIELDS[kind],
         credentials=credentials.CREDENTIALS,
-        hints=HINTS,
         values=values,
         endpoints=list(config().endpoints.values()),
         result=result,
