@@ -15,7 +15,7 @@ from gateway.cli import config_option, read_config
 from gateway.cli.callback_setup import LEVELS, CallbackSetting, changed_callbacks
 from gateway.cli.serve import check_listen_address, exit_on_error
 from gateway.config import Config, kept_keys
-from gateway.sandbox.carrierx import CarrierXStub, Misbehaviour, Setup
+from gateway.sandbox.carrierx import PARTNER, CarrierXStub, Misbehaviour, Setup
 from gateway.sandbox.carrierx.engine import SHAPES
 from gateway.sandbox.carrierx.faults import PROBABILITIES
 from gateway.sandbox.carrierx.scenarios import scenario_table
@@ -159,7 +159,7 @@ A stand-in for CarrierX is up. Ctrl-C stops it. In gateway.toml:
   [carrierx]
   base_url = "{stub.url}"
   token = "{setup.token}"
-  partner_sid = "{setup.partner_sid}"
+  partner_sid = "{PARTNER}"
 
 {callbacks}
 

@@ -6,11 +6,10 @@ import json
 import re
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -119,44 +118,32 @@ class _Pair(click.ParamType[tuple[str, str]]):
         return name, text
 
 
-def _test_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.argument("where", metavar="ENDPOINT_OR_URL"),
-        click.option("--field", "fields", type=_Pair(), multiple=True, help="A field's value in place of the sample."),
-        click.option("--json", "as_json", is_flag=True, help="Print the JSON that the console's form gives programs."),
-        config_option,
-    ):
-        command = option(command)
-    return command
+def _test_command(kind: str, title: str) -> click.Command:
+    @click.command(f"test-{kind}", help=f"Post one {title} like a delivery, and show the result. Exit 1 if it failed.")
+    @click.argument("where", metavar="ENDPOINT_OR_URL")
+    @click.option("--field", "fields", type=_Pair(), multiple=True, help="A field's value in place of the sample.")
+    @click.option("--json", "as_json", is_flag=True, help="Print the JSON that the console's form gives programs.")
+    @config_option
+    def post_test(where: str, fields: Sequence[tuple[str, str]], as_json: bool, path: Path) -> None:
+        config, is_url = read_config(path), "://" in where
+        if not is_url and where not in config.endpoints:
+            near = get_close_matches(where, config.endpoints, 1)
+            known = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(config.endpoints) or 'none'}."
+            raise click.ClickException(f"{where} is neither a URL nor an endpoint of the configuration. {known}")
+        url, endpoint = (where, "") if is_url else ("", where)
+        post = TestPost(kind=kind, url=url, endpoint=endpoint, fields=dict(fields))
+        try:
+            result = send_test_post(post, config, datetime.now(UTC))
+        except InvalidTestPost as error:
+            raise click.ClickException(_by_field(error.errors)) from None
+        click.echo(json.dumps(result.as_json(), indent=2) if as_json else _printable("\n".join(_result_lines(result))))
+        sys.exit(0 if result.ok else 1)
+
+    return post_test
 
 
-@click.command("test-callback")
-@_test_options
-def test_callback(where: str, fields: Sequence[tuple[str, str]], as_json: bool, path: Path) -> None:
-    """Post one keyword callback like a delivery, and show the result. Exit 1 if it failed."""
-    _post_test("callback", where, fields, as_json, path)
-
-
-@click.command("test-status")
-@_test_options
-def test_status(where: str, fields: Sequence[tuple[str, str]], as_json: bool, path: Path) -> None:
-    """Post one status update like a delivery, and show the result. Exit 1 if it failed."""
-    _post_test("status", where, fields, as_json, path)
-
-
-def _post_test(kind: str, where: str, fields: Sequence[tuple[str, str]], as_json: bool, path: Path) -> None:
-    config = read_config(path)
-    target = {"url" if "://" in where else "endpoint": where}
-    if "endpoint" in target and where not in config.endpoints:
-        near = get_close_matches(where, config.endpoints, 1)
-        known = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(config.endpoints) or 'none'}."
-        raise click.ClickException(f"{where} is neither a URL nor an endpoint of the configuration. {known}")
-    try:
-        result = send_test_post(TestPost(kind=kind, fields=dict(fields), **target), config, datetime.now(UTC))
-    except InvalidTestPost as error:
-        raise click.ClickException(_by_field(error.errors)) from None
-    click.echo(json.dumps(result.as_json(), indent=2) if as_json else _printable("\n".join(_result_lines(result))))
-    sys.exit(0 if result.ok else 1)
+test_callback = _test_command("callback", "keyword callback")
+test_status = _test_command("status", "status update")
 
 
 def _result_lines(result: TestPostResult) -> Iterator[str]:

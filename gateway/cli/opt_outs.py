@@ -52,10 +52,11 @@ def list_(number: str, phone: str, path: Path) -> None:
 def export(path: Path) -> None:
     """Print them as CSV, which `gateway opt-outs import` reads again: number,phone,state,word,at (UTC)."""
     with open_store(read_config(path)) as store:
-        click.echo(_csv_row(COLUMNS), nl=False)
+        rows = csv.writer(click.get_text_stream("stdout"), lineterminator="\n")
+        rows.writerow(COLUMNS)
         for found in _all(store):
-            row = (found.number, found.phone, "out" if found.out else "in", found.word, _iso_time(found.at))
-            click.echo(_csv_row(row), nl=False)
+            state = "out" if found.out else "in"
+            rows.writerow((found.number, found.phone, state, found.word, _iso_time(found.at)))
 
 
 def _all(store: Store) -> Iterator[OptOut]:
@@ -71,12 +72,6 @@ def _all(store: Store) -> Iterator[OptOut]:
 
 def _iso_time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat()
-
-
-def _csv_row(values: Sequence[str]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(values)
-    return out.getvalue()
 
 
 @main.command(name="import")

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
@@ -52,15 +51,13 @@ def exit_on_error() -> Iterator[None]:
     """Prints what the operator must mend in a sentence, without a traceback, and exits with 1."""
     try:
         yield
+        return
     except (ConfigError, PortTaken, WrongDatabase) as error:
-        fail(str(error))
+        text = str(error)
     except StoreUnavailable as error:
-        fail(f"The database cannot be used: {error}.")
+        text = f"The database cannot be used: {error}."
     except OSError as error:
-        fail(f"{error.strerror or error}.")
-
-
-def fail(text: str) -> NoReturn:
+        text = f"{error.strerror or error}."
     click.echo(text, err=True)
     sys.exit(1)
 

@@ -80,10 +80,8 @@ def post(kind: str) -> ResponseReturnValue:
 
 
 def _requests(kind: str, text: HandsetText, number: Number) -> list[PlatformRequest]:
-    if kind == "text":
-        return [platforms.inbound_callback(text, web_context().clock())]
-    if kind == "status":
-        return platforms.status_callbacks(text, web_context().clock())
+    if kind in ("text", "status"):
+        return platforms.carrierx_callbacks(text, web_context().clock(), inbound=kind == "text")
     if kind == "keyword":
         match = number.keyword_index.match(text.text)
         return [platforms.keyword_callback(text, number.shortcode, match.keyword.word if match else "")]

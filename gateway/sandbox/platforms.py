@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 import requests
 
 from gateway.sandbox.carrierx.engine import INBOUND
-from gateway.sandbox.carrierx.model import PARTNER, SendRequest, StubMessage
-from gateway.sandbox.carrierx.scenarios import Scenario, scenario_for
+from gateway.sandbox.carrierx.model import SendRequest, StubMessage
+from gateway.sandbox.carrierx.scenarios import scenario_for
 from schemas.legacy import CALLBACK_FIELDS
 
 TIMEOUT_SECONDS = 20.0
@@ -52,23 +52,13 @@ class HandsetText:
     """`message_sid`, or the `custom_ticket` where the keyword platform is played, which has no other id."""
 
 
-def inbound_callback(text: HandsetText, now: datetime) -> PlatformRequest:
-    """CarrierX's callback about a text from a handset."""
-    return _carrierx_callbacks("inbound", text.handset, text.number, text, INBOUND, now)[0]
-
-
-def status_callbacks(text: HandsetText, now: datetime) -> list[PlatformRequest]:
-    """CarrierX's callbacks about a text that was sent from here: queued, sent, delivered."""
-    return _carrierx_callbacks("outbound", text.number, text.handset, text, scenario_for(""), now)
-
-
-def _carrierx_callbacks(
-    direction: str, sender: str, to: str, text: HandsetText, scenario: Scenario, now: datetime
-) -> list[PlatformRequest]:
+def carrierx_callbacks(text: HandsetText, now: datetime, *, inbound: bool) -> list[PlatformRequest]:
+    """CarrierX's callback about a text from a handset; or those about one that was sent from here, until delivered."""
+    scenario = INBOUND if inbound else scenario_for("")
+    sender, to = (text.handset, text.number) if inbound else (text.number, text.handset)
     message = StubMessage(
         request=SendRequest(sender=sender, to=to, message=text.text, older=True),
-        direction=direction,
-        partner_sid=PARTNER,
+        direction="inbound" if inbound else "outbound",
         scenario=scenario,
         sid=text.id,
         created_at=now.timestamp(),

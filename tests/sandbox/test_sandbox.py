@@ -25,7 +25,7 @@ from gateway.config import Settings
 from gateway.sandbox import sample_config
 from gateway.sandbox.carrierx.scenarios import DELIVERED
 from gateway.sandbox.legacy_app import MAX_RECORDS, make_legacy_app
-from gateway.sandbox.platforms import HandsetText, inbound_callback, keyword_callback, status_callbacks
+from gateway.sandbox.platforms import HandsetText, carrierx_callbacks, keyword_callback
 from gateway.store import Store
 from gateway.web.context import utc_now
 from schemas import FORMATS, FormatOptions, ReceiveContext
@@ -268,7 +268,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskCli
 
 
 def test_what_is_under_way_is_looked_at_again(client: FlaskClient) -> None:
-    call = inbound_callback(TEXT, utc_now())
+    [call] = carrierx_callbacks(TEXT, utc_now(), inbound=True)
     key = Path("data/keys").read_text().strip()
     assert client.post(f"{call.path}/{key}", data=call.body, content_type=call.content_type).status_code == 200
     story = client.get(f"/sandbox/text/{TEXT.id}")
@@ -289,9 +289,8 @@ def test_a_gateway_that_does_not_answer(client: FlaskClient) -> None:
 
 def test_what_the_platforms_say_is_their_format() -> None:
     receipt = ReceiveContext(now=utc_now(), sid="unused")
-    loaded = [
-        FORMATS["carrierx"].load(call.body, call.content_type, receipt) for call in status_callbacks(TEXT, utc_now())
-    ]
+    calls = carrierx_callbacks(TEXT, utc_now(), inbound=False)
+    loaded = [FORMATS["carrierx"].load(call.body, call.content_type, receipt) for call in calls]
     assert [message.status for message in loaded] == list(DELIVERED)
     call = keyword_callback(TEXT, "12345", "JOIN")
     message = FORMATS["legacy-callback"].load(call.body, call.content_type, receipt)

@@ -16,7 +16,6 @@ import requests
 from gateway.sandbox.carrierx.faults import Misbehaviour, PlannedFaults, plan_faults, plan_read_faults
 from gateway.sandbox.carrierx.model import (
     MAX_MESSAGES,
-    PARTNER,
     Account,
     MessageList,
     PendingCallback,
@@ -29,6 +28,7 @@ SHAPES = ("asked", "older", "newer")
 INBOUND = Scenario(ending="", summary="received", flow=("received",))
 MAX_REFUSED = 50_000
 """Requests that were not accepted, for which it is known how often they came."""
+CALLBACK_THREADS = 8
 CALLBACK_TIMEOUT_SECONDS = 20.0
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.25, 4.0
 """From one post of a callback that was not answered 2xx to the next; doubled each time."""
@@ -44,7 +44,6 @@ class Setup:
     login: str = ""
     password: str = field(default="", repr=False)
     """The two for Basic."""
-    partner_sid: str = PARTNER
     numbers: Sequence[str] = ()
     """The account's DIDs; without any, every number is one."""
     callback: str = field(default="", repr=False)
@@ -60,8 +59,6 @@ class Setup:
     """The order of lists."""
     kept: int = MAX_MESSAGES
     """Messages; the oldest are forgotten."""
-    threads: int = 8
-    """That post callbacks."""
 
 
 class Engine:
@@ -69,7 +66,7 @@ class Engine:
 
     def __init__(self, setup: Setup) -> None:
         self.setup, self.misbehaviour = setup, setup.misbehaviour
-        self.account = Account(setup.numbers, setup.callback, setup.partner_sid)
+        self.account = Account(setup.numbers, setup.callback)
         self.messages = MessageList(setup.kept)
         self.poster = CallbackPoster(self)
         self._lock = threading.Lock()
@@ -130,7 +127,6 @@ class Engine:
         message = StubMessage(
             request=request,
             direction=direction,
-            partner_sid=self.account.partner.sid,
             scenario=scenario,
             faults=faults,
         )
@@ -189,7 +185,7 @@ class CallbackPoster:
             heapq.heappush(self._due, (time.monotonic() + after, next(self._count), work))
             if not self._has_threads:
                 self._has_threads = True
-                for number in range(self._engine.setup.threads):
+                for number in range(CALLBACK_THREADS):
                     threading.Thread(target=self._run, name=f"callbacks-{number}", daemon=True).start()
             self._changed.notify()
 

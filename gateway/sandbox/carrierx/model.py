@@ -54,8 +54,8 @@ class AccountObject:
 class Account:
     """A partner with one DID group and its DIDs. Without `numbers`, every number is a DID from its first use on."""
 
-    def __init__(self, numbers: Iterable[str] = (), callback: str = "", partner_sid: str = PARTNER) -> None:
-        self.partner = AccountObject(partner_sid, "Sandbox", callback or None)
+    def __init__(self, numbers: Iterable[str] = (), callback: str = "") -> None:
+        self.partner = AccountObject(PARTNER, "Sandbox", callback or None)
         self.group = AccountObject(GROUP, "Sandbox")
         self._lock = threading.Lock()
         self._dids: dict[str, AccountObject] = {}
@@ -97,18 +97,18 @@ class Account:
 
     def as_json(self, target: AccountObject) -> dict[str, Any]:
         """An object as CarrierX shows it."""
-        partner_sid, name, url = self.partner.sid, target.name, target.callback_url
+        name, url = target.name, target.callback_url
         if target is self.partner:
-            return {"callbacks": {"sms": url}, "name": name, "partner_sid": partner_sid}
+            return {"callbacks": {"sms": url}, "name": name, "partner_sid": PARTNER}
         if target is self.group:
-            return {"callback_url": url, "did_group_sid": target.sid, "name": name, "partner_sid": partner_sid}
+            return {"callback_url": url, "did_group_sid": target.sid, "name": name, "partner_sid": PARTNER}
         return {
             "callback_url": url,
             "country_code": "USA",
             "did_group_sid": self.group.sid,
             "did_sid": target.sid,
             "name": None,
-            "partner_sid": partner_sid,
+            "partner_sid": PARTNER,
             "phonenumber": name,
         }
 
@@ -230,7 +230,6 @@ class StubMessage:
 
     request: SendRequest
     direction: str
-    partner_sid: str
     scenario: Scenario
     faults: PlannedFaults = PlannedFaults()
     sid: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -294,7 +293,7 @@ class StubMessage:
             "message_segments": 1 if request.is_mms else segments.count(request.message or ""),
             "message_sid": self.sid,
             "mnc": mnc,
-            "partner_sid": self.partner_sid,
+            "partner_sid": PARTNER,
             "price": "0.01" if moved else None,
             "status": status,
             "to": to,
