@@ -52,7 +52,7 @@ def list_(number: str, phone: str, path: Path) -> None:
 def export(path: Path) -> None:
     """Print them as CSV, which `gateway opt-outs import` reads again: number,phone,state,word,at (UTC)."""
     with open_store(read_config(path)) as store:
-        rows = csv.writer(click.get_text_stream("stdout"), lineterminator="\n")
+        rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(COLUMNS)
         for found in _all(store):
             state = "out" if found.out else "in"
