@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from gateway.carrierx import CoreAPI
 
 PATH = "/carrierx/callback"
-LEVELS = {"did": "DID", "group": "DID group", "partner": "partner"}
-"""Objects with a callback: that of an earlier one wins."""
+LEVELS = {"did": "DID", "did_group": "DID group", "partner": "partner"}
+"""Objects with a callback, by their names in CarrierX's API: that of an earlier one wins."""
 PRECEDENCE = "CarrierX calls the first that is set: the DID's callback, else its DID group's, else the partner's."
 MAX_LISTED = 20
 """DIDs and groups that are listed by name."""
@@ -46,20 +46,14 @@ class CallbackSetting:
 
     def set(self) -> None:
         """Have CarrierX call this gateway, with the first of its keys. Raises `CarrierXError`."""
-        url = f"{self.config.public_url}{PATH}/{self.keys[0]}"
-        name = {"did": "did", "group": "did_group", "partner": "partner"}[self.level]
-        self.api.set_callback(url, **{name: self.sid})
+        self.api.set_callback(f"{self.config.public_url}{PATH}/{self.keys[0]}", **{self.level: self.sid})
 
     def title(self, found: JsonObject) -> str:
         """``DID 15162065919 (e8df62d5-…)``"""
         return f"{LEVELS[self.level]} {_name_of(found, self.sid)}"
 
-    def shown(self, found: JsonObject) -> str:
-        """The callback in an object, for people."""
-        return self._shown(url_of(self.level, found))
-
-    def _shown(self, url: str) -> str:
-        """A URL without secrets. Which of our keys it has may be shown, by its place among them."""
+    def shown(self, url: str) -> str:
+        """A callback without secrets. Which of our keys it has may be shown, by its place among them."""
         if not url:
             return "not set"
         shown, mark, query = mask_url(url).partition("?")
@@ -79,13 +73,13 @@ class CallbackSetting:
     def _explain_did(self, did: JsonObject) -> Iterator[str]:
         """The callbacks that count for a DID, and which of them is called."""
         urls = {"did": url_of("did", did)}
-        for level, sid in (("group", did.get("did_group_sid")), ("partner", did.get("partner_sid"))):
-            sid = sid or (self.config.carrierx.partner_sid if level == "partner" else "")
+        for level in ("did_group", "partner"):
+            sid = did.get(f"{level}_sid") or (self.config.carrierx.partner_sid if level == "partner" else "")
             urls[level] = url_of(level, _read(self.api, level, str(sid))) if sid else ""
         winner = next((level for level, url in urls.items() if url), None)
         for place, (level, url) in enumerate(urls.items(), 1):
             mark = "   <- this one is called" if level == winner else ""
-            yield f"  {place}  {LEVELS[level]:9}  {self._shown(url)}{mark}"
+            yield f"  {place}  {LEVELS[level]:9}  {self.shown(url)}{mark}"
         if winner is None:
             yield "None is set: CarrierX calls nobody for this DID."
         else:
@@ -94,22 +88,22 @@ class CallbackSetting:
     def _explain_overrides(self, found: JsonObject) -> Iterator[str]:
         """The callbacks that win over that of a group or a partner."""
         dids = list(self.api.every_did())
-        if self.level == "group":
+        if self.level == "did_group":
             dids = [did for did in dids if did.get("did_group_sid") == self.sid]
         winners = [(did, "did") for did in dids if url_of("did", did)]
         if self.level == "partner":
-            winners += [(group, "group") for group in self.api.every_did_group() if url_of("group", group)]
+            winners += [(group, "did_group") for group in self.api.every_did_group() if url_of("group", group)]
         if not url_of(self.level, found):
             yield f"This {LEVELS[self.level]} has none, so it takes part in nothing."
         elif not winners:
-            yield f"No {'DID of this group' if self.level == 'group' else 'DID or DID group'} has one of its own."
+            yield f"No {'DID or DID group' if self.level == 'partner' else 'DID of this group'} has one of its own."
         else:
             yield f"These have one of their own, which wins over this {LEVELS[self.level]}'s:"
         # Our own numbers first: somebody wonders about those. The sort keeps the order otherwise.
         for winner, level in sorted(winners, key=lambda each: not self._is_ours(each[0]))[:MAX_LISTED]:
-            sid = str(winner.get("did_sid" if level == "did" else "did_group_sid") or "")
+            sid = str(winner.get(f"{level}_sid") or "")
             note = "   one of this gateway's numbers" if self._is_ours(winner) else ""
-            yield f"  {LEVELS[level]:9}  {_name_of(winner, sid)}  {self._shown(url_of(level, winner))}{note}"
+            yield f"  {LEVELS[level]:9}  {_name_of(winner, sid)}  {self.shown(url_of(level, winner))}{note}"
         if len(winners) > MAX_LISTED:
             yield f"  and {len(winners) - MAX_LISTED} more"
 
@@ -138,7 +132,7 @@ def changed_callbacks(before: JsonObject, after: JsonObject) -> list[str]:
 
 
 def _read(api: CoreAPI, level: str, sid: str) -> JsonObject:
-    return {"did": api.did, "group": api.did_group, "partner": api.partner}[level](sid)
+    return {"did": api.did, "did_group": api.did_group, "partner": api.partner}[level](sid)
 
 
 def _name_of(found: JsonObject, sid: str) -> str:

@@ -12,7 +12,7 @@ import click
 from gateway.carrierx import CoreAPI
 from gateway.carrierx.errors import AnswerLost, CarrierXError, Forbidden, NotAuthorized, NotFound
 from gateway.cli import config_option, read_config
-from gateway.cli.callback_setup import LEVELS, CallbackSetting, changed_callbacks
+from gateway.cli.callback_setup import LEVELS, CallbackSetting, changed_callbacks, url_of
 from gateway.cli.serve import check_listen_address, exit_on_error
 from gateway.config import Config, kept_keys
 from gateway.sandbox.carrierx import PARTNER, CarrierXStub, Misbehaviour, Setup
@@ -27,17 +27,17 @@ SANDBOX_HOST, SANDBOX_PORT = "127.0.0.1", 8090
 @click.command()
 @click.option("--partner", is_flag=True, help="For all numbers of a partner.")
 @click.option("--did", is_flag=True, help="For one rented number.")
-@click.option("--group", is_flag=True, help="For a group of rented numbers.")
+@click.option("--group", "did_group", is_flag=True, help="For a group of rented numbers.")
 @click.argument("sid", required=False)
 @click.option("--show", is_flag=True, help="Only show what is set.")
 @config_option
-def point(partner: bool, did: bool, group: bool, sid: str | None, show: bool, path: Path) -> None:
+def point(partner: bool, did: bool, did_group: bool, sid: str | None, show: bool, path: Path) -> None:
     """Have CarrierX call this gateway, at the partner, DID or DID group SID.
 
     SID is CarrierX's id of it; without one, --partner takes carrierx.partner_sid. Where several are set, the DID's
     callback wins, then its DID group's, then the partner's.
     """
-    levels = [level for level, chosen in (("partner", partner), ("did", did), ("group", group)) if chosen]
+    levels = [level for level, chosen in (("partner", partner), ("did", did), ("did_group", did_group)) if chosen]
     if len(levels) != 1:
         raise click.UsageError("Say whose callback, one of --partner, --did SID and --group SID.")
     [level], config = levels, read_config(path)
@@ -82,12 +82,12 @@ def _missing(config: Config, keys: tuple[str, ...], level: str, sid: str, show: 
 def _show_or_set(setting: CallbackSetting, show: bool) -> None:
     before = after = setting.read()
     click.echo(setting.title(before))
-    click.echo(f"  {'is' if show else 'was'}   {setting.shown(before)}")
+    click.echo(f"  {'is' if show else 'was'}   {setting.shown(url_of(setting.level, before))}")
     if not show:
         setting.set()
         # Read again: what counts is what CarrierX has, not what it was asked.
         after = setting.read()
-        click.echo(f"  is    {setting.shown(after)}")
+        click.echo(f"  is    {setting.shown(url_of(setting.level, after))}")
         if others := changed_callbacks(before, after):
             click.echo(f"Callbacks for other things have changed, set them again in the portal: {', '.join(others)}.")
     click.echo()

@@ -1,4 +1,4 @@
-"""Stands in for the applications that the gateway calls: two legacy pages, and one that takes CarrierX's JSON.
+"""A stand-in for the applications that the gateway calls: two legacy pages, and one that takes CarrierX's JSON.
 
 It reads requests as the vendors' own examples do, and shows what it read.
 """

@@ -1,6 +1,6 @@
 """The pages under `/sandbox`: play a handset, a platform or a legacy application, and see what becomes of it.
 
-Everything is posted by HTTP to the gateway's own front door, with a key or credentials, like anybody's.
+Each request goes to the gateway by HTTP, with a key or credentials, as from outside.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _prepare_answers(state: BlueprintSetupState) -> None:
 
 
 def _answers() -> OrderedDict[str, list[GatewayAnswer]]:
-    """The gateway's answers, by the id of what was posted. They are in no store: this process keeps the last ones."""
+    """The gateway's answers, by the id of the text. They are in no store: this process keeps the last ones."""
     answers: OrderedDict[str, list[GatewayAnswer]] = current_app.extensions["sandbox_answers"]
     return answers
 
@@ -73,7 +73,7 @@ def post(kind: str) -> ResponseReturnValue:
     own_url = current_app.config.get("OWN_URL") or f"http://127.0.0.1:{server[1]}"
     key = "" if kind == "send" else config().keys[0]
     answers = _answers()
-    answers[text.id] = [platforms.post(one, own_url, key) for one in _requests(kind, text, number)]
+    answers[text.id] = [platforms.post(made, own_url, key) for made in _requests(kind, text, number)]
     while len(answers) > MAX_ANSWERS:
         answers.popitem(last=False)
     return redirect(url_for("sandbox.story", kind=kind, id=text.id), 303)
@@ -115,7 +115,7 @@ def story(kind: str, id: str) -> ResponseReturnValue:
         steps=steps,
         answers=answers or [],
         under_way=under_way,
-        records={one.delivery_id: platforms.records(_legacy_app_url(), one.delivery_id) for one in deliveries},
+        records={found.delivery_id: platforms.records(_legacy_app_url(), found.delivery_id) for found in deliveries},
     )
     return page, {"Refresh": str(REFRESH_SECONDS)} if under_way else {}
 

@@ -1,6 +1,6 @@
 """The Core API of the stand-in as the vendor documents it (`/core/v2`), and `/sandbox/…` for people and tests.
 
-By the latter texts come in from handsets, faults are ordered, and everything is shown.
+The latter takes texts from handsets, sets faults, and shows everything.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EARLY_TIMEOUT_SECONDS = 10.0
 """An answer waits no longer than this for callbacks that are to come before it."""
 DEFAULT_LIMIT, MAX_LIMIT = 10, 1000
 CUT = "Stand-In-Cut"
-"""Header that tells `StubServer`, which removes it, to lose the answer, and how."""
+"""Header that tells `StubServer` how to lose the answer; the server removes it."""
 
 SERVER_ERROR = ApiError(500, "Internal error.")
 
@@ -190,7 +190,7 @@ def account_object(kind: str, sid: str) -> ResponseReturnValue:
 
 
 def _callback_url(url: object, name: str) -> str | None:
-    """`name`: how an error calls it."""
+    """Checks a callback URL that an error calls `name`. None and the empty text remove it."""
     if not url and (url is None or isinstance(url, str)):
         return None
     if not isinstance(url, str):
@@ -233,7 +233,7 @@ def _integer(name: str, default: int, least: int, most: int) -> int:
 
 @control.before_request
 def refuse_forms() -> None:
-    """Only JSON gets in: a page in a browser can post a form here, but no JSON."""
+    """Takes only JSON: a page in a browser could post a form here, but not JSON."""
     if request.method == "POST" and request.mimetype != "application/json":
         raise ApiError(415, "Send application/json.")
 
@@ -258,7 +258,9 @@ def inbound() -> ResponseReturnValue:
 def show_messages() -> ResponseReturnValue:
     """Every message, the oldest first; `?direction=` for one direction."""
     direction = request.args.get("direction", "")
-    return {"messages": [_shown(one) for one in engine().messages.all() if direction in ("", one.direction)]}
+    return {
+        "messages": [_shown(message) for message in engine().messages.all() if direction in ("", message.direction)]
+    }
 
 
 def _shown(message: StubMessage) -> dict[str, Any]:
@@ -308,14 +310,14 @@ def show_misbehaviour() -> ResponseReturnValue:
 
 @control.post("/sandbox/misbehave")
 def misbehave() -> ResponseReturnValue:
-    """Orders faults: `{"lost_after": 0.1, "seed": 7}`.
+    """Sets faults: `{"lost_after": 0.1, "seed": 7}`.
 
     `"calm": true` ends all faults but those named beside it. `"next": ["conflict", "lost_after"]` answers the next
     requests like this.
     """
     stub, values = engine(), json_object(request.get_data())
     answers, calm = values.pop("next", []), values.pop("calm", False)
-    if not isinstance(answers, list) or not all(one in (*faults.ANSWERS, "refused", "") for one in answers):
+    if not isinstance(answers, list) or not all(answer in (*faults.ANSWERS, "refused", "") for answer in answers):
         raise ApiError(400, f"next: a list of {', '.join(faults.ANSWERS)}, refused.")
     try:
         new = faults.changed(Misbehaviour() if calm else stub.misbehaviour, values)

@@ -1,4 +1,7 @@
-"""The faults of the stand-in: how often each happens, and which of them a request gets. A seed repeats them."""
+"""The faults of the stand-in: how often each happens, and which of them a request gets.
+
+Pure: random numbers are an argument, so the same seed gives the same faults.
+"""
 
 from __future__ import annotations
 

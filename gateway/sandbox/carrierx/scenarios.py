@@ -1,4 +1,4 @@
-"""The flows of statuses that CarrierX documents, and the handset numbers that choose what becomes of a message."""
+"""The flows of statuses that CarrierX documents, and the handset numbers that choose one of them. Pure."""
 
 from __future__ import annotations
 
