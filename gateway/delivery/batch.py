@@ -197,7 +197,7 @@ class BatchWriter:
         self._uncertain.clear()
         self._has_breakers = self._has_breakers or bool(batch.breaker_states)
         if batch.record_clock:
-            self._clock_at = monotonic + clock.NOTE_EVERY
+            self._clock_at = monotonic + clock.RECORD_SECONDS
         if self._is_away:
             self._is_away = False
             self._log.info("store_back")

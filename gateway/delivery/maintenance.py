@@ -102,11 +102,11 @@ class Maintenance:
         if self._set_forward:
             seconds, leases = self._set_forward, list(held)
             if leases:
-                extend = partial(clock.extend, owner=self._owner, claimed=leases, step=seconds)
+                extend = partial(clock.extend_leases, owner=self._owner, claimed=leases, step=seconds)
                 self._store.writer.write(extend, timeout=WRITE_TIMEOUT_SECONDS)
             self._set_forward = 0.0
         if self._catch_up_at and time.monotonic() >= self._catch_up_at[0]:
-            left = self._store.writer.write(partial(clock.find_set_back, now=now), timeout=WRITE_TIMEOUT_SECONDS)
+            left = self._store.writer.write(partial(clock.recover_left_behind, now=now), timeout=WRITE_TIMEOUT_SECONDS)
             del self._catch_up_at[0]
             self.scan_now = self.scan_now or left > 0
 

@@ -97,7 +97,7 @@ def _refuse(callback: Callback, store: Store, error: BadCallback, forbidden: boo
         source=callback.format,
         state="refused",
         received_at=callback.now.timestamp(),
-        content_type=callback.content_type,
+        content_type=callback.content_type or "",
         body=credentials.scrub_refused(callback.body),
         errors=error.errors,
         remote=callback.remote,

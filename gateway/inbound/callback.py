@@ -59,7 +59,7 @@ class Callback:
             status=message.status,
             ticket=message.ticket,
             custom_ticket=message.custom_ticket,
-            content_type=self.content_type,
+            content_type=self.content_type or "",
             body=body,
             notes=notes,
             remote=self.remote,

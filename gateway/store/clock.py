@@ -1,8 +1,8 @@
-"""The clock may be set. Due times and leases are times of the clock on the wall, and must not stall with it.
+"""The wall clock may be set; due times and leases are times of that clock, and must not stall with it.
 
-Where it is set back by an hour, what was due a moment ago is due in an hour. So the workers note the time that they
-saw, and who finds that it is earlier now than somebody saw it, a worker that starts or one that runs, moves all that is
-to come by as much as the clock was set. It is done once, whoever notices: it is noted up to when.
+Where it is set back by an hour, what was due a moment ago is due in an hour. So the workers record the time that they
+see. A worker that starts, or one that runs, and finds it earlier now than a worker has seen it, moves all that is to
+come by as much as the clock was set. This is done once, whoever notices: it is recorded up to when it is done.
 
 On PostgreSQL other machines may have other clocks. Leases of theirs are only touched where they would last longer than
 any lease can by the clock of the server. A retry may come too early there by as much as clocks differ, never too late.
@@ -24,16 +24,16 @@ from gateway.store.statement import Statement
 if TYPE_CHECKING:
     from gateway.store import Store
 
-TOLERANCE = 2.0
-"""Seconds. Clocks of different machines differ by less, and corrections are smaller."""
-NOTE_EVERY = 5.0
-"""Seconds between two notes of the time, at most as often as something is written anyway."""
-STEP = 500
-"""Deliveries in one transaction."""
-LOOKS = 50
-"""Endpoints that are looked through in one transaction."""
+TOLERANCE_SECONDS = 2.0
+"""Clocks of different machines differ by less, and corrections are smaller."""
+RECORD_SECONDS = 5.0
+"""Between two records of the time, at most as often as something is written anyway."""
+MAX_DELIVERIES = 500
+"""In one transaction."""
+MAX_ENDPOINTS = 50
+"""That are looked through in one transaction."""
 
-NOTE = Statement(
+RECORD = Statement(
     """
     INSERT INTO clock (id, seen, handled) VALUES (1, :now, 0)
     ON CONFLICT (id) DO UPDATE SET seen = excluded.seen
@@ -47,18 +47,16 @@ HANDLED = Statement(
     ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, handled = excluded.handled
     """
 )
-_COMING = """
+_UPCOMING = """
     SELECT id, due FROM deliveries
-     WHERE due IS NOT NULL AND attempts_since_replay {attempts_since_replay} AND endpoint = :endpoint AND due > :now
+     WHERE due IS NOT NULL AND attempts_since_replay {attempts} AND endpoint = :endpoint AND due > :now
        AND (due > :due OR (due = :due AND id > :id)) AND (owner IS NULL OR owner = :owner OR due > :longest)
      ORDER BY due, id LIMIT :most
 """
-COMING = tuple(
-    Statement(_COMING.format(attempts_since_replay=attempts_since_replay)) for attempts_since_replay in ("= 0", "> 0")
-)
+UPCOMING = Statement(_UPCOMING.format(attempts="= 0")), Statement(_UPCOMING.format(attempts="> 0"))
 SHIFT = Statement("UPDATE deliveries SET due = due - :step WHERE id = :id")
 EXTEND = Statement("UPDATE deliveries SET due = due + :step WHERE id = :id AND owner = :owner AND attempts = :number")
-# Owed, and not put back or off: only then it is due at the very moment in which it was owed.
+# Owed, and not replayed or put off: only then a delivery is due at the very moment at which it was owed.
 LEFT_BEHIND = Statement(
     """
     UPDATE deliveries SET due = :now
@@ -68,84 +66,75 @@ LEFT_BEHIND = Statement(
 SERVER = Statement("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """The clock was set back to `now`, by `step` seconds. `lease`: the longest that anybody takes."""
-
-    owner: str
-    now: float
-    step: float
-    longest: float
-    """No lease ends later than this, unless by the clock of before."""
-
-
-def find_set_back(conn: Connection, now: float) -> int:
-    """What was owed by the clock of before, and committed when all else had been moved, is due now. How many."""
-    return LEFT_BEHIND.run(conn, {"now": now, "latest": now + TOLERANCE}).rowcount
-
-
 def record_clock(conn: Connection, now: float) -> None:
-    """This is the time now, as a worker sees it."""
-    NOTE.run(conn, {"now": now})
-
-
-def behind(conn: Connection, now: float, was: float = 0.0) -> float:
-    """Seconds by which `now` is earlier than it has been, 0.0 where that was seen to. `was`: as the caller saw it."""
-    seen, handled = SEEN.run(conn).fetchone() or (0.0, 0.0)
-    newest = NEWEST.run(conn).fetchone()[0] or 0.0
-    # Those who share a clock see it set at about the same moment; the second of them finds it done.
-    latest = max(seen, newest if newest > handled else 0.0, was if was > handled + 2 * TOLERANCE else 0.0)
-    return float(latest - now) if latest > now + TOLERANCE else 0.0
+    """Records the time that a worker sees."""
+    RECORD.run(conn, {"now": now})
 
 
 def shift_back(store: Store, owner: str, now: float, lease: float, was: float = 0.0) -> Iterator[float]:
-    """Moves what is to come if the clock was set back; after each small step, seconds by which. Raises
-    `StoreUnavailable`; it may be begun again then, and what was moved already comes that much too early."""
+    """Moves what is to come if the clock was set back; yields after each small step the seconds by which. `lease`: the
+    longest that any worker takes. `was`: the time as the caller saw it before.
+
+    Raises `StoreUnavailable`; it may be begun again then, and what was moved already comes that much too early.
+    """
     with store.reader() as conn:
-        step = behind(conn, now, was)
+        step = seconds_behind(conn, now, was)
         endpoints = sorted(due_endpoints(conn)) if step else []
         server = SERVER.run(conn).fetchone()[0] if step and store.name == "postgresql" else now
     if not step:
         return
-    setting = Setting(owner=owner, now=now, step=step, longest=max(now, server) + lease)
-    # Noted first: who starts anew in the middle of it must not do it twice, a retry that comes late is the lesser evil.
-    store.writer.write(lambda conn: HANDLED.run(conn, {"now": now, "latest": now + step}) and None)
+    # No lease ends later than this, unless by the clock of before.
+    bounds = {"owner": owner, "now": now, "longest": max(now, server) + lease}
+    # Recorded first: a worker that starts in the middle of it must not do it twice; a late retry is the lesser evil.
+    store.writer.write(partial(HANDLED.run, values={"now": now, "latest": now + step}))
     yield step
-    for first in range(0, len(endpoints), LOOKS):
-        places: list[_Place] = [_Place(which, name) for name in endpoints[first : first + LOOKS] for which in (0, 1)]
-        while places:
-            places = store.writer.write(partial(_move, setting=setting, places=places))
+    for first in range(0, len(endpoints), MAX_ENDPOINTS):
+        names = endpoints[first : first + MAX_ENDPOINTS]
+        left = [_Position(statement, name) for name in names for statement in UPCOMING]
+        while left:
+            left = store.writer.write(partial(_shift, bounds=bounds, step=step, positions=left))
             yield step
 
 
-def extend(conn: Connection, owner: str, claimed: Sequence[ClaimedDelivery], step: float) -> None:
+def seconds_behind(conn: Connection, now: float, was: float = 0.0) -> float:
+    """Reads. Returns by how much `now` is earlier than it has been; 0.0 where that is handled already."""
+    seen, handled = SEEN.run(conn).fetchone() or (0.0, 0.0)
+    newest = NEWEST.run(conn).fetchone()[0] or 0.0
+    # Workers that share a clock see it set at about the same moment; the second of them finds it handled.
+    is_recent = was > handled + 2 * TOLERANCE_SECONDS
+    latest = max(seen, newest if newest > handled else 0.0, was if is_recent else 0.0)
+    return float(latest - now) if latest > now + TOLERANCE_SECONDS else 0.0
+
+
+def recover_left_behind(conn: Connection, now: float) -> int:
+    """Makes due now what was owed by the clock of before, and committed after all else had been moved. Returns how
+    many."""
+    return LEFT_BEHIND.run(conn, {"now": now, "latest": now + TOLERANCE_SECONDS}).rowcount
+
+
+def extend_leases(conn: Connection, owner: str, claimed: Sequence[ClaimedDelivery], step: float) -> None:
     """The clock was set forward: leases that are held last as long as they would have."""
     EXTEND.run_many(conn, [{"id": one.id, "owner": owner, "number": one.number, "step": step} for one in claimed])
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Position:
     """How far the deliveries of an endpoint have been gone through, in the order of their times of before."""
 
-    which: int
+    upcoming: Statement
     endpoint: str
     due: float = 0.0
     id: int = 0
 
 
-def _move(conn: Connection, setting: Setting, places: Sequence[_Place]) -> list[_Place]:
-    """One step; the places that are still to be gone through."""
-    left = STEP
-    for at, place in enumerate(places):
-        rows = _coming(conn, setting, place, left)
-        SHIFT.run_many(conn, [{"id": row[0], "step": setting.step} for row in rows])
-        left -= len(rows)
-        if left <= 0:
-            return [replace(place, due=rows[-1][1], id=rows[-1][0]), *places[at + 1 :]]
+def _shift(conn: Connection, bounds: dict[str, object], step: float, positions: Sequence[_Position]) -> list[_Position]:
+    """Takes one step; returns the positions from which it goes on."""
+    most = MAX_DELIVERIES
+    for at, position in enumerate(positions):
+        values = {"endpoint": position.endpoint, "due": position.due, "id": position.id, "most": most}
+        rows = position.upcoming.run(conn, bounds | values).fetchall()
+        SHIFT.run_many(conn, [{"id": row[0], "step": step} for row in rows])
+        most -= len(rows)
+        if most <= 0:
+            return [replace(position, due=rows[-1][1], id=rows[-1][0]), *positions[at + 1 :]]
     return []
-
-
-def _coming(conn: Connection, setting: Setting, place: _Place, most: int) -> list[tuple[int, float]]:
-    who = {"owner": setting.owner, "now": setting.now, "longest": setting.longest}
-    here = {"endpoint": place.endpoint, "due": place.due, "id": place.id, "most": most}
-    return COMING[place.which].run(conn, who | here).fetchall()

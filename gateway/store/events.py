@@ -1,4 +1,4 @@
-"""Events: callbacks that were kept, byte for byte, with what they became."""
+"""Events: callbacks that are kept, byte for byte, with what they became."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert
+from sqlalchemy import Connection, bindparam, insert
 
 from gateway.store import schema
-from gateway.store.statement import Statement, index_key, storable, texts_to_json, to_json
+from gateway.store.statement import Statement, index_key, index_keys, storable, texts_to_json, to_json
 
 _ADD = insert(schema.events).values({c.name: bindparam(c.name) for c in schema.events.c if c.name != "id"})
 ADD_EVENT = {
@@ -48,13 +48,13 @@ class NewEvent:
     """A callback to be kept."""
 
     source: str
-    """``carrierx``, ``legacy-callback``, ``legacy-status``; of what is to be sent ``legacy-send``, ``command``."""
+    """``carrierx``, ``legacy-callback``, ``legacy-status``; of a call to send ``legacy-send``, ``command``."""
     state: str
-    """``accepted``, ``duplicate``, ``stale``, ``unrouted``, ``refused``, ``waiting_updates`` or ``orphan``."""
+    """``accepted``, ``duplicate``, ``stale``, ``unrouted``, ``refused``, ``waiting`` or ``orphan``."""
     received_at: float
     body: bytes = field(repr=False)
     """As it came, credentials blanked."""
-    content_type: str | None = None
+    content_type: str = ""
     direction: str = ""
     phone: str = ""
     number: str = ""
@@ -66,62 +66,46 @@ class NewEvent:
     errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What was wrong with it: field → faults."""
     notes: Sequence[str] = ()
-    """What a reader had to decide, in sentences."""
+    """What reading it had to decide, in sentences."""
     remote: str = ""
     """The address that called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """A callback that was kept; fields as in `NewEvent`."""
+class Event(NewEvent):
+    """A callback that was kept."""
 
     id: int
-    source: str
-    state: str
-    received_at: float
-    direction: str
-    phone: str
-    number: str
-    keyword: str
-    message_sid: str
-    status: str
-    ticket: str
-    custom_ticket: str
-    content_type: str
-    body: bytes = field(repr=False)
-    errors: Mapping[str, Sequence[str]]
-    notes: tuple[str, ...]
-    remote: str
 
 
 def add(conn: Connection, new: NewEvent) -> int:
-    """Keeps the event; its id."""
+    """Keeps the event; returns its id."""
     name = conn.dialect.name
-    done = ADD_EVENT[name].run(conn, _values(new))
-    return int(done.lastrowid if name == "sqlite" else done.fetchone()[0])
+    cursor = ADD_EVENT[name].run(conn, _values(new))
+    return int(cursor.lastrowid if name == "sqlite" else cursor.fetchone()[0])
 
 
 def mark_routed(conn: Connection, event_id: int, keyword: str, notes: Sequence[str]) -> bool:
-    """An unrouted event has found its way. False: it is not unrouted, or no longer: somebody was quicker."""
+    """An unrouted event is routed now. False: it is not unrouted, or no longer: somebody was quicker."""
     values = {"id": event_id, "keyword": index_key(keyword), "notes": texts_to_json(notes)}
     return ROUTED.run(conn, values).rowcount == 1
 
 
 def parties(conn: Connection, event_id: int) -> tuple[str, str] | None:
-    """Reads. (our number, the phone) of an event; None: it is not there any more."""
+    """Reads. Returns (our number, the phone) of an event; None: it is not there any more."""
     row = PARTIES.run(conn, {"id": event_id}).fetchone()
     return None if row is None else (row[0], row[1])
 
 
 def waiting_updates(conn: Connection, number: str, phone: str) -> list[Event]:
-    """Reads. Status updates whose message is not known yet, the oldest first."""
-    rows = WAITING.run(conn, {"number": index_key(number), "phone": index_key(phone)}).fetchall()
+    """Reads. Returns status updates whose message is not known yet, the oldest first."""
+    rows = WAITING.run(conn, index_keys(number=number, phone=phone)).fetchall()
     names = schema.events.c.keys()
-    return [_event(dict(zip(names, row, strict=True))) for row in rows]
+    return [event_from_row(dict(zip(names, row, strict=True))) for row in rows]
 
 
 def waiting_pairs(conn: Connection, before: float, most: int) -> list[tuple[str, str]]:
-    """Reads. (number, phone) of updates that wait since then or longer."""
+    """Reads. Returns (number, phone) of updates that have waited since before that time."""
     rows = WAITING_SINCE.run(conn, {"before": before, "most": most}).fetchall()
     return [(row[0], row[1]) for row in rows]
 
@@ -133,30 +117,27 @@ def mark_released(conn: Connection, event_id: int, new: NewEvent) -> bool:
     return RELEASED.run(conn, kept | {"id": event_id}).rowcount == 1
 
 
-def event_from_row(row: RowMapping) -> Event:
-    """All columns of the table as an event."""
-    return _event(dict(row))
-
-
-def _event(values: dict[str, Any]) -> Event:
-    values |= {"errors": json.loads(values["errors"]), "notes": tuple(json.loads(values["notes"]))}
-    return Event(**values)
+def event_from_row(row: Mapping[Any, Any]) -> Event:
+    """Makes an event of all columns of the table."""
+    return Event(**{**row, "errors": json.loads(row["errors"]), "notes": tuple(json.loads(row["notes"]))})
 
 
 def _values(new: NewEvent) -> dict[str, object]:
-    return {
+    keys = index_keys(
+        phone=new.phone,
+        number=new.number,
+        keyword=new.keyword,
+        message_sid=new.message_sid,
+        status=new.status,
+        ticket=new.ticket,
+        custom_ticket=new.custom_ticket,
+    )
+    return keys | {
         "source": new.source,
         "state": new.state,
         "received_at": new.received_at,
         "direction": storable(new.direction),
-        "phone": index_key(new.phone),
-        "number": index_key(new.number),
-        "keyword": index_key(new.keyword),
-        "message_sid": index_key(new.message_sid),
-        "status": index_key(new.status),
-        "ticket": index_key(new.ticket),
-        "custom_ticket": index_key(new.custom_ticket),
-        "content_type": storable(new.content_type or ""),
+        "content_type": storable(new.content_type),
         "body": new.body,
         "errors": to_json(new.errors),
         "notes": texts_to_json(new.notes),

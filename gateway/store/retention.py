@@ -1,7 +1,8 @@
-"""What is old goes, a little at a time; never what is still owed.
+"""Deletes what is old, a little at a time; never what is still owed.
 
-While a step is taken nobody else writes to SQLite. So a step ends by the clock, not by a count: rows that go take the
-longer the more there are, since each lies on a page of its own in the indices that are not in the order of time.
+While a step is taken nobody else writes to SQLite. So a step ends by the clock, not by a count: the more rows there
+are, the longer deleting one takes, since in the indices that are not in the order of time each lies on a page of its
+own.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from sqlalchemy import Connection, bindparam, literal_column, select
 from gateway.store.schema import deliveries
 from gateway.store.statement import Statement
 
-STEP = 0.001
-"""Seconds of deleting in one step; committing it takes as long again."""
-CHUNK = 8
-"""Rows of each table between two looks at the clock."""
+STEP_SECONDS = 0.001
+"""Of deleting in one step; committing it takes as long again."""
+CHUNK_ROWS = 8
+"""Of each table, between two looks at the clock."""
 
-# By the index in the order of time, and past what another step has looked at: what is owed for ever is passed by once.
-# An update that waits for its message stays, and a call of whose messages one is not sent yet, or undecided.
+# Along the index in the order of time, and past what another step has looked at: an event that is owed for ever is
+# passed over once. An update that waits for its message stays, and a call with a message that is not sent yet, or
+# undecided.
 OLD = Statement(
     """
     SELECT id, received_at,
@@ -33,28 +35,28 @@ OLD = Statement(
      ORDER BY received_at, id LIMIT :most
     """
 )
-# Locked: what was replayed since is not settled any more, and stays, and its event with it.
+# Locked: a delivery that was replayed since is not settled any more, and stays, and its event with it.
 SETTLED = Statement(
     select(deliveries.c.id)
     .where(deliveries.c.event_id == bindparam("id"), deliveries.c.state != literal_column("'pending'"))
     .with_for_update()
 )
-FORGET_ATTEMPTS = Statement("DELETE FROM attempts WHERE delivery_id = :id")
-FORGET_DELIVERY = Statement("DELETE FROM deliveries WHERE id = :id")
-FORGET_EVENT = Statement(
+DELETE_ATTEMPTS = Statement("DELETE FROM attempts WHERE delivery_id = :id")
+DELETE_DELIVERY = Statement("DELETE FROM deliveries WHERE id = :id")
+DELETE_EVENT = Statement(
     "DELETE FROM events WHERE id = :id AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event_id = :id)"
 )
 # What was sent goes with the call that asked for it.
-FORGET_SENDS = Statement(
+DELETE_SENDS = Statement(
     "DELETE FROM ledger WHERE ticket_number = :id AND NOT EXISTS (SELECT 1 FROM events WHERE id = :id)"
 )
-FORGET_STATES = Statement(
+DELETE_STATES = Statement(
     """
     DELETE FROM states WHERE (message_sid, recipient) IN
         (SELECT message_sid, recipient FROM states WHERE updated_at < :before ORDER BY updated_at LIMIT :most)
     """
 )
-FORGET_TICKETS = Statement(
+DELETE_TICKETS = Statement(
     """
     DELETE FROM tickets WHERE (number, phone) IN
         (SELECT number, phone FROM tickets WHERE sent_at < :before ORDER BY sent_at LIMIT :most)
@@ -75,7 +77,7 @@ BEGINNING = SweepPosition()
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """Rows that went."""
+    """How many rows were deleted."""
 
     events: int = 0
     states: int = 0
@@ -88,43 +90,46 @@ class Swept:
 
 
 def sweep(
-    conn: Connection, before: float, limit: int = 500, *, after: SweepPosition = BEGINNING, seconds: float = STEP
+    conn: Connection,
+    before: float,
+    limit: int = 500,
+    *,
+    after: SweepPosition = BEGINNING,
+    seconds: float = STEP_SECONDS,
 ) -> Swept:
     """One step: deletes events received before that time, with their deliveries and attempts and what was sent for
     them, and what is known of messages and tickets that old; up to `limit` of each, and no more than can be done in
     `seconds`.
 
-    Call again, `after` what it reached, while it is true or has reached something.
+    Call again, `after` what it reached, while the result is true or has reached something.
     """
     until = time.monotonic() + seconds
     swept, more = Swept(reached=after), True
-    while more and (most := min(CHUNK, limit - max(swept.events, swept.states, swept.tickets))) > 0:
+    while more and (most := min(CHUNK_ROWS, limit - max(swept.events, swept.states, swept.tickets))) > 0:
         last, swept = swept, _chunk(conn, before, most, swept)
         more = time.monotonic() < until and (bool(swept != last) or swept.reached is not None)
     return swept
 
 
 def _chunk(conn: Connection, before: float, most: int, so_far: Swept) -> Swept:
-    old = {"before": before, "most": most}
-    gone, reached = (0, None) if so_far.reached is None else _sweep_events(conn, before, most, so_far.reached)
+    deleted, reached = 0, None
+    if so_far.reached is not None:
+        position = {"before": before, "at": so_far.reached.at, "id": so_far.reached.id, "most": most}
+        old = OLD.run(conn, position).fetchall()
+        deleted = sum(_delete(conn, event_id) for event_id, _, is_owed in old if not is_owed)
+        reached = SweepPosition(old[-1][1], old[-1][0]) if len(old) == most else None
     return Swept(
-        events=so_far.events + gone,
-        states=so_far.states + FORGET_STATES.run(conn, old).rowcount,
-        tickets=so_far.tickets + FORGET_TICKETS.run(conn, old).rowcount,
+        events=so_far.events + deleted,
+        states=so_far.states + DELETE_STATES.run(conn, {"before": before, "most": most}).rowcount,
+        tickets=so_far.tickets + DELETE_TICKETS.run(conn, {"before": before, "most": most}).rowcount,
         reached=reached,
     )
 
 
-def _sweep_events(conn: Connection, before: float, most: int, after: SweepPosition) -> tuple[int, SweepPosition | None]:
-    old = OLD.run(conn, {"before": before, "at": after.at, "id": after.id, "most": most}).fetchall()
-    gone = sum(_forget(conn, id_) for id_, _, owed in old if not owed)
-    return gone, SweepPosition(old[-1][1], old[-1][0]) if len(old) == most else None
-
-
-def _forget(conn: Connection, event_id: int) -> int:
+def _delete(conn: Connection, event_id: int) -> int:
     settled = [{"id": row[0]} for row in SETTLED.run(conn, {"id": event_id}).fetchall()]
-    FORGET_ATTEMPTS.run_many(conn, settled)
-    FORGET_DELIVERY.run_many(conn, settled)
-    gone = FORGET_EVENT.run(conn, {"id": event_id}).rowcount
-    FORGET_SENDS.run(conn, {"id": event_id})
-    return gone
+    DELETE_ATTEMPTS.run_many(conn, settled)
+    DELETE_DELIVERY.run_many(conn, settled)
+    deleted = DELETE_EVENT.run(conn, {"id": event_id}).rowcount
+    DELETE_SENDS.run(conn, {"id": event_id})
+    return deleted

@@ -86,6 +86,12 @@ def test_the_event_has_the_bytes_and_what_they_said(store: Store, accept: Accept
     assert (event.phone, event.number, event.keyword) == ("15162065515", "15162065919", "JOIN")
 
 
+@pytest.mark.parametrize("body", [acme.text(), b"{"])
+def test_no_content_type_is_an_empty_one(store: Store, accept: Accept, body: bytes) -> None:
+    accept(body)
+    assert [event.content_type for event in kept(store)] == [""]
+
+
 @pytest.mark.parametrize("body", [acme.text(message="hello"), acme.text(message="join"), acme.update()])
 def test_an_endpoint_that_is_named_twice_is_owed_once(tmp_path: Path, sqlite_store: Store, body: bytes) -> None:
     twice = acme.TOML.replace('["app"]', '["app", "page", "app"]').replace('["page", "app"]', '["page", "app", "page"]')

@@ -58,9 +58,9 @@ def test_what_is_committed_after_all_else_was_moved_is_caught_up(store: Store, n
     owe(store, letter("crm|1"), letter("crm|1"), now=was)
     owe(store, letter("crm|2"), now=now)
     assert [one.ordering_key for one in claim(store, now=now + 1)] == ["crm|2"]
-    assert store.writer.write(lambda conn: clock.find_set_back(conn, now + 1)) == 1
+    assert store.writer.write(lambda conn: clock.recover_left_behind(conn, now + 1)) == 1
     assert [one.ordering_key for one in claim(store, now=now + 2)] == ["crm|1"]
-    assert store.writer.write(lambda conn: clock.find_set_back(conn, now + 2)) == 0
+    assert store.writer.write(lambda conn: clock.recover_left_behind(conn, now + 2)) == 0
 
 
 def test_nothing_is_moved_twice(store: Store, now: float) -> None:
@@ -130,8 +130,8 @@ def test_leases_of_the_living_with_another_clock_are_theirs(store: Store, now: f
 
 
 def test_many_are_moved_in_small_steps(store: Store, now: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "STEP", 7)
-    monkeypatch.setattr(clock, "LOOKS", 2)
+    monkeypatch.setattr(clock, "MAX_DELIVERIES", 7)
+    monkeypatch.setattr(clock, "MAX_ENDPOINTS", 2)
     was = now + HOUR
     note(store, was)
     for nth in range(5):
@@ -146,7 +146,7 @@ def test_set_forward_own_leases_last_as_long_as_they_would_have(store: Store, no
     assert len(claim(store, now=now + LEASE + 1, owner="another", slots=1)) == 1
     with store.reader() as conn:
         theirs = {row[0] for row in conn.execute(text("SELECT id FROM deliveries WHERE owner = 'another'"))}
-    store.writer.write(partial(clock.extend, owner="worker", claimed=[mine, lost], step=HOUR))
+    store.writer.write(partial(clock.extend_leases, owner="worker", claimed=[mine, lost], step=HOUR))
     with store.reader() as conn:
         after = dict(tuple(row) for row in conn.execute(text("SELECT id, due FROM deliveries")))
     for one in (mine, lost):

@@ -103,16 +103,16 @@ def old_events(store: Store, count: int) -> None:
 
 def test_a_step_ends_by_the_clock_and_the_next_goes_on_from_there(store: Store) -> None:
     """Each step takes a chunk at least, or it would never come to an end."""
-    old_events(store, 3 * retention.CHUNK)
+    old_events(store, 3 * retention.CHUNK_ROWS)
     first = store.writer.write(partial(retention.sweep, before=NOW, seconds=0.0))
-    assert (first.events, first.reached is None) == (retention.CHUNK, False)
+    assert (first.events, first.reached is None) == (retention.CHUNK_ROWS, False)
     second = store.writer.write(partial(retention.sweep, before=NOW, after=first.reached, seconds=60.0))
-    assert (second.events, second.reached) == (2 * retention.CHUNK, None)
+    assert (second.events, second.reached) == (2 * retention.CHUNK_ROWS, None)
     assert count(store) == 0
 
 
 def test_what_is_owed_for_long_is_passed_by_once(store: Store) -> None:
-    for turn in range(2 * retention.CHUNK):
+    for turn in range(2 * retention.CHUNK_ROWS):
         owe(store, letter(f"crm|{turn}"), now=NOW - 100)
     add(store, received_at=NOW - 50)
     place, gone = retention.BEGINNING, []
@@ -126,7 +126,7 @@ def test_what_is_owed_for_long_is_passed_by_once(store: Store) -> None:
 
 def test_others_write_between_the_steps(store: Store, another: Callable[[], Store]) -> None:
     """The sweep holds the one lock of SQLite for a step at a time."""
-    old_events(store, 10 * retention.CHUNK)
+    old_events(store, 10 * retention.CHUNK_ROWS)
     sweeper, left = another(), []
 
     def step() -> None:

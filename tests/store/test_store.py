@@ -104,10 +104,6 @@ def test_a_megabyte_of_ticket_is_kept_short_and_found_again(store: Store) -> Non
         ]
 
 
-def test_no_content_type_is_an_empty_one(store: Store) -> None:
-    assert whole(store, add(store, content_type=None)).event.content_type == ""
-
-
 def test_an_unrouted_event_is_routed_once(store: Store) -> None:
     event_id = add(store, state="unrouted", keyword="")
     route = partial(events.mark_routed, event_id=event_id, keyword="JOIN", notes=["Somebody added the number."])

@@ -12,7 +12,7 @@ from flask import Flask
 
 from gateway.config import Config, Keyword, Number
 from gateway.store import Connection, Store, events, health
-from gateway.store.stats import MANY, gauges, newest_texts
+from gateway.store.stats import MAX_TEXTS, gauges, newest_texts
 from gateway.web.console import templating
 from gateway.web.status_cache import FRESH_SECONDS, KEYWORDS_FRESH_SECONDS, Cached, KeywordActivity
 from tests.visitor import Visitor, console
@@ -76,24 +76,24 @@ def test_a_loud_number_does_not_hide_what_was_seen_of_a_quiet_one(store: Store) 
     silence, asked = KeywordActivity(), config(n15162065919=("JOIN",), n15162065920=("JOIN",))
     came(store, OTHER, "JOIN", NOW)
     heard(store, silence, asked)
-    came(store, ONE, "JOIN", NOW + 1, times=MANY + 50)
+    came(store, ONE, "JOIN", NOW + 1, times=MAX_TEXTS + 50)
     assert heard(store, silence, asked)[OTHER, "JOIN"] == NOW
     # Who starts now looks back only so far, and says what he knows; from then on it grows.
     fresh = KeywordActivity()
     horizon = heard(store, fresh, asked)[OTHER, "JOIN"]
     assert horizon == NOW + 51
-    came(store, ONE, "JOIN", NOW + 2000, times=MANY)
+    came(store, ONE, "JOIN", NOW + 2000, times=MAX_TEXTS)
     assert heard(store, fresh, asked)[OTHER, "JOIN"] == horizon
 
 
 def test_each_look_at_a_word_ends_after_so_many_events(store: Store) -> None:
-    came(store, ONE, "JOIN", NOW, times=MANY + 50)
+    came(store, ONE, "JOIN", NOW, times=MAX_TEXTS + 50)
     with store.reader() as conn:
         alone = newest_texts(conn, ["JOIN"], [ONE])
         both = newest_texts(conn, ["JOIN"], [ONE, OTHER])
         none = newest_texts(conn, ["NEVER"], [ONE])
-    assert (alone.by_number, alone.horizon) == ({ONE: NOW + MANY + 49}, None)
-    assert (both.by_number, both.horizon) == ({ONE: NOW + MANY + 49}, NOW + 50)
+    assert (alone.by_number, alone.horizon) == ({ONE: NOW + MAX_TEXTS + 49}, None)
+    assert (both.by_number, both.horizon) == ({ONE: NOW + MAX_TEXTS + 49}, NOW + 50)
     assert (none.by_number, none.horizon) == ({}, None)
 
 

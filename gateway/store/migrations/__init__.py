@@ -1,26 +1,22 @@
-"""Brings a database to this version's tables: under a lock, in one transaction, as often as one likes."""
+"""Brings a database to this version's tables: under a lock, in one transaction, any number of times."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
 from gateway.store.errors import WrongDatabase
 
-if TYPE_CHECKING:
-    from alembic.script import ScriptDirectory
-
 # Alembic takes a third of the time in which all the rest of the store is imported, and nearly no process has a use
 # for it: it is imported where something is to be done.
 HEAD = max(path.stem for path in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
-_ONE_AT_A_TIME = threading.Lock()  # Alembic's context is one for the process
+_ONE_AT_A_TIME = threading.Lock()  # Alembic has one context for the whole process
 
 
 def is_current(conn: Connection) -> bool:
-    """Has it this version's tables? An error of the database where it has none of ours."""
+    """True: its tables are those of this version. Raises the database's error where it has none of ours."""
     return conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == HEAD
 
 
@@ -28,23 +24,19 @@ def upgrade(conn: Connection) -> None:
     """Runs what is missing, in the transaction of `conn`. `WrongDatabase`: a newer version of the gateway made it."""
     from alembic import command
     from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = conn
     with _ONE_AT_A_TIME:
-        _refuse_newer(conn, ScriptDirectory.from_config(config))
+        script = ScriptDirectory.from_config(config)
+        known = {revision.revision for revision in script.walk_revisions()}
+        if unknown := set(MigrationContext.configure(conn).get_current_heads()) - known:
+            raise WrongDatabase(
+                f"This database was made by a newer version of the gateway (its tables are of revision {min(unknown)}, "
+                f"this version knows them up to {script.get_current_head()}): "
+                "install that version, or restore a backup."
+            )
         command.upgrade(config, "head")
-
-
-def _refuse_newer(conn: Connection, script: ScriptDirectory) -> None:
-    from alembic.runtime.migration import MigrationContext
-
-    known = {revision.revision for revision in script.walk_revisions()}
-    strange = set(MigrationContext.configure(conn).get_current_heads()) - known
-    if strange:
-        raise WrongDatabase(
-            f"This database was made by a newer version of the gateway (its tables are of revision {min(strange)}, "
-            f"this version knows them up to {script.get_current_head()}): install that version, or restore a backup."
-        )
