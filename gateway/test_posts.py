@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 from gateway.config import Config, Credentials, Endpoint
 from gateway.delivery.diagnosis import diagnose
 from gateway.delivery.redaction import EndpointRedaction
-from gateway.delivery.request import EndpointPost, request_for
+from gateway.delivery.request import request_for
 from gateway.delivery.result import judge
 from gateway.routing.route import load_message, wire_format
 from gateway.safe_http.client import post
@@ -141,16 +141,8 @@ def send_test_post(
         body = FORMATS[target].dump(message, endpoint.format_options)
     except CannotSay as error:
         return TestPostResult(ok=False, verdict="dead", diagnosis=[str(error)], request=ShownRequest(url=url))
-    attempt = EndpointPost(
-        wire_format=target,
-        content_type=body.content_type,
-        headers=body.headers,
-        data=body.data,
-        delivery_id=str(uuid.uuid4()),
-        attempt=1,
-        test=True,
-    )
-    request = request_for(endpoint, attempt, config, now, own, free_form=endpoint.name == FREE_FORM, capture=True)
+    is_free_form, delivery_id = endpoint.name == FREE_FORM, str(uuid.uuid4())
+    request = request_for(endpoint, body, config, now, own, delivery_id, free_form=is_free_form, test=True)
     response = post(request)
     verdict = judge(response, endpoint, now.timestamp())
     secrets = EndpointRedaction.of(endpoint)

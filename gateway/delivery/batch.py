@@ -15,22 +15,20 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from gateway.config import Config
+from gateway.delivery.result import RETRY_SECONDS
 from gateway.delivery.scheduler import Scheduler
 from gateway.metrics import Metrics
 from gateway.store import Connection, Store, StoreUnavailable, clock, health, leases
 from gateway.store.health import BreakerState
 from gateway.store.leases import ClaimedDelivery, ClaimLimit, SettledDelivery
 
-MAX_SETTLED = 256
-"""Attempts settled in one transaction."""
+MAX_SETTLED_PER_BATCH = 256
 LEASE_MARGIN_SECONDS = 30.0
 """A lease outlives the longest attempt by this: the time to settle it."""
-WAIT_SECONDS = 0.25
-"""How long the worker waits for a batch."""
+BATCH_WAIT_SECONDS = 0.25
 WRITE_TIMEOUT_SECONDS = 10.0
 """After this, a batch that the store has not begun is taken back."""
-PAUSE_SECONDS = 1.0
-"""Time without a batch after one that failed."""
+PAUSE_AFTER_FAILURE_SECONDS = 1.0
 
 OweReplies = Callable[[Connection, Sequence[SettledDelivery], Config, float], Collection[str]]
 """Owes the texts that endpoints answered (`SettledDelivery.reply`), in the transaction that settles their attempts.
@@ -57,8 +55,7 @@ class Batch:
     unattempted: Sequence[tuple[ClaimedDelivery, float | None]] = ()
     """Claimed, but never sent; and when they are due, where that is not at once."""
     interrupted: Sequence[ClaimedDelivery] = ()
-    """Cut off, so that they may have arrived; due at `interrupted_due`."""
-    interrupted_due: float = 0.0
+    """Cut off, so that they may have arrived: they are due soon, as after a first attempt."""
     uncertain: Collection[str] = ()
     """Endpoints of claims of which nobody knows whether they were committed."""
     known: Collection[int] = ()
@@ -67,7 +64,7 @@ class Batch:
     owe_replies: OweReplies | None = None
     record_clock: bool = False
     last: bool = False
-    """The worker ends: its breakers are leases."""
+    """The worker ends: its breakers are forgotten."""
 
     def __bool__(self) -> bool:
         """Whether there is anything to write."""
@@ -92,7 +89,7 @@ class Batch:
         if self.uncertain:
             leases.reclaim_uncertain(conn, self.owner, self.uncertain, self.known, self.now)
         if self.interrupted:
-            leases.release_interrupted(conn, self.owner, self.interrupted, self.interrupted_due)
+            leases.release_interrupted(conn, self.owner, self.interrupted, self.now + RETRY_SECONDS[0])
         if self.breaker_states:
             health.record_breakers(conn, self.owner, self.breaker_states, self.now)
         if self.record_clock:
@@ -155,11 +152,11 @@ class BatchWriter:
             owner=self._owner,
             config=config,
             now=now,
-            settled=tuple(self.settled[:MAX_SETTLED]),
+            settled=tuple(self.settled[:MAX_SETTLED_PER_BATCH]),
             limits=self._scheduler.plan(config.endpoint, now) if claiming else {},
             unattempted=tuple(self.unattempted),
             uncertain=tuple(self._uncertain),
-            known=self._known() if self._uncertain else (),
+            known=self._known_ids() if self._uncertain else (),
             breaker_states=self._breaker_states(monotonic),
             owe_replies=self._owe_replies,
             record_clock=self._is_away or monotonic >= self._clock_at,
@@ -218,9 +215,9 @@ class BatchWriter:
     def unavailable(self, error: StoreUnavailable) -> None:
         """The store failed, here or elsewhere: pauses before the next batch."""
         self._log.error("store_unavailable", reason=str(error))
-        self._is_away, self.paused_until = True, time.monotonic() + PAUSE_SECONDS
+        self._is_away, self.paused_until = True, time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
 
-    def _known(self) -> Collection[int]:
+    def _known_ids(self) -> Collection[int]:
         settled = {settled.claimed.id for settled in self.settled}
         return settled | {id_ for id_, _ in self._in_flight} | {delivery.id for delivery, _ in self.unattempted}
 
@@ -245,18 +242,15 @@ class BatchWriter:
             for endpoint, one in changed
         ]
 
-    def last(
-        self, config: Config, now: float, interrupted: Sequence[ClaimedDelivery], due: float, timeout: float
-    ) -> None:
+    def last(self, config: Config, now: float, interrupted: Sequence[ClaimedDelivery], timeout: float) -> None:
         """Writes the last batch. Whatever is not written within `timeout` seconds comes back when its lease ends."""
         batch = Batch(
             owner=self._owner,
             config=config,
             now=now,
-            settled=tuple(self.settled[:MAX_SETTLED]),
+            settled=tuple(self.settled[:MAX_SETTLED_PER_BATCH]),
             unattempted=tuple(self.unattempted),
             interrupted=interrupted,
-            interrupted_due=due,
             owe_replies=self._owe_replies,
             last=self._has_breakers,
         )

@@ -87,7 +87,7 @@ class Breaker:
         if self.state == CLOSED:
             return concurrency
         if self.state == OPEN and now >= self.until:
-            self._enter(HALF_OPEN, now)
+            self.state, self.since = HALF_OPEN, now
         if self.state == OPEN:
             return 0
         return min(1 if self.state == HALF_OPEN else self._limit, concurrency)
@@ -98,7 +98,7 @@ class Breaker:
             return
         self.failures = self._weight = 0
         if self.state == HALF_OPEN:
-            self._enter(RAMP, now)
+            self.state, self.since = RAMP, now
             self._limit, self._successes = 1, 0
         if self.state == RAMP:
             # After as many successes as may be in flight, twice as many may.
@@ -107,7 +107,7 @@ class Breaker:
                 self._limit, self._successes = self._limit * 2, 0
             if self._limit >= concurrency:
                 self._times_opened = 0
-                self._enter(CLOSED, now)
+                self.state, self.since = CLOSED, now
 
     def record_failure(
         self, now: float, generation: int, weight: int, concurrency: int, reason: str, random: float
@@ -137,12 +137,9 @@ class Breaker:
             self.until = until
 
     def _open(self, now: float, until: float, reason: str) -> None:
-        self._enter(OPEN, now)
+        self.state, self.since = OPEN, now
         self.until, self.reason, self._weight = until, reason, 0
         self.generation += 1
-
-    def _enter(self, state: str, now: float) -> None:
-        self.state, self.since = state, now
 
 
 class Breakers:

@@ -17,16 +17,13 @@ from gateway.store import Store, StoreUnavailable, clock, outbox
 from gateway.store.leases import ClaimedDelivery
 from gateway.store.retention import BEGINNING, Swept, sweep
 
-MIN_SCAN_SECONDS, MAX_SCAN_SECONDS = 0.25, 10.0
-"""Time between two scans of all endpoints: at least, at most."""
-SCAN_DIVISOR = 50
-"""Scans take no more than this part of the time."""
-SWEEP_SECONDS = 60.0
-"""Time between two sweeps."""
-SWEEP_STEP_SECONDS = 0.03
-"""Time between two steps of a sweep; a step is about a millisecond of deleting."""
-MAX_DELETED = 500
-"""Rows of each table that one step deletes."""
+MIN_SCAN_INTERVAL_SECONDS, MAX_SCAN_INTERVAL_SECONDS = 0.25, 10.0
+MAX_SCAN_SHARE = 0.02
+"""Of the time; where a scan takes longer, the next one comes later."""
+SWEEP_INTERVAL_SECONDS = 60.0
+SWEEP_STEP_INTERVAL_SECONDS = 0.03
+"""One step deletes for about a millisecond."""
+MAX_DELETED_PER_STEP = 500
 WRITE_TIMEOUT_SECONDS = 2.0
 CATCH_UP_SECONDS = (1.0, 5.0, 20.0)
 """Times after the clock was set back: by the last one, every callback that came before it is committed."""
@@ -76,8 +73,8 @@ class Maintenance:
         for endpoint, at in found.items():
             self._scheduler.due.mark_due_at(endpoint, at)
         self.scan_now, self._config = False, config
-        seconds = SCAN_DIVISOR * (time.perf_counter() - started)
-        self.scan_at = monotonic + min(MAX_SCAN_SECONDS, max(MIN_SCAN_SECONDS, seconds))
+        seconds = (time.perf_counter() - started) / MAX_SCAN_SHARE
+        self.scan_at = monotonic + min(MAX_SCAN_INTERVAL_SECONDS, max(MIN_SCAN_INTERVAL_SECONDS, seconds))
 
     def check_clock(
         self, now: float, config: Config, held: Collection[ClaimedDelivery], heartbeat: Callable[[], None]
@@ -125,11 +122,11 @@ class Maintenance:
         """Deletes events that are older than the retention, in small steps between the batches."""
         sweeping = self._sweeping
         if sweeping is None and monotonic >= self._sweep_at:
-            self._sweep_at = monotonic + SWEEP_SECONDS
+            self._sweep_at = monotonic + SWEEP_INTERVAL_SECONDS
             before = now - retention_days * 86_400
             with suppress(StoreUnavailable):
                 self._sweeping = self._store.writer.submit(
-                    partial(sweep, before=before, limit=MAX_DELETED, after=self._swept_to)
+                    partial(sweep, before=before, limit=MAX_DELETED_PER_STEP, after=self._swept_to)
                 )
         if sweeping is None or not sweeping.done():
             return
@@ -141,7 +138,7 @@ class Maintenance:
         self._deleted += swept.events
         self._swept_to = swept.reached or BEGINNING
         if swept or swept.reached is not None:
-            self._sweep_at = monotonic + SWEEP_STEP_SECONDS
+            self._sweep_at = monotonic + SWEEP_STEP_INTERVAL_SECONDS
         elif self._deleted:
             self._log.info("swept", events=self._deleted)
             self._deleted = 0

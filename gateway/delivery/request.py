@@ -20,55 +20,46 @@ from datetime import datetime
 from functools import lru_cache
 
 from gateway.config import Config, Endpoint
-from gateway.safe_http.models import Request
-from schemas import credentials
-
-Headers = tuple[tuple[str, str], ...]
+from gateway.safe_http.models import Headers, Request
+from gateway.safe_http.ssrf import OwnAddresses
+from schemas import Body, credentials
+from schemas.wire import FORM
 
 MAX_FIXED_PARTS = 10_000
 """Endpoints whose fixed parts are remembered."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointPost:
-    """The body and headers that are owed, as the outbox keeps them, and the number of the attempt."""
-
-    wire_format: str
-    content_type: str
-    headers: Headers
-    data: bytes
-    delivery_id: str
-    attempt: int
-    test: bool = False
-
-
 def request_for(
     endpoint: Endpoint,
-    post: EndpointPost,
+    body: Body,
     config: Config,
     now: datetime,
-    own: frozenset[tuple[str, int]] = frozenset(),
+    own: OwnAddresses,
+    delivery_id: str,
     *,
+    attempt: int = 1,
     free_form: bool = False,
-    capture: bool = False,
+    test: bool = False,
 ) -> Request:
-    """The request of one attempt. `own`: the addresses where the gateway itself listens, which it never calls.
+    """The request of one attempt, `body` being what the outbox keeps.
 
-    `free_form`: the URL came with a request, as that of an endpoint does which nobody configured.
+    `own`: the addresses where the gateway itself listens, which it never calls. `free_form`: the URL came with a
+    request, as that of an endpoint does which nobody configured. `test`: for a test post, which says so in a header,
+    and shows the bytes that went out.
     """
-    fixed, data = _fixed_parts(endpoint), post.data
-    if fixed.credentials and post.wire_format != "carrierx":
+    fixed, data = _fixed_parts(endpoint), body.data
+    if fixed.credentials and body.content_type.startswith(FORM):
         data = data + b"&" + fixed.credentials if data else fixed.credentials
     return Request(
         endpoint.url,
         data,
         (
-            ("Content-Type", post.content_type),
-            ("X-Delivery-Id", post.delivery_id),
-            ("X-Delivery-Attempt", str(post.attempt)),
-            *((("X-Test", "1"),) if post.test else ()),
-            *post.headers,
-            *(sign(endpoint.secret, post.delivery_id, int(now.timestamp()), data) if endpoint.secret else ()),
+            ("Content-Type", body.content_type),
+            ("X-Delivery-Id", delivery_id),
+            ("X-Delivery-Attempt", str(attempt)),
+            *((("X-Test", "1"),) if test else ()),
+            *body.headers,
+            *(sign(endpoint.secret, delivery_id, int(now.timestamp()), data) if endpoint.secret else ()),
             *fixed.headers,
         ),
         endpoint.timeout,
@@ -79,7 +70,7 @@ def request_for(
         config.allow_networks,
         config.egress_proxy,
         own,
-        capture,
+        test,
     )
 
 

@@ -28,7 +28,6 @@ from gateway.store.leases import ClaimedDelivery, SettledDelivery
 from schemas import charsets
 
 RETRY_SECONDS = (5, 30, 120, 600, 1800, 3600, 10800, 21600, 43200)
-"""The time to the next attempt, after the first, the second … one."""
 JITTER = 0.2
 MAX_RETRY_AFTER_SECONDS = 3600
 """An endpoint cannot put off the next attempt for longer, unless the schedule does."""

@@ -25,14 +25,11 @@ from gateway.safe_http.ssrf import is_url, origin_of
 from gateway.store.leases import ClaimedDelivery, ClaimLimit
 
 MAX_IN_FLIGHT = 512
-MAX_ENDPOINTS = 64
-"""Endpoints that one transaction claims for."""
-MAX_CLAIMS = 256
-"""Deliveries that one transaction claims, but for what the last endpoint's limit adds."""
-SLOW_SECONDS = 2.0
-"""An answer that takes longer is a slow one."""
+MAX_ENDPOINTS_PER_BATCH = 64
+MAX_CLAIMS_PER_BATCH = 256
+"""But for what the limit of the last endpoint adds."""
+SLOW_ANSWER_SECONDS = 2.0
 FIRST_ATTEMPTS_DIVISOR = 4
-"""This part of an endpoint's limit is kept for first attempts."""
 
 
 @dataclass(slots=True)
@@ -77,7 +74,7 @@ class ConcurrencyLimiter:
     def finished(self, endpoint: str, retry: bool, quick: bool | None) -> int:
         """Counts an attempt that ended; how many of the endpoint are left.
 
-        `quick`: whether an answer came in less than `SLOW_SECONDS`; None: nothing was sent, which says nothing.
+        `quick`: whether an answer came in less than `SLOW_ANSWER_SECONDS`; None: nothing was sent, which says nothing.
         """
         in_flight = self._of[endpoint]
         if quick is not None and quick is not in_flight.quick:
@@ -91,7 +88,7 @@ class ConcurrencyLimiter:
         return in_flight.all
 
     def mark_slow(self, endpoints: Iterable[str]) -> None:
-        """These have had an attempt in flight for longer than `SLOW_SECONDS`."""
+        """These have had an attempt in flight for longer than `SLOW_ANSWER_SECONDS`."""
         for endpoint in endpoints:
             if self._of[endpoint].quick:
                 self._set_quick(self._of[endpoint], False)
@@ -137,7 +134,7 @@ class Scheduler:
 
         `find`: `Config.endpoint`.
         """
-        due = self.due.due(now, MAX_ENDPOINTS)
+        due = self.due.due(now, MAX_ENDPOINTS_PER_BATCH)
         if not due:
             return {}
         limits, total, capacity = dict[str, ClaimLimit](), 0, self.concurrency.capacity()
@@ -167,7 +164,7 @@ class Scheduler:
                     shared.retries += limit.all - limit.first
                     self.due.mark_idle(name)
                     total += limit.all
-            if total >= MAX_CLAIMS:
+            if total >= MAX_CLAIMS_PER_BATCH:
                 break
         return limits
 
@@ -202,7 +199,7 @@ class Scheduler:
     def finished(self, attempt: Attempt, result: AttemptResult, now: float, random: float) -> None:
         """An attempt ended: capacity is free, the next delivery of its ordering key may be due, the breaker learns."""
         settled, endpoint = result.settled, attempt.endpoint
-        quick = settled.status is not None and attempt.seconds < SLOW_SECONDS
+        quick = settled.status is not None and attempt.seconds < SLOW_ANSWER_SECONDS
         origin = self._ended(attempt, quick, settled.due)
         if result.weight == 0:
             self.breakers.record_success(origin, now, attempt.generation, endpoint.concurrency)
@@ -231,9 +228,8 @@ class Scheduler:
 
     def mark_slow(self, attempts: Iterable[Attempt], monotonic: float) -> None:
         """Endpoints that have not answered for long count as slow from now on, not only when they answer."""
-        self.concurrency.mark_slow(
-            {origin_of(attempt.endpoint.name) for attempt in attempts if monotonic - attempt.started > SLOW_SECONDS}
-        )
+        slow = [attempt for attempt in attempts if monotonic - attempt.started > SLOW_ANSWER_SECONDS]
+        self.concurrency.mark_slow({origin_of(attempt.endpoint.name) for attempt in slow})
 
     def clock_changed(self, seconds: float) -> None:
         """Set forward, an endpoint is probed early; set back, it must not be paused for that much longer."""

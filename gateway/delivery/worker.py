@@ -21,10 +21,10 @@ from typing import Any, cast
 import structlog
 
 from gateway.config import Config, Settings
-from gateway.delivery.batch import WAIT_SECONDS, BatchWriter, OweReplies
+from gateway.delivery.batch import BATCH_WAIT_SECONDS, BatchWriter, OweReplies
 from gateway.delivery.maintenance import Maintenance
-from gateway.delivery.request import EndpointPost, request_for
-from gateway.delivery.result import RETRY_SECONDS, Attempt, classify
+from gateway.delivery.request import request_for
+from gateway.delivery.result import Attempt, classify
 from gateway.delivery.scheduler import Scheduler
 from gateway.metrics import Metrics
 from gateway.safe_http.client import HttpClient
@@ -34,16 +34,14 @@ from gateway.safe_http.ssrf import mask_url
 from gateway.store import Store, StoreUnavailable
 from gateway.store.leases import ClaimedDelivery
 from gateway.store.wakeup import WakeupSocket
+from schemas import Body
 
 TICK_SECONDS = 0.5
 """The longest turn of the loop: it must give a heartbeat at least once a second."""
-STORE_CHECK_SECONDS = 0.02
-"""Time between two looks whether a slow store has written."""
-DRAIN_SECONDS = 7.0
-"""Time that transfers in flight get when the worker is asked to stop."""
-LAST_WRITE_SECONDS = 1.0
-"""Time that the store gets after that."""
-_NOBODY: Mapping[str, Callable[[], None]] = MappingProxyType({})
+STORE_CHECK_INTERVAL_SECONDS = 0.02
+DRAIN_TIMEOUT_SECONDS = 7.0
+"""For transfers in flight when the worker is asked to stop."""
+LAST_WRITE_TIMEOUT_SECONDS = 1.0
 
 
 class Worker:
@@ -66,7 +64,7 @@ class Worker:
         heartbeat: Callable[[], None] = lambda: None,
         metrics: Metrics | None = None,
         owe_replies: OweReplies | None = None,
-        wake_others: Mapping[str, Callable[[], None]] = _NOBODY,
+        wake_others: Mapping[str, Callable[[], None]] = MappingProxyType({}),
     ) -> None:
         self._settings, self._store, self._own = settings, store, own
         self._clock, self._random, self._heartbeat, self._wake_others = clock, random, heartbeat, wake_others
@@ -88,7 +86,7 @@ class Worker:
         self._http.watch(self._wakeup.socket, lambda: self._hear(self._wakeup.drain()))
 
     def run(self, stop: threading.Event) -> None:
-        """Runs until `stop` is set; then transfers in flight may end, within `DRAIN_SECONDS`."""
+        """Runs until `stop` is set; then transfers in flight may end, within `DRAIN_TIMEOUT_SECONDS`."""
         self._stop = stop
         self._log.info("worker_started")
         listener = self._store.listen(self.notify)
@@ -132,14 +130,14 @@ class Worker:
             self._scheduler.mark_slow(self._attempts.values(), monotonic)
         if self._batches.pending is None and monotonic >= self._batches.paused_until:
             self._begin_batch(monotonic)
-            timeout = WAIT_SECONDS  # a batch that the store has had for longer is only looked after
+            timeout = BATCH_WAIT_SECONDS  # a batch that the store has had for longer is only looked after
         if done := self._batches.finish(timeout):
             self._start(*done)
 
     def _seconds_to_wait(self) -> float:
         monotonic, batches = time.monotonic(), self._batches
         if batches.pending is not None:
-            return STORE_CHECK_SECONDS
+            return STORE_CHECK_INTERVAL_SECONDS
         if monotonic < batches.paused_until:
             return min(TICK_SECONDS, batches.paused_until - monotonic)
         claiming = self._may_claim(monotonic)
@@ -181,18 +179,12 @@ class Worker:
             if endpoint is None:
                 self._batches.unattempted.append((delivery, None))
                 continue
-            post = EndpointPost(
-                wire_format=delivery.wire_format,
-                content_type=delivery.content_type,
-                headers=delivery.headers,
-                data=delivery.body,
-                delivery_id=delivery.delivery_id,
-                attempt=delivery.number,
-            )
-            request = request_for(endpoint, post, config, moment, self._own)
+            body = Body(content_type=delivery.content_type, data=delivery.body, headers=delivery.headers)
+            delivery_id, attempt_id = delivery.delivery_id, delivery.attempt_id
+            request = request_for(endpoint, body, config, moment, self._own, delivery_id, attempt=delivery.number)
             generation = self._scheduler.started(delivery)
-            self._attempts[delivery.attempt_id] = Attempt(delivery, endpoint, request, monotonic, generation)
-            self._http.start(request, delivery.attempt_id)
+            self._attempts[attempt_id] = Attempt(delivery, endpoint, request, monotonic, generation)
+            self._http.start(request, attempt_id)
 
     def _take_results(self, results: Sequence[tuple[object, Response]]) -> None:
         if not results:
@@ -230,11 +222,10 @@ class Worker:
     def _drain(self) -> None:
         """Claims nothing more. Transfers that do not end in time are cut off; their next attempts come soon, with the
         same delivery ids."""
-        until, batches = time.monotonic() + DRAIN_SECONDS, self._batches
+        until, batches = time.monotonic() + DRAIN_TIMEOUT_SECONDS, self._batches
         while time.monotonic() < until and (
             self._attempts or batches.pending or batches.settled or batches.unattempted
         ):
             self._turn()
-        now = self._clock()
         interrupted = [attempt.claimed for attempt in self._attempts.values()]
-        batches.last(self._settings.current, now, interrupted, now + RETRY_SECONDS[0], LAST_WRITE_SECONDS)
+        batches.last(self._settings.current, self._clock(), interrupted, LAST_WRITE_TIMEOUT_SECONDS)

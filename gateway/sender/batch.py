@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from gateway.config import Config
-from gateway.delivery.batch import LEASE_MARGIN_SECONDS, PAUSE_SECONDS, WRITE_TIMEOUT_SECONDS
+from gateway.delivery.batch import LEASE_MARGIN_SECONDS, PAUSE_AFTER_FAILURE_SECONDS, WRITE_TIMEOUT_SECONDS
 from gateway.outbound import status_posts
 from gateway.routing import route
 from gateway.sender import settle, submit
@@ -230,4 +230,4 @@ class SubmitBatchWriter:
     def unavailable(self, error: StoreUnavailable) -> None:
         """The store failed, here or elsewhere: pauses before the next batch, and keeps what came back."""
         self._log.error("store_unavailable", reason=str(error))
-        self._is_away, self.paused_until = True, time.monotonic() + PAUSE_SECONDS
+        self._is_away, self.paused_until = True, time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS

@@ -15,20 +15,14 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from gateway.config import Config, Credentials, Endpoint, loads
-from gateway.delivery.request import EndpointPost, request_for, sign
+from gateway.delivery.request import request_for, sign
 from gateway.safe_http.models import Request
+from schemas import Body, carrierx, wire
 
 NOW = datetime(2026, 5, 12, 10, 11, 12, tzinfo=UTC)
-TRIO = Credentials(user_name="acme user", password="p&ss", api_key="k=y")
+CREDENTIALS = Credentials(user_name="acme user", password="p&ss", api_key="k=y")
 PLAIN = Endpoint(name="app", url="http://10.0.0.5/a.php")
-POST = EndpointPost(
-    wire_format="legacy",
-    content_type="application/x-www-form-urlencoded",
-    headers=(("X-Message-Sid", "sid"),),
-    data=b"message=join",
-    delivery_id="0f9f",
-    attempt=3,
-)
+POST = Body(content_type="application/x-www-form-urlencoded", headers=(("X-Message-Sid", "sid"),), data=b"message=join")
 USUAL = (
     ("Content-Type", "application/x-www-form-urlencoded"),
     ("X-Delivery-Id", "0f9f"),
@@ -42,8 +36,8 @@ def config() -> Config:
     return loads('[gateway]\nallow_networks = ["10.0.0.0/8"]\negress_proxy = "http://10.0.0.9:3128"\n')
 
 
-def made(config: Config, endpoint: Endpoint = PLAIN, post: EndpointPost = POST) -> Request:
-    return request_for(endpoint, post, config, NOW)
+def made(config: Config, endpoint: Endpoint = PLAIN, body: Body = POST) -> Request:
+    return request_for(endpoint, body, config, NOW, frozenset(), "0f9f", attempt=3)
 
 
 def test_nothing_but_what_was_kept(config: Config) -> None:
@@ -55,10 +49,11 @@ def test_nothing_but_what_was_kept(config: Config) -> None:
 def test_every_setting_has_its_place(config: Config) -> None:
     endpoint = replace(PLAIN, timeout=7.0, connect_timeout=3.0, verify_tls="/ca.pem", tls_min="1.3")
     own = frozenset({("0.0.0.0", 8080)})
-    assert request_for(endpoint, POST, config, NOW, own, free_form=True, capture=True) == Request(
+    request = request_for(endpoint, POST, config, NOW, own, "0f9f", attempt=3, free_form=True, test=True)
+    assert request == Request(
         url=PLAIN.url,
         body=POST.data,
-        headers=USUAL,
+        headers=(*USUAL[:3], ("X-Test", "1"), *USUAL[3:]),
         timeout=7.0,
         connect_timeout=3.0,
         verify_tls="/ca.pem",
@@ -72,26 +67,27 @@ def test_every_setting_has_its_place(config: Config) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "data", "body"),
+    ("content_type", "data", "body"),
     [
-        ("legacy", b"message=join", b"message=join&user_name=acme+user&password=p%26ss&api_key=k%3Dy"),
-        ("legacy", b"", b"user_name=acme+user&password=p%26ss&api_key=k%3Dy"),
-        ("carrierx", b'{"a":1}', b'{"a":1}'),
+        (wire.FORM, b"message=join", b"message=join&user_name=acme+user&password=p%26ss&api_key=k%3Dy"),
+        (f"{wire.FORM}; charset=windows-1252", b"", b"user_name=acme+user&password=p%26ss&api_key=k%3Dy"),
+        (carrierx.CONTENT_TYPE, b'{"a":1}', b'{"a":1}'),
     ],
 )
-def test_the_trio_stands_behind_a_form(config: Config, kind: str, data: bytes, body: bytes) -> None:
-    assert made(config, replace(PLAIN, credentials=TRIO), replace(POST, wire_format=kind, data=data)).body == body
+def test_the_credentials_stand_behind_a_form(config: Config, content_type: str, data: bytes, body: bytes) -> None:
+    endpoint = replace(PLAIN, credentials=CREDENTIALS)
+    assert made(config, endpoint, replace(POST, content_type=content_type, data=data)).body == body
 
 
 def test_the_signature_is_of_all_that_goes_out(config: Config) -> None:
-    request = made(config, replace(PLAIN, credentials=TRIO, secret="whsec_c2VjcmV0"))
+    request = made(config, replace(PLAIN, credentials=CREDENTIALS, secret="whsec_c2VjcmV0"))
     signature = sign("whsec_c2VjcmV0", "0f9f", int(NOW.timestamp()), request.body)
     assert request.headers == (*USUAL, *signature)
 
 
 def test_own_headers_stand_at_the_end(config: Config) -> None:
     endpoint = replace(PLAIN, username="me", password="é", headers=(("X-Tenant", "7"),), secret="key")
-    *first, authorization, tenant = made(config, endpoint, replace(POST, test=True)).headers
+    *first, authorization, tenant = request_for(endpoint, POST, config, NOW, frozenset(), "0f9f", test=True).headers
     assert first[3:5] == [("X-Test", "1"), ("X-Message-Sid", "sid")] and len(first) == 8
     assert authorization == ("Authorization", f"Basic {b64encode('me:é'.encode()).decode()}")
     assert tenant == ("X-Tenant", "7")
@@ -99,7 +95,7 @@ def test_own_headers_stand_at_the_end(config: Config) -> None:
 
 def test_nothing_stays_of_an_endpoint_as_it_was(config: Config) -> None:
     """What is fixed for an endpoint is worked out once; of one that was changed, or is another, it is not."""
-    one = replace(PLAIN, credentials=TRIO, headers=(("X-Tenant", "7"),))
+    one = replace(PLAIN, credentials=CREDENTIALS, headers=(("X-Tenant", "7"),))
     for endpoint in (one, replace(one, headers=()), replace(one, credentials=None), PLAIN, one, replace(one, name="b")):
         for _ in range(2):
             request = made(config, endpoint)

@@ -12,9 +12,9 @@ from gateway.config import Endpoint
 from gateway.delivery.circuit_breaker import FAILURES_TO_OPEN, OPEN_SECONDS
 from gateway.delivery.result import Attempt, classify
 from gateway.delivery.scheduler import (
-    MAX_CLAIMS,
-    MAX_ENDPOINTS,
-    SLOW_SECONDS,
+    MAX_CLAIMS_PER_BATCH,
+    MAX_ENDPOINTS_PER_BATCH,
+    SLOW_ANSWER_SECONDS,
     ConcurrencyLimiter,
     Scheduler,
     fair_share,
@@ -166,7 +166,10 @@ def test_a_transaction_is_bounded() -> None:
         scheduler.due.mark_due(name)
     seen: list[str] = []
     while limits := scheduler.plan(many.get, NOW):
-        assert len(limits) <= MAX_ENDPOINTS and sum(limit.all for limit in limits.values()) <= MAX_CLAIMS + 8
+        assert (
+            len(limits) <= MAX_ENDPOINTS_PER_BATCH
+            and sum(limit.all for limit in limits.values()) <= MAX_CLAIMS_PER_BATCH + 8
+        )
         seen += limits
     assert seen == list(many)
 
@@ -205,9 +208,9 @@ def test_hanging_makes_slow_and_a_clock_that_was_set_forgets() -> None:
 @pytest.mark.parametrize(
     ("answer", "seconds", "quick"),
     [
-        (OK, SLOW_SECONDS - 0.01, True),
-        (FAILED, SLOW_SECONDS - 0.01, True),
-        (OK, SLOW_SECONDS, False),
+        (OK, SLOW_ANSWER_SECONDS - 0.01, True),
+        (FAILED, SLOW_ANSWER_SECONDS - 0.01, True),
+        (OK, SLOW_ANSWER_SECONDS, False),
         (Response(failure=Failure(kind="reset", sentence="")), 0.1, False),
     ],
 )

@@ -151,7 +151,7 @@ def test_the_others_are_delivered_while_these_hang(
             go_on.wait(30)
             caller.send(ok())
 
-    monkeypatch.setattr(worker_module, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(worker_module, "DRAIN_TIMEOUT_SECONDS", 0.1)
     with ExitStack() as stack:
         hole, late = stack.enter_context(Server(silent)), stack.enter_context(Server(slow))
         well = {f"well{nth}": stack.enter_context(Server(replying(ok()))) for nth in range(18)}

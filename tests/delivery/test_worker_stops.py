@@ -56,7 +56,7 @@ def test_what_is_in_flight_is_settled_as_it_comes(store: Store, settings: Settin
 def test_what_is_cut_off_comes_again_soon(
     store: Store, settings: Settings, page: Page, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "DRAIN_SECONDS", 0.2)
+    monkeypatch.setattr(module, "DRAIN_TIMEOUT_SECONDS", 0.2)
     go_on, begun = threading.Event(), threading.Event()
 
     def answer(nth: int, form: dict[str, str]) -> Answer:
@@ -106,7 +106,7 @@ def test_it_ends_though_the_store_is_locked(
     sqlite_store: Store, settings: Settings, page: Page, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, beats = sqlite_store, list[float]()
-    monkeypatch.setattr(module, "DRAIN_SECONDS", 2.0)
+    monkeypatch.setattr(module, "DRAIN_TIMEOUT_SECONDS", 2.0)
     begun, go_on = threading.Event(), threading.Event()
 
     def answer(nth: int, form: dict[str, str]) -> Answer:
