@@ -16,7 +16,7 @@ from gateway.config import ConfigError, Settings
 from gateway.metrics import forget_ended
 from gateway.serve import logging, roles, startup
 from gateway.serve.startup import SANDBOX_HOST, PortTaken, ServePlan
-from gateway.serve.supervisor import PATIENCE, Supervisor
+from gateway.serve.supervisor import HEARTBEAT_TIMEOUT_SECONDS, Supervisor
 from gateway.store import StoreUnavailable, WrongDatabase
 
 _config = click.option(
@@ -36,8 +36,9 @@ _workers = click.option(
 )
 _patience = click.option(
     "--patience",
+    "heartbeat_timeout",
     type=click.FloatRange(min=1.0),
-    default=PATIENCE,
+    default=HEARTBEAT_TIMEOUT_SECONDS,
     show_default=True,
     envvar="GATEWAY_PATIENCE",
     help="Seconds without a sign of life after which a process counts as hung, is killed and started again.",
@@ -98,7 +99,7 @@ def _echo_secrets(settings: Settings) -> None:
 @_port
 @_workers
 @_patience
-def serve(path: Path | None, host: str, port: int, workers: int, patience: float) -> None:
+def serve(path: Path | None, host: str, port: int, workers: int, heartbeat_timeout: float) -> None:
     """Take callbacks and deliver them, until Ctrl-C or SIGTERM.
 
     Without a configuration it runs the sandbox: sample data, and stand-ins for everybody else.
@@ -121,7 +122,7 @@ def serve(path: Path | None, host: str, port: int, workers: int, patience: float
     # Counters start from zero, and endpoints that are no more are not shown.
     forget_ended(plan.config.data)
     _echo_secrets(settings)
-    supervisor = Supervisor(startup.children(plan), patience=patience)
+    supervisor = Supervisor(startup.children(plan), heartbeat_timeout=heartbeat_timeout)
 
     def ready() -> None:
         supervisor.ready()
@@ -138,7 +139,7 @@ def serve(path: Path | None, host: str, port: int, workers: int, patience: float
 @_workers
 @_patience
 @_lifeline
-def web(path: Path | None, host: str, port: int, workers: int, patience: float, lifeline: bool) -> None:
+def web(path: Path | None, host: str, port: int, workers: int, heartbeat_timeout: float, lifeline: bool) -> None:
     """The web half alone: takes callbacks, shows the console."""
     logging.set_up("web")
     with exit_on_error():
@@ -151,7 +152,7 @@ def web(path: Path | None, host: str, port: int, workers: int, patience: float, 
             return
         startup.prepare_store(settings.current)
     plan = ServePlan(config=settings.current, host=host, port=port, workers=workers)
-    sys.exit(Supervisor(startup.web_children(plan, {}), patience=patience).run())
+    sys.exit(Supervisor(startup.web_children(plan, {}), heartbeat_timeout=heartbeat_timeout).run())
 
 
 @click.command()

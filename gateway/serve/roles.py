@@ -19,7 +19,6 @@ from gateway.config import Config, Settings, environment, take_variable
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.metrics import text as metrics_text
 from gateway.serve.files import files
-from gateway.serve.lifeline import Heartbeat, on_stop
 from gateway.serve.startup import (
     LISTEN,
     LOGIN_TOKEN,
@@ -29,6 +28,7 @@ from gateway.serve.startup import (
     parse_address,
     url_of,
 )
+from gateway.serve.supervisor import Heartbeat, on_stop
 from gateway.store import Store, StoreUnavailable, health
 from gateway.store.wakeup import WorkerNotifier
 

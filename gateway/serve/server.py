@@ -11,8 +11,10 @@ import structlog
 
 from gateway.serve.connection import Connection
 from gateway.serve.files import files
-from gateway.serve.lifeline import BEAT, GRACE, Heartbeat, on_stop
 from gateway.serve.listener import PATIENCE, THREADS, Listener, Takes
+from gateway.serve.supervisor import BEAT_SECONDS as BEAT
+from gateway.serve.supervisor import GRACE_SECONDS as GRACE
+from gateway.serve.supervisor import Heartbeat, on_stop
 
 CONNECTIONS = 4096
 """Side by side; more wait in the system's queue, which is `QUEUE` long."""

@@ -36,7 +36,7 @@ SOON: dict[str, dict[str, object]] = {
         "gateway.sender.outcome.MAX_PAUSE_SECONDS": 1.0,
         "gateway.sender.settle.STALE_UPDATE_SECONDS": 2.0,
     },
-    "serve": {"gateway.serve.supervisor.LONGEST_PAUSE": 0.3},
+    "serve": {"gateway.serve.supervisor.MAX_PAUSE_SECONDS": 0.3},
 }
 EVERYTHING = {
     **{"conflict": 0.04, "too_many": 0.01, "error_before": 0.03, "lost_before": 0.03, "error_after": 0.03},

@@ -27,7 +27,7 @@ SOON: dict[str, dict[str, object]] = {
         "gateway.delivery.batch.LEASE_MARGIN_SECONDS": 1.5,
         "gateway.delivery.result.RETRY_SECONDS": [1, 2, 3, 4, 5, 5, 5, 5, 5],
     },
-    "serve": {"gateway.serve.supervisor.LONGEST_PAUSE": 0.3},
+    "serve": {"gateway.serve.supervisor.MAX_PAUSE_SECONDS": 0.3},
 }
 """A test has no time for leases of dead workers, nor for the usual schedule: the same things happen, only sooner."""
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.serve import lifeline
-from gateway.serve.lifeline import Heartbeat
-from gateway.serve.supervisor import ASLEEP, Supervisor
+from gateway.serve import supervisor as module
+from gateway.serve.supervisor import SUSPENDED_SECONDS, Heartbeat, Supervisor
 from tests import acme
 from tests.running import Gateway, running_gateway, until
 from tests.serve.test_serve import Script, answers, in_thread, lines, pids
@@ -59,55 +58,57 @@ def test_a_half_that_hangs_is_replaced(tmp_path: Path, page: Server, name: str) 
         until(lambda: answers(gateway), "the web half answers")
         assert gateway.post("/carrierx/callback", acme.text(message_sid="after")).status == 200
         page.wait_for(3 if name == "worker" else 2)
-        ends = [(line["name"], line["how"]) for line in lines(gateway.process.log) if line["event"] == "process_ended"]
+        ends = [
+            (line["name"], line["reason"]) for line in lines(gateway.process.log) if line["event"] == "process_ended"
+        ]
         assert ends == [(name, "SIGKILL")]
 
 
 def test_one_that_gave_no_sign_yet_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bringing a large database up to date takes long."""
     slow, quick = Script("slow", [BEATS_NEVER]), Script("quick", [BEATS_ONCE])
-    with in_thread(Supervisor([slow, quick], patience=1.0), monkeypatch):
+    with in_thread(Supervisor([slow, quick], heartbeat_timeout=1.0), monkeypatch):
         until(lambda: quick.deaths == 1, "the one that stopped is killed")
         assert slow.deaths == 0
 
 
 def test_one_that_beats_on_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     child, other = Script("x", [BEATS_ON]), Script("y", [BEATS_ONCE])
-    with in_thread(Supervisor([child, other], patience=1.0), monkeypatch):
+    with in_thread(Supervisor([child, other], heartbeat_timeout=1.0), monkeypatch):
         until(lambda: other.deaths == 2, "the other one is killed again and again")
         assert child.deaths == 0
 
 
-def test_after_a_sleep_of_the_machine_there_is_patience_anew() -> None:
-    """Nobody could be heard while the supervisor itself did not run."""
+def test_after_a_sleep_of_the_machine_the_time_starts_anew() -> None:
+    """No sign of life could be read while the supervisor itself did not run."""
     now = 1000.0
     child = Script("x", [BEATS_ON])
-    supervisor = Supervisor([child], patience=30.0, clock=lambda: now)
+    supervisor = Supervisor([child], heartbeat_timeout=30.0, clock=lambda: now)
     child.start(now)
     assert child.process is not None
     try:
-        child.heard_at = now
+        child.last_beat = now
         now += 3600.0
-        supervisor._end_hung()
-        assert child.heard_at == now and child.process.poll() is None
+        supervisor._kill_hung()
+        assert child.last_beat == now and child.process.poll() is None
         for _ in range(6):
-            now += ASLEEP
-            supervisor._end_hung()
+            now += SUSPENDED_SECONDS
+            supervisor._kill_hung()
         assert child.process.poll() is None
         now += 1.0
-        supervisor._end_hung()
+        supervisor._kill_hung()
         assert child.process.wait(10) == -signal.SIGKILL
     finally:
         child.process.kill()
         child.process.wait()
-        child.let_go()
+        child.ask_to_stop()
         if child.process.stdout is not None:
             child.process.stdout.close()
 
 
 def test_a_pulse_is_cheap_and_outlives_its_listener(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[bytes] = []
-    monkeypatch.setattr(lifeline.os, "write", lambda _file, data: written.append(data))
+    monkeypatch.setattr(module.os, "write", lambda _file, data: written.append(data))
     pulse = Heartbeat(lifeline=True)
     for _ in range(1000):
         pulse()
@@ -119,5 +120,5 @@ def test_a_pulse_is_cheap_and_outlives_its_listener(monkeypatch: pytest.MonkeyPa
     def broken(_file: int, _data: bytes) -> int:
         raise BrokenPipeError
 
-    monkeypatch.setattr(lifeline.os, "write", broken)
+    monkeypatch.setattr(module.os, "write", broken)
     Heartbeat(lifeline=True)()

@@ -26,7 +26,14 @@ from structlog.testing import capture_logs
 
 from gateway.serve import logging as log
 from gateway.serve.startup import PortTaken, check_free, free_port, parse_address, url_of
-from gateway.serve.supervisor import HOPELESS, LONGEST_PAUSE, STEADY, Child, Supervisor, exit_reason
+from gateway.serve.supervisor import (
+    HEALTHY_SECONDS,
+    MAX_EARLY_DEATHS,
+    MAX_PAUSE_SECONDS,
+    Child,
+    Supervisor,
+    exit_reason,
+)
 from tests.running import BASE, HOST, KEY, ROOT, START, STOP, Gateway, Process, alive, running_gateway, until
 from tests.running import free_port as some_port
 
@@ -90,7 +97,7 @@ def test_a_half_that_is_killed_comes_back(gateway: Gateway, name: str) -> None:
     until(lambda: _is_up(gateway), "both halves are up", START)
     assert gateway.post("/carrierx/callback", UNROUTED).status == 200
     ends = [line for line in lines(gateway.process.log) if line["event"] == "process_ended"]
-    assert [(line["name"], line["how"]) for line in ends] == [(name, "SIGKILL")]
+    assert [(line["name"], line["reason"]) for line in ends] == [(name, "SIGKILL")]
 
 
 def _is_up(gateway: Gateway) -> bool:
@@ -379,29 +386,29 @@ def in_thread(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 def test_pauses_grow_and_are_forgotten() -> None:
     child = Script("x", [ENDS_AT_ONCE])
-    assert [child.died(now=1.0) for _ in range(7)] == [0.2, 0.4, 0.8, 1.6, 3.2, LONGEST_PAUSE, LONGEST_PAUSE]
-    child.started = 100.0
-    assert child.died(now=100.0 + STEADY) == 0.2
-    assert (child.deaths, child.again_at) == (1, 100.0 + STEADY + 0.2)
+    assert [child.died(now=1.0) for _ in range(7)] == [0.2, 0.4, 0.8, 1.6, 3.2, MAX_PAUSE_SECONDS, MAX_PAUSE_SECONDS]
+    child.started_at = 100.0
+    assert child.died(now=100.0 + HEALTHY_SECONDS) == 0.2
+    assert (child.deaths, child.restart_at) == (1, 100.0 + HEALTHY_SECONDS + 0.2)
 
 
 def test_what_never_comes_up_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.serve.supervisor.LONGEST_PAUSE", 0.01)
-    monkeypatch.setattr("gateway.serve.supervisor.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("gateway.serve.supervisor.MAX_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.serve.supervisor.FIRST_PAUSE_SECONDS", 0.01)
     child, other = Script("x", [ENDS_AT_ONCE], pause=0.01), Script("y", [ENDS_WHEN_ASKED])
     with in_thread(Supervisor([child, other]), monkeypatch) as code:
         assert code() == 1
-    assert child.deaths == HOPELESS
+    assert child.deaths == MAX_EARLY_DEATHS
     assert other.process is not None and other.process.returncode == 0
 
 
 def test_what_was_up_once_is_never_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.serve.supervisor.LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("gateway.serve.supervisor.MAX_PAUSE_SECONDS", 0.01)
     child = Script("x", [ENDS_AT_ONCE], pause=0.01)
     supervisor = Supervisor([child])
     supervisor.ready()
     with in_thread(supervisor, monkeypatch) as code:
-        until(lambda: child.deaths > HOPELESS + 1, "it was started again and again")
+        until(lambda: child.deaths > MAX_EARLY_DEATHS + 1, "it was started again and again")
         supervisor.stop()
         assert code() == 0
 
