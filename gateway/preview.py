@@ -47,7 +47,7 @@ class Preview:
     route: Route
     other_side: PreviewBody
     deliveries: Sequence[PreviewBody]
-    """What each endpoint of the route would get."""
+    """The bodies that the endpoints of the route would get."""
 
     def as_json(self) -> dict[str, Any]:
         route = self.route

@@ -45,7 +45,7 @@ class InvalidTestPost(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestPost:
-    """What to send and where: to an endpoint of the configuration or to a URL, one of the two."""
+    """A form to send, and its target: an endpoint of the configuration or a URL, one of the two."""
 
     kind: str
     """``callback`` or ``status``."""

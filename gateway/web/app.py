@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Blueprint, Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -18,9 +19,6 @@ from gateway.web.console import events, opt_outs, sends, templating, test_posts
 from gateway.web.context import WebContext
 from gateway.web.status_cache import StatusCache
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
 
 def build_app(settings: Settings, store: Store, login_token: str | None, extra_pages: Iterable[Blueprint]) -> Flask:
     """Builds the console's application, whose `wsgi_app` passes the calls of programs to that of `callbacks`.
@@ -28,12 +26,8 @@ def build_app(settings: Settings, store: Store, login_token: str | None, extra_p
     `extra_pages`: pages of the console that `web` itself does not know, such as the sandbox's.
     """
     app = Flask("gateway.web")
-    app.config.update(
-        MAX_CONTENT_LENGTH=callbacks.MAX_BODY_BYTES,
-        MAX_FORM_MEMORY_SIZE=callbacks.MAX_BODY_BYTES,
-        MAX_FORM_PARTS=1000,
-        LOGIN_TOKEN=login_token,
-    )
+    size = callbacks.MAX_BODY_BYTES
+    app.config.update(MAX_CONTENT_LENGTH=size, MAX_FORM_MEMORY_SIZE=size, MAX_FORM_PARTS=1000, LOGIN_TOKEN=login_token)
     data = settings.current.data
     context = app.extensions["gateway"] = WebContext(
         settings=settings,
@@ -49,30 +43,31 @@ def build_app(settings: Settings, store: Store, login_token: str | None, extra_p
     for blueprint in extra_pages:
         app.register_blueprint(blueprint)
     program_app = callbacks.build_app(context, legacy_api.blueprint)
-    app.wsgi_app = _Dispatcher(settings, program_app, app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = partial(_dispatch, settings, program_app, app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 
-class _Dispatcher:
+def _dispatch(
+    settings: Settings,
+    program_app: WSGIApplication,
+    console: WSGIApplication,
+    environ: WSGIEnvironment,
+    start_response: StartResponse,
+) -> Iterable[bytes]:
     """Passes what programs call to their application and everything else to the console.
 
     `X-Forwarded-*` counts only where a proxy sends it that the configuration trusts: such requests go through
     werkzeug's `ProxyFix`.
     """
-
-    def __init__(self, settings: Settings, program_app: WSGIApplication, console: WSGIApplication) -> None:
-        self._settings, self._program_app, self._console = settings, program_app, console
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
-        is_call = path == "/carrierx/callback" or path.startswith(("/carrierx/callback/", "/legacy/"))
-        app = self._program_app if is_call else self._console
-        networks = self._settings.current.trusted_proxies
-        if networks:
-            try:
-                peer = ip_address(environ.get("REMOTE_ADDR", ""))
-            except ValueError:  # not an IP address: a Unix socket, say
-                return app(environ, start_response)
-            if any(peer in network for network in networks):
-                app = ProxyFix(app, x_for=1, x_proto=1, x_host=1)
-        return app(environ, start_response)
+    path = environ["PATH_INFO"]
+    is_call = path == "/carrierx/callback" or path.startswith(("/carrierx/callback/", "/legacy/"))
+    app = program_app if is_call else console
+    networks = settings.current.trusted_proxies
+    if networks:
+        try:
+            peer = ip_address(environ.get("REMOTE_ADDR", ""))
+        except ValueError:  # not an IP address: a Unix socket, say
+            return app(environ, start_response)
+        if any(peer in network for network in networks):
+            app = ProxyFix(app, x_for=1, x_proto=1, x_host=1)
+    return app(environ, start_response)

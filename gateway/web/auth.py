@@ -1,4 +1,4 @@
-"""Who may see the console and change something there; logging in and out; the headers of every page.
+"""Access to the console: who may see it and change something there, logging in and out, the headers of every page.
 
 `authenticate_request` runs before every request. Everything is shut unless it is named here: the blueprints that
 monitors call (`OPEN`), and the pages that a visitor needs to log in (`VISITORS`). Callbacks do not come here: they have
@@ -9,39 +9,16 @@ from __future__ import annotations
 
 import hmac
 import re
-import secrets
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from flask import (
-    Blueprint,
-    Flask,
-    Response,
-    abort,
-    current_app,
-    g,
-    make_response,
-    redirect,
-    render_template,
-    request,
-    session,
-    url_for,
-)
+from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
 
 from gateway.config import Settings
+from gateway.web import sessions
 from gateway.web.context import config, now, web_context
-from gateway.web.sessions import (
-    GUESSES_PER_MINUTE,
-    SESSION_SECONDS,
-    EndedSessions,
-    Password,
-    RateLimits,
-    Sessions,
-    caller_key,
-    session_user,
-)
 
 OPEN = frozenset({"health"})
 """Blueprints that check callers themselves, or need not: no session, no CSRF token, no headers of the console."""
@@ -67,12 +44,12 @@ blueprint = Blueprint("login", __name__)
 
 @dataclass(slots=True, kw_only=True)
 class AuthState:
-    """What an application remembers of logins. Stands in ``app.extensions["auth"]``."""
+    """An application's memory of logins. Stands in ``app.extensions["auth"]``."""
 
-    password: Password
-    sessions: Sessions
-    limits: RateLimits = field(default_factory=RateLimits)
-    ended: EndedSessions = field(default_factory=EndedSessions)
+    password: sessions.Password
+    session_interface: sessions.Sessions
+    limits: sessions.RateLimits = field(default_factory=sessions.RateLimits)
+    ended: sessions.EndedSessions = field(default_factory=sessions.EndedSessions)
     csrf: CSRFProtect = field(default_factory=CSRFProtect)
 
 
@@ -83,15 +60,15 @@ def auth_state() -> AuthState:
 
 def secure(app: Flask, settings: Settings) -> None:
     """Puts `authenticate_request` before every request of `app`."""
-    password = Password()
-    state = app.extensions["auth"] = AuthState(password=password, sessions=Sessions(settings, password))
-    app.session_interface = state.sessions
+    password = sessions.Password()
+    app.session_interface = interface = sessions.Sessions(settings, password)
+    state = app.extensions["auth"] = AuthState(password=password, session_interface=interface)
     app.config.update(
         SESSION_COOKIE_NAME="gateway_session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_REFRESH_EACH_REQUEST=False,
-        PERMANENT_SESSION_LIFETIME=SESSION_SECONDS,
+        PERMANENT_SESSION_LIFETIME=sessions.SESSION_SECONDS,
         # The token lives as long as the session; `authenticate_request` decides when it is asked for, and
         # judges the origin itself, also behind a proxy that rewrites the Host header.
         WTF_CSRF_CHECK_DEFAULT=False,
@@ -107,9 +84,9 @@ def authenticate_request() -> ResponseReturnValue | None:
     """Returns None to let the request pass; anything else is the answer."""
     if request.blueprint in OPEN:
         return None
-    auth_state().sessions.get_signing_serializer(current_app)  # CSRF tokens are signed with the same key
+    auth_state().session_interface.get_signing_serializer(current_app)  # CSRF tokens are signed with the same key
     if request.routing_exception is not None:  # that there is no such page (404, 405) is told to everybody
-        g.user = session_user(auth_state().ended, now())
+        g.user = sessions.session_user(auth_state().ended, now())
         return None
     if request.method not in SAFE:
         refuse_foreign_origin()
@@ -130,7 +107,7 @@ def current_user() -> str | None:
         return None
     given = request.authorization
     if given is None or given.type != "basic":
-        return session_user(auth_state().ended, now())
+        return sessions.session_user(auth_state().ended, now())
     if not knows_password(given.password or ""):
         abort(unauthorized())
     g.program = True
@@ -143,17 +120,18 @@ def knows_password(candidate: str) -> bool:
     Guesses are counted before the password is looked at, so that those sent all at once count too;
     a password that was right before is no guess.
     """
-    state, caller = auth_state(), caller_key(request.remote_addr)
-    state.limits.check(GUESSES_PER_MINUTE, caller)
+    state, caller = auth_state(), sessions.caller_key(request.remote_addr)
+    state.limits.check(sessions.GUESSES_PER_MINUTE, caller)
     if state.password.was_right(candidate, config()):
         return True
-    state.limits.count(GUESSES_PER_MINUTE, caller)
+    state.limits.count(sessions.GUESSES_PER_MINUTE, caller)
     return state.password.is_right(candidate, config())
 
 
 def unauthorized() -> Response:
     errors = {"errors": {"authorization": ["HTTP Basic with the console's password."]}}
-    return make_response(errors, 401, {"WWW-Authenticate": 'Basic realm="gateway", charset="UTF-8"'})
+    headers = {"WWW-Authenticate": 'Basic realm="gateway", charset="UTF-8"'}
+    return current_app.make_response((errors, 401, headers))
 
 
 def wants_json() -> bool:
@@ -206,11 +184,11 @@ def form() -> ResponseReturnValue:
     token = request.args.get("token")
     if token is None:
         return redirect(next_path(), 303) if g.user else login_page()
-    limits, caller = auth_state().limits, caller_key(request.remote_addr)
-    limits.check(GUESSES_PER_MINUTE, caller)
+    limits, caller = auth_state().limits, sessions.caller_key(request.remote_addr)
+    limits.check(sessions.GUESSES_PER_MINUTE, caller)
     expected = current_app.config.get("LOGIN_TOKEN") or ""
     if not expected or not hmac.compare_digest(token.encode(), expected.encode()):
-        limits.count(GUESSES_PER_MINUTE, caller)
+        limits.count(sessions.GUESSES_PER_MINUTE, caller)
         return login_page("This link is not, or no longer, valid. Use the newest one, or the password."), 403
     return log_in(request.script_root + ("/sandbox" if config().sandbox else "/"))
 
@@ -225,18 +203,12 @@ def enter() -> ResponseReturnValue:
 
 @blueprint.post("/logout")
 def leave() -> ResponseReturnValue:
-    if user := session.get("user"):
-        auth_state().ended.add(user, now())
-    session.clear()
+    sessions.end(auth_state().ended, now())
     return redirect(url_for("login.form"), 303)
 
 
 def log_in(path: str) -> ResponseReturnValue:
-    """Begins a session in place of whatever was there: nobody can prepare one for somebody else."""
-    session.clear()
-    # The CSRF token is there from the start: two tabs opened at once would make two, and one would not count.
-    session.update(user=secrets.token_urlsafe(16), since=now(), csrf_token=secrets.token_hex(20))
-    session.permanent = True
+    sessions.begin(now())
     web_context().log.info("logged in", address=request.remote_addr)
     return redirect(path, 303)
 

@@ -26,6 +26,7 @@ from gateway.web.context import WebContext
 MAX_BODY_BYTES = 1024 * 1024
 TOO_LARGE = f"Larger than {MAX_BODY_BYTES} bytes."
 RETRY_AFTER_SECONDS = 5
+ROUTE_OPTIONS: dict[str, Any] = {"provide_automatic_options": False, "strict_slashes": False}
 _MAX_HOPS_DIGITS = 4
 _HOPS = f"HTTP_{HOPS.upper().replace('-', '_')}"
 _WIRE_FORMATS = {
@@ -46,11 +47,10 @@ def build_app(context: WebContext, *blueprints: Blueprint) -> Flask:
     """Builds the application that takes callbacks, and what else programs call."""
     app = _ProgramApp(__name__, static_folder=None)
     app.extensions["gateway"] = context
-    options: dict[str, Any] = {"methods": ["POST"], "provide_automatic_options": False, "strict_slashes": False}
     for path, wire_format in _WIRE_FORMATS.items():
         view = partial(_receive, context, wire_format)
-        app.add_url_rule(path, wire_format, view, **options)
-        app.add_url_rule(f"{path}/<key>", wire_format, view, **options)
+        for rule in (path, f"{path}/<key>"):
+            app.add_url_rule(rule, wire_format, view, methods=["POST"], **ROUTE_OPTIONS)
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
     app.register_error_handler(HTTPException, _as_text)

@@ -10,20 +10,14 @@ from collections.abc import Mapping
 from functools import partial
 
 import limits
-from flask import Blueprint, Response, render_template, request
-from werkzeug.exceptions import (
-    HTTPException,
-    MethodNotAllowed,
-    RequestEntityTooLarge,
-    TooManyRequests,
-    UnsupportedMediaType,
-)
+from flask import Blueprint, Response, abort, render_template, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, TooManyRequests, UnsupportedMediaType
 
 from gateway.outbound import accept, status_query
 from gateway.outbound.model import CallAnswer, ErrorCode
 from gateway.store import StoreUnavailable
 from gateway.web import legacy_forms, soap
-from gateway.web.callbacks import RETRY_AFTER_SECONDS, TOO_LARGE, read_body
+from gateway.web.callbacks import RETRY_AFTER_SECONDS, ROUTE_OPTIONS, TOO_LARGE, read_body
 from gateway.web.context import WebContext, web_context
 from gateway.web.legacy_forms import CallResult
 from schemas import BadCallback, credentials, wire
@@ -46,13 +40,13 @@ class _Fault(Exception):
         self.status, self.outcome, self.text, self.code = status, outcome, text, code
 
 
-@blueprint.route(PATH, methods=["GET", "POST"], provide_automatic_options=False, strict_slashes=False)
+@blueprint.route(PATH, methods=["GET", "POST"], **ROUTE_OPTIONS)
 def webservices() -> Response:
     context = web_context()
     if request.method == "POST":
         return _answer_envelope(context)
     if not any(name.lower() == "wsdl" for name in request.args):
-        raise MethodNotAllowed(["POST"], "Post an envelope here, or get the WSDL by ?wsdl.")
+        abort(405, ["POST"], "Post an envelope here, or get the WSDL by ?wsdl.")
     # The WSDL sends clients to the configured address or to the socket's, never to a host that the caller names.
     address = context.settings.current.public_url
     if not address:
@@ -72,12 +66,12 @@ def _answer_envelope(context: WebContext) -> Response:
             envelope = soap.read_envelope(body, request.environ.get("CONTENT_TYPE"))
         except soap.UnreadableEnvelope as error:
             # Nobody can tell which part of it is a secret, so none of it is kept.
-            raise _malformed(context, "", {"body": (str(error),)}, b"", "", str(error)) from error
+            raise _malformed("", {"body": (str(error),)}, b"", "", str(error)) from error
         version, name = envelope.version, envelope.name or name
         if not envelope.name:
             errors = {"body": ("The Body has no known operation.",)}
             text = f"There is no such operation. There are: {', '.join(legacy_forms.OPERATIONS)}."
-            raise _malformed(context, name, errors, envelope.scrubbed, _XML, text)
+            raise _malformed(name, errors, envelope.scrubbed, _XML, text)
         answer = soap.write_answer(envelope, _call(context, name, envelope.arguments, envelope.scrubbed, _XML))
     except Exception as error:
         fault = _fault(context, name, error)
@@ -97,7 +91,7 @@ def _answer_form(name: str) -> Response:
             arguments = legacy_forms.read_form(body, content_type)
         except BadCallback as error:
             kept = credentials.scrub_refused(body)
-            raise _malformed(context, name, error.errors, kept, content_type or "", str(error)) from None
+            raise _malformed(name, error.errors, kept, content_type or "", str(error)) from None
         kept = credentials.scrub_call(body, content_type)
         result = _call(context, name, arguments, kept, content_type or "")
     except Exception as error:
@@ -108,14 +102,7 @@ def _answer_form(name: str) -> Response:
 
 
 for _name in legacy_forms.OPERATIONS:
-    blueprint.add_url_rule(
-        f"/legacy/{_name}",
-        _name,
-        partial(_answer_form, _name),
-        methods=["POST"],
-        provide_automatic_options=False,
-        strict_slashes=False,
-    )
+    blueprint.add_url_rule(f"/legacy/{_name}", _name, partial(_answer_form, _name), methods=["POST"], **ROUTE_OPTIONS)
 
 
 def _call(context: WebContext, name: str, arguments: legacy_forms.Pairs, kept: bytes, content_type: str) -> CallResult:
@@ -140,17 +127,10 @@ def _call(context: WebContext, name: str, arguments: legacy_forms.Pairs, kept: b
     return result
 
 
-def _malformed(
-    context: WebContext,
-    name: str,
-    errors: Mapping[str, tuple[str, ...]],
-    kept: bytes,
-    content_type: str,
-    text: str,
-) -> _Fault:
+def _malformed(name: str, errors: Mapping[str, tuple[str, ...]], kept: bytes, content_type: str, text: str) -> _Fault:
     """Keeps an unreadable call, its body cut off. Returns the fault to raise."""
     if _may_keep():
-        remote = request.environ.get("REMOTE_ADDR", "")
+        context, remote = web_context(), request.environ.get("REMOTE_ADDR", "")
         accept.malformed(name, errors, kept[:MAX_KEPT_BYTES], content_type, remote, context.clock(), context.store)
     return _Fault(400, "malformed", text)
 

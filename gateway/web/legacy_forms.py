@@ -41,7 +41,7 @@ _USER = ("username", "user_name")
 SECRETS = frozenset((*_USER, "password", "api_key"))
 """Lower-case names of arguments whose values are not kept."""
 _CODE = ("code", "shortcode")
-_NOT_VALUES = frozenset(
+_RESERVED = frozenset(
     (*SECRETS, *_CODE, "keyword", "auth", "message", "template", "custom_ticket", "status_url")
     + ("sentto", "sendto", "type")
 )
@@ -52,12 +52,10 @@ _SEPARATORS = re.compile(r"[,;\r\n]+")
 FORM = f"{wire.FORM}; charset=UTF-8"
 JSON = "application/json"
 # recipientList[recipients][0][sendTo], recipients[0][sendTo], recipientList[0][sendTo]
-_FORM_RECIPIENT = re.compile(
-    r"(?:recipientList|recipients)(?:\[recipients\])?\[([^\[\]]*)\]\[([^\[\]]+)\]", re.IGNORECASE
-)
+_RECIPIENT = re.compile(r"(?:recipientList|recipients)(?:\[recipients\])?\[([^\[\]]*)\]\[([^\[\]]+)\]", re.IGNORECASE)
 # sendTo, sendTo[], sendTo[0]; recipients, recipients[0], recipientList[recipients][0]
-_FORM_PHONE = re.compile(r"(?:sendTo|recipients|recipientList\[recipients\])(?:\[[0-9]*\])?", re.IGNORECASE)
-_FORM_AUTH = re.compile(r"auth\[([^\[\]]+)\]", re.IGNORECASE)
+_PHONE = re.compile(r"(?:sendTo|recipients|recipientList\[recipients\])(?:\[[0-9]*\])?", re.IGNORECASE)
+_AUTH = re.compile(r"auth\[([^\[\]]+)\]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +133,7 @@ def _first(arguments: Pairs, *names: str) -> str:
 
 def _template_values(pairs: Pairs) -> dict[str, str]:
     """Returns what has no other meaning: values for a template's placeholders."""
-    return {
-        name: value for name, value in reversed(pairs) if isinstance(value, str) and name.lower() not in _NOT_VALUES
-    }
+    return {name: value for name, value in reversed(pairs) if isinstance(value, str) and name.lower() not in _RESERVED}
 
 
 def _recipients(name: str, value: Value) -> Iterator[Recipient]:
@@ -161,9 +157,9 @@ def read_form(body: bytes, content_type: str | None) -> Pairs:
     groups: dict[str, dict[str, str]] = {}
     for name, value in wire.read_form(body, content_type).pairs:
         name = name.strip()
-        if _FORM_PHONE.fullmatch(name):
+        if _PHONE.fullmatch(name):
             phones.append(("sendTo", value))
-        elif found := _FORM_RECIPIENT.fullmatch(name):
+        elif found := _RECIPIENT.fullmatch(name):
             index, field = found[1], found[2]
             if index:
                 group = groups.setdefault(f"[{index}]", {})
@@ -172,7 +168,7 @@ def read_form(body: bytes, content_type: str | None) -> Pairs:
                 group = last if last is not None and field not in last else groups.setdefault(str(len(groups) + 1), {})
             group.setdefault(field, value)
         else:
-            inner = _FORM_AUTH.fullmatch(name)
+            inner = _AUTH.fullmatch(name)
             plain.setdefault(inner[1] if inner else name, value)
     return [*plain.items(), *phones, *(("recipients", list(group.items())) for group in groups.values())]
 

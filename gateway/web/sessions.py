@@ -183,6 +183,20 @@ class EndedSessions:
         return user in self._until
 
 
+def begin(now: float) -> None:
+    """Begins a session in place of whatever was there: nobody can prepare one for somebody else."""
+    session.clear()
+    # The CSRF token is there from the start: two tabs opened at once would make two, and one would not count.
+    session.update(user=secrets.token_urlsafe(16), since=now, csrf_token=secrets.token_hex(20))
+    session.permanent = True
+
+
+def end(ended: EndedSessions, now: float) -> None:
+    if user := session.get("user"):
+        ended.add(user, now)
+    session.clear()
+
+
 def session_user(ended: EndedSessions, now: float) -> str | None:
     """The user of this request's session; None without one, or after its end."""
     user, since = session.get("user"), session.get("since")

@@ -27,6 +27,7 @@ SOAP_11 = "http://schemas.xmlsoap.org/soap/envelope/"
 SOAP_12 = "http://www.w3.org/2003/05/soap-envelope"
 NAMESPACE = "urn:sms-gateway:webservices"
 CONTENT_TYPES = {SOAP_11: "text/xml; charset=utf-8", SOAP_12: "application/soap+xml; charset=utf-8"}
+_OPERATIONS = {name.lower(): name for name in OPERATIONS}
 _ENCODING = "http://schemas.xmlsoap.org/soap/encoding/"
 _TYPES = {bool: "boolean", int: "int", str: "string"}
 _FAULT_CODES_12 = {"Client": "Sender", "Server": "Receiver"}
@@ -95,10 +96,13 @@ def read_envelope(body: bytes, content_type: str | None) -> SoapEnvelope:
     if soap_body is None:
         raise UnreadableEnvelope("The Envelope has no Body.")
     document = _Document(root)
-    operation = next((child for child in soap_body if _operation(child)), None)
-    if operation is None:
+    for operation in soap_body:
+        # Some generators append ``Request`` to the name.
+        name = _OPERATIONS.get(_local(operation.tag).lower().removesuffix("request"), "")
+        if name:
+            break
+    else:
         return SoapEnvelope(version=version, scrubbed=document.scrub())
-    name = _operation(operation)
     value = document.value(operation)
     arguments: Pairs = [] if isinstance(value, str) else value
     # They are told by their names; where none of these is known (PHP without a WSDL: ``param0``), by their order.
@@ -113,12 +117,6 @@ def read_envelope(body: bytes, content_type: str | None) -> SoapEnvelope:
         arguments=arguments,
         scrubbed=document.scrub(),
     )
-
-
-def _operation(element: Element) -> str:
-    """Returns the operation that an element calls, or an empty string. Some generators append ``Request`` to it."""
-    called = _local(element.tag).lower().removesuffix("request")
-    return next((name for name in OPERATIONS if name.lower() == called), "")
 
 
 def _local(name: object) -> str:

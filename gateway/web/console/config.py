@@ -31,10 +31,9 @@ def gateway_rows(config: Config) -> list[Row]:
 def endpoint_rows(each: Endpoint) -> list[Row]:
     """One `[endpoint.NAME]`; of the settings of its format those that differ from the documented format."""
     usual = {name: setting.default for name, setting in TABLES["endpoint"].items()}
-    options = setting_rows("endpoint", each.format_options)
-    return setting_rows("endpoint", each) + [
-        row for row in options if getattr(each.format_options, row[0]) != usual[row[0]]
-    ]
+    options = each.format_options
+    changed = [row for row in setting_rows("endpoint", options) if getattr(options, row[0]) != usual[row[0]]]
+    return setting_rows("endpoint", each) + changed
 
 
 def setting_rows(table: str, values: object) -> list[Row]:

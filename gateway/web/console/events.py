@@ -58,22 +58,22 @@ def events() -> ResponseReturnValue:
     """The search; or, on pages of their own, all events of one state."""
     page_name = request.path.strip("/")
     arguments = dict(request.args.items()) if page_name == "events" else {"state": page_name}
-    form = search_forms.event_form(arguments, config())
+    typed, conditions, errors = search_forms.event_form(arguments, config())
     offset = search_forms.requested_offset()
     with web_context().store.reader() as connection:
-        page = search.search_events(connection, form.search, limit=PAGE_ROWS, offset=offset)
+        page = search.search_events(connection, conditions, limit=PAGE_ROWS, offset=offset)
     messages = {found.event.id: _message(found.event) for found in page.found}
     return render_template(
         "events.html",
         title=page_name.capitalize(),
         page=page,
         texts={event_id: message.message for event_id, message in messages.items() if message},
-        typed=form.typed,
-        errors=form.errors,
+        typed=typed,
+        errors=errors,
         states=search_forms.EVENT_STATES,
         sources=search_forms.EVENT_SOURCES,
         **search_forms.page_links(search_forms.EVENT_FIELDS, offset, page.more),
-    ), 400 if form.errors else 200
+    ), 400 if errors else 200
 
 
 def _message(event: Event) -> Message | None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
 from flask import request
@@ -15,7 +14,8 @@ from gateway.store.ledger import STATES, SendSearch
 from gateway.store.search import EventSearch
 from schemas.fields import number as normalised
 
-S = TypeVar("S")
+Typed = dict[str, str]
+Errors = dict[str, list[str]]
 
 PAGE_ROWS = 50
 EVENT_STATES = ("accepted", "duplicate", "stale", "unrouted", "refused", "waiting", "orphan")
@@ -24,60 +24,49 @@ EVENT_FIELDS = ("phone", "number", "keyword", "ticket", "message_sid", "state", 
 SEND_FIELDS = ("ticket", "custom_ticket", "phone", "number", "message_sid", "state", "status", "since", "until")
 
 
-@dataclass(frozen=True, slots=True)
-class SearchForm(Generic[S]):
-    typed: Mapping[str, str]
-    """The fields as they were filled in."""
-    search: S
-    errors: Mapping[str, list[str]]
+def event_form(arguments: Mapping[str, str], config: Config) -> tuple[Typed, EventSearch, Errors]:
+    """Returns the fields as they were typed, the search, and the mistakes in it.
 
-
-def event_form(arguments: Mapping[str, str], config: Config) -> SearchForm[EventSearch]:
-    """`arguments`: names and values of the query; unknown names are ignored, and so are unknown states."""
+    `arguments`: names and values of the query; unknown names are ignored, and so are unknown states.
+    """
     typed = {name: arguments.get(name, "").strip() for name in EVENT_FIELDS}
-    times, errors = _times(typed)
+    common, errors = _common(typed, config)
     # Events have the configured word: people need not remember its capitals.
     words = (keyword.word for number in config.numbers for keyword in number.keywords)
     word = typed["keyword"]
     search = EventSearch(
-        phone=normalised(typed["phone"], config.prefix),
-        number=number_of(typed["number"], config),
+        **common,
         keyword=next((each for each in words if each.casefold() == word.casefold()), word),
-        ticket=typed["ticket"],
-        message_sid=typed["message_sid"],
         state=typed["state"] if typed["state"] in EVENT_STATES else "",
         source=typed["source"] if typed["source"] in EVENT_SOURCES else "",
-        **times,
     )
-    return SearchForm(typed, search, errors)
+    return typed, search, errors
 
 
-def send_form(arguments: Mapping[str, str], config: Config) -> SearchForm[SendSearch]:
-    """`arguments`: as of `event_form`."""
+def send_form(arguments: Mapping[str, str], config: Config) -> tuple[Typed, SendSearch, Errors]:
+    """Returns the same for texts to be sent."""
     typed = {name: arguments.get(name, "").strip() for name in SEND_FIELDS}
-    times, errors = _times(typed)
-    search = SendSearch(
-        ticket=typed["ticket"],
-        custom_ticket=typed["custom_ticket"],
-        phone=normalised(typed["phone"], config.prefix),
-        number=number_of(typed["number"], config),
-        message_sid=typed["message_sid"],
-        state=typed["state"] if typed["state"] in STATES else "",
-        status=typed["status"],
-        **times,
-    )
-    return SearchForm(typed, search, errors)
+    common, errors = _common(typed, config)
+    state = typed["state"] if typed["state"] in STATES else ""
+    search = SendSearch(**common, custom_ticket=typed["custom_ticket"], state=state, status=typed["status"])
+    return typed, search, errors
 
 
-def _times(typed: Mapping[str, str]) -> tuple[dict[str, float | None], dict[str, list[str]]]:
-    times: dict[str, float | None] = {}
-    errors: dict[str, list[str]] = {}
+def _common(typed: Typed, config: Config) -> tuple[dict[str, Any], Errors]:
+    """The conditions that both searches have, and the mistakes in them."""
+    errors: Errors = {}
+    common: dict[str, Any] = {
+        "phone": normalised(typed["phone"], config.prefix),
+        "number": number_of(typed["number"], config),
+        "ticket": typed["ticket"],
+        "message_sid": typed["message_sid"],
+    }
     for name in ("since", "until"):
         try:
-            times[name] = epoch_time(typed[name])
+            common[name] = epoch_time(typed[name])
         except ValueError:
             errors[name] = ["Write a time like 2026-11-20T08:00."]
-    return times, errors
+    return common, errors
 
 
 def number_of(typed: str, config: Config) -> str:

@@ -31,19 +31,20 @@ blueprint = Blueprint("sends", __name__)
 
 @blueprint.get("/sends")
 def search() -> ResponseReturnValue:
-    form, offset = send_form(dict(request.args.items()), config()), requested_offset()
+    typed, conditions, errors = send_form(dict(request.args.items()), config())
+    offset = requested_offset()
     with web_context().store.reader() as connection:
-        page = ledger.search_sends(connection, form.search, limit=PAGE_ROWS, offset=offset)
+        page = ledger.search_sends(connection, conditions, limit=PAGE_ROWS, offset=offset)
         found = [entry for send_id in page.send_ids if (entry := ledger.of_send(connection, send_id))]
     return render_template(
         "sends.html",
         found=found,
-        typed=form.typed,
-        errors=form.errors,
+        typed=typed,
+        errors=errors,
         states=ledger.STATES,
         statuses=[word for word in WORDS if word != "received"],
         **page_links(SEND_FIELDS, offset, page.more),
-    ), 400 if form.errors else 200
+    ), 400 if errors else 200
 
 
 @blueprint.get("/sends/<uuid:send_id>")
@@ -59,12 +60,10 @@ def detail(send_id: uuid.UUID) -> ResponseReturnValue:
             loaded = (load_event(connection, found.event.id) for found in reversed(page.found))
             updates = [update for update in loaded if update is not None]
     # Its status posts: not the text itself, and not what the same call owes for its other recipients.
-    names = (entry.message_sid or entry.send_id, entry.send_id)
+    sids = (entry.message_sid or entry.send_id, entry.send_id)
     owed = [*(call.deliveries if call else ()), *(each for update in updates for each in update.deliveries)]
     posts = [
-        each
-        for each in owed
-        if any(each.ordering_key == index_key(f"{each.endpoint}/message/{name}") for name in names)
+        each for each in owed if each.ordering_key in {index_key(f"{each.endpoint}/message/{sid}") for sid in sids}
     ]
     try:
         posted = wire.read_object(delivery.body) if delivery else {}

@@ -1,4 +1,4 @@
-"""What every page of the console uses: navigation, filters, labels in words, and the pages for errors."""
+"""The common parts of the console's pages: filters, labels of states, and the pages for errors."""
 
 from __future__ import annotations
 
@@ -26,50 +26,8 @@ from gateway.web.context import config, web_context
 from gateway.web.status_cache import Pair
 from schemas import BadCallback, wire
 
-NAVIGATION = (
-    ("/", "Overview"),
-    ("/events", "Events"),
-    ("/sends", "Sends"),
-    ("/deliveries", "Deliveries"),
-    ("/unrouted", "Unrouted"),
-    ("/refused", "Refused"),
-    ("/opt-outs", "Opt-outs"),
-    ("/test/callback", "Test"),
-    ("/explain", "Explain"),
-    ("/configuration", "Configuration"),
-)
-SANDBOX = ("/sandbox", "Sandbox")
 ENDPOINT_NAMES = {ledger.ENDPOINT: "CarrierX (sending)", STATUS_URLS: "status_url of calls"}
 """Endpoints that no configuration has."""
-LABELS: Mapping[str, Mapping[str, str]] = {
-    "sends": {
-        "owed": "It waits for its turn, or for CarrierX.",
-        "sending": "A request has left; its answer is not known yet. Before it is sent again, CarrierX is asked.",
-        "sent": "CarrierX has it.",
-        "refused": "It was not sent, and will not be by itself.",
-        "undecided": "It may have been sent, and the gateway cannot tell. It waits for you.",
-    },
-    "sources": {
-        "carrierx": "CarrierX's callback",
-        "legacy-callback": "keyword callback",
-        "legacy-status": "status post",
-        "legacy-send": "a call to send",
-        "command": "a command to send",
-    },
-    "events": {
-        "waiting": "Something is on its way to this phone. The update waits until its message is known.",
-        "orphan": "An update of a message that this gateway did not send, or no longer knows. It is posted to nobody.",
-    },
-    "origins": {
-        "legacy": "a call of the legacy platform's web service",
-        "command": "the command gateway send",
-        "reply": "a keyword's reply",
-        "opt-out": "the answer to STOP, START or HELP",
-    },
-}
-"""What a word of the database means: states of sends, sources and states of events, origins of sends. States of events
-that explain themselves are left out."""
-
 ABSENT_SECONDS = 6 * health.HEARTBEAT_SECONDS
 """After this long without a heartbeat people are told that no worker delivers."""
 SILENT_SECONDS = 86_400.0
@@ -86,7 +44,7 @@ def install(app: Flask) -> None:
     style = Path(str(app.static_folder)) / "console.css"
     # Browsers keep the style sheet for an hour; a changed one has another address.
     version = hashlib.sha256(style.read_bytes()).hexdigest()[:12]
-    app.jinja_env.globals.update(style=version, labels=LABELS)
+    app.jinja_env.globals["style"] = version
     app.context_processor(_layout)
     app.register_error_handler(StoreUnavailable, _store_unavailable)
     app.register_error_handler(HTTPException, _error_page)
@@ -97,7 +55,7 @@ def _layout() -> dict[str, Any]:
     user = g.get("user")
     return {
         "user": user,
-        "navigation": (*NAVIGATION, SANDBOX) if user and config().sandbox else NAVIGATION,
+        "sandbox": bool(user and config().sandbox),
         "refused": bool(user and web_context().settings.refused),
     }
 

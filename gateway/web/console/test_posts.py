@@ -18,31 +18,34 @@ from schemas import BadCallback, ReceiveContext, credentials
 
 blueprint = Blueprint("test_posts", __name__)
 
-TARGET_FIELDS = frozenset({"endpoint", "url", "csrf_token"})
-"""Fields of the form that are no fields of the format."""
 
-
-@blueprint.get("/test/<any(callback, status):kind>")
+@blueprint.route("/test/<any(callback, status):kind>", methods=["GET", "POST"])
 def form(kind: str) -> ResponseReturnValue:
-    return _form_page(kind, samples(kind, config()))
-
-
-@blueprint.post("/test/<any(callback, status):kind>")
-def send(kind: str) -> ResponseReturnValue:
-    given = {name: value for name, value in request.form.items() if name != "csrf_token"}
-    if not g.get("program"):  # browsers send every line end as CR LF; what was typed is a line feed
-        given = {name: value.replace("\r\n", "\n") for name, value in given.items()}
-    fields = {name: value for name, value in given.items() if name not in TARGET_FIELDS}
-    test_post = TestPost(kind=kind, endpoint=given.get("endpoint", ""), url=given.get("url", "").strip(), fields=fields)
-    try:
-        result = _send_exclusively(test_post)
-    except InvalidTestPost as error:
+    given: dict[str, str] = {}
+    result: TestPostResult | None = None
+    errors: dict[str, list[str]] = {}
+    if request.method == "POST":
+        given = {name: value for name, value in request.form.items() if name != "csrf_token"}
+        if not g.get("program"):  # browsers send every line end as CR LF; what was typed is a line feed
+            given = {name: value.replace("\r\n", "\n") for name, value in given.items()}
+        fields = {name: value for name, value in given.items() if name not in ("endpoint", "url")}
+        url = given.get("url", "").strip()
+        try:
+            result = _send_exclusively(TestPost(kind=kind, endpoint=given.get("endpoint", ""), url=url, fields=fields))
+        except InvalidTestPost as error:
+            errors = error.errors
         if wants_json():
-            return {"errors": error.errors}, 400
-        return _form_page(kind, samples(kind, config()) | given, errors=error.errors), 400
-    if wants_json():
-        return result.as_json()
-    return _form_page(kind, samples(kind, config()) | given, result=result)
+            return result.as_json() if result else ({"errors": errors}, 400)
+    return render_template(
+        "test_posts.html",
+        kind=kind,
+        names=FIELDS[kind],
+        credentials=credentials.CREDENTIALS,
+        values=samples(kind, config()) | given,
+        endpoints=list(config().endpoints.values()),
+        result=result,
+        errors=errors,
+    ), 400 if errors else 200
 
 
 def _send_exclusively(test_post: TestPost) -> TestPostResult:
@@ -65,25 +68,6 @@ def _send_exclusively(test_post: TestPost) -> TestPostResult:
         total_ms=result.times.total,
     )
     return result
-
-
-def _form_page(
-    kind: str,
-    values: dict[str, str],
-    *,
-    result: TestPostResult | None = None,
-    errors: dict[str, list[str]] | None = None,
-) -> str:
-    return render_template(
-        "test_posts.html",
-        kind=kind,
-        names=FIELDS[kind],
-        credentials=credentials.CREDENTIALS,
-        values=values,
-        endpoints=list(config().endpoints.values()),
-        result=result,
-        errors=errors or {},
-    )
 
 
 @blueprint.route("/test/paste", methods=["GET", "POST"])
