@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pycurl
 
-from gateway.safe_http.dns import TTL_SECONDS, Lookup, PendingRequest, PendingRequests, ResolvedName, Resolver
-from gateway.safe_http.errors import TIMEOUT_CODE
+from gateway.safe_http.dns import TTL_SECONDS, Lookup, ResolvedName, Resolver
+from gateway.safe_http.errors import OUT_OF_RESOURCES, TIMEOUT_CODE
 from gateway.safe_http.loop import SocketLoop
 from gateway.safe_http.models import Failure, Request, Response, Timings
-from gateway.safe_http.options import Profile
+from gateway.safe_http.options import Profile, target_of
 from gateway.safe_http.ssrf import AddressPolicy
-from gateway.safe_http.transfer import Transfer
+from gateway.safe_http.transfer import PendingRequest, Transfer
 
 MAX_IDLE_CONNECTIONS = 256
 MAX_IDLE_HANDLES = 256
@@ -47,7 +46,14 @@ class HttpClient:
 
     def __init__(self, lookup: Lookup = socket.getaddrinfo, ttl: float = TTL_SECONDS) -> None:
         self._loop = SocketLoop()
-        self._pending = PendingRequests(Resolver(self._loop.wake, lookup, ttl), self._send, self._fail)
+        self.watch, self.unwatch = self._loop.watch, self._loop.unwatch
+        """Call back from within `run`, which then returns, whenever something has bytes to read; end that."""
+        self.wake = self._loop.wake
+        """Makes `run` return. From any thread, and from signal handlers."""
+        self._resolver = Resolver(self.wake, lookup, ttl)
+        self._waiting: dict[str, list[PendingRequest]] = {}
+        """Requests by the name that they wait for."""
+        self._policies: dict[str, AddressPolicy] = {}
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._loop.want)
         self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
@@ -62,7 +68,7 @@ class HttpClient:
 
     def __len__(self) -> int:
         """Requests that were started and not yet handed out by `run`."""
-        return len(self._pending) + len(self._transfers) + len(self._results)
+        return sum(map(len, self._waiting.values())) + len(self._transfers) + len(self._results)
 
     def __enter__(self) -> HttpClient:
         return self
@@ -72,7 +78,14 @@ class HttpClient:
 
     def start(self, request: Request, tag: object) -> None:
         """Begins a request. Its response comes out of a later `run`, together with the tag."""
-        self._pending.add(request, tag)
+        target = target_of(request.url)
+        pending = PendingRequest(request, tag, target, time.monotonic())
+        if target.fault:
+            self._fail(pending, "url", target.fault)
+        elif found := self._resolver.find(target.host):
+            self._check(pending, found)
+        else:
+            self._waiting.setdefault(target.host, []).append(pending)
 
     def run(self, timeout: float) -> list[Result]:
         """Waits until a request is over, somebody calls `wake`, or `timeout` seconds are over; the results so far."""
@@ -84,24 +97,12 @@ class HttpClient:
             # do so twice for every request.
             if self._multi.timeout() == 0:
                 self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-            self._pending.resume()
+            self._resume()
             self._collect()
             if self._results or over:
                 results, self._results = self._results, []
                 return results
             over = self._wait(until) or time.monotonic() >= until
-
-    def watch(self, fileobj: Any, callback: Callable[[], object]) -> None:
-        """Calls `callback` from within `run`, which then returns, whenever `fileobj` has something to read."""
-        self._loop.watch(fileobj, callback)
-
-    def unwatch(self, fileobj: Any) -> None:
-        """Ends a `watch`."""
-        self._loop.unwatch(fileobj)
-
-    def wake(self) -> None:
-        """Makes `run` return. From any thread, and from signal handlers."""
-        self._loop.wake()
 
     def close(self) -> None:
         """Cuts off what is under way, without responses, and closes every socket."""
@@ -143,8 +144,9 @@ class HttpClient:
 
     def _wait(self, until: float) -> bool:
         """Waits for the next event; True if it was none of the transfers' own."""
-        milliseconds, deadline = self._multi.timeout(), self._pending.next_deadline()
-        left = (until if deadline is None else min(until, deadline)) - time.monotonic()
+        milliseconds = self._multi.timeout()
+        deadlines = [pending.deadline for waiting in self._waiting.values() for pending in waiting]
+        left = min([until, *deadlines]) - time.monotonic()
         if 0 <= milliseconds < left * 1000:
             left = milliseconds / 1000
         left = max(0.0, left)
@@ -164,6 +166,48 @@ class HttpClient:
     def _finish(self, transfer: Transfer, code: int, text: str) -> None:
         self._results.append((transfer.pending.tag, transfer.finish(code, text)))
         self._release(transfer)
+
+    def _resume(self) -> None:
+        """Goes on with the requests whose name came, and gives up those that waited too long for it."""
+        for host, found in self._resolver.collect():
+            for pending in self._waiting.pop(host, ()):
+                pending.lookup_seconds = time.monotonic() - pending.started_at
+                self._check(pending, found)
+        now = time.monotonic() if self._waiting else 0.0
+        for host, waiting in list(self._waiting.items()):
+            for pending in [pending for pending in waiting if pending.deadline <= now]:
+                waiting.remove(pending)
+                pending.lookup_seconds = seconds = now - pending.started_at
+                self._fail(pending, "timeout", f"the name server gave no answer within {seconds:.1f} s")
+            if not waiting:
+                del self._waiting[host]
+
+    def _check(self, pending: PendingRequest, found: ResolvedName) -> None:
+        """Sends a request if all the addresses of its name may be called.
+
+        Behind an egress proxy they are checked too, and then the proxy looks the name up again: its own rules have the
+        last word.
+        """
+        request = pending.request
+        policy = self._policy("free" if request.free_form else "own", request)
+        # Behind a proxy names may be known to the proxy alone. The operator's own go on unchecked then, to be
+        # checked by the operator's own proxy; those that came with a request do not.
+        if found.short:
+            self._fail(pending, OUT_OF_RESOURCES, found.error)
+        elif found.error and (request.free_form or not request.egress_proxy):
+            self._fail(pending, "name", f"the name of the host was not found: {found.error}")
+        elif refusal := policy.check_all(found.addresses, pending.target.port):
+            self._fail(pending, "refused_address", refusal)
+        else:
+            # The socket goes to the proxy, which is the operator's own word, whatever is asked of it.
+            self._send(pending, found, self._policy("proxy", request) if request.egress_proxy else policy)
+
+    def _policy(self, name: str, request: Request) -> AddressPolicy:
+        policy, networks, own = self._policies.get(name), request.allow_networks, request.own_addresses
+        # By identity: the rules are the configuration's own objects, and new ones with every configuration.
+        if policy is None or policy.allow_networks is not networks or policy.own is not own:
+            policy = self._policies[name] = AddressPolicy(name == "free", networks, own)
+        return policy
 
     def _fail(self, pending: PendingRequest, kind: str, sentence: str) -> None:
         total = time.monotonic() - pending.started_at

@@ -186,27 +186,20 @@ def reserve_reached(descriptor: int) -> str:
     if sys.platform == "win32":  # sockets are not counted there
         return ""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    is_fine = limit == resource.RLIM_INFINITY or descriptor < limit - RESERVED_DESCRIPTORS
-    return "" if is_fine else shortage_of(OSError(errno.EMFILE, ""))
+    is_reached = limit != resource.RLIM_INFINITY and descriptor >= limit - RESERVED_DESCRIPTORS
+    return shortage_of(OSError(errno.EMFILE, "")) if is_reached else ""
 
 
 class DescriptorShortage:
-    """The pause after a request that could not leave: for a moment nothing more is claimed.
+    """The pause after a request that could not leave: nothing more is claimed. Logged now and then, not for each."""
 
-    It is logged now and then, not for each request.
-    """
-
-    REST_SECONDS = 1.0
-    """Time without claims."""
-    POSTPONED_SECONDS = 5.0
-    """Time after which a delivery that could not leave is due again."""
-    LOG_SECONDS = 60.0
-    """Time between two lines in the log."""
+    REST_SECONDS = 1.0  # without claims
+    POSTPONED_SECONDS = 5.0  # until a delivery that could not leave is due again
+    LOG_SECONDS = 60.0  # between two lines in the log
 
     def __init__(self, log: Any) -> None:
-        self._log = log
+        self._log, self._count = log, 0
         self._rests_until = self._logs_at = 0.0
-        self._count = 0
 
     def lasts(self, monotonic: float) -> bool:
         """True while nothing shall be claimed."""

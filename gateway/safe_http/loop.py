@@ -26,10 +26,7 @@ class Selector:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self.unregister, self.close = self._selector.unregister, self._selector.close
-        names = ("EpollSelector", "KqueueSelector")
-        self.forgets = isinstance(
-            self._selector, tuple(getattr(selectors, name) for name in names if hasattr(selectors, name))
-        )
+        self.forgets = type(self._selector).__name__ in ("EpollSelector", "KqueueSelector")
         """A socket that was closed is gone by itself; other systems must be told before its number comes again."""
 
     def register(self, descriptor: int, events: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TypeVar, dataclass_transform
 
 from gateway.safe_http.ssrf import NO_ADDRESSES, Network, OwnAddresses
 
@@ -13,20 +12,12 @@ KEPT_BODY_BYTES = 2048
 
 Headers = tuple[tuple[str, str], ...]
 
-T = TypeVar("T")
+# None of these is changed once it is made. They are not frozen: a frozen dataclass sets each field by
+# `object.__setattr__`, which takes three times as long, and a request has four of them. For the same reason the
+# busiest callers give the fields by position.
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def _record(cls: type[T]) -> type[T]:
-    """A dataclass that is frozen to the type checker, and not at run time.
-
-    A frozen one sets each field by `object.__setattr__`, which takes three times as long, and a request has four of
-    them. For the same reason the busiest callers give the fields by position.
-    """
-    return dataclass(slots=True, unsafe_hash=True)(cls)
-
-
-@_record
+@dataclass(slots=True, unsafe_hash=True)
 class Request:
     """One POST. Times are seconds."""
 
@@ -53,7 +44,7 @@ class Request:
     """Fill `Response.request_bytes`. Costs a few microseconds; for the test forms."""
 
 
-@_record
+@dataclass(slots=True, unsafe_hash=True)
 class Failure:
     """The reason why there is no complete answer."""
 
@@ -64,7 +55,7 @@ class Failure:
     """For the operator, in plain words."""
 
 
-@_record
+@dataclass(slots=True, unsafe_hash=True)
 class Timings:
     """Milliseconds from the start of the attempt to the end of each step, as ``curl -w`` counts them.
 
@@ -81,16 +72,10 @@ class Timings:
 
     def as_dict(self) -> dict[str, float]:
         """For JSON: milliseconds by name, in the order of the steps."""
-        return {
-            "name": self.name,
-            "connect": self.connect,
-            "tls": self.tls,
-            "first_byte": self.first_byte,
-            "total": self.total,
-        }
+        return {name: getattr(self, name) for name in ("name", "connect", "tls", "first_byte", "total")}
 
 
-@_record
+@dataclass(slots=True, unsafe_hash=True)
 class Response:
     """The answer to a request. A `failure` may come with a status: the answer had begun."""
 

@@ -31,12 +31,7 @@ Profile = tuple[str, str, bool, bool | str, str]
 _VISIBLE = bytes(range(0x20, 0x7F))
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CA_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
-_TLS_VERSIONS = {
-    "1.0": pycurl.SSLVERSION_TLSv1_0,
-    "1.1": pycurl.SSLVERSION_TLSv1_1,
-    "1.2": pycurl.SSLVERSION_TLSv1_2,
-    "1.3": pycurl.SSLVERSION_TLSv1_3,
-}
+_TLS_VERSIONS = {f"1.{minor}": getattr(pycurl, f"SSLVERSION_TLSv1_{minor}") for minor in range(4)}
 # pycurl has no names for these.
 _SUPPRESS_CONNECT_HEADERS, _NATIVE_CA = 265, 16
 

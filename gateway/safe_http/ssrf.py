@@ -34,55 +34,49 @@ NO_ORIGIN = "://"
 """The origin of what cannot be called at all."""
 
 
-def _table(rows: Iterable[tuple[str, str]]) -> tuple[tuple[Network, str], ...]:
+def _table(*rows: tuple[str, str]) -> tuple[tuple[Network, str], ...]:
     return tuple((ip_network(network), meaning) for network, meaning in rows)
 
 
 # `is_global` of the standard library lets too much through (IPv4 in IPv6 forms, multicast, 192.0.0.192),
 # so the lists are ours. Refused to everybody, the operator's own endpoints too: nothing that serves SMS is there.
 _NEVER = _table(
-    (
-        ("0.0.0.0/8", "an unspecified address"),
-        ("169.254.0.0/16", "a link-local address, where clouds keep their metadata"),
-        ("168.63.129.16/32", "a cloud's metadata service"),
-        ("100.100.100.200/32", "a cloud's metadata service"),
-        ("192.0.0.192/32", "a cloud's metadata service"),
-        ("224.0.0.0/4", "a multicast address"),
-        ("255.255.255.255/32", "a broadcast address"),
-        ("::/128", "an unspecified address"),
-        ("fe80::/10", "a link-local address"),
-        ("fec0::/10", "a site-local address, given up long ago"),
-        ("fd00:ec2::/32", "a cloud's metadata service"),
-        ("fd20:ce::254/128", "a cloud's metadata service"),
-        ("ff00::/8", "a multicast address"),
-    )
+    ("0.0.0.0/8", "an unspecified address"),
+    ("169.254.0.0/16", "a link-local address, where clouds keep their metadata"),
+    ("168.63.129.16/32", "a cloud's metadata service"),
+    ("100.100.100.200/32", "a cloud's metadata service"),
+    ("192.0.0.192/32", "a cloud's metadata service"),
+    ("224.0.0.0/4", "a multicast address"),
+    ("255.255.255.255/32", "a broadcast address"),
+    ("::/128", "an unspecified address"),
+    ("fe80::/10", "a link-local address"),
+    ("fec0::/10", "a site-local address, given up long ago"),
+    ("fd00:ec2::/32", "a cloud's metadata service"),
+    ("fd20:ce::254/128", "a cloud's metadata service"),
+    ("ff00::/8", "a multicast address"),
 )
 
 # Not the public internet: closed to free-form URLs unless `allow_networks` names them.
 _NOT_PUBLIC_4 = _table(
-    (
-        ("10.0.0.0/8", "a private network"),
-        ("100.64.0.0/10", "a carrier's shared network"),
-        ("127.0.0.0/8", "this machine itself"),
-        ("172.16.0.0/12", "a private network"),
-        ("192.0.0.0/24", "reserved for protocols"),
-        ("192.0.2.0/24", "for documentation only"),
-        ("192.88.99.0/24", "a 6to4 relay"),
-        ("192.168.0.0/16", "a private network"),
-        ("198.18.0.0/15", "for benchmarks only"),
-        ("198.51.100.0/24", "for documentation only"),
-        ("203.0.113.0/24", "for documentation only"),
-        ("240.0.0.0/4", "reserved"),
-    )
+    ("10.0.0.0/8", "a private network"),
+    ("100.64.0.0/10", "a carrier's shared network"),
+    ("127.0.0.0/8", "this machine itself"),
+    ("172.16.0.0/12", "a private network"),
+    ("192.0.0.0/24", "reserved for protocols"),
+    ("192.0.2.0/24", "for documentation only"),
+    ("192.88.99.0/24", "a 6to4 relay"),
+    ("192.168.0.0/16", "a private network"),
+    ("198.18.0.0/15", "for benchmarks only"),
+    ("198.51.100.0/24", "for documentation only"),
+    ("203.0.113.0/24", "for documentation only"),
+    ("240.0.0.0/4", "reserved"),
 )
 _PUBLIC_6 = IPv6Network("2000::/3")
 _NOT_PUBLIC_6 = _table(
-    (
-        ("2001::/23", "reserved for protocols"),
-        ("2001:db8::/32", "for documentation only"),
-        ("2002::/16", "a 6to4 form of an IPv4 address"),
-        ("3fff::/20", "for documentation only"),
-    )
+    ("2001::/23", "reserved for protocols"),
+    ("2001:db8::/32", "for documentation only"),
+    ("2002::/16", "a 6to4 form of an IPv4 address"),
+    ("3fff::/20", "for documentation only"),
 )
 
 # IPv6 networks whose last 32 bits are an IPv4 address that somebody on the way will dial.
@@ -188,15 +182,15 @@ class AddressPolicy:
 
     def check(self, address: str, port: int) -> str | None:
         """None, or the reason why this address may not be talked to."""
-        if port in self._wildcard_ports:
-            # Addresses of this machine come and go: never remembered.
-            own = self.own | {(address, port)} if is_own_address(address) else self.own
-            return self._check(address, port, own)
         if (address, port) in self.passed:
             return None
         if known := self._refused.get((address, port)):
             return known
-        refusal = self._check(address, port, self.own)
+        is_wildcard = port in self._wildcard_ports
+        own = self.own | {(address, port)} if is_wildcard and is_own_address(address) else self.own
+        refusal = check_address(address, port, free_form=self.free_form, allow_networks=self.allow_networks, own=own)
+        if is_wildcard:  # addresses of this machine come and go: never remembered
+            return refusal
         if len(self.passed) + len(self._refused) >= MAX_CHECKED_ADDRESSES:
             self.passed.clear()
             self._refused.clear()
@@ -212,9 +206,6 @@ class AddressPolicy:
             if (address, port) not in self.passed and (reason := self.check(address, port)):
                 return reason
         return None
-
-    def _check(self, address: str, port: int, own: OwnAddresses) -> str | None:
-        return check_address(address, port, free_form=self.free_form, allow_networks=self.allow_networks, own=own)
 
 
 def is_own_address(address: str) -> bool:
@@ -273,17 +264,13 @@ def is_url(endpoint: str) -> bool:
     return "://" in endpoint
 
 
+@lru_cache(maxsize=4_096)
 def origin_of(endpoint: str) -> str:
     """``https://pages.example.com:443`` for a URL; an endpoint of the configuration is an origin by itself."""
-    return _origin(endpoint) if "://" in endpoint else endpoint
-
-
-@lru_cache(maxsize=4_096)
-def _origin(url: str) -> str:
-    if check_url(url):
-        return NO_ORIGIN
-    host, port = host_and_port(url)
-    return f"{url.partition('://')[0].lower()}://{f'[{host}]' if ':' in host else host}:{port}"
+    if "://" not in endpoint or check_url(endpoint):
+        return NO_ORIGIN if "://" in endpoint else endpoint
+    host, port = host_and_port(endpoint)
+    return f"{endpoint.partition('://')[0].lower()}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 _HOST = r"(?:\[[^\]/?#@]*\]|[^:@/?#\[\],]*)(?::[0-9]*)?"

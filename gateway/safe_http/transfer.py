@@ -11,19 +11,10 @@ from typing import Any
 
 import pycurl
 
-from gateway.safe_http.dns import PendingRequest, ResolvedName
-from gateway.safe_http.errors import (
-    CONNECT_CODE,
-    NAME_CODES,
-    OUT_OF_RESOURCES,
-    CurlError,
-    current_shortage,
-    describe,
-    reserve_reached,
-    shortage_of,
-)
-from gateway.safe_http.models import Failure, Headers, Response, Timings
-from gateway.safe_http.options import Profile, handle_options, header_lines
+from gateway.safe_http import errors
+from gateway.safe_http.dns import ResolvedName
+from gateway.safe_http.models import Failure, Headers, Request, Response, Timings
+from gateway.safe_http.options import Profile, Target, handle_options, header_lines
 from gateway.safe_http.ssrf import AddressPolicy
 
 MAX_BODY_BYTES = 64 * 1024
@@ -38,43 +29,42 @@ _END = re.compile(rb"\n\r?\n")
 _NEXT_HEAD = re.compile(rb"\r?\n\r?\n(?=HTTP/)")
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
-    """An answer's head, taken apart."""
+@dataclass(slots=True, eq=False)
+class PendingRequest:
+    """A request from its start to its response."""
 
-    headers: Headers
-    """(name, value) of the final answer and its trailers, in order, as they came."""
-    is_whole: bool
-    """The head, if there is one, came to its end."""
-    too_large: str
-    """A sentence if the head has too many bytes or lines; else empty."""
+    request: Request
+    tag: object
+    target: Target
+    started_at: float
+    """Monotonic seconds."""
+    lookup_seconds: float = 0.0
+
+    @property
+    def deadline(self) -> float:
+        """The monotonic time by which a connection must stand."""
+        return self.started_at + min(self.request.connect_timeout, self.request.timeout)
 
 
-def _read_head(raw: bytes) -> ResponseHead:
+def _read_head(raw: bytes) -> tuple[Headers, bool, str]:
+    """(name, value) of the final answer and its trailers, in order, as they came; True if the head, if there is one,
+    came to its end; a sentence if it has too many bytes or lines."""
     large = len(raw) > MAX_HEAD_BYTES or raw.count(b"\n") > MAX_HEAD_LINES
     limits = f"{MAX_HEAD_BYTES // 1024} KB or {MAX_HEAD_LINES} lines"
     # The final answer's head: interim answers stand before it.
     last = _NEXT_HEAD.split(raw)[-1] if raw.find(b"HTTP/", 5) > 0 else raw
     fields = [line.partition(":") for line in last.decode("latin-1").split("\n")[1:]]
-    return ResponseHead(
-        headers=tuple([(name, value.strip()) for name, colon, value in fields if colon]),
-        is_whole=not last or last.endswith(b"\r\n\r\n") or _END.search(last) is not None,
-        too_large=f"the answer's headers are longer than {limits}" if large else "",
-    )
+    headers = tuple([(name, value.strip()) for name, colon, value in fields if colon])
+    is_whole = not last or last.endswith(b"\r\n\r\n") or _END.search(last) is not None
+    return headers, is_whole, f"the answer's headers are longer than {limits}" if large else ""
 
 
 # An endpoint's answers mostly begin with the same lines, but for the second in `Date`.
-_read_cached_head = lru_cache(256)(_read_head)
+_cached_head = lru_cache(256)(_read_head)
 
 
 class Transfer:
     """A libcurl handle, set up for one profile, which carries one request after the other."""
-
-    __slots__ = (
-        *("curl", "profile", "limits", "pending", "connected", "_set", "_get", "_opened", "_pinned", "_policy"),
-        *("_dialled", "_address", "_refusal", "_shortage", "_broke_off", "_is_cut"),
-        *("_head_lines", "_pieces", "_size", "_sent"),
-    )
 
     def __init__(self, profile: Profile, opened: Callable[[int], None]) -> None:
         """`opened` is told the descriptor of every socket that is made."""
@@ -137,9 +127,9 @@ class Transfer:
         try:
             opened = socket.socket(address.family, address.socktype, address.protocol)
         except OSError as error:
-            self._shortage = shortage_of(error)
+            self._shortage = errors.shortage_of(error)
             return _SOCKET_BAD
-        self._shortage = reserve_reached(opened.fileno())
+        self._shortage = errors.reserve_reached(opened.fileno())
         if self._shortage:
             opened.close()
             return _SOCKET_BAD
@@ -180,14 +170,14 @@ class Transfer:
         """The response to the request that is over, with libcurl's error code (0: none) and its words for it."""
         # Each of libcurl's facts costs as much as a callback of ours; what a callback knows is not asked for.
         get, raw = self._get, b"".join(self._head_lines)
-        head = _read_cached_head(raw) if len(raw) <= MAX_CACHED_HEAD_BYTES else _read_head(raw)
+        headers, is_whole, too_large = (_cached_head if len(raw) <= MAX_CACHED_HEAD_BYTES else _read_head)(raw)
         times = self._times(self._dialled if not code else get(pycurl.NUM_CONNECTS))
         status = get(pycurl.RESPONSE_CODE) or None
-        failure = self._own_failure(head, code)
+        failure = self._own_failure(code, is_whole, too_large)
         if code and not failure and not self._is_cut:
             request = self.pending.request
-            failure = describe(
-                CurlError(
+            failure = errors.describe(
+                errors.CurlError(
                     code=code,
                     text=text,
                     errno=get(pycurl.OS_ERRNO),
@@ -202,21 +192,21 @@ class Transfer:
             )
         body, sent = b"".join(self._pieces)[:MAX_BODY_BYTES], b"".join(self._sent)
         address = self._address if self.connected and not code else get(pycurl.PRIMARY_IP) or ""
-        return Response(status, head.headers, body, self._size, sent, times, address, failure)
+        return Response(status, headers, body, self._size, sent, times, address, failure)
 
-    def _own_failure(self, head: ResponseHead, code: int) -> Failure | None:
+    def _own_failure(self, code: int, is_whole: bool, too_large: str) -> Failure | None:
         """The failure that the callbacks found, whatever libcurl says. A head that breaks off is an answer to it."""
         if self._refusal:
             return Failure(kind="refused_address", sentence=self._refusal)
-        if head.too_large:
-            return Failure(kind="too_large", sentence=head.too_large)
-        if self._broke_off or not (code or head.is_whole):
+        if too_large:
+            return Failure(kind="too_large", sentence=too_large)
+        if self._broke_off or not (code or is_whole):
             return Failure(kind="reset", sentence="the connection broke off in the middle of the answer")
-        if self.connected or self._is_cut or code not in (*NAME_CODES, CONNECT_CODE):
+        if self.connected or self._is_cut or code not in (*errors.NAME_CODES, errors.CONNECT_CODE):
             return None
         # A name is looked up by libcurl only for a proxy.
-        short = self._shortage if code == CONNECT_CODE else current_shortage()
-        return Failure(kind=OUT_OF_RESOURCES, sentence=short) if short else None
+        short = self._shortage if code == errors.CONNECT_CODE else errors.current_shortage()
+        return Failure(kind=errors.OUT_OF_RESOURCES, sentence=short) if short else None
 
     def _times(self, is_new: int) -> Timings:
         get = self._get
@@ -224,16 +214,9 @@ class Transfer:
         before = round(waited * 1_000_000) if (waited := self.pending.lookup_seconds) else 0
         name = connect = tls = 0
         if is_new:  # on a connection that was kept, libcurl's times of the first steps are none of this attempt
-            name, connect, tls = (
-                get(pycurl.NAMELOOKUP_TIME_T),
-                get(pycurl.CONNECT_TIME_T),
-                get(pycurl.APPCONNECT_TIME_T),
-            )
+            name, connect = get(pycurl.NAMELOOKUP_TIME_T), get(pycurl.CONNECT_TIME_T)
+            tls = get(pycurl.APPCONNECT_TIME_T)
         first_byte = get(pycurl.STARTTRANSFER_TIME_T) if self._head_lines else 0
-        return Timings(
-            (before + name) / 1000,
-            (before + connect) / 1000 if connect else 0.0,
-            (before + tls) / 1000 if tls else 0.0,
-            (before + first_byte) / 1000 if first_byte else 0.0,
-            (before + get(pycurl.TOTAL_TIME_T)) / 1000,
-        )
+        steps = [(before + step) / 1000 if step else 0.0 for step in (connect, tls, first_byte)]
+        total = (before + get(pycurl.TOTAL_TIME_T)) / 1000
+        return Timings((before + name) / 1000, steps[0], steps[1], steps[2], total)

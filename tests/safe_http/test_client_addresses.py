@@ -217,11 +217,11 @@ def test_the_resolver_forgets() -> None:
     resolver = Resolver(lambda: None, resolving("127.0.0.1"), ttl=0)
     for number in range(3000):
         resolver.find(f"10.0.{number // 256}.{number % 256}")
-    assert len(resolver) <= 1024
+    assert len(resolver._known) <= 1024
     resolver = Resolver(lambda: None, resolving("127.0.0.1"))
     for number in range(3000):
         resolver.find(f"10.0.{number // 256}.{number % 256}")
-    assert len(resolver) <= 1024
+    assert len(resolver._known) <= 1024
 
 
 def test_never_ourselves(trap: Server) -> None:

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from gateway.config import Settings
 from gateway.metrics import Metrics
-from gateway.safe_http import dns, transfer
+from gateway.safe_http import dns, errors
 from gateway.safe_http.client import HttpClient, post
 from gateway.safe_http.errors import (
     OUT_OF_RESOURCES,
@@ -99,7 +99,7 @@ def test_one_that_was_sent_is_an_attempt_though_the_next_connection_cannot_be_ma
 
     with Server(script) as server, HttpClient() as transport:
         assert one(transport, server.url()).status == 200
-        monkeypatch.setattr(transfer, "reserve_reached", lambda _: "too many open files")
+        monkeypatch.setattr(errors, "reserve_reached", lambda _: "too many open files")
         found = one(transport, server.url()).failure
         assert len(server.requests) == 2
     assert found is not None and found.kind != OUT_OF_RESOURCES
@@ -110,7 +110,7 @@ class Starved:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.short, self.asked = True, 0
-        monkeypatch.setattr(transfer, "reserve_reached", self.reaches)
+        monkeypatch.setattr(errors, "reserve_reached", self.reaches)
 
     def reaches(self, _: int) -> str:
         self.asked += 1
