@@ -81,7 +81,7 @@ def test_a_file_that_cannot_be_written(app: Flask, tmp_path: Path, monkeypatch: 
 
 def test_a_full_disk(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     full = shutil._ntuple_diskusage(10**9, 10**9, 0)
-    monkeypatch.setattr(sqlite, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(sqlite, "DISK_CHECK_SECONDS", 0.0)
     monkeypatch.setattr(sqlite.shutil, "disk_usage", lambda _path: full)
     red(app, "the disk is nearly full")
     assert "gateway_deliveries_owed" in app.test_client().get("/metrics").text, "what is owed can still be read"
