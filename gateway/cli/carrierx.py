@@ -21,6 +21,12 @@ from gateway.sandbox.carrierx.faults import PROBABILITIES
 from gateway.sandbox.carrierx.scenarios import scenario_table
 from gateway.serve import logging, roles
 
+HINTS: dict[type[CarrierXError], str] = {
+    NotAuthorized: "The token, or login and password, under [carrierx] are not valid.",
+    Forbidden: "This account may not read or change this {}.",
+    NotFound: "CarrierX knows no {} by this SID.",
+    AnswerLost: "It is not known whether it was done: look with --show.",
+}
 SANDBOX_HOST, SANDBOX_PORT = "127.0.0.1", 8090
 
 
@@ -64,7 +70,8 @@ def point(partner: bool, did: bool, did_group: bool, sid: str | None, show: bool
         try:
             _show_or_set(CallbackSetting(api=api, config=config, keys=keys, level=level, sid=sid), show)
         except CarrierXError as error:
-            raise click.ClickException("\n".join(_failure(error, LEVELS[level]))) from None
+            hints = [hint.format(LEVELS[level]) for kind, hint in HINTS.items() if isinstance(error, kind)]
+            raise click.ClickException("\n".join([str(error), *hints])) from None
 
 
 def _missing(config: Config, keys: tuple[str, ...], level: str, sid: str, show: bool) -> Iterator[str]:
@@ -93,18 +100,6 @@ def _show_or_set(setting: CallbackSetting, show: bool) -> None:
     click.echo()
     for line in setting.explain(after):
         click.echo(line)
-
-
-def _failure(error: CarrierXError, level: str) -> Iterator[str]:
-    yield str(error)
-    if isinstance(error, NotAuthorized):
-        yield "The token, or login and password, under [carrierx] are not valid."
-    elif isinstance(error, Forbidden):
-        yield f"This account may not read or change this {level}."
-    elif isinstance(error, NotFound):
-        yield f"CarrierX knows no {level} by this SID."
-    elif isinstance(error, AnswerLost):
-        yield "It is not known whether it was done: look with --show."
 
 
 def _misbehaviour_options(command: Callable[..., Any]) -> Callable[..., Any]:

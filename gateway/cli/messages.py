@@ -136,7 +136,12 @@ def _test_command(kind: str, title: str) -> click.Command:
             result = send_test_post(post, config, datetime.now(UTC))
         except InvalidTestPost as error:
             raise click.ClickException(_by_field(error.errors)) from None
-        click.echo(json.dumps(result.as_json(), indent=2) if as_json else _printable("\n".join(_result_lines(result))))
+        if as_json:
+            click.echo(json.dumps(result.as_json(), indent=2))
+        else:
+            # An answer must not control the terminal: of its control characters only line ends and tabs go there.
+            text = "\n".join(_result_lines(result))
+            click.echo("".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text))
         sys.exit(0 if result.ok else 1)
 
     return post_test
@@ -161,8 +166,3 @@ def _result_lines(result: TestPostResult) -> Iterator[str]:
         f"\nMilliseconds: name {times.name:.1f}, connect {times.connect:.1f}, tls {times.tls:.1f}, "
         f"first byte {times.first_byte:.1f}, total {times.total:.1f}"
     )
-
-
-def _printable(text: str) -> str:
-    """An answer must not control the terminal: of its control characters only line ends and tabs are sent there."""
-    return "".join(each if each.isprintable() or each in "\n\t" else f"\\x{ord(each):02x}" for each in text)

@@ -1,4 +1,4 @@
-"""`gateway opt-outs`: who wants no texts, as a table, out as CSV, in from CSV."""
+"""`gateway opt-outs`: phones that want no texts, as a table, to CSV, from CSV."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NUMBER = re.compile(r"[0-9]{3,15}")
 
 @click.group(name="opt-outs")
 def main() -> None:
-    """Who wants no texts: list, export, import."""
+    """Phones that want no texts: list, export, import."""
 
 
 @main.command(name="list")

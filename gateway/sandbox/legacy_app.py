@@ -75,13 +75,13 @@ def make_legacy_app() -> Flask:
     app.json = _Json(app)
     app.extensions["records"] = Records()
     app.register_blueprint(blueprint)
-    app.after_request(_add_headers)
+
+    @app.after_request
+    def add_headers(answer: Response) -> Response:
+        answer.headers.update(_HEADERS)
+        return answer
+
     return app
-
-
-def _add_headers(answer: Response) -> Response:
-    answer.headers.update(_HEADERS)
-    return answer
 
 
 def _records() -> Records:

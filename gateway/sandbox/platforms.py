@@ -108,7 +108,7 @@ def post(made: PlatformRequest, url: str, key: str = "") -> GatewayAnswer:
 
 
 def records(url: str, delivery_id: str) -> list[dict[str, Any]]:
-    """What the stand-in for applications at `url` read of a delivery; empty where it does not answer."""
+    """The stand-in's records of a delivery, from its `url`; none where it does not answer."""
     with requests.Session() as session:
         session.trust_env = False
         try:

@@ -140,7 +140,7 @@ def _config_option(config: Config) -> list[str]:
 
 
 def welcome(plan: ServePlan) -> str:
-    """What there is to look at, and where the platforms call."""
+    """The text that says what there is to look at, and where the platforms call."""
     lines = ["The SMS gateway is up. Ctrl-C stops it.", *(f"Warning: {warning}" for warning in plan.config.warnings)]
     lines += ["", f"  Console                  {plan.console_url}/"]
     if plan.legacy_app_port is not None:

@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 from gateway.sandbox.carrierx import faults
 from gateway.sandbox.carrierx.engine import Engine
 from gateway.sandbox.carrierx.faults import Misbehaviour, PlannedFaults
-from gateway.sandbox.carrierx.model import ApiError, StubMessage, iso_time, json_object, read_send_request
+from gateway.sandbox.carrierx.model import ApiError, iso_time, json_object, read_send_request
 from gateway.sandbox.carrierx.scenarios import scenario_table
 
 EARLY_TIMEOUT_SECONDS = 10.0
@@ -258,28 +258,26 @@ def inbound() -> ResponseReturnValue:
 def show_messages() -> ResponseReturnValue:
     """Every message, the oldest first; `?direction=` for one direction."""
     direction = request.args.get("direction", "")
-    return {
-        "messages": [_shown(message) for message in engine().messages.all() if direction in ("", message.direction)]
-    }
-
-
-def _shown(message: StubMessage) -> dict[str, Any]:
-    sent = message.request
-    return {
-        "message_sid": message.sid,
-        "direction": message.direction,
-        "from": sent.sender,
-        "to": sent.to,
-        "group_recipients": sent.group,
-        "message": sent.message,
-        "media_urls": sent.media_urls,
-        "user_data": sent.user_data,
-        "date_created": iso_time(message.created_at),
-        "status": message.status,
-        "statuses": [status for status, _ in message.statuses],
-        "acknowledged": message.acknowledged,
-        "given_up": message.given_up,
-    }
+    messages = [
+        {
+            "message_sid": message.sid,
+            "direction": message.direction,
+            "from": message.request.sender,
+            "to": message.request.to,
+            "group_recipients": message.request.group,
+            "message": message.request.message,
+            "media_urls": message.request.media_urls,
+            "user_data": message.request.user_data,
+            "date_created": iso_time(message.created_at),
+            "status": message.status,
+            "statuses": [status for status, _ in message.statuses],
+            "acknowledged": message.acknowledged,
+            "given_up": message.given_up,
+        }
+        for message in engine().messages.all()
+        if direction in ("", message.direction)
+    ]
+    return {"messages": messages}
 
 
 @control.post("/sandbox/forget")

@@ -289,7 +289,7 @@ def _take_next(message: StubMessage) -> PendingCallback | None:
 
 
 def _send(session: requests.Session, url: str, body: bytes) -> tuple[bool, bool]:
-    """Whether the callback was taken, and whether it is worth posting again."""
+    """Posts a callback. Returns two flags: it was taken; it is worth posting again."""
     try:
         answer = session.post(
             url,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from itertools import compress
 from typing import Any
 
 from gateway.sandbox.carrierx.scenarios import FAULTS_AFTER, FAULTS_BEFORE, Scenario
@@ -103,20 +104,14 @@ def plan_faults(settings: Misbehaviour, scenario: Scenario, refusals: int, rando
     early = 1 + int(random() * len(scenario.flow)) if random() < settings.early else 0
     if scenario.answer:  # the number counts more than chance
         answer, cut = scenario.answer if refusals < scenario.times else "", CUTS[0]
-    return PlannedFaults(
-        answer=answer,
-        cut=cut,
-        early=len(scenario.flow) if scenario.update_fault == "early" else early,
-        updates=tuple(
-            frozenset(
-                name
-                for name in UPDATE_FAULTS
-                # Not `or`: a number's scenario must not change what is drawn for the updates behind it.
-                if (random() < getattr(settings, name)) | (scenario.update_fault == name)
-            )
-            for _ in scenario.flow
-        ),
-    )
+    if scenario.update_fault == "early":
+        early = len(scenario.flow)
+    updates: list[frozenset[str]] = []
+    for _ in scenario.flow:
+        # Not `or`: the number's own fault must not change what is drawn for the updates behind this one.
+        drawn = [(random() < getattr(settings, name)) | (scenario.update_fault == name) for name in UPDATE_FAULTS]
+        updates.append(frozenset(compress(UPDATE_FAULTS, drawn)))
+    return PlannedFaults(answer=answer, cut=cut, early=early, updates=tuple(updates))
 
 
 def plan_read_faults(settings: Misbehaviour, random: Random) -> PlannedFaults:

@@ -22,7 +22,7 @@ ALWAYS = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """What happens to a message sent to a handset whose number has this ending."""
+    """The course of a message to a handset whose number has this ending."""
 
     ending: str
     summary: str
