@@ -1,4 +1,4 @@
-"""For tests of the Sender: one in a thread, a stand-in of CarrierX to send to, and what became of a send."""
+"""For tests of the Sender: one in a thread, a stand-in for CarrierX to send to, and what became of a send."""
 
 from __future__ import annotations
 

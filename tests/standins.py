@@ -1,4 +1,4 @@
-"""A stand-in of CarrierX for tests: running, with somebody who takes its callbacks.
+"""A stand-in for CarrierX for tests: running, with somebody who takes its callbacks.
 
 with Standing() as at:
     at.send("15165550002")

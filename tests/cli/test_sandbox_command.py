@@ -1,4 +1,4 @@
-"""`gateway sandbox`: the stand-in of CarrierX as a process of its own."""
+"""`gateway sandbox`: the stand-in for CarrierX as a process of its own."""
 
 from __future__ import annotations
 

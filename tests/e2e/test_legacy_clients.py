@@ -1,5 +1,5 @@
 """Applications that send by the platform's web service, unchanged but for the host: through `gateway serve` to the
-stand-in of CarrierX, and the status all the way back to a PHP page."""
+stand-in for CarrierX, and the status all the way back to a PHP page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gateway that sends: callers before it, the stand-in of CarrierX behind it, a status page that hears of all."""
+"""A gateway that sends: callers before it, the stand-in for CarrierX behind it, a status page that hears of all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Sender against a stand-in of CarrierX, over real sockets: each send gets there exactly once."""
+"""The Sender against a stand-in for CarrierX, over real sockets: each send gets there exactly once."""
 
 from __future__ import annotations
 

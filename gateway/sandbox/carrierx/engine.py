@@ -86,7 +86,7 @@ class Engine:
         self.misbehaviour = Misbehaviour()
 
     def plan_send(self, request: SendRequest, body: bytes) -> PlannedFaults:
-        """Depends on the seed, the text, its recipient and how often it was refused, whatever else is sent."""
+        """Plans faults by the seed, the text, its recipient and how often it was refused, whatever else is sent."""
         if forced := self._next_forced():
             return PlannedFaults(answer=forced)
         with self._lock:
@@ -124,12 +124,7 @@ class Engine:
     def _add(self, request: SendRequest, direction: str, scenario: Scenario, faults: PlannedFaults) -> StubMessage:
         if self.setup.shape != "asked":
             request = replace(request, older=self.setup.shape == "older")
-        message = StubMessage(
-            request=request,
-            direction=direction,
-            scenario=scenario,
-            faults=faults,
-        )
+        message = StubMessage(request=request, direction=direction, scenario=scenario, faults=faults)
         self.poster.announce()
         self.messages.add(message)
         return message
@@ -221,8 +216,7 @@ class CallbackPoster:
         if not callback.last:
             self._schedule(self._engine.setup.pace, lambda session: self._advance(message, session))
         elif message.scenario.reply:
-            sent = message.request
-            text = message.scenario.reply
+            sent, text = message.request, message.scenario.reply
             self._engine.receive(SendRequest(sender=sent.to, to=sent.sender, message=text, older=sent.older))
         self._post_next(message, session)
 
