@@ -12,7 +12,7 @@ from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
 from gateway.config import Endpoint
-from gateway.safe_http.error_pages import FAILURE_BODY, WARNING, decode, find, name_of
+from gateway.safe_http.error_pages import FAILURE_BODY, WARNING, decode_body, find_page, page_name
 from gateway.safe_http.models import Request, Response
 
 
@@ -48,10 +48,10 @@ def headline(response: Response, endpoint: Endpoint) -> str:
         return "no answer"
     if not endpoint.accepts(response.status):
         return _redirect(response) or f"answered {response.status}{_phrase(response.status)}"
-    page = find(endpoint.failure_body, response.body)
+    page = find_page(endpoint.failure_body, response.body)
     if page:
-        return f"{name_of(page)} behind a {response.status}"
-    if endpoint.success_body is None or endpoint.success_body.search(decode(response.body)):
+        return f"{page_name(page)} behind a {response.status}"
+    if endpoint.success_body is None or endpoint.success_body.search(decode_body(response.body)):
         return ""
     body = "the body" if response.body else "an empty body"
     return f"answered {response.status}, but success_body is not found in {body}"
@@ -148,7 +148,7 @@ def _unauthorized(request: Request, response: Response) -> str:
 
 
 def _forbidden(request: Request, response: Response) -> str:
-    text = decode(response.kept_body).lower()
+    text = decode_body(response.kept_body).lower()
     if "csrf" in text or "forgery" in text:
         return "a framework asks for its CSRF token: exempt this path, a gateway has none"
     if "cf-mitigated" in (name.lower() for name, _ in response.headers) or "just a moment" in text:
@@ -157,7 +157,7 @@ def _forbidden(request: Request, response: Response) -> str:
 
 
 def _bad_request(request: Request, response: Response) -> str:
-    text = decode(response.kept_body).lower()
+    text = decode_body(response.kept_body).lower()
     if "https port" in text or "ssl-enabled" in text:
         return "the port speaks TLS: write https:// in the URL"
     if "invalid hostname" in text:
@@ -181,14 +181,14 @@ def _slow_down(request: Request, response: Response) -> str:
 
 
 def _crashed(request: Request, response: Response) -> str:
-    text = decode(response.body)
+    text = decode_body(response.body)
     if "potentially dangerous Request." in text:
         return (
             "ASP.NET refuses texts that look like HTML, such as one with <: "
             'set ValidateRequest="false" for the page, and requestValidationMode="2.0" in web.config'
         )
-    page = find(FAILURE_BODY, response.body)
-    return f"{name_of(page)}: {_CRASHED}" if page else _CRASHED
+    page = find_page(FAILURE_BODY, response.body)
+    return f"{page_name(page)}: {_CRASHED}" if page else _CRASHED
 
 
 _HINTS: dict[int, Callable[[Request, Response], str]] = {
@@ -209,7 +209,7 @@ def _remarks(response: Response) -> Iterable[str]:
     if not response.size:
         yield "the answer is empty, which is fine, but nothing in it tells what the page did"
         return
-    text = decode(response.body)
+    text = decode_body(response.body)
     if " on line " in text and WARNING.search(text):
         yield "the page printed a PHP warning: it went on, and perhaps without what was missing"
     if "password" in text.lower() and _PASSWORD.search(text):

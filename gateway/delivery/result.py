@@ -22,7 +22,7 @@ from gateway.config import Endpoint
 from gateway.delivery.circuit_breaker import failure_weight, requested_pause
 from gateway.delivery.diagnosis import diagnose, headline
 from gateway.delivery.redaction import EndpointRedaction
-from gateway.safe_http.error_pages import FAILURE_BODY, WARNING, decode, find, name_of
+from gateway.safe_http.error_pages import FAILURE_BODY, WARNING, decode_body, find_page, page_name
 from gateway.safe_http.models import Request, Response
 from gateway.store.leases import ClaimedDelivery, SettledDelivery
 from schemas import charsets
@@ -210,7 +210,7 @@ def _unfit_text(text: str, raw: bytes) -> str:
         return "the answer has control characters in it"
     if _HTML.search(text):
         return "the answer looks like HTML"
-    page = find(FAILURE_BODY, raw)
-    if page or WARNING.search(decode(raw)):
-        return f"the answer is {name_of(page) if page else 'a PHP warning'}"
+    page = find_page(FAILURE_BODY, raw)
+    if page or WARNING.search(decode_body(raw)):
+        return f"the answer is {page_name(page) if page else 'a PHP warning'}"
     return ""

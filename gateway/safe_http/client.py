@@ -29,7 +29,7 @@ from gateway.safe_http.transfer import PendingRequest, Transfer
 MAX_IDLE_CONNECTIONS = 256
 MAX_IDLE_HANDLES = 256
 SLEPT_SECONDS = 5.0
-"""Delay of a turn from which on we must have slept: the process was stopped, or the machine."""
+"""A turn of `run` that is as late as this tells of a sleep: the process was stopped, or the machine."""
 NO_LIMIT_SECONDS = 1_000_000.0
 MAX_READS_AFTER_SLEEP = 16
 """Times that libcurl reads on after a sleep: an answer that is longer than we take is cut long before."""
@@ -41,13 +41,13 @@ Result = tuple[Any, Response]
 class HttpClient:
     """Many requests at once in one thread, which calls `run` over and over. Only `wake` may come from others.
 
-    What the other side does, or a request that cannot be sent, is a `Response` with a `Failure`, never an exception.
+    Nothing is raised for a fault of the other side or a request that cannot be sent: it is a `Response` with a `Failure`.
     """
 
     def __init__(self, lookup: Lookup = socket.getaddrinfo, ttl: float = TTL_SECONDS) -> None:
         self._loop = SocketLoop()
         self.watch, self.unwatch = self._loop.watch, self._loop.unwatch
-        """Call back from within `run`, which then returns, whenever something has bytes to read; end that."""
+        """`watch(fileobj, callback)`: `run` calls back, and returns, whenever `fileobj` has something to read."""
         self.wake = self._loop.wake
         """Makes `run` return. From any thread, and from signal handlers."""
         self._resolver = Resolver(self.wake, lookup, ttl)
@@ -62,9 +62,9 @@ class HttpClient:
         self._handles = HandlePool()
         self._results: list[Result] = []
         self._expected_at = time.monotonic()
-        """When the next turn begins at the latest, if nothing keeps us from it."""
+        """The monotonic time by which the next turn of `run` begins, if nothing keeps us from it."""
         self.woke_at = 0.0
-        """When we slept last, in monotonic seconds. What was under way may be late for that alone."""
+        """The monotonic time at which the last sleep ended: what was under way may be late for that alone."""
 
     def __len__(self) -> int:
         """Requests that were started and not yet handed out by `run`."""
@@ -88,13 +88,13 @@ class HttpClient:
             self._waiting.setdefault(target.host, []).append(pending)
 
     def run(self, timeout: float) -> list[Result]:
-        """Waits until a request is over, somebody calls `wake`, or `timeout` seconds are over; the results so far."""
+        """The results since the last call. Waits for one, for a `wake`, or until `timeout` seconds are over."""
         until = time.monotonic() + timeout
         over = False
         while True:
             over = self._check_sleep() or over
-            # libcurl's timers. It is asked when the next one is due; were it to tell us (`M_TIMERFUNCTION`), it would
-            # do so twice for every request.
+            # libcurl's timers. It is asked when the next one is due: by itself (`M_TIMERFUNCTION`) it would tell us
+            # twice for every request.
             if self._multi.timeout() == 0:
                 self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
             self._resume()
@@ -173,7 +173,7 @@ class HttpClient:
             for pending in self._waiting.pop(host, ()):
                 pending.lookup_seconds = time.monotonic() - pending.started_at
                 self._check(pending, found)
-        now = time.monotonic() if self._waiting else 0.0
+        now = time.monotonic()
         for host, waiting in list(self._waiting.items()):
             for pending in [pending for pending in waiting if pending.deadline <= now]:
                 waiting.remove(pending)

@@ -1,6 +1,6 @@
-"""Error pages that legacy servers send with a 200: by what they say, and what to call them. Pure.
+"""Error pages that legacy servers send with a 200: patterns that find them, and their names. Pure.
 
-A pattern must be sure of itself: a page that is taken for an error is posted again, ten times. So each asks for
+A pattern must be sure of itself: an answer that is taken for an error is posted again, ten times. So each asks for
 the markup or the file and line around the words, not for the words alone; a page that *talks* of errors is none.
 
 PHP's `Warning`, `Notice` and `Deprecated` are left out on purpose: the script went on to its end, and mostly did
@@ -22,8 +22,8 @@ _JAVA = "a Java server's error page"
 _LUCEE = "a Lucee error page"
 _PHP = "a PHP error page"
 
-# name; a word without which the pattern cannot be found (looked for first: that is a hundred times faster); pattern
-_ROWS = (
+# Name, a word without which the pattern cannot be found (looked for first: that is a hundred times faster), pattern.
+_PATTERNS = (
     # <b>Fatal error</b>:  Uncaught Error: … in <b>/var/www/join.php</b> on line <b>3</b>; display_errors with and
     # without html_errors, and as the command line and the error log say it.
     (
@@ -72,13 +72,14 @@ _ROWS = (
     ("a Perl error page", "software error", r"<h1>\s{0,99}Software error:\s{0,99}</h1>"),
 )
 
-PAGES = tuple((name, word, re.compile(pattern, _FLAGS)) for name, word, pattern in _ROWS)
+PAGES = tuple((name, word, re.compile(pattern, _FLAGS)) for name, word, pattern in _PATTERNS)
+_NAMES = {pattern: name for name, _, pattern in PAGES}
 
-SHORTEST = 12
-"""Bytes of the shortest text in which any of these is found: ``[XException]``."""
+MIN_PAGE_BYTES = 12
+"""Length of the shortest text in which any of these is found: ``[XException]``."""
 
-FAILURE_BODY: tuple[re.Pattern[str], ...] = tuple(pattern for _, _, pattern in PAGES)
-"""On by default for endpoints of the legacy format: an answer in which one is found is no success."""
+FAILURE_BODY: tuple[re.Pattern[str], ...] = tuple(_NAMES)
+"""The default `failure_body` of endpoints of the legacy format: an answer in which one is found is no success."""
 
 WARNING = re.compile(
     r"(?:^|>)(?:PHP )?(?:Warning|Notice|Deprecated)(?:</b>)?: "
@@ -86,35 +87,33 @@ WARNING = re.compile(
     _FLAGS,
 )
 
-_NAMES = {pattern: name for name, _, pattern in PAGES}
 
-
-def name_of(pattern: re.Pattern[str]) -> str:
-    """What to call a page that the pattern found: "a PHP error page"; one of the operator's own is quoted."""
+def page_name(pattern: re.Pattern[str]) -> str:
+    """The name of a page that the pattern found: "a PHP error page"; a pattern of the operator's own is quoted."""
     return _NAMES.get(pattern) or f"a page that failure_body's {pattern.pattern!r} finds"
 
 
-def decode(body: bytes) -> str:
-    """The body as the tests see it. The declared charset is not asked: legacy pages name it wrongly or not at all."""
+def decode_body(body: bytes) -> str:
+    """The body as patterns see it. The declared charset is not used: legacy pages name it wrongly or not at all."""
     try:
         return body.decode()
     except UnicodeDecodeError:
         return body.decode("windows-1252", "replace")
 
 
-def find(patterns: Collection[re.Pattern[str]], body: bytes) -> re.Pattern[str] | None:
+def find_page(patterns: Collection[re.Pattern[str]], body: bytes) -> re.Pattern[str] | None:
     """The first of the patterns that is found in the body."""
     if patterns is FAILURE_BODY:
-        return _find_ours(body) if len(body) >= SHORTEST else None
+        return _find_default(body) if len(body) >= MIN_PAGE_BYTES else None
     if not patterns:
         return None
-    text = decode(body)
-    return next((one for one in patterns if one.search(text)), None)
+    text = decode_body(body)
+    return next((pattern for pattern in patterns if pattern.search(text)), None)
 
 
 @lru_cache(32)
-def _find_ours(body: bytes) -> re.Pattern[str] | None:
-    """Remembered: an endpoint mostly says the same, and every answer is asked about twice (judged, then explained)."""
-    text = decode(body)
+def _find_default(body: bytes) -> re.Pattern[str] | None:
+    """Remembered: an endpoint mostly says the same, and every answer is searched twice (judged, then explained)."""
+    text = decode_body(body)
     lower = text.lower()
     return next((pattern for _, word, pattern in PAGES if word in lower and pattern.search(text)), None)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gateway.config import Endpoint
 from gateway.delivery import diagnosis
 from gateway.matching.regex_checks import may_hang
-from gateway.safe_http.error_pages import FAILURE_BODY, SHORTEST, find, name_of
+from gateway.safe_http.error_pages import FAILURE_BODY, MIN_PAGE_BYTES, find_page, page_name
 from gateway.safe_http.error_pages import PAGES as ROWS
 from gateway.safe_http.errors import CurlError, describe
 from gateway.safe_http.models import Failure, Request, Response
@@ -56,8 +56,8 @@ def test_there_are_pages() -> None:
 
 @pytest.mark.parametrize("path", ERRORS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_error_pages_are_known_by_name(path: Path) -> None:
-    found = find(FAILURE_BODY, path.read_bytes())
-    assert found is not None and name_of(found) == NAMES[path.parent.name]
+    found = find_page(FAILURE_BODY, path.read_bytes())
+    assert found is not None and page_name(found) == NAMES[path.parent.name]
     answer = Response(status=200, body=path.read_bytes(), size=1)
     assert diagnose(request(), answer)[0] == f"{NAMES[path.parent.name]} behind a 200"
 
@@ -72,13 +72,13 @@ def test_however_the_page_is_written(path: Path, change: str) -> None:
         "behind": b"<html>\xff\xe9 a page that began well\n" * 500 + page,
         "windows-1252": page.replace("–".encode(), b"\x96"),
     }
-    assert find(FAILURE_BODY, changed[change])
+    assert find_page(FAILURE_BODY, changed[change])
 
 
 @pytest.mark.parametrize("path", INNOCENT, ids=lambda path: path.stem)
 def test_innocent_pages(path: Path) -> None:
-    found = find(FAILURE_BODY, path.read_bytes())
-    assert found is None, name_of(found)
+    found = find_page(FAILURE_BODY, path.read_bytes())
+    assert found is None, page_name(found)
     assert headline(Response(status=200, body=path.read_bytes())) == ""
 
 
@@ -261,12 +261,12 @@ def test_what_is_not_looked_at_holds_no_page(word: str, pattern: re.Pattern[str]
     @given(st.from_regex(pattern))
     def looks(text: str) -> None:
         found = pattern.search(text)
-        assert found and len(found[0].encode("utf-8", "replace")) >= SHORTEST
+        assert found and len(found[0].encode("utf-8", "replace")) >= MIN_PAGE_BYTES
         assert word in text.lower() or not text.isascii()
 
     looks()
 
 
 def test_the_shortest_page_is_found() -> None:
-    assert find(FAILURE_BODY, b"[XException]") and len(b"[XException]") == SHORTEST
-    assert find(FAILURE_BODY, b"") is None and find((), b"anything at all") is None
+    assert find_page(FAILURE_BODY, b"[XException]") and len(b"[XException]") == MIN_PAGE_BYTES
+    assert find_page(FAILURE_BODY, b"") is None and find_page((), b"anything at all") is None
