@@ -41,7 +41,7 @@ Result = tuple[Any, Response]
 class HttpClient:
     """Many requests at once in one thread, which calls `run` over and over. Only `wake` may come from others.
 
-    Nothing is raised for a fault of the other side or a request that cannot be sent: it is a `Response` with a `Failure`.
+    A fault of the other side, or a request that cannot be sent, is a `Response` with a `Failure`; nothing is raised.
     """
 
     def __init__(self, lookup: Lookup = socket.getaddrinfo, ttl: float = TTL_SECONDS) -> None:
