@@ -15,6 +15,7 @@ import pytest
 from gateway.config import Config
 from gateway.inbound import accept, status_update
 from gateway.inbound.callback import Accepted, Callback
+from gateway.outbound.enqueue import conversation_key
 from gateway.sender import settle
 from gateway.store import Store
 from tests import acme, sends
@@ -205,6 +206,39 @@ def test_what_others_sent(store: Store, config: Config, update: Update) -> None:
 def test_an_orphan(store: Store, config: Config, update: Update) -> None:
     kept = update("sid-of-others", "sent", **{"from": "15162065900"})
     assert (kept.state, kept.orphan) == ("orphan", "endpoints") and states(store) == ["orphan"]
+
+
+def test_an_update_of_an_unknown_number(store: Store, update: Update) -> None:
+    kept = update("sid-of-others", "sent", **{"from": "15550001111"})
+    assert (kept.state, kept.orphan) == ("unrouted", "number")
+    (event,) = sends.rows(store, "SELECT notes FROM events")
+    assert status_update.NOT_OURS not in json.loads(event.notes)
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "orphan"),
+    [("12345", "accepted", ""), ("15162065900", "accepted", "endpoints"), ("15550001111", "unrouted", "number")],
+)
+def test_a_status_post_is_of_the_keyword_platforms_own_message(
+    store: Store, config: Config, code: str, state: str, orphan: str
+) -> None:
+    body = acme.status_post(code=code)
+    callback = Callback(format="legacy-status", body=body, content_type=None, remote="", now=acme.NOW)
+    kept = accept.accept(callback, config, store)
+    assert (kept.state, kept.orphan) == (state, orphan)
+    (event,) = sends.rows(store, "SELECT notes FROM events")
+    assert status_update.NOT_OURS not in json.loads(event.notes)
+
+
+def test_an_update_holds_the_keys_of_the_texts_to_its_phones(config: Config) -> None:
+    """The transaction that learns the message_sid of such a text holds them, too: the two never miss each other."""
+    held = []
+    group = {"type": "mms", "group_recipients": [sends.PHONE, "15162065516"]}
+    for wire_format, body in (("carrierx", acme.update(**group)), ("legacy-status", acme.status_post())):
+        callback = Callback(format=wire_format, body=body, content_type=None, remote="", now=acme.NOW)
+        work = status_update.AcceptStatusUpdate(callback, *callback.read("sid-1", config), config)
+        held.append([key for key in work.ordering_keys if key.startswith(status_update.ledger.ENDPOINT)])
+    assert held == [[conversation_key(sends.NUMBER, phone) for phone in (sends.PHONE, "15162065516")], []]
 
 
 def test_ours_without_any_status_endpoint_is_no_orphan(store: Store, config: Config, update: Update) -> None:

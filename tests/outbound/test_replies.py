@@ -110,6 +110,12 @@ def test_words_that_opt_out(store: Store, text: Text, word: str) -> None:
     assert is_out(store) and texted_back(store) == []
 
 
+def test_a_word_that_opts_out_counts_though_the_text_goes_nowhere(store: Store, text: Text) -> None:
+    assert text("STOP", to_did="15162065900").state == "unrouted"
+    with store.reader() as conn:
+        assert message_status.has_opted_out(conn, "15162065900", sends.PHONE)
+
+
 @pytest.mark.parametrize("words", ["Stop by at 5", "the END", "don't stop", "STOP" * 11, "", "STOP ACME"])
 def test_words_that_do_not(store: Store, text: Text, words: str) -> None:
     text(words)
