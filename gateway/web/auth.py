@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import re
 from dataclasses import dataclass, field
+from typing import cast
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, render_template, request, url_for
@@ -54,8 +55,7 @@ class AuthState:
 
 
 def auth_state() -> AuthState:
-    state: AuthState = current_app.extensions["auth"]
-    return state
+    return cast(AuthState, current_app.extensions["auth"])
 
 
 def secure(app: Flask, settings: Settings) -> None:
@@ -203,7 +203,7 @@ def enter() -> ResponseReturnValue:
 
 @blueprint.post("/logout")
 def leave() -> ResponseReturnValue:
-    sessions.end(auth_state().ended, now())
+    auth_state().ended.end(now())
     return redirect(url_for("login.form"), 303)
 
 

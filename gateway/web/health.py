@@ -14,7 +14,6 @@ from gateway.store import StoreUnavailable
 from gateway.web.context import WebContext, web_context
 
 BREAKERS = {"closed": 0.0, "ramp": 1.0, "half_open": 2.0, "open": 3.0}
-_SEND_STATES = ("owed", "sending", "undecided")
 
 blueprint = Blueprint("health", __name__)
 
@@ -45,17 +44,13 @@ def metrics() -> Response:
         release = version("sms-gateway")
     except PackageNotFoundError:  # run from its source
         release = "source"
+    build = (release, platform.python_version(), context.store.name)
     retention = settings.current.retention_days * 86_400
     refused = settings.refused is not None
     gauges = [
-        Gauge(
-            "gateway_build_info",
-            "Always 1.",
-            ("version", "python", "database"),
-            {(release, platform.python_version(), context.store.name): 1},
-        ),
+        Gauge("gateway_build_info", "Always 1.", ("version", "python", "database"), {build: 1}),
         _gauge("gateway_configuration_refused", "1: the file has mistakes; the one before it counts.", refused),
-        _gauge("gateway_retention_seconds", "For how long what is settled is kept.", retention),
+        _gauge("gateway_retention_seconds", "How long settled deliveries and their events are kept.", retention),
         _gauge("gateway_store_ready", "1: the store commits, as /readyz asks.", ready),
         _gauge("gateway_store_has_room", "0: the disk is nearly full; no callback is taken in.", has_room),
     ]
@@ -90,19 +85,19 @@ def _store_gauges(context: WebContext) -> list[Gauge]:
         by_endpoint("gateway_breaker_state", "0: closed, 1: ramp, 2: half open (probed), 3: open.", states),
         age(
             "gateway_oldest_event_seconds",
-            "Age of the oldest event kept. Far above the retention: the sweep does not keep up, or it is owed.",
+            "Age of the oldest event kept. Far above the retention: the sweep does not keep up, or the event is owed.",
             found.oldest_event,
         ),
         age(
             "gateway_worker_heartbeat_seconds",
-            "Since the last heartbeat of any worker, on whatever machine; one comes every ten seconds.",
+            "Since the last heartbeat of any worker, on any machine; one comes every ten seconds.",
             found.worker,
         ),
         Gauge(
             "gateway_sends_open",
-            "Messages to be sent that have not come to their end: owed, sending, undecided (for a person).",
+            "Messages to be sent whose end is open: owed, sending, undecided (for a person).",
             ("state",),
-            {(state,): sends.open.get(state, 0) for state in _SEND_STATES},
+            {(state,): sends.open.get(state, 0) for state in ("owed", "sending", "undecided")},
         ),
         _gauge("gateway_updates_waiting", "Status updates whose message is not known yet.", sends.waiting),
         _gauge("gateway_opt_outs", "Phones that have opted out of texts from a number.", found.opt_outs),

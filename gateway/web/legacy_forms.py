@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import MappingProxyType
 from typing import Union
 from urllib.parse import urlencode
 
@@ -26,14 +25,12 @@ CallResult = CallAnswer | list[StatusRow]
 Fields = dict[str, bool | int | str]
 
 _COMMON = ("recipientList", "custom_ticket", "status_url")
-OPERATIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "sendMessage": ("auth", "message", *_COMMON),
-        "sendTemplateMessage": ("auth", "template", *_COMMON),
-        "getTransactionStatus": ("auth", "transaction_ticket_id", "sentTo"),
-        "getCustomTransactionStatus": ("auth", "custom_ticket", "sentTo"),
-    }
-)
+OPERATIONS: Mapping[str, tuple[str, ...]] = {
+    "sendMessage": ("auth", "message", *_COMMON),
+    "sendTemplateMessage": ("auth", "template", *_COMMON),
+    "getTransactionStatus": ("auth", "transaction_ticket_id", "sentTo"),
+    "getCustomTransactionStatus": ("auth", "custom_ticket", "sentTo"),
+}
 """Every operation with its arguments, in their order. Our choice beyond those that the vendor names."""
 QUERIES = frozenset(("getTransactionStatus", "getCustomTransactionStatus"))
 

@@ -14,9 +14,10 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
+from typing import cast
 
 import limits
 from argon2 import PasswordHasher
@@ -140,14 +141,12 @@ class Sessions(SecureCookieSessionInterface):
         # Monitors send no cookie: they must not pay for the making of a key.
         cookie = request.cookies.get(self.get_cookie_name(app)) if "HTTP_COOKIE" in request.environ else None
         signer = self.get_signing_serializer(app) if cookie else None
-        if not cookie or signer is None:
-            return self.session_class()
-        try:
-            # The age is judged by `session_user`: itsdangerous would take the cookie of a machine
-            # whose clock is a second ahead for an expired one.
-            return self.session_class(signer.loads(cookie))
-        except BadData:
-            return self.session_class()
+        with suppress(BadData):
+            if cookie and signer:
+                # The age is judged by `session_user`: itsdangerous would take the cookie of a machine
+                # whose clock is a second ahead for an expired one.
+                return self.session_class(signer.loads(cookie))
+        return self.session_class()
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         # Nobody looked into it, so there is nothing to be saved, nor a key to be made.
@@ -160,27 +159,10 @@ class Sessions(SecureCookieSessionInterface):
         if "signer" not in g:
             app.secret_key = self._password.session_key(self._settings.current)
             g.signer = super().get_signing_serializer(app)
-        signer: URLSafeTimedSerializer | None = g.signer
-        return signer
+        return cast("URLSafeTimedSerializer | None", g.signer)
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return self._settings.current.public_url.lower().startswith("https:")
-
-
-class EndedSessions:
-    """Remembers sessions that were logged out before their time."""
-
-    def __init__(self) -> None:
-        self._until: dict[str, float] = {}
-        self._lock = threading.Lock()
-
-    def add(self, user: str, now: float) -> None:
-        with self._lock:
-            self._until = {each: until for each, until in self._until.items() if until > now}
-            self._until[user] = now + SESSION_SECONDS
-
-    def __contains__(self, user: str) -> bool:
-        return user in self._until
 
 
 def begin(now: float) -> None:
@@ -191,10 +173,23 @@ def begin(now: float) -> None:
     session.permanent = True
 
 
-def end(ended: EndedSessions, now: float) -> None:
-    if user := session.get("user"):
-        ended.add(user, now)
-    session.clear()
+class EndedSessions:
+    """Remembers the sessions that were logged out before their time."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def end(self, now: float) -> None:
+        """Ends the session of this request."""
+        if user := session.get("user"):
+            with self._lock:
+                self._until = {each: until for each, until in self._until.items() if until > now}
+                self._until[user] = now + SESSION_SECONDS
+        session.clear()
+
+    def __contains__(self, user: str) -> bool:
+        return user in self._until
 
 
 def session_user(ended: EndedSessions, now: float) -> str | None:

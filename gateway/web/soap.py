@@ -197,8 +197,7 @@ class _Document:
             for name in element.attrib:
                 if _local(name).lower() in SECRETS:
                     element.attrib[name] = ""
-        written: bytes = etree.tostring(self._root, encoding="utf-8", xml_declaration=True)
-        return written
+        return bytes(etree.tostring(self._root, encoding="utf-8", xml_declaration=True))
 
     def _empty(self, element: Element | None) -> None:
         """Empties an element, and all that its references lead to."""

@@ -22,7 +22,7 @@ from gateway.store import StoreUnavailable, health, ledger
 from gateway.store.health import BreakerState
 from gateway.test_posts import readable
 from gateway.web.auth import wants_json
-from gateway.web.context import config, web_context
+from gateway.web.context import web_context
 from gateway.web.status_cache import Pair
 from schemas import BadCallback, wire
 
@@ -43,8 +43,7 @@ def install(app: Flask) -> None:
     )
     style = Path(str(app.static_folder)) / "console.css"
     # Browsers keep the style sheet for an hour; a changed one has another address.
-    version = hashlib.sha256(style.read_bytes()).hexdigest()[:12]
-    app.jinja_env.globals["style"] = version
+    app.jinja_env.globals["style"] = hashlib.sha256(style.read_bytes()).hexdigest()[:12]
     app.context_processor(_layout)
     app.register_error_handler(StoreUnavailable, _store_unavailable)
     app.register_error_handler(HTTPException, _error_page)
@@ -52,12 +51,8 @@ def install(app: Flask) -> None:
 
 def _layout() -> dict[str, Any]:
     """The variables of ``layout.html``."""
-    user = g.get("user")
-    return {
-        "user": user,
-        "sandbox": bool(user and config().sandbox),
-        "refused": bool(user and web_context().settings.refused),
-    }
+    settings = web_context().settings
+    return {"user": g.get("user"), "sandbox": settings.current.sandbox, "refused": settings.refused is not None}
 
 
 def _store_unavailable(error: StoreUnavailable) -> Response:
