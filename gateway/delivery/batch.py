@@ -43,19 +43,19 @@ class BatchResult(NamedTuple):
 
 @dataclass(kw_only=True)
 class Batch:
-    """What one transaction writes. There is one `config` for all of it, so that what is claimed for an endpoint is sent
-    to that very endpoint. `now`: epoch seconds."""
+    """The contents of one transaction, with one `config`: deliveries go to the very endpoints that they were claimed
+    for. `now`: epoch seconds."""
 
     owner: str
     config: Config
     now: float
     settled: Sequence[SettledDelivery] = ()
     limits: Mapping[str, ClaimLimit] = field(default_factory=dict)
-    """How much to claim, by endpoint."""
+    """How many deliveries to claim, by endpoint."""
     unattempted: Sequence[tuple[ClaimedDelivery, float | None]] = ()
-    """Claimed, but never sent; and when they are due, where that is not at once."""
+    """Deliveries that were claimed and never sent, and when they are due, if not at once."""
     interrupted: Sequence[ClaimedDelivery] = ()
-    """Cut off, so that they may have arrived: they are due soon, as after a first attempt."""
+    """Deliveries whose transfers were cut off. They may have arrived, and are due soon, as after a first attempt."""
     uncertain: Collection[str] = ()
     """Endpoints of claims of which nobody knows whether they were committed."""
     known: Collection[int] = ()
@@ -67,7 +67,7 @@ class Batch:
     """The worker ends: its breakers are forgotten."""
 
     def __bool__(self) -> bool:
-        """Whether there is anything to write."""
+        """True if there is anything to write."""
         some = self.settled or self.limits or self.unattempted or self.uncertain or self.interrupted
         return bool(some or self.breaker_states or self.last)
 
@@ -105,19 +105,18 @@ class Batch:
 
 @dataclass(slots=True)
 class SubmittedBatch:
-    """A batch that the store has in hand."""
+    """A batch that the store has in hand since `started`, in monotonic seconds."""
 
     batch: Batch
     future: Future[BatchResult]
     started: float
-    """Monotonic seconds."""
 
 
 class BatchWriter:
     """Collects what is to be written, and writes it batch by batch.
 
     `in_flight`: the (delivery, attempt) ids of the worker's transfers. `notify` is called with the endpoints that a
-    batch owed something to.
+    batch owed something to. `paused_until` and the like are monotonic seconds.
     """
 
     def __init__(
@@ -138,15 +137,14 @@ class BatchWriter:
         self.settled: list[SettledDelivery] = []
         """Attempts that ended, and are not known to be written."""
         self.unattempted: list[tuple[ClaimedDelivery, float | None]] = []
-        """Deliveries that are not to be sent after all, and when they are due, where that is not at once."""
+        """Deliveries that are not to be sent after all, and when they are due, if not at once."""
         self.pending: SubmittedBatch | None = None
         self.paused_until = 0.0
-        """Monotonic seconds."""
         self._clock_at = self._breakers_at = 0.0
         self._has_breakers = self._is_away = False
 
     def begin(self, config: Config, now: float, claiming: bool) -> None:
-        """Hands what there is to write to the store, if there is anything."""
+        """Hands a batch to the store, if there is anything to write."""
         monotonic = time.monotonic()
         batch = Batch(
             owner=self._owner,
@@ -172,7 +170,7 @@ class BatchWriter:
             self.pending = SubmittedBatch(batch, future, monotonic)
 
     def finish(self, timeout: float) -> tuple[Config, list[ClaimedDelivery]] | None:
-        """The deliveries to send now, and the configuration under which they were claimed. None: none, or not yet."""
+        """The deliveries to send now, and the configuration that they were claimed with; None if there are none yet."""
         pending = self.pending
         if pending is None:
             return None
@@ -206,14 +204,14 @@ class BatchWriter:
         return batch.config, claimed
 
     def _failed(self, batch: Batch, error: StoreUnavailable) -> None:
-        """What was to be written is kept until the store is back; leases outlive short absences."""
+        """Keeps everything until the store is back; leases outlive short absences."""
         self.pending, self._breakers_at = None, 0.0
         self._scheduler.not_claimed(batch.limits)
         self._uncertain.update(batch.limits)
         self.unavailable(error)
 
     def unavailable(self, error: StoreUnavailable) -> None:
-        """The store failed, here or elsewhere: pauses before the next batch."""
+        """Pauses before the next batch: the store failed, here or elsewhere."""
         self._log.error("store_unavailable", reason=str(error))
         self._is_away, self.paused_until = True, time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
 
@@ -222,7 +220,7 @@ class BatchWriter:
         return settled | {id_ for id_, _ in self._in_flight} | {delivery.id for delivery, _ in self.unattempted}
 
     def _breaker_states(self, monotonic: float) -> Sequence[BreakerState]:
-        """Those that changed their state; now and then all that are not closed."""
+        """The breakers that changed their state; now and then all that are not closed."""
         changed = self._scheduler.breakers.changes()
         for endpoint, one in changed:
             self._metrics.breaker(endpoint, one.state)

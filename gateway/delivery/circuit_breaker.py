@@ -73,7 +73,7 @@ class Breaker:
     reason: str = ""
     """Why it opened last: a sentence for people."""
     failures: int = 0
-    """Number of failures in a row."""
+    """The number of failures in a row."""
     generation: int = 0
     """How often it has opened. An attempt that began in an earlier generation says nothing of this one."""
     _weight: int = 0
@@ -81,6 +81,8 @@ class Breaker:
     """Counted since it was closed last: the pause grows with it."""
     _limit: int = 0
     _successes: int = 0
+    reported: str = CLOSED
+    """The state when `Breakers.changes` looked last."""
 
     def allowed(self, now: float, concurrency: int) -> int:
         """The number of attempts that may be in flight."""
@@ -128,7 +130,7 @@ class Breaker:
             self._times_opened += 1
 
     def pause(self, now: float, seconds: float, reason: str, random: float) -> None:
-        """Opens as the endpoint asked for. Of several requests the latest end counts; they are not added up."""
+        """Opens as the endpoint asked for. Of several requests the latest end counts; their times are not added up."""
         until = now + seconds * (1 + JITTER * random)
         if self.state != OPEN:
             self.failures += 1
@@ -155,8 +157,6 @@ class Breakers:
         """Origins of URLs, in the order of their last failures."""
         self._first_generation = 0
         """For an endpoint without a breaker: later than all generations of those that were dropped."""
-        self._reported: dict[str, str] = {}
-        """The states of those that were not closed when `changes` was called last."""
         self._touched: set[str] = set()
 
     def generation(self, endpoint: str) -> int:
@@ -165,7 +165,6 @@ class Breakers:
         return breaker.generation if breaker else self._first_generation
 
     def allowed(self, endpoint: str, now: float, concurrency: int) -> int:
-        """The number of attempts that may be in flight."""
         breaker = self._of.get(endpoint)
         if breaker is None or breaker.state == CLOSED:
             return concurrency
@@ -177,7 +176,6 @@ class Breakers:
         return self._of[endpoint].until
 
     def record_success(self, endpoint: str, now: float, generation: int, concurrency: int) -> None:
-        """Counts an attempt, begun in `generation`, that found nothing wrong with the endpoint."""
         if breaker := self._of.get(endpoint):
             breaker.record_success(now, generation, concurrency)
             self._touched.add(endpoint)
@@ -195,7 +193,6 @@ class Breakers:
                 dropped = next(iter(self._of_urls))
                 del self._of_urls[dropped]
                 self._first_generation = max(self._first_generation, self._of.pop(dropped).generation + 1)
-                self._reported.pop(dropped, None)
                 self._touched.discard(dropped)
         return breaker
 
@@ -210,12 +207,9 @@ class Breakers:
 
     def changes(self) -> list[tuple[str, Breaker]]:
         """The breakers that are in another state than at the last call."""
-        changed = []
-        for endpoint in self._touched:
-            breaker = self._of[endpoint]
-            if self._reported.pop(endpoint, CLOSED) != breaker.state:
-                changed.append((endpoint, breaker))
-            if breaker.state != CLOSED:
-                self._reported[endpoint] = breaker.state
+        touched = [(endpoint, self._of[endpoint]) for endpoint in self._touched]
         self._touched.clear()
+        changed = [(endpoint, breaker) for endpoint, breaker in touched if breaker.state != breaker.reported]
+        for _, breaker in changed:
+            breaker.reported = breaker.state
         return changed

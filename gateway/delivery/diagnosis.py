@@ -47,7 +47,8 @@ def headline(response: Response, endpoint: Endpoint) -> str:
     if response.status is None:
         return "no answer"
     if not endpoint.accepts(response.status):
-        return _redirect(response) or f"answered {response.status}{_phrase(response.status)}"
+        phrase = _PHRASES.get(response.status)
+        return _redirect(response) or f"answered {response.status}{f' ({phrase})' if phrase else ''}"
     page = find_page(endpoint.failure_body, response.body)
     if page:
         return f"{page_name(page)} behind a {response.status}"
@@ -57,13 +58,7 @@ def headline(response: Response, endpoint: Endpoint) -> str:
     return f"answered {response.status}, but success_body is not found in {body}"
 
 
-def _phrase(status: int) -> str:
-    try:
-        return f" ({HTTPStatus(status).phrase})"
-    except ValueError:
-        return ""
-
-
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _LOGIN = re.compile(r"log[-_]?in|log[-_]?on|sign[-_]?[io]n|\bauth|\bsso\b|\bsaml|\boauth|\baccount/", re.IGNORECASE)
 
 
@@ -79,7 +74,7 @@ def _redirect(response: Response) -> str:
 
 
 def _splits(location: str) -> bool:
-    """Whether it can be parsed, and shown: a stranger wrote it."""
+    """True if it can be parsed, and shown: a stranger wrote it."""
     try:
         urlsplit(location)
     except ValueError:

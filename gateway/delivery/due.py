@@ -34,11 +34,11 @@ class DueEndpoints:
         self._blocked: dict[str, None] = {}
 
     def mark_due(self, endpoint: str) -> None:
-        """Something may be due now."""
+        """Notes that something may be due now."""
         self._due.setdefault(endpoint)
 
     def mark_due_at(self, endpoint: str, at: float) -> None:
-        """Something is due then. The earliest time counts; whatever else is known of the endpoint stays."""
+        """Notes when something is due. The earliest time counts; whatever else is known of the endpoint stays."""
         if at < self._times.get(endpoint, float("inf")):
             self._times[endpoint] = at
             heapq.heappush(self._later, (at, endpoint))
@@ -53,7 +53,7 @@ class DueEndpoints:
         return list(islice(self._due, limit))
 
     def mark_idle(self, endpoint: str) -> None:
-        """Nothing more can be claimed for the endpoint now."""
+        """Notes that nothing more can be claimed for the endpoint now."""
         self._due.pop(endpoint, None)
         self._blocked.pop(endpoint, None)
         origin = origin_of(endpoint)
@@ -63,11 +63,11 @@ class DueEndpoints:
                 del self._waiting[origin]
 
     def wait_for_attempt(self, endpoint: str) -> None:
-        """The endpoint becomes due when an attempt of its origin ends. Whatever else is known of it stays."""
+        """Makes the endpoint due when an attempt of its origin ends. Whatever else is known of it stays."""
         self._waiting.setdefault(origin_of(endpoint), {}).setdefault(endpoint)
 
     def block_on_capacity(self, endpoint: str) -> None:
-        """No capacity is left, whoever uses it: the endpoint becomes due when an attempt of any endpoint ends."""
+        """Makes the endpoint due when an attempt of any endpoint ends: no capacity is left, whoever uses it."""
         self.mark_idle(endpoint)
         self._blocked[endpoint] = None
 
@@ -88,7 +88,7 @@ class DueEndpoints:
             self._due.setdefault(name)
 
     def seconds_until_due(self, now: float) -> float | None:
-        """0.0 while an endpoint is due; None while nothing is known of any."""
+        """The time until `due` names an endpoint: 0.0 if it does now, None if nothing is known to come."""
         if self._due:
             return 0.0
         while self._later and self._times.get(self._later[0][1]) != self._later[0][0]:
@@ -96,6 +96,6 @@ class DueEndpoints:
         return max(0.0, self._later[0][0] - now) if self._later else None
 
     def forget_times(self) -> None:
-        """The clock was set, so all times are wrong. A scan must follow."""
+        """Forgets all times, as the clock was set. A scan must follow."""
         self._later.clear()
         self._times.clear()

@@ -1,5 +1,4 @@
-"""Does what the worker has to do now and then between its batches: scans for due deliveries, watches the wall clock,
-deletes old events."""
+"""The tasks of the worker between its batches: scanning for due deliveries, watching the clock, deleting old events."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ CLOCK_TOLERANCE_SECONDS = 2.0
 
 
 class ClockJumpDetector:
-    """Notices that the wall clock was set, by the monotonic clock, which nobody can set."""
+    """Notices by the monotonic clock, which nobody can set, that the wall clock was set."""
 
     def __init__(self, wall: float, monotonic: float) -> None:
         self._wall, self._monotonic = wall, monotonic
@@ -57,7 +56,7 @@ class Maintenance:
         self._catch_up_at: list[float] = []
         self._config: Config | None = None
         self.scan_now = True
-        """Some delivery is due, and nobody knows for which endpoint."""
+        """Something is due, and nobody knows for which endpoint."""
         self.scan_at = self._sweep_at = 0.0
         self._sweeping: Future[Swept] | None = None
         self._swept_to = BEGINNING

@@ -93,25 +93,23 @@ def _retry_after(response: Response, now: float) -> float | None:
 
 @dataclass(slots=True)
 class Attempt:
-    """An attempt in flight."""
+    """An attempt in flight since `started`, in monotonic seconds, in this generation of the endpoint's breaker."""
 
     claimed: ClaimedDelivery
     endpoint: Endpoint
     request: Request
     started: float
-    """Monotonic seconds."""
     generation: int
-    """The generation of the endpoint's breaker in which it began."""
     seconds: float = 0.0
     """How long it took, once it has ended."""
 
 
 class AttemptResult(NamedTuple):
-    """What an attempt means for the delivery, and for its endpoint."""
+    """An attempt that ended, as its delivery is settled and as its endpoint is judged by it."""
 
     settled: SettledDelivery
     weight: int | None
-    """How much it counts against the endpoint: see `failure_weight`. 0: it succeeded; None: it says nothing."""
+    """How much it counts against the endpoint, see `failure_weight`; 0 after a success, None if it says nothing."""
     pause: float | None
     """Seconds for which the endpoint asks to get no deliveries."""
 
@@ -178,39 +176,27 @@ def reply_text(response: Response) -> tuple[str, str]:
     Only plain text is texted back, since it cannot be taken back: whatever may be a page, an error or half an answer is
     no reply.
     """
-    if reason := _unfit_head(response):
-        return "", reason
-    declared = charsets.declared(response.header("Content-Type"))
-    charset, _ = charsets.choose(declared, [(b"", response.body)])
-    decoded = charsets.decoder(charset)(response.body).removeprefix("\ufeff")
-    text = decoded.replace("\r\n", "\n").replace("\r", "\n").strip()
-    reason = _unfit_text(text, response.body)
-    return ("", reason) if reason else (text, "")
-
-
-def _unfit_head(response: Response) -> str:
     if response.failure or response.status is None or not 200 <= response.status < 300:
-        return "the answer is no success"
+        return "", "the answer is no success"
     if response.size > len(response.body):
-        return "the answer was not read to its end"
+        return "", "the answer was not read to its end"
     types = [value for name, value in response.headers if name.lower() == "content-type"]
     if [value.partition(";")[0].strip().lower() for value in types] != ["text/plain"]:
-        return "the answer's Content-Type is not text/plain"
+        return "", "the answer's Content-Type is not text/plain"
     if (response.header("Content-Encoding") or "identity").strip().lower() != "identity":
-        return "the answer is compressed (Content-Encoding)"
-    return ""
-
-
-def _unfit_text(text: str, raw: bytes) -> str:
+        return "", "the answer is compressed (Content-Encoding)"
+    charset, _ = charsets.choose(charsets.declared(types[0]), [(b"", response.body)])
+    decoded = charsets.decoder(charset)(response.body).removeprefix("\ufeff")
+    text = decoded.replace("\r\n", "\n").replace("\r", "\n").strip()
     if not text:
-        return "the answer is empty"
+        return "", "the answer is empty"
     if len(text) > MAX_REPLY_CHARACTERS:
-        return f"the answer is longer than {MAX_REPLY_CHARACTERS:,} characters"
-    if b"\0" in raw or any(unicodedata.category(letter) == "Cc" and letter not in "\n\t" for letter in text):
-        return "the answer has control characters in it"
+        return "", f"the answer is longer than {MAX_REPLY_CHARACTERS:,} characters"
+    if b"\0" in response.body or any(unicodedata.category(one) == "Cc" and one not in "\n\t" for one in text):
+        return "", "the answer has control characters in it"
     if _HTML.search(text):
-        return "the answer looks like HTML"
-    page = find_page(FAILURE_BODY, raw)
-    if page or WARNING.search(decode_body(raw)):
-        return f"the answer is {page_name(page) if page else 'a PHP warning'}"
-    return ""
+        return "", "the answer looks like HTML"
+    page = find_page(FAILURE_BODY, response.body)
+    if page or WARNING.search(decode_body(response.body)):
+        return "", f"the answer is {page_name(page) if page else 'a PHP warning'}"
+    return text, ""

@@ -5,8 +5,7 @@ for endpoints known to be quick: one whose last answer was slow, or that has nev
 only. So however many endpoints hang, there is capacity for those that do not. A quarter of each endpoint's own limit is
 kept for first attempts, so that a mountain of retries never delays what has just come in.
 
-URLs that came with requests are due one by one, but each origin has one breaker and one concurrency limit for all of
-its URLs.
+URLs that came with requests are due one by one, but those of one origin share a breaker and a concurrency limit.
 
 All of this is in memory alone. What the store has due is found by `Maintenance.find_due`, and again after a restart.
 """
@@ -51,28 +50,26 @@ class ConcurrencyLimiter:
         self.all = self._slow = 0
 
     def capacity(self) -> Capacity:
-        """What one scheduling pass may give out now."""
+        """The number of attempts that a scheduling pass may give out now."""
         return Capacity(self._limit - self.all, self._limit // 2 - self._slow)
 
     def is_full(self, in_flight: InFlight) -> bool:
-        """Whether an endpoint like this one has to wait until any attempt ends."""
+        """True if an endpoint like this one has to wait until any attempt ends."""
         return self.all >= self._limit or (self._slow >= self._limit // 2 and not in_flight.quick)
 
     def of(self, endpoint: str) -> InFlight:
-        """As it is now, only to be read."""
+        """The attempts in flight to an endpoint; only to be read."""
         return self._of.get(endpoint) or InFlight()
 
     def started(self, endpoint: str, retry: bool) -> None:
-        in_flight = self._of.get(endpoint)
-        if in_flight is None:
-            in_flight = self._of[endpoint] = InFlight()
+        in_flight = self._of.setdefault(endpoint, InFlight())
         in_flight.all += 1
         in_flight.retries += retry
         self.all += 1
         self._slow += not in_flight.quick
 
     def finished(self, endpoint: str, retry: bool, quick: bool | None) -> int:
-        """Counts an attempt that ended; how many of the endpoint are left.
+        """Counts an attempt that ended, and returns how many of the endpoint are left.
 
         `quick`: whether an answer came in less than `SLOW_ANSWER_SECONDS`; None: nothing was sent, which says nothing.
         """
@@ -88,7 +85,7 @@ class ConcurrencyLimiter:
         return in_flight.all
 
     def mark_slow(self, endpoints: Iterable[str]) -> None:
-        """These have had an attempt in flight for longer than `SLOW_ANSWER_SECONDS`."""
+        """Takes note that these have had an attempt in flight for longer than `SLOW_ANSWER_SECONDS`."""
         for endpoint in endpoints:
             if self._of[endpoint].quick:
                 self._set_quick(self._of[endpoint], False)
@@ -124,28 +121,25 @@ def fair_share(capacity: Capacity, in_flight: InFlight, limit: int, urls: int) -
 
 
 class Scheduler:
-    """Times are epoch seconds; `monotonic` are seconds of the monotonic clock."""
+    """Plans claims, and learns from attempts. Times are epoch seconds, `monotonic` those of the monotonic clock."""
 
     def __init__(self, max_in_flight: int = MAX_IN_FLIGHT) -> None:
         self.due, self.breakers, self.concurrency = DueEndpoints(), Breakers(), ConcurrencyLimiter(max_in_flight)
 
     def plan(self, find: Callable[[str], Endpoint | None], now: float) -> dict[str, ClaimLimit]:
-        """Whom to claim for, and how much. They are not due any more, until `claimed` or `not_claimed` is called.
+        """Endpoints to claim for, and how many deliveries. They are idle until `claimed` or `not_claimed` is called.
 
         `find`: `Config.endpoint`.
         """
-        due = self.due.due(now, MAX_ENDPOINTS_PER_BATCH)
-        if not due:
-            return {}
-        limits, total, capacity = dict[str, ClaimLimit](), 0, self.concurrency.capacity()
+        due, limits, total = self.due.due(now, MAX_ENDPOINTS_PER_BATCH), dict[str, ClaimLimit](), 0
+        capacity = self.concurrency.capacity()
         urls, planned = Counter(map(origin_of, due)), dict[str, InFlight]()
         for name in due:
             endpoint, origin = find(name), origin_of(name)
             allowed = self.breakers.allowed(origin, now, endpoint.concurrency) if endpoint else 0
             in_flight = self.concurrency.of(origin)
             if not allowed:
-                # Deliveries to an endpoint that is no longer configured wait for its return: a new configuration is
-                # followed by a scan.
+                # An endpoint that is no longer configured is found again by the scan after a new configuration.
                 self.due.mark_idle(name)
                 if endpoint:
                     self.due.mark_due_at(name, self.breakers.opens_at(origin))
@@ -169,10 +163,8 @@ class Scheduler:
         return limits
 
     def claimed(self, limits: Mapping[str, ClaimLimit], claimed: Sequence[ClaimedDelivery]) -> None:
-        """Learns from a claim. An endpoint that filled its limit may have more due; where only retries filled theirs,
+        """Takes note of a claim. An endpoint that filled its limit may have more due; where only retries filled theirs,
         there may be more retries when an attempt ends."""
-        if not limits:
-            return
         every = Counter(delivery.endpoint for delivery in claimed)
         retries = Counter(delivery.endpoint for delivery in claimed if delivery.attempts_since_replay > 1)
         for name, limit in limits.items():
@@ -186,18 +178,18 @@ class Scheduler:
                     self.due.mark_due(name)
 
     def not_claimed(self, names: Iterable[str]) -> None:
-        """The store was not available."""
+        """Makes endpoints due again, as the store was not available."""
         for name in names:
             self.due.mark_due(name)
 
     def started(self, claimed: ClaimedDelivery) -> int:
-        """An attempt starts. Returns the generation of its endpoint's breaker."""
+        """Counts an attempt that starts, and returns the generation of its endpoint's breaker."""
         origin = origin_of(claimed.endpoint)
         self.concurrency.started(origin, claimed.attempts_since_replay > 1)
         return self.breakers.generation(origin)
 
     def finished(self, attempt: Attempt, result: AttemptResult, now: float, random: float) -> None:
-        """An attempt ended: capacity is free, the next delivery of its ordering key may be due, the breaker learns."""
+        """Counts an attempt that ended, and tells its breaker. The next delivery of its ordering key may be due."""
         settled, endpoint = result.settled, attempt.endpoint
         quick = settled.status is not None and attempt.seconds < SLOW_ANSWER_SECONDS
         origin = self._ended(attempt, quick, settled.due)
@@ -213,7 +205,7 @@ class Scheduler:
                 )
 
     def postponed(self, attempt: Attempt, due: float) -> None:
-        """An attempt was not made, for want of the gateway's own resources."""
+        """Takes back an attempt that was not made, for want of the gateway's own resources."""
         self._ended(attempt, None, due)
 
     def _ended(self, attempt: Attempt, quick: bool | None, due: float | None) -> str:
@@ -227,11 +219,12 @@ class Scheduler:
         return origin
 
     def mark_slow(self, attempts: Iterable[Attempt], monotonic: float) -> None:
-        """Endpoints that have not answered for long count as slow from now on, not only when they answer."""
+        """Counts endpoints that have not answered for long as slow from now on, not only when they answer."""
         slow = [attempt for attempt in attempts if monotonic - attempt.started > SLOW_ANSWER_SECONDS]
         self.concurrency.mark_slow({origin_of(attempt.endpoint.name) for attempt in slow})
 
     def clock_changed(self, seconds: float) -> None:
-        """Set forward, an endpoint is probed early; set back, it must not be paused for that much longer."""
+        """Forgets times that are wrong now that the clock was set. Set forward, endpoints are probed early; set back,
+        none must be paused for that much longer."""
         self.due.forget_times()
         self.breakers.shift(min(seconds, 0.0))

@@ -72,7 +72,7 @@ class Worker:
         owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._log: Any = structlog.get_logger().bind(worker=owner)
         self._attempts: dict[tuple[int, int], Attempt] = {}
-        """By attempt: where a lease ran out while a transfer hangs, the next attempt is in flight beside it."""
+        """By attempt id: where a lease ran out while a transfer hangs, the next attempt is in flight beside it."""
         self._scheduler = Scheduler()
         self._batches = BatchWriter(
             store, owner, self._scheduler, self._log, self._metrics, self._attempts.keys(), owe_replies, self.notify
@@ -102,11 +102,11 @@ class Worker:
             self._log.info("worker_stopped")
 
     def wake(self) -> None:
-        """Ends the wait of the loop. From any thread, or a signal handler."""
+        """Ends the wait of the loop, from any thread or a signal handler."""
         self._http.wake()
 
     def notify(self, endpoints: Iterable[str]) -> None:
-        """Something is owed to these endpoints; an empty name stands for all. From any thread."""
+        """Takes note, from any thread, that something is owed to these endpoints; an empty name stands for all."""
         if self._hear(endpoints):
             self._http.wake()
 

@@ -21,10 +21,8 @@ from schemas import Message
 
 FIRST_ATTEMPTS_DIVISOR = 4
 """This part of a claim is kept for texts that are sent for the first time."""
-MAX_SETTLED = 64
-"""Submissions settled in one transaction."""
-STORE_CHECK_SECONDS = 0.25
-"""Time between two looks whether the store has written."""
+MAX_SETTLED_PER_BATCH = 64
+STORE_CHECK_INTERVAL_SECONDS = 0.25
 
 
 class SubmitBatchResult(NamedTuple):
@@ -35,7 +33,7 @@ class SubmitBatchResult(NamedTuple):
 
 @dataclass(kw_only=True)
 class SubmitBatch:
-    """What one transaction writes. `now`: epoch seconds. `limit`: how many texts to claim."""
+    """The contents of one transaction. `now`: epoch seconds. `limit`: how many texts to claim."""
 
     owner: str
     config: Config
@@ -53,7 +51,7 @@ class SubmitBatch:
     breaker_states: Sequence[BreakerState] = ()
 
     def __bool__(self) -> bool:
-        """Whether there is anything to write."""
+        """True if there is anything to write."""
         some = self.ended or self.limit or self.extend or self.is_uncertain
         return bool(some or self.release_stale or self.breaker_states)
 
@@ -142,7 +140,7 @@ def _settled(result: SubmissionResult) -> SettledDelivery | None:
 
 
 def _ordering_keys(result: SubmissionResult, config: Config) -> Iterator[str]:
-    """Of the conversation, and of the status posts that may be owed for what is settled."""
+    """The ordering keys of the conversation, and of status posts that may be owed for what is settled."""
     yield result.submission.claimed.ordering_key
     entry = result.submission.entry
     if entry is not None and result.change in ("sent", "refused"):
@@ -159,11 +157,10 @@ class SubmitBatchWriter:
         self._store, self._owner, self._log, self._alive = store, owner, log, alive
         self._is_away = self._is_uncertain = self._has_failed = False
         self.paused_until = 0.0
-        """Monotonic seconds."""
         self.ended: list[SubmissionResult] = []
         """Submissions that ended, and are not known to be written."""
         self.give_up_at = float("inf")
-        """Monotonic seconds after which the store is not waited for any more."""
+        """When to stop waiting for the store; monotonic seconds, as `paused_until`."""
 
     def write(
         self,
@@ -181,7 +178,7 @@ class SubmitBatchWriter:
             config=config,
             now=now,
             # After a fault of our own one by one, to find the submission that it is about.
-            ended=tuple(self.ended[: 1 if self._has_failed else MAX_SETTLED]),
+            ended=tuple(self.ended[: 1 if self._has_failed else MAX_SETTLED_PER_BATCH]),
             limit=limit,
             extend=extend,
             is_uncertain=self._is_uncertain,
@@ -219,7 +216,7 @@ class SubmitBatchWriter:
         while True:
             self._alive()
             try:
-                return future.result(STORE_CHECK_SECONDS)
+                return future.result(STORE_CHECK_INTERVAL_SECONDS)
             except TooLate:
                 monotonic = time.monotonic()
                 gives_up = monotonic > self.give_up_at
@@ -228,6 +225,6 @@ class SubmitBatchWriter:
                     raise StoreUnavailable("the writer does not come to it") from None
 
     def unavailable(self, error: StoreUnavailable) -> None:
-        """The store failed, here or elsewhere: pauses before the next batch, and keeps what came back."""
+        """Pauses before the next batch, and keeps what came back: the store failed, here or elsewhere."""
         self._log.error("store_unavailable", reason=str(error))
         self._is_away, self.paused_until = True, time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS

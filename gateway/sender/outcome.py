@@ -63,13 +63,13 @@ class Submission:
 
     @property
     def appears_until(self) -> float:
-        """By then the text is in CarrierX's listing, or never will be."""
+        """The time by which the text is in CarrierX's listing, or never will be."""
         return self.uncertain_until + self.carrierx.doubt
 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionResult:
-    """What a submission came to, `at` epoch seconds."""
+    """A submission that ended, `at` epoch seconds."""
 
     submission: Submission
     at: float
@@ -94,13 +94,13 @@ class SubmitContext:
     clock: Callable[[], float]
     random: Callable[[], float]
     is_too_late: Callable[[], bool]
-    """Whether the request must not leave any more."""
+    """True if the request must not leave any more."""
     is_over: Callable[[], bool]
-    """Whether the time to read the listing is over."""
+    """True if the time to read the listing is over."""
     remaining: Callable[[], float]
     """Monotonic seconds in which an uncertain text may still appear."""
     is_known: Callable[[str], bool]
-    """Whether a `message_sid` belongs to another text of ours."""
+    """True if a `message_sid` belongs to another text of ours."""
 
     def sent(self, answer: bytes, warning: str = "") -> SubmissionResult:
         return SubmissionResult(self.submission, self.clock(), "succeeded", "sent", answer=answer, warning=warning)
@@ -176,7 +176,7 @@ class CarrierXBreaker:
 
     @property
     def is_probing(self) -> bool:
-        """Only one submission may leave: nobody knows yet whether the fault is over."""
+        """True while only one submission may leave, as nobody knows yet whether the fault is over."""
         return bool(self._reason)
 
     def seconds_left(self, monotonic: float) -> float:
@@ -200,7 +200,7 @@ class CarrierXBreaker:
         )
 
     def recorded(self, states: Sequence[BreakerState], monotonic: float) -> None:
-        """These are in the store."""
+        """Takes note that these are in the store."""
         for breaker in states:
             self._recorded, self._refresh_at = breaker.state, monotonic + BREAKER_REFRESH_SECONDS
 
@@ -220,7 +220,7 @@ class CarrierXBreaker:
             self._log.warning("sending_paused", why=fault.kind, reason=fault.reason)
 
     def record_answer(self) -> None:
-        """CarrierX does its work."""
+        """Takes note that CarrierX works."""
         if self._reason:
             self._log.info("sending_resumed")
         self._until = self._pause = 0.0

@@ -26,7 +26,7 @@ from gateway.carrierx.responses import Page
 PAGE_SIZE = 1000
 """Messages on a page; CarrierX gives no more."""
 MAX_MESSAGES = 100_000
-"""Messages that are looked through."""
+"""The longest listing that is read."""
 MAX_STARTS = 4
 """How often a listing is read from its beginning, where it changes too fast."""
 MAX_OVERLAP = 20
@@ -83,7 +83,7 @@ ReconcileVerdict = MessageFound | MessageAbsent | ListingUnreadable | Ambiguous
 
 TWICE = "CarrierX has more than one message of this id."
 NAMELESS = "CarrierX has it, without a message_sid."
-ALIKE = "CarrierX has such a message that says nothing of whose it is."
+ALIKE = "CarrierX has a message like it, which does not say whose it is."
 TOO_FAST = "CarrierX's listing changes faster than it can be read."
 TOO_LONG = f"CarrierX's listing is longer than {MAX_MESSAGES:,} messages."
 NOT_SHOWN = "CarrierX's listing says that there is more than it shows."
@@ -194,11 +194,11 @@ class ListingPart:
 
     @property
     def is_contradicted(self) -> bool:
-        """It is the end, and the envelope says that it is not."""
+        """True if this is the end, and the envelope says that it is not."""
         return self.total > self.end or (self.total < 0 and bool(self._has_more))
 
     def follows(self, before: ListingPart) -> bool:
-        """No message stands between the two."""
+        """True if no message stands between the two."""
         return self.ids[0] in before.id_set if self.ids else not before.overlap
 
 
@@ -225,7 +225,7 @@ class ListingOrder:
         self.last = date
 
     def is_past(self, since: float) -> bool:
-        """All that follows is older than the wanted message."""
+        """True if all that follows is older than the wanted message."""
         return self.falls and self._is_before(since)
 
     def ahead(self, page: ListingPart, since: float) -> int:
@@ -239,7 +239,7 @@ class ListingOrder:
         )
 
     def skips(self, page: ListingPart, since: float) -> bool:
-        """All that was skipped to come to this page is older than the wanted message."""
+        """True if all that was skipped to come to this page is older than the wanted message."""
         dates = [created(item) for item in page.items]
         known = [date for date in dates if date is not None]
         rising = len(known) == len(dates) and known == sorted(known) and bool(known)
@@ -248,12 +248,12 @@ class ListingOrder:
 
 
 def same_number(number: str, other: str) -> bool:
-    """Whether two spellings are of one number."""
+    """True for two spellings of one number."""
     return _digits(number) == _digits(other)
 
 
 def _sid(item: Item) -> str:
-    """Empty where it has none."""
+    """The message_sid; empty where it has none."""
     found = item.get("message_sid")
     return found if isinstance(found, str) else ""
 

@@ -3,7 +3,7 @@
 The Sender settles what CarrierX answered. Where nobody can tell whether a text was sent, a person decides; whoever
 comes second, a colleague or an update that tells after all, finds it decided: `AlreadyDecided`.
 
-All functions return the endpoints to notify.
+Functions that return names return those of endpoints to notify.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _GONE = "There is no such send, or not any more."
 
 
 class AlreadyDecided(Exception):
-    """A text cannot be decided about, for the reason given."""
+    """Nothing can be decided about a text, for the reason given."""
 
 
 def sent(conn: Connection, entry: LedgerEntry, answer: bytes, config: Config, now: float) -> frozenset[str]:

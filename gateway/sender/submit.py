@@ -19,54 +19,36 @@ from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 
-from gateway.carrierx import CoreAPI
-from gateway.carrierx.errors import (
-    AnswerLost,
-    CarrierXError,
-    Conflict,
-    CoreError,
-    NotAuthorized,
-    NotSent,
-    ServerError,
-    TooMany,
-)
-from gateway.carrierx.responses import Page
+from gateway.carrierx import CoreAPI, Page, errors
 from gateway.config import Config
 from gateway.sender import reconcile, settle
-from gateway.sender.outcome import (
-    Submission,
-    SubmissionResult,
-    SubmitAction,
-    SubmitContext,
-    SubmitFault,
-    throttled,
-)
+from gateway.sender.outcome import Submission, SubmissionResult, SubmitAction, SubmitContext, SubmitFault, throttled
 from gateway.store import Connection, StoreUnavailable, ledger, message_status
 from gateway.store.leases import ClaimedDelivery
 from gateway.store.ledger import LedgerEntry
 
 START_SECONDS = 10.0
-"""A request that has not left so long after its claim does not leave any more."""
+"""After its claim; a request that has not left by then does not leave any more."""
 MAX_REQUEST_SECONDS = 600.0
-"""The longest that a request may take, whatever happens."""
+"""No request takes longer, whatever happens."""
 MAX_SEARCH_SECONDS = 20.0
 """After this, no further page of the listing is asked for."""
 PAGE_RETRY_SECONDS = 0.2, 1.0
-"""Pauses before a page of the listing is asked for once more."""
+"""Before a page of the listing is asked for once more, and once again."""
 EXTEND_SECONDS = 10.0
 """The age at which the lease of a submission is extended."""
 MAX_UNCERTAIN = 10_000
-"""Texts of which it is remembered since when they are uncertain."""
+"""Texts that are remembered as uncertain."""
 LISTING_CLOSED = 403, 404, 405, 501
 """Statuses of a listing that this account does not have; waiting does not open it."""
 UNCERTAIN_STATUSES = 408, 425
 """Refusals of which nobody knows whether something was done."""
 
 OPTED_OUT = "The recipient has opted out of messages from this number."
-GONE = "The ledger has nothing of this message any more: it is not sent."
+GONE = "The ledger does not have this message any more: it is not sent."
 TOO_LATE = "The request could not leave in time."
 ABSENT = "CarrierX does not have it: it is sent again."
-NEVER = "CarrierX never took it: no answer of its could be read, and it is not in its listing."
+NEVER = "CarrierX never took it: none of its answers could be read, and its listing does not have it."
 
 
 def choose_action(conn: Connection, claimed: ClaimedDelivery, config: Config, now: float) -> Submission:
@@ -111,7 +93,7 @@ def submit(api: CoreAPI, context: SubmitContext) -> SubmissionResult:
 
 
 def not_started(context: SubmitContext) -> SubmissionResult:
-    """It was claimed, and nothing is done about it now."""
+    """The result of a submission that was claimed, and could not start."""
     return context.not_yet() if context.submission.action == "look up" else context.owed(TOO_LATE)
 
 
@@ -121,13 +103,13 @@ def _post(api: CoreAPI, context: SubmitContext, entry: LedgerEntry) -> Submissio
     try:
         # Asked once more when there is a connection: a process may hang anywhere, and another one has its work by then.
         answer = api.send_raw(context.submission.claimed.body, may_leave=lambda: not context.is_too_late())
-    except (NotSent, NotAuthorized) as error:
+    except (errors.NotSent, errors.NotAuthorized) as error:
         return context.owed(str(error), fault=SubmitFault(str(error)))
-    except (Conflict, TooMany) as error:
+    except (errors.Conflict, errors.TooMany) as error:
         return context.later(error)
-    except CarrierXError as error:
+    except errors.CarrierXError as error:
         status = getattr(error, "status", None)
-        if isinstance(error, (AnswerLost, ServerError)) or status is None or status < 400:
+        if isinstance(error, (errors.AnswerLost, errors.ServerError)) or status is None or status < 400:
             return context.uncertain(str(error), status)
         is_unclear = status in UNCERTAIN_STATUSES
         return context.uncertain(str(error), status) if is_unclear else context.refused(str(error), status)
@@ -143,12 +125,12 @@ def _look_up(api: CoreAPI, context: SubmitContext, entry: LedgerEntry) -> Submis
     may_decide = context.clock() >= context.submission.appears_until and not context.remaining()
     try:
         verdict = _search(api, context, entry)
-    except (NotSent, NotAuthorized) as error:
+    except (errors.NotSent, errors.NotAuthorized) as error:
         return context.not_yet(SubmitFault(str(error)))
-    except TooMany as error:
+    except errors.TooMany as error:
         return context.not_yet(throttled(error))
-    except CarrierXError as error:
-        if isinstance(error, CoreError) and error.status in LISTING_CLOSED:
+    except errors.CarrierXError as error:
+        if isinstance(error, errors.CoreError) and error.status in LISTING_CLOSED:
             return context.undecided(str(error)) if may_decide else context.not_yet()
         return context.unreadable(str(error), error)
     if isinstance(verdict, reconcile.MessageFound):
@@ -195,7 +177,7 @@ def _page(api: CoreAPI, context: SubmitContext, offset: int) -> Page:
     for seconds in PAGE_RETRY_SECONDS:
         try:
             return api.messages(limit=reconcile.PAGE_SIZE, offset=offset)
-        except (AnswerLost, Conflict, ServerError):
+        except (errors.AnswerLost, errors.Conflict, errors.ServerError):
             if context.is_over():
                 raise
         time.sleep(seconds)
@@ -233,7 +215,7 @@ class SubmitPool:
         return {one.submission.claimed.id for one in self._running.values()}
 
     def to_extend(self, monotonic: float, clock_jump: float) -> list[Submission]:
-        """Those whose leases are to be extended; all of them where the wall clock was set."""
+        """The submissions whose leases are to be extended: old ones, or all of them if the wall clock was set."""
         running = self._not_hanging(monotonic)
         return [one.submission for one in running if clock_jump or monotonic - one.extended > EXTEND_SECONDS]
 
@@ -247,7 +229,7 @@ class SubmitPool:
         return [one for one in self._running.values() if monotonic - one.started < MAX_REQUEST_SECONDS]
 
     def wake(self) -> None:
-        """Ends the wait of `take`. From any thread, or a signal handler."""
+        """Ends the wait of `take`, from any thread or a signal handler."""
         self._results.put(None)
 
     def take(self, timeout: float) -> tuple[list[SubmissionResult], bool]:
@@ -304,7 +286,7 @@ class SubmitPool:
         self._uncertain_since.setdefault((send_id, uncertain_until), time.monotonic())
 
     def _remaining(self, submission: Submission) -> float:
-        """Called in the threads. A text may be noted later than it became uncertain, never earlier."""
+        """See `SubmitContext`; called in the threads. A text is noted as uncertain late at worst, never early."""
         send_id, doubt, monotonic = submission.claimed.delivery_id, submission.carrierx.doubt, time.monotonic()
         running = [one.submission for one in list(self._running.values()) if one.submission.action == "post"]
         if any(one.claimed.delivery_id == send_id for one in running):

@@ -21,7 +21,7 @@ from gateway.carrierx import CoreAPI
 from gateway.config import CarrierX, Settings
 from gateway.delivery.maintenance import ClockJumpDetector
 from gateway.metrics import Metrics
-from gateway.sender.batch import STORE_CHECK_SECONDS, SubmitBatchWriter
+from gateway.sender.batch import STORE_CHECK_INTERVAL_SECONDS, SubmitBatchWriter
 from gateway.sender.outcome import CarrierXBreaker, SubmissionResult
 from gateway.sender.poll_status import StatusPoller
 from gateway.sender.settle import STALE_UPDATE_SECONDS
@@ -30,12 +30,11 @@ from gateway.store import Store, StoreUnavailable, events, ledger, outbox
 
 TICK_SECONDS = 1.0
 """The longest turn of the loop."""
-RELEASE_SECONDS = 30.0
-"""Time between two looks for updates that wait for nothing any more."""
-DRAIN_SECONDS = 7.0
-"""Time that requests in flight get when the Sender is asked to stop."""
-LAST_WRITE_SECONDS = 1.0
-"""Time that the store gets after that."""
+RELEASE_INTERVAL_SECONDS = 30.0
+"""Between two looks for updates that wait for nothing any more."""
+DRAIN_TIMEOUT_SECONDS = 7.0
+"""For requests in flight when the Sender is asked to stop."""
+LAST_WRITE_TIMEOUT_SECONDS = 1.0
 HANG_SECONDS = 15.0
 """Without a turn of the loop for so long, it hangs."""
 
@@ -69,7 +68,7 @@ class Sender:
         self._batches = SubmitBatchWriter(store, owner, self._log, self._mark_alive)
 
     def run(self, stop: threading.Event) -> None:
-        """Runs until `stop` is set; then requests in flight may end, within `DRAIN_SECONDS`.
+        """Runs until `stop` is set; then requests in flight may end, within `DRAIN_TIMEOUT_SECONDS`.
 
         One that does not is left as it is: its lease runs out, and whoever claims it then looks for it at CarrierX.
         """
@@ -78,10 +77,10 @@ class Sender:
         try:
             while not stop.is_set():
                 self._turn(self._seconds_to_wait())
-            end = time.monotonic() + DRAIN_SECONDS
-            self._batches.give_up_at = end + LAST_WRITE_SECONDS
+            end = time.monotonic() + DRAIN_TIMEOUT_SECONDS
+            self._batches.give_up_at = end + LAST_WRITE_TIMEOUT_SECONDS
             while (len(self._pool) or self._batches.ended) and time.monotonic() < end:
-                self._turn(min(STORE_CHECK_SECONDS, max(0.0, end - time.monotonic())))
+                self._turn(min(STORE_CHECK_INTERVAL_SECONDS, max(0.0, end - time.monotonic())))
             if self._batches.ended:
                 self._write_batch(0, False, None, time.monotonic())
         finally:
@@ -89,11 +88,11 @@ class Sender:
             self._log.info("sender_stopped")
 
     def wake(self) -> None:
-        """From any thread, or a signal handler: something is owed, or it is to stop."""
+        """Ends the wait of the loop, from any thread or a signal handler: something is owed, or it is to stop."""
         self._pool.wake()
 
     def is_alive(self) -> bool:
-        """Whether the loop turns. From any thread."""
+        """True if the loop turns. May be called from any thread."""
         return time.monotonic() - self._alive_at < HANG_SECONDS
 
     def _mark_alive(self) -> None:
@@ -103,8 +102,8 @@ class Sender:
         self._mark_alive()
         results, woken = self._pool.take(timeout)
         monotonic = time.monotonic()
+        self._batches.ended += results
         for result in results:
-            self._batches.ended.append(result)
             if result.fault is not None:
                 self._breaker.record_fault(result.fault, monotonic)
             elif result.submission.action in ("post", "look up"):
@@ -141,7 +140,7 @@ class Sender:
         return max(0.0, min(TICK_SECONDS, max(pause, self._next_due - self._clock(), self._claim_at - monotonic)))
 
     def _limit(self, monotonic: float) -> int:
-        """How many submissions may leave now."""
+        """The number of submissions that may leave now."""
         if self._stop.is_set() or self._breaker.seconds_left(monotonic):
             return 0
         most = 1 if self._breaker.is_probing else self._settings.current.carrierx.concurrency
@@ -153,7 +152,7 @@ class Sender:
         return api is not None
 
     def _is_due(self, monotonic: float) -> bool:
-        """Whether something can be claimed. A text that is settled now may make room for its successor."""
+        """True if something can be claimed. A text that is settled now may make its successor due."""
         if self._batches.ended:
             return True
         if monotonic >= self._look_at:
@@ -165,7 +164,7 @@ class Sender:
     def _has_stale_updates(self, monotonic: float) -> bool:
         if monotonic < self._release_at:
             return False
-        self._release_at = monotonic + RELEASE_SECONDS
+        self._release_at = monotonic + RELEASE_INTERVAL_SECONDS
         with self._store.reader() as conn:
             return bool(events.waiting_pairs(conn, self._clock() - STALE_UPDATE_SECONDS, 1))
 
@@ -191,7 +190,7 @@ class Sender:
                 self._pool.start(submission, api, monotonic, batch.now)
         self._look_at = 0.0
         if batch.limit and not result.submissions:
-            self._claim_at = monotonic + STORE_CHECK_SECONDS
+            self._claim_at = monotonic + STORE_CHECK_INTERVAL_SECONDS
         for ended in batch.ended:
             self._report(ended)
         if result.owed:
@@ -224,7 +223,7 @@ class ClientCache:
         self._has_warned = False
 
     def client(self, carrierx: CarrierX) -> CoreAPI | None:
-        """None: there is no account to send by. Requests in flight keep the client that they began with."""
+        """The client of this account; None if there is none. Requests in flight keep the one that they began with."""
         if carrierx != self._carrierx:
             self.close()
             self._carrierx, self._has_warned = carrierx, False

@@ -56,7 +56,7 @@ def test_it_is_over_when_all_is_answered(
 def test_what_does_not_end_is_left_as_it_is(
     sqlite_store: Store, settings: Settings, clock: Clock, carrierx: CarrierXStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender_module, "DRAIN_SECONDS", 0.2)
+    monkeypatch.setattr(sender_module, "DRAIN_TIMEOUT_SECONDS", 0.2)
     carrierx.engine.misbehaviour = replace(carrierx.engine.misbehaviour, slow=1.0, slow_for=1.5)
     send_id = owe(sqlite_store, settings)
     with sending(settings, sqlite_store, clock):
