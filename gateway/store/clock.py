@@ -33,20 +33,16 @@ MAX_DELIVERIES = 500
 MAX_ENDPOINTS = 50
 """That are looked through in one transaction."""
 
-RECORD = Statement(
-    """
+RECORD = Statement("""
     INSERT INTO clock (id, seen, handled) VALUES (1, :now, 0)
     ON CONFLICT (id) DO UPDATE SET seen = excluded.seen
-    """
-)
+""")
 SEEN = Statement("SELECT seen, handled FROM clock WHERE id = 1")
 NEWEST = Statement("SELECT max(received_at) FROM events")
-HANDLED = Statement(
-    """
+HANDLED = Statement("""
     INSERT INTO clock (id, seen, handled) VALUES (1, :now, :latest)
     ON CONFLICT (id) DO UPDATE SET seen = excluded.seen, handled = excluded.handled
-    """
-)
+""")
 _UPCOMING = """
     SELECT id, due FROM deliveries
      WHERE due IS NOT NULL AND attempts_since_replay {attempts} AND endpoint = :endpoint AND due > :now
@@ -57,12 +53,10 @@ UPCOMING = Statement(_UPCOMING.format(attempts="= 0")), Statement(_UPCOMING.form
 SHIFT = Statement("UPDATE deliveries SET due = due - :step WHERE id = :id")
 EXTEND = Statement("UPDATE deliveries SET due = due + :step WHERE id = :id AND owner = :owner AND attempts = :number")
 # Owed, and not replayed or put off: only then a delivery is due at the very moment at which it was owed.
-LEFT_BEHIND = Statement(
-    """
+LEFT_BEHIND = Statement("""
     UPDATE deliveries SET due = :now
      WHERE due IS NOT NULL AND attempts_since_replay = 0 AND due > :latest AND due = created_at AND owner IS NULL
-    """
-)
+""")
 SERVER = Statement("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
 
 
@@ -107,8 +101,7 @@ def seconds_behind(conn: Connection, now: float, was: float = 0.0) -> float:
 
 
 def recover_left_behind(conn: Connection, now: float) -> int:
-    """Makes due now what was owed by the clock of before, and committed after all else had been moved. Returns how
-    many."""
+    """Makes due now what was owed by the clock of before and committed after the shift. Returns how many."""
     return LEFT_BEHIND.run(conn, {"now": now, "latest": now + TOLERANCE_SECONDS}).rowcount
 
 

@@ -9,24 +9,8 @@ from enum import Enum
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-SQLITE_STORE = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOMEM,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_INTERRUPT,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PROTOCOL,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_AUTH,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_MISUSE,
-    }
-)
+_SQLITE_CODES = "BUSY LOCKED NOMEM READONLY INTERRUPT IOERR CORRUPT FULL CANTOPEN PROTOCOL PERM AUTH NOTADB MISUSE"
+SQLITE_STORE = frozenset(getattr(sqlite3, f"SQLITE_{name}") for name in _SQLITE_CODES.split())
 # PostgreSQL's classes: connection, authorisation, resources (disk full), operator, system, internal; and read only (a
 # standby, by now), idle for too long (this process was), a lock not had in time, a table that is not there yet.
 POSTGRESQL_STORE = ("08", "28", "3D", "53", "57", "58", "XX", "25006", "25P03", "25P04", "55P03", "42P01", "42501")

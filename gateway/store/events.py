@@ -23,24 +23,18 @@ ROUTED = Statement(
 
 PARTIES = Statement("SELECT number, phone FROM events WHERE id = :id")
 _EVENT = ", ".join(column.name for column in schema.events.c)
-WAITING = Statement(
-    f"""
+WAITING = Statement(f"""
     SELECT {_EVENT} FROM events WHERE state = 'waiting' AND state <> 'accepted' AND number = :number AND phone = :phone
      ORDER BY id
-    """  # noqa: S608
-)
-WAITING_SINCE = Statement(
-    """
+""")  # noqa: S608
+WAITING_SINCE = Statement("""
     SELECT DISTINCT number, phone FROM events
      WHERE state = 'waiting' AND state <> 'accepted' AND received_at < :before LIMIT :most
-    """
-)
-RELEASED = Statement(
-    """
+""")
+RELEASED = Statement("""
     UPDATE events SET state = :state, ticket = :ticket, custom_ticket = :custom_ticket, notes = :notes
      WHERE id = :id AND state = 'waiting'
-    """
-)
+""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,19 +102,19 @@ class GroupCommitter:
         """No transaction waits here for a second lock with a first in hand, so sooner or later each gets through."""
         results: list[WriteResult] = []
         for operation in group:
-            results.append(self._alone(operation))
-            if isinstance(error := results[-1].error, StoreUnavailable):
-                return results + [_failed(error) for _ in group[len(results) :]]
+            result = WriteResult(error=StoreUnavailable(f"in conflict with other transactions {MAX_TRIES} times"))
+            for _ in range(MAX_TRIES):
+                try:
+                    result = self._together([operation])[0]
+                    break
+                except BaseException as error:
+                    if classify(error) is not Blame.CONFLICT:
+                        result = _failed(error)
+                        break
+            results.append(result)
+            if isinstance(result.error, StoreUnavailable):
+                return results + [_failed(result.error) for _ in group[len(results) :]]
         return results
-
-    def _alone(self, operation: WriteOperation) -> WriteResult:
-        for _ in range(MAX_TRIES):
-            try:
-                return self._together([operation])[0]
-            except BaseException as error:
-                if classify(error) is not Blame.CONFLICT:
-                    return _failed(error)
-        return WriteResult(error=StoreUnavailable(f"in conflict with other transactions {MAX_TRIES} times"))
 
     def _begin(self, group: Sequence[WriteOperation]) -> Connection:
         if self._conn is not None and not self._is_current(self._conn):

@@ -27,15 +27,13 @@ _SEVERITY = {"ramp": 0, "half_open": 1, "open": 2}
 
 BEAT = Statement("INSERT INTO heartbeat (id, at) VALUES (:who, :at) ON CONFLICT (id) DO UPDATE SET at = excluded.at")
 LAST_BEAT = Statement("SELECT at FROM heartbeat WHERE id = :who")
-RECORD_BREAKER = Statement(
-    """
+RECORD_BREAKER = Statement("""
     INSERT INTO breakers (endpoint, owner, state, since, until, reason, failures, noted_at)
     VALUES (:endpoint, :owner, :state, :since, :until, :reason, :failures, :now)
     ON CONFLICT (endpoint, owner) DO UPDATE
        SET state = excluded.state, since = excluded.since, until = excluded.until, reason = excluded.reason,
            failures = excluded.failures, noted_at = excluded.noted_at
-    """
-)
+""")
 DELETE_CLOSED = Statement("DELETE FROM breakers WHERE endpoint = :endpoint AND owner = :owner")
 DELETE_WORKER = Statement("DELETE FROM breakers WHERE owner = :owner OR noted_at < :old")
 DELETE_STALE = Statement("DELETE FROM breakers WHERE noted_at < :old")

@@ -26,79 +26,58 @@ _CLAIMED_COLUMNS = """
     id, delivery_id, event_id, endpoint, wire_format, ordering_key, attempts, attempts_since_replay, content_type,
     headers, body, created_at, owner, started_at, replies
 """
-TRIED = Statement(
-    f"""
-    SELECT {_CLAIMED_COLUMNS} FROM deliveries WHERE endpoint = :endpoint AND due <= :now AND due IS NOT NULL
-       AND attempts_since_replay > 0
+_DUE = """
+    SELECT {columns} FROM deliveries WHERE endpoint = :endpoint AND due <= :now AND due IS NOT NULL AND {condition}
      ORDER BY due LIMIT :most
-    """  # noqa: S608
-)
-FIRST = Statement(
-    f"""
-    SELECT {_CLAIMED_COLUMNS} FROM deliveries WHERE endpoint = :endpoint AND due <= :now AND due IS NOT NULL
-       AND attempts_since_replay = 0
-     ORDER BY due LIMIT :most
-    """  # noqa: S608
-)
+"""
+TRIED = Statement(_DUE.format(columns=_CLAIMED_COLUMNS, condition="attempts_since_replay > 0"))
+FIRST = Statement(_DUE.format(columns=_CLAIMED_COLUMNS, condition="attempts_since_replay = 0"))
 # On PostgreSQL all endpoints in one round trip, passing over what another machine is claiming just now.
-_LATERAL = """
+_DUE_OF_ALL = """
     SELECT d.* FROM unnest(CAST(:endpoints AS text[]), CAST(:most AS integer[])) AS wanted (endpoint, most)
      CROSS JOIN LATERAL (SELECT {columns} FROM deliveries
                           WHERE endpoint = wanted.endpoint AND due <= :now AND due IS NOT NULL AND {condition}
                           ORDER BY due LIMIT wanted.most FOR UPDATE SKIP LOCKED) AS d
 """
-TRIED_OF_ALL = Statement(_LATERAL.format(columns=_CLAIMED_COLUMNS, condition="attempts_since_replay > 0"))
-FIRST_OF_ALL = Statement(_LATERAL.format(columns=_CLAIMED_COLUMNS, condition="attempts_since_replay = 0"))
+TRIED_OF_ALL = Statement(_DUE_OF_ALL.format(columns=_CLAIMED_COLUMNS, condition="attempts_since_replay > 0"))
+FIRST_OF_ALL = Statement(_DUE_OF_ALL.format(columns=_CLAIMED_COLUMNS, condition="attempts_since_replay = 0"))
 _TAKE = "owner = :owner, attempts = attempts + 1, attempts_since_replay = attempts_since_replay + 1, started_at = :now"
 TAKE = Statement(f"UPDATE deliveries SET due = :until, {_TAKE} WHERE id = :id")  # noqa: S608
-TAKE_ALL = Statement(
-    f"""
+TAKE_ALL = Statement(f"""
     UPDATE deliveries SET due = taken.until, {_TAKE}
       FROM unnest(CAST(:ids AS bigint[]), CAST(:untils AS double precision[])) AS taken (id, until)
      WHERE deliveries.id = taken.id
-    """  # noqa: S608
-)
-LOST = Statement(
-    """
+""")  # noqa: S608
+LOST = Statement("""
     INSERT INTO attempts (delivery_id, number, endpoint, owner, started_at, outcome,
                           answer_headers, answer_body, times, diagnosis, late)
     SELECT id, attempts, endpoint, owner, started_at, 'unknown', '[]', :nothing, '{}', '[]', :late
       FROM deliveries WHERE id = :id
-    """
-)
+""")
 # The lease of this very attempt. The owner alone does not tell: it may have lost the lease and have got it again.
 _MINE = "WHERE id = :id AND owner = :owner AND attempts = :number"
 IS_MINE = Statement(f"SELECT 1 FROM deliveries {_MINE}")  # noqa: S608
 EXTEND = Statement(f"UPDATE deliveries SET due = :until {_MINE}")  # noqa: S608
 RELEASE = Statement(f"UPDATE deliveries SET due = :due, owner = NULL {_MINE}")  # noqa: S608
-UNCOUNT = Statement(
-    f"""
+UNCOUNT = Statement(f"""
     UPDATE deliveries SET due = :due, owner = NULL, attempts = attempts - 1,
            attempts_since_replay = attempts_since_replay - 1 {_MINE}
-    """  # noqa: S608
-)
-ALL_MINE = Statement(
-    """
+""")  # noqa: S608
+ALL_MINE = Statement("""
     SELECT id, attempts FROM deliveries
      WHERE due IS NOT NULL AND attempts_since_replay > 0 AND endpoint = :endpoint AND due > :now AND owner = :owner
-    """
-)
-SETTLE = Statement(
-    f"""
+""")
+SETTLE = Statement(f"""
     UPDATE deliveries SET state = :outcome, queue_position = NULL, due = NULL, owner = NULL,
                           last_error = :sentence, settled_at = :now {_MINE}
-    """  # noqa: S608
-)
-AGAIN = Statement(
-    f"""
+""")  # noqa: S608
+AGAIN = Statement(f"""
     UPDATE deliveries SET due = :due, owner = NULL, last_error = :sentence,
                           queue_position = CASE WHEN attempts_since_replay >= 2 THEN 'released'
                                                  ELSE queue_position END {_MINE}
-    """  # noqa: S608
-)
+""")  # noqa: S608
 # On PostgreSQL all in one round trip.
-SETTLE_ALL = Statement(
-    """
+SETTLE_ALL = Statement("""
     UPDATE deliveries d
        SET due = ended.due, owner = NULL, last_error = ended.sentence,
            state = CASE WHEN ended.outcome = 'again' THEN d.state ELSE ended.outcome END,
@@ -110,27 +89,22 @@ SETTLE_ALL = Statement(
            AS ended (id, number, outcome, due, sentence)
      WHERE d.id = ended.id AND d.owner = :owner AND d.attempts = ended.number
     RETURNING d.id, d.attempts
-    """
-)
-ENDED = Statement(
-    """
+""")
+ENDED = Statement("""
     INSERT INTO attempts (delivery_id, number, endpoint, owner, started_at, finished_at, outcome, sentence, status,
                           answer_headers, answer_body, times, diagnosis, late)
     VALUES (:id, :number, :endpoint, :owner, :started_at, :finished_at, :outcome, :sentence, :status,
             :answer_headers, :answer_body, :times, :diagnosis, :late)
-    """
-)
+""")
 # The worker that took the lease has recorded that attempt as unknown. An attempt with another outcome stays as it is:
 # it may be our own, written by a commit whose answer was lost.
-LATE = Statement(
-    """
+LATE = Statement("""
     UPDATE attempts SET finished_at = :finished_at, outcome = :outcome, sentence = :sentence,
                         status = :status, late = :late,
                         answer_headers = :answer_headers, answer_body = :answer_body,
                         times = :times, diagnosis = :diagnosis
      WHERE delivery_id = :id AND number = :number AND owner = :owner AND outcome = 'unknown'
-    """
-)
+""")
 
 
 class ClaimLimit(NamedTuple):
@@ -143,8 +117,7 @@ class ClaimLimit(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedDelivery:
-    """A delivery that is ours to attempt until its lease ends. Its body and headers are as they were when it was
-    owed."""
+    """A delivery that is ours to attempt until its lease ends. Its body and headers are those of when it was owed."""
 
     id: int
     delivery_id: str
@@ -208,7 +181,7 @@ def claim(
     """
     is_postgresql = conn.dialect.name == "postgresql"
     limits = {endpoint: limit for endpoint, limit in limits.items() if limit.all > 0}
-    rows = _due_at_all(conn, limits, now) if is_postgresql else _due(conn, limits, now)
+    rows = _due_of_all(conn, limits, now) if is_postgresql else _due(conn, limits, now)
     LOST.run_many(conn, [{"id": row[0], "nothing": b"", "late": False} for row in rows if row[12] is not None])
     untils = [now + lease_seconds[row[3]] for row in rows]
     if is_postgresql:
@@ -249,7 +222,7 @@ def _due(conn: Connection, limits: Mapping[str, ClaimLimit], now: float) -> list
     return rows
 
 
-def _due_at_all(conn: Connection, limits: Mapping[str, ClaimLimit], now: float) -> list[Any]:
+def _due_of_all(conn: Connection, limits: Mapping[str, ClaimLimit], now: float) -> list[Any]:
     left = {endpoint: limit.all for endpoint, limit in limits.items()}
     most = [max(limit.all - limit.first, 0) for limit in limits.values()]
     tried = TRIED_OF_ALL.run(conn, {"endpoints": list(limits), "most": most, "now": now}).fetchall()
@@ -271,8 +244,8 @@ def release_unattempted(conn: Connection, owner: str, claimed: Sequence[ClaimedD
 
 
 def release_interrupted(conn: Connection, owner: str, claimed: Sequence[ClaimedDelivery], due: float) -> int:
-    """Ends leases whose request was cut off: it may have arrived, so the attempt is ``unknown``, and counts. Returns
-    how many were still ours."""
+    """As `release_unattempted` for requests that were cut off: one may have arrived, so its attempt counts, and is
+    ``unknown``."""
     released = 0
     for one in claimed:
         values = _lease(one, owner) | {"due": due, "nothing": b"", "late": False}

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
-from sqlalchemy import ColumnElement, Connection, literal_column, or_, select
+from sqlalchemy import Connection, literal_column, or_, select
 
 from gateway.store import schema
 from gateway.store.search import MAX_OFFSET, MAX_RESULTS, has_key
@@ -113,75 +113,55 @@ class OpenSends:
 _NAMES = [column.name for column in fields(LedgerEntry)]
 _COLUMNS = ", ".join(_NAMES)
 _NEW = [column.name for column in fields(NewSend)]
-ADD = Statement(
-    f"""
+ADD = Statement(f"""
     INSERT INTO ledger ({", ".join(_NEW)}, message_sid, created_at, changed_at, fetches)
     VALUES ({", ".join(f":{name}" for name in _NEW)}, '', :now, :now, 0)
-    """  # noqa: S608
-)
+""")  # noqa: S608
 BY_SEND_ID = Statement(f"SELECT {_COLUMNS} FROM ledger WHERE send_id = :send_id")  # noqa: S608
 BY_SID = Statement(f"SELECT {_COLUMNS} FROM ledger WHERE message_sid = :sid AND message_sid <> ''")  # noqa: S608
 BY_TICKET = Statement(f"SELECT {_COLUMNS} FROM ledger WHERE ticket = :ticket ORDER BY id")  # noqa: S608
 BY_TICKET_NUMBER = Statement(f"SELECT {_COLUMNS} FROM ledger WHERE ticket_number = :ticket_number ORDER BY id")  # noqa: S608
-BY_CUSTOM_TICKET = Statement(
-    f"""
+BY_CUSTOM_TICKET = Statement(f"""
     SELECT {_COLUMNS} FROM ledger WHERE custom_ticket = :custom_ticket AND custom_ticket <> '' ORDER BY id
-    """  # noqa: S608
-)
+""")  # noqa: S608
 IN_FLIGHT = Statement("SELECT 1 FROM ledger WHERE state = 'sending' AND phone = :phone AND number = :number LIMIT 1")
-WITHOUT_STATUS = Statement(
-    f"""
+WITHOUT_STATUS = Statement(f"""
     SELECT {_COLUMNS} FROM ledger WHERE fetch_at IS NOT NULL AND fetch_at <= :now ORDER BY fetch_at LIMIT :most
-    """  # noqa: S608
-)
-SUBMITTING = Statement(
-    """
+""")  # noqa: S608
+SUBMITTING = Statement("""
     UPDATE ledger SET state = 'sending', uncertain_until = :uncertain_until, changed_at = :now
      WHERE send_id = :send_id
-    """
-)
+""")
 UNCERTAIN = Statement(
     "UPDATE ledger SET uncertain_until = :uncertain_until, changed_at = :now WHERE send_id = :send_id"
 )
-PUT_BACK = Statement(
-    """
+PUT_BACK = Statement("""
     UPDATE ledger SET state = 'owed', uncertain_until = NULL, reason = :reason, changed_at = :now
      WHERE send_id = :send_id AND message_sid = ''
-    """
-)
-SENT = Statement(
-    """
+""")
+SENT = Statement("""
     UPDATE ledger SET state = 'sent', message_sid = :sid, uncertain_until = NULL, reason = '', changed_at = :now,
                       fetch_at = :fetch_at
      WHERE send_id = :send_id AND message_sid = ''
-    """
-)
-NOT_SENT = Statement(
-    """
+""")
+NOT_SENT = Statement("""
     UPDATE ledger SET state = :state, reason = :reason, status = :status, fetch_at = NULL, changed_at = :now
      WHERE send_id = :send_id AND message_sid = ''
-    """
-)
-STATUS = Statement(
-    """
+""")
+STATUS = Statement("""
     UPDATE ledger SET status = :status, fetch_at = :fetch_at, fetches = 0, changed_at = :now WHERE id = :id
-    """
-)
+""")
 POLLED = Statement("UPDATE ledger SET fetch_at = :fetch_at, fetches = fetches + 1 WHERE id = :id")
 # A refused text is owed from the start again.
-OWE_REFUSED = Statement(
-    """
+OWE_REFUSED = Statement("""
     UPDATE ledger SET state = 'owed', status = '', reason = '', uncertain_until = NULL, changed_at = :now
      WHERE send_id = :send_id AND state = 'refused' AND message_sid = ''
-    """
-)
+""")
 # By the small index on what is not sent: there is never much of it.
-OPEN = Statement(
-    """
+OPEN = Statement("""
     SELECT state, count(*) FROM ledger
      WHERE state <> 'sent' AND state IN ('owed', 'sending', 'undecided') GROUP BY state
-    """
-)
+""")
 WAITING_UPDATES = Statement("SELECT count(*) FROM events WHERE state = 'waiting' AND state <> 'accepted'")
 # Each of these is one decision: whoever comes second finds it made. The row stays locked until the commit.
 _UNDECIDED = "WHERE send_id = :send_id AND state = 'undecided' AND message_sid = ''"
@@ -304,13 +284,12 @@ def take_for_decision(conn: Connection, send_id: str, now: float) -> bool:
 
 
 def decide_owed(conn: Connection, send_id: str, now: float) -> bool:
-    """An undecided message is owed again. False: it is not undecided, or not any more."""
+    """An undecided message is owed again. False: it is not undecided any more."""
     return DECIDE_OWED.run(conn, {"send_id": send_id, "now": now}).rowcount == 1
 
 
 def decide_sent(conn: Connection, send_id: str, reason: str, now: float) -> bool:
-    """An undecided message was sent after all, under whatever message_sid. False: it is not undecided, or not any
-    more."""
+    """An undecided message was sent after all, under whatever message_sid. False: it is not undecided any more."""
     return DECIDE_SENT.run(conn, {"send_id": send_id, "reason": storable(reason), "now": now}).rowcount == 1
 
 
@@ -322,19 +301,6 @@ def settle_as_sent(conn: Connection, send_id: str, now: float) -> None:
 
 def search_sends(conn: Connection, search: SendSearch, *, limit: int = 50, offset: int = 0) -> SendPage:
     """Reads. Returns the newest messages found."""
-    column = schema.ledger.c
-    query = select(column.send_id).where(*_conditions(search)).order_by(column.created_at.desc(), column.id.desc())
-    limit = min(max(limit, 1), MAX_RESULTS)
-    found = conn.scalars(query.limit(limit + 1).offset(min(max(offset, 0), MAX_OFFSET))).all()
-    return SendPage(tuple(found[:limit]), len(found) > limit)
-
-
-def open_sends(conn: Connection) -> OpenSends:
-    """Reads."""
-    return OpenSends(dict(OPEN.run(conn).fetchall()), int(WAITING_UPDATES.run(conn).fetchone()[0]))
-
-
-def _conditions(search: SendSearch) -> list[ColumnElement[bool]]:
     column = schema.ledger.c
     number, ticket = index_key(search.number), column.ticket == index_key(search.ticket.lower())
     conditions = [
@@ -349,7 +315,16 @@ def _conditions(search: SendSearch) -> list[ColumnElement[bool]]:
         (search.since is not None, column.created_at >= (search.since or 0.0)),
         (search.until is not None, column.created_at < (search.until or 0.0)),
     ]
-    return [condition for is_asked, condition in conditions if is_asked]
+    query = select(column.send_id).where(*[condition for is_asked, condition in conditions if is_asked])
+    query = query.order_by(column.created_at.desc(), column.id.desc())
+    limit = min(max(limit, 1), MAX_RESULTS)
+    found = conn.scalars(query.limit(limit + 1).offset(min(max(offset, 0), MAX_OFFSET))).all()
+    return SendPage(tuple(found[:limit]), len(found) > limit)
+
+
+def open_sends(conn: Connection) -> OpenSends:
+    """Reads."""
+    return OpenSends(dict(OPEN.run(conn).fetchall()), int(WAITING_UPDATES.run(conn).fetchone()[0]))
 
 
 def _is_number(ticket: str) -> bool:

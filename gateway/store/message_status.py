@@ -25,54 +25,43 @@ MAX_STATUSES = 64
 """Statuses remembered for one message: the flow has nine, a caller may make up any number."""
 
 _COLUMN = schema.states.c
-FIRST_STATUS = Statement(
-    """
+FIRST_STATUS = Statement("""
     INSERT INTO states (message_sid, recipient, status, final, seen, updated_at)
     VALUES (:message_sid, :recipient, :status, :final, :seen, :now)
     ON CONFLICT (message_sid, recipient) DO NOTHING
-    """
-)
+""")
 KNOWN_STATUS = Statement(
     select(_COLUMN.status, _COLUMN.final, _COLUMN.seen)
     .where(_COLUMN.message_sid == bindparam("message_sid"), _COLUMN.recipient == bindparam("recipient"))
     .with_for_update()
 )
-NEXT_STATUS = Statement(
-    """
+NEXT_STATUS = Statement("""
     UPDATE states SET status = :status, final = :final, seen = :seen, updated_at = :now
      WHERE message_sid = :message_sid AND recipient = :recipient
-    """
-)
+""")
 
 # "Last" is by the time of sending, not of being told: two machines may tell in either order.
-REMEMBER_TICKET = Statement(
-    """
+REMEMBER_TICKET = Statement("""
     INSERT INTO tickets (number, phone, custom_ticket, sent_at) VALUES (:number, :phone, :custom_ticket, :sent_at)
     ON CONFLICT (number, phone) DO UPDATE SET custom_ticket = excluded.custom_ticket, sent_at = excluded.sent_at
      WHERE excluded.sent_at >= tickets.sent_at
-    """
-)
+""")
 LAST_TICKET = Statement("SELECT custom_ticket FROM tickets WHERE number = :number AND phone = :phone")
 
 # The last word counts, by the time at which it was said: an import may bring older ones.
-RECORD_OPT_OUT = Statement(
-    """
+RECORD_OPT_OUT = Statement("""
     INSERT INTO opt_outs (number, phone, out, word, at) VALUES (:number, :phone, :out, :word, :at)
     ON CONFLICT (number, phone) DO UPDATE SET out = excluded.out, word = excluded.word, at = excluded.at
      WHERE excluded.at >= opt_outs.at
-    """
-)
+""")
 OPT_OUT = Statement("SELECT number, phone, out, word, at FROM opt_outs WHERE number = :number AND phone = :phone")
-OPT_OUTS_AFTER = Statement(
-    """
+OPT_OUTS_AFTER = Statement("""
     SELECT number, phone, out, word, at FROM opt_outs
      WHERE number > :number OR (number = :number AND phone > :phone)
      ORDER BY number, phone LIMIT :most
-    """
-)
+""")
 # From number to number along the primary key, with one look-up of the phone at each.
-OPT_OUTS_OF_PHONE = Statement(
-    """
+OPT_OUTS_OF_PHONE = Statement("""
     WITH RECURSIVE each (number) AS (
         SELECT (SELECT min(number) FROM opt_outs)
         UNION ALL
@@ -81,14 +70,11 @@ OPT_OUTS_OF_PHONE = Statement(
     )
     SELECT o.number, o.phone, o.out, o.word, o.at
       FROM each JOIN opt_outs o ON o.number = each.number AND o.phone = :phone
-    """
-)
-OPT_OUTS_OF_NUMBER = Statement(
-    """
+""")
+OPT_OUTS_OF_NUMBER = Statement("""
     SELECT number, phone, out, word, at FROM opt_outs WHERE number = :number AND phone > :phone
      ORDER BY phone LIMIT :most
-    """
-)
+""")
 COUNT_OPT_OUTS = Statement("SELECT count(*) FROM opt_outs WHERE out")
 
 

@@ -24,17 +24,14 @@ MAX_KEYS_PER_TRANSACTION = 256
 LOCK = "SELECT pg_advisory_xact_lock(n) FROM unnest(CAST(%(numbers)s AS bigint[])) AS n"
 
 # Does nothing where there is a head, or nothing is behind it; so it may be run at any time.
-PROMOTE = Statement(
-    """
+PROMOTE = Statement("""
     UPDATE deliveries SET queue_position = 'head', due = :now
      WHERE id = (SELECT min(id) FROM deliveries WHERE queue_position = 'behind' AND endpoint = :endpoint
                    AND ordering_key = :ordering_key)
        AND NOT EXISTS (SELECT 1 FROM deliveries WHERE queue_position = 'head' AND ordering_key = :ordering_key)
-    """
-)
+""")
 # On PostgreSQL all in one round trip. Each key is there once, so no update meets another's.
-PROMOTE_ALL = Statement(
-    """
+PROMOTE_ALL = Statement("""
     UPDATE deliveries SET queue_position = 'head', due = :now
       FROM unnest(CAST(:endpoints AS text[]), CAST(:ordering_keys AS text[])) AS freed (endpoint, ordering_key)
      CROSS JOIN LATERAL (SELECT id FROM deliveries
@@ -44,8 +41,7 @@ PROMOTE_ALL = Statement(
      WHERE deliveries.id = next.id
        AND NOT EXISTS (SELECT 1 FROM deliveries h
                         WHERE h.queue_position = 'head' AND h.ordering_key = freed.ordering_key)
-    """
-)
+""")
 
 
 def hold_first(conn: Connection, ordering_keys: Iterable[str]) -> None:

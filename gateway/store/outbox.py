@@ -27,8 +27,7 @@ from gateway.store.statement import Statement, index_key, pairs_to_json, storabl
 from gateway.store.wakeup import mark_due
 from schemas.message import Body, CannotSay
 
-OWE = Statement(
-    """
+OWE = Statement("""
     INSERT INTO deliveries (delivery_id, event_id, endpoint, wire_format, ordering_key, state, queue_position, due,
                             attempts, attempts_since_replay,
                             content_type, headers, body, notes, created_at, replies)
@@ -38,17 +37,14 @@ OWE = Statement(
             CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE queue_position = 'head' AND ordering_key = :ordering_key)
                  THEN NULL ELSE CAST(:now AS double precision) END,
             0, 0, :content_type, :headers, :body, :notes, :now, :replies)
-    """
-)
-BURY = Statement(
-    """
+""")
+BURY = Statement("""
     INSERT INTO deliveries (delivery_id, event_id, endpoint, wire_format, ordering_key, state, attempts,
                             attempts_since_replay,
                             content_type, headers, body, notes, last_error, created_at, settled_at)
     VALUES (:delivery_id, :event_id, :endpoint, :wire_format, :ordering_key, 'dead', 0, 0,
             '', :headers, :body, :notes, :error, :now, :now)
-    """
-)
+""")
 # From endpoint to endpoint along the index, two look-ups each: DISTINCT would read every delivery that is due.
 _DUE_ENDPOINTS = """
     WITH RECURSIVE each (endpoint) AS (
@@ -87,8 +83,7 @@ class OwedDelivery:
 
 
 def owe(conn: Connection, event_id: int, owed: Sequence[OwedDelivery], now: float) -> list[str]:
-    """Puts deliveries into the outbox, in this order; returns their delivery_ids. A delivery whose ordering key is free
-    is due at once."""
+    """Puts deliveries into the outbox, in this order; due at once if the key is free. Returns their delivery_ids."""
     hold(conn, [delivery.ordering_key for delivery in owed])
     mark_due(conn, [delivery.endpoint for delivery in owed])
     delivery_ids = []
@@ -114,8 +109,7 @@ def owe(conn: Connection, event_id: int, owed: Sequence[OwedDelivery], now: floa
 
 
 def due_endpoints(conn: Connection) -> dict[str, float]:
-    """Reads. Returns every endpoint that has something to claim, now or later → when the first of it is due, epoch
-    seconds."""
+    """Reads. Returns endpoint → when its first delivery to claim is due, now or later, epoch seconds."""
     first: dict[str, float] = {}
     for statement in DUE_ENDPOINTS:
         for endpoint, due in statement.run(conn).fetchall():

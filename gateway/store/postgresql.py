@@ -113,8 +113,7 @@ class HostConnector:
 
 
 class PostgresqlDatabase:
-    """As `gateway.store.sqlite.SqliteDatabase`. `lock_timeout` is for one lock; a whole statement gets six times as
-    long."""
+    """As `gateway.store.sqlite.SqliteDatabase`. A whole statement gets six times as long as `lock_timeout`."""
 
     def __init__(self, url: URL, lock_timeout: float) -> None:
         url = url.set(query=NETWORK_SETTINGS | dict(url.query))

@@ -42,14 +42,12 @@ _HEAD = (
     "EXISTS (SELECT 1 FROM deliveries h WHERE h.queue_position = 'head' AND h.ordering_key = deliveries.ordering_key)"
 )
 # A delivery that never had a body (its format cannot say it) has none to send.
-PUT_BACK = Statement(
-    f"""
+PUT_BACK = Statement(f"""
     UPDATE deliveries SET state = 'pending', attempts_since_replay = 0, settled_at = NULL,
            queue_position = CASE WHEN {_HEAD} THEN 'behind' ELSE 'head' END,
            due = CASE WHEN {_HEAD} THEN NULL ELSE CAST(:due AS double precision) END
      WHERE id = :id AND state = :state AND content_type <> ''
-    """  # noqa: S608
-)
+""")  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +76,7 @@ class ReplayCandidate:
 def replay_all(
     store: Store, replayed: ReplayFilter, now: float, interval_seconds: float = REPLAY_INTERVAL_SECONDS
 ) -> int:
-    """Puts all of these back, in the order in which they were owed, the first due now and each next one later by the
-    interval. Returns how many."""
+    """Puts these back in the order in which they were owed, due one interval after the other. Returns how many."""
     with store.reader() as conn:
         ids = find(conn, replayed)
     done = 0
@@ -126,8 +123,7 @@ def replay(
 
 
 def put_back(conn: Connection, id_: int, ordering_key: str, now: float) -> bool:
-    """An operation for the writer: puts back one dead delivery, whatever it is, where a person has decided about a text
-    that may have been sent."""
+    """An operation for the writer: puts back one dead delivery, even of a text, as a person has decided."""
     hold(conn, (ordering_key,))
     return PUT_BACK.run(conn, {"id": id_, "state": "dead", "due": now}).rowcount == 1
 

@@ -21,10 +21,8 @@ CHUNK_ROWS = 8
 """Of each table, between two looks at the clock."""
 
 # Along the index in the order of time, and past what another step has looked at: an event that is owed for ever is
-# passed over once. An update that waits for its message stays, and a call with a message that is not sent yet, or
-# undecided.
-OLD = Statement(
-    """
+# passed over once. An update that waits for its message stays, and a call with a message not sent yet, or undecided.
+OLD = Statement("""
     SELECT id, received_at,
            state = 'waiting'
            OR EXISTS (SELECT 1 FROM deliveries WHERE event_id = events.id AND state = 'pending')
@@ -33,8 +31,7 @@ OLD = Statement(
            AS owed
       FROM events WHERE received_at < :before AND received_at >= :at AND (received_at > :at OR id > :id)
      ORDER BY received_at, id LIMIT :most
-    """
-)
+""")
 # Locked: a delivery that was replayed since is not settled any more, and stays, and its event with it.
 SETTLED = Statement(
     select(deliveries.c.id)
@@ -50,18 +47,14 @@ DELETE_EVENT = Statement(
 DELETE_SENDS = Statement(
     "DELETE FROM ledger WHERE ticket_number = :id AND NOT EXISTS (SELECT 1 FROM events WHERE id = :id)"
 )
-DELETE_STATES = Statement(
-    """
+DELETE_STATES = Statement("""
     DELETE FROM states WHERE (message_sid, recipient) IN
         (SELECT message_sid, recipient FROM states WHERE updated_at < :before ORDER BY updated_at LIMIT :most)
-    """
-)
-DELETE_TICKETS = Statement(
-    """
+""")
+DELETE_TICKETS = Statement("""
     DELETE FROM tickets WHERE (number, phone) IN
         (SELECT number, phone FROM tickets WHERE sent_at < :before ORDER BY sent_at LIMIT :most)
-    """
-)
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +109,12 @@ def _chunk(conn: Connection, before: float, most: int, so_far: Swept) -> Swept:
     if so_far.reached is not None:
         position = {"before": before, "at": so_far.reached.at, "id": so_far.reached.id, "most": most}
         old = OLD.run(conn, position).fetchall()
-        deleted = sum(_delete(conn, event_id) for event_id, _, is_owed in old if not is_owed)
+        for event_id in [row[0] for row in old if not row[2]]:
+            settled = [{"id": row[0]} for row in SETTLED.run(conn, {"id": event_id}).fetchall()]
+            DELETE_ATTEMPTS.run_many(conn, settled)
+            DELETE_DELIVERY.run_many(conn, settled)
+            deleted += DELETE_EVENT.run(conn, {"id": event_id}).rowcount
+            DELETE_SENDS.run(conn, {"id": event_id})
         reached = SweepPosition(old[-1][1], old[-1][0]) if len(old) == most else None
     return Swept(
         events=so_far.events + deleted,
@@ -124,12 +122,3 @@ def _chunk(conn: Connection, before: float, most: int, so_far: Swept) -> Swept:
         tickets=so_far.tickets + DELETE_TICKETS.run(conn, {"before": before, "most": most}).rowcount,
         reached=reached,
     )
-
-
-def _delete(conn: Connection, event_id: int) -> int:
-    settled = [{"id": row[0]} for row in SETTLED.run(conn, {"id": event_id}).fetchall()]
-    DELETE_ATTEMPTS.run_many(conn, settled)
-    DELETE_DELIVERY.run_many(conn, settled)
-    deleted = DELETE_EVENT.run(conn, {"id": event_id}).rowcount
-    DELETE_SENDS.run(conn, {"id": event_id})
-    return deleted

@@ -27,8 +27,7 @@ MAX_ID = 2**63 - 1
 # Pending deliveries stand in one of three small indices: due for the first time, due again, behind one of those.
 # They are counted along each, and then the first of each endpoint is read: with thousands of endpoints, a query for
 # each would take most of the time.
-PENDING = Statement(
-    """
+PENDING = Statement("""
     SELECT counted.endpoint, counted.many, deliveries.created_at FROM (
         SELECT endpoint, count(*) AS many, min(id) AS first FROM deliveries
          WHERE due IS NOT NULL AND attempts_since_replay = 0 GROUP BY endpoint
@@ -38,23 +37,18 @@ PENDING = Statement(
         UNION ALL
         SELECT endpoint, count(*), min(id) FROM deliveries WHERE queue_position = 'behind' GROUP BY endpoint
     ) AS counted JOIN deliveries ON deliveries.id = counted.first
-    """
-)
+""")
 DEAD = Statement(
     "SELECT endpoint, count(*) FROM deliveries WHERE state = 'dead' AND settled_at IS NOT NULL GROUP BY endpoint"
 )
-LAST = Statement(
-    """
+LAST = Statement("""
     SELECT finished_at, outcome, times FROM attempts
      WHERE endpoint = :endpoint AND finished_at IS NOT NULL ORDER BY started_at DESC LIMIT 1
-    """
-)
-FAILED = Statement(
-    """
+""")
+FAILED = Statement("""
     SELECT finished_at, sentence FROM attempts
      WHERE endpoint = :endpoint AND outcome IN ('again', 'dead') ORDER BY started_at DESC LIMIT 1
-    """
-)
+""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,23 +182,7 @@ class Overview:
 
 def search_events(conn: Connection, search: EventSearch, *, limit: int = 50, offset: int = 0) -> EventPage:
     """Returns the newest events found. To count them would be to read them all: `more` says whether to go on."""
-    table, delivery = schema.events, schema.deliveries.c
-    columns = [column for column in table.c if column.name != "body"]
-    body = func.substr(table.c.body, 1, PREVIEW_BYTES).label("body")
-    query = select(*columns, body).where(*_conditions(search)).order_by(table.c.received_at.desc(), table.c.id.desc())
-    limit = min(max(limit, 1), MAX_RESULTS)
-    rows = conn.execute(query.limit(limit + 1).offset(min(max(offset, 0), MAX_OFFSET))).mappings().all()
-    found = [events.event_from_row(row) for row in rows[:limit]]
-    counted = select(delivery.event_id, delivery.state, func.count())
-    counted = counted.where(delivery.event_id.in_([event.id for event in found]))
-    counts: dict[int, dict[str, int]] = {}
-    for event_id, state, count in conn.execute(counted.group_by(delivery.event_id, delivery.state)):
-        counts.setdefault(event_id, {})[state] = count
-    return EventPage(tuple(FoundEvent(event, counts.get(event.id, {})) for event in found), len(rows) > limit)
-
-
-def _conditions(search: EventSearch) -> list[ColumnElement[bool]]:
-    column = schema.events.c
+    column, delivery = schema.events.c, schema.deliveries.c
     ticket = or_(has_key(column.ticket, search.ticket), has_key(column.custom_ticket, search.ticket))
     conditions = [
         (search.phone, column.phone == index_key(search.phone)),
@@ -218,12 +196,23 @@ def _conditions(search: EventSearch) -> list[ColumnElement[bool]]:
         (search.since is not None, column.received_at >= (search.since or 0.0)),
         (search.until is not None, column.received_at < (search.until or 0.0)),
     ]
-    return [condition for is_asked, condition in conditions if is_asked]
+    body = func.substr(column.body, 1, PREVIEW_BYTES).label("body")
+    query = select(*[each for each in column if each.name != "body"], body)
+    query = query.where(*[condition for is_asked, condition in conditions if is_asked])
+    query = query.order_by(column.received_at.desc(), column.id.desc())
+    limit = min(max(limit, 1), MAX_RESULTS)
+    rows = conn.execute(query.limit(limit + 1).offset(min(max(offset, 0), MAX_OFFSET))).mappings().all()
+    found = [events.event_from_row(row) for row in rows[:limit]]
+    counted = select(delivery.event_id, delivery.state, func.count())
+    counted = counted.where(delivery.event_id.in_([event.id for event in found]))
+    counts: dict[int, dict[str, int]] = {}
+    for event_id, state, count in conn.execute(counted.group_by(delivery.event_id, delivery.state)):
+        counts.setdefault(event_id, {})[state] = count
+    return EventPage(tuple(FoundEvent(event, counts.get(event.id, {})) for event in found), len(rows) > limit)
 
 
 def has_key(column: ColumnElement[str], value: str) -> ColumnElement[bool]:
-    """The column has this value. Says that it is not empty, too: so the planner sees that the partial index on
-    non-empty ones will do."""
+    """Equal, and not empty: so the planner sees that the partial index on non-empty values will do."""
     return and_(column == index_key(value), column != literal_column("''"))
 
 
@@ -263,7 +252,9 @@ def _deliveries(conn: Connection, condition: ColumnElement[bool]) -> tuple[Deliv
     query = select(schema.attempts).where(column.delivery_id.in_([row.id for row in rows]))
     attempts: dict[int, list[Attempt]] = {row.id: [] for row in rows}
     for row in conn.execute(query.order_by(column.delivery_id, column.number)):
-        attempts[row.delivery_id].append(_attempt(row))
+        values = dict(row._mapping) | {"times": json.loads(row.times), "diagnosis": tuple(json.loads(row.diagnosis))}
+        values["answer_headers"] = pairs_from_json(row.answer_headers)
+        attempts[values.pop("delivery_id")].append(Attempt(**values))
     for row in rows:
         if row.owner is not None:  # the attempt in flight is in the delivery's own row, from its claim to its end
             attempts[row.id].append(
@@ -278,12 +269,6 @@ def _delivery(row: Row[Any], attempts: Sequence[Attempt]) -> Delivery:
     return Delivery(**values | {"attempts_made": row.attempts, "attempts": tuple(attempts)})
 
 
-def _attempt(row: Row[Any]) -> Attempt:
-    values = dict(row._mapping) | {"times": json.loads(row.times), "diagnosis": tuple(json.loads(row.diagnosis))}
-    del values["delivery_id"]
-    return Attempt(**values | {"answer_headers": pairs_from_json(row.answer_headers)})
-
-
 def overview(conn: Connection, since: float, configured: Iterable[str] = ()) -> Overview:
     """Returns the state of `configured` endpoints, and of whatever else has something owed or dead: an endpoint that
     was taken out of the configuration, say.
@@ -293,8 +278,24 @@ def overview(conn: Connection, since: float, configured: Iterable[str] = ()) -> 
     from gateway.metrics import STATUS_URLS  # prometheus_client, for which most commands have no use
 
     owed, dead = pending(conn), dict(DEAD.run(conn).fetchall())
-    names = sorted({*configured, *owed, *dead})
-    states = [_endpoint(conn, name, owed, dead) for name in names if not is_url(name)]
+    names, states = sorted({*configured, *owed, *dead}), []
+    for name in names:
+        if not is_url(name):
+            count, oldest = owed.get(name, (0, None))
+            last_at, outcome, times = LAST.run(conn, {"endpoint": name}).fetchone() or (None, None, "{}")
+            error_at, error = FAILED.run(conn, {"endpoint": name}).fetchone() or (None, None)
+            state = EndpointState(
+                endpoint=name,
+                pending=count,
+                oldest=oldest,
+                dead=dead.get(name, 0),
+                last_at=last_at,
+                last_outcome=outcome,
+                last_latency=json.loads(times).get("total"),
+                last_error=error,
+                last_error_at=error_at,
+            )
+            states.append(state)
     if urls := [name for name in names if is_url(name)]:
         state = EndpointState(
             endpoint=STATUS_URLS,
@@ -313,25 +314,6 @@ def pending(conn: Connection) -> dict[str, tuple[int, float]]:
         others, oldest = found.get(endpoint, (0, created_at))
         found[endpoint] = others + count, min(created_at, oldest)
     return found
-
-
-def _endpoint(
-    conn: Connection, name: str, owed: Mapping[str, tuple[int, float]], dead: Mapping[str, int]
-) -> EndpointState:
-    pending, oldest = owed.get(name, (0, None))
-    last_at, outcome, times = LAST.run(conn, {"endpoint": name}).fetchone() or (None, None, "{}")
-    error_at, error = FAILED.run(conn, {"endpoint": name}).fetchone() or (None, None)
-    return EndpointState(
-        endpoint=name,
-        pending=pending,
-        oldest=oldest,
-        dead=dead.get(name, 0),
-        last_at=last_at,
-        last_outcome=outcome,
-        last_latency=json.loads(times).get("total"),
-        last_error=error,
-        last_error_at=error_at,
-    )
 
 
 def _count_events(conn: Connection, since: float) -> dict[str, int]:

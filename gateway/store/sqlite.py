@@ -81,8 +81,16 @@ class SqliteDatabase:
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
-        """A transaction in which tables are made, by one process at a time. Makes the file if there is none."""
-        _create(self._path)
+        """A transaction in which tables are made, by one process at a time. The file, and its folder, are made if there
+        are none, for the owner alone; SQLite gives its log the same permissions."""
+        path = self._path
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        for file in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+            # There may be no log yet; and a file of another user is for that user to guard.
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                if file.stat().st_mode & 0o077:
+                    file.chmod(0o600)
         engine = _engine(self._path, MIGRATING, "BEGIN IMMEDIATE", self._lock_timeout, max_connections=1)
         try:
             with contextlib.closing(FileLock(self._path)) as lock, lock, engine.begin() as conn:
@@ -110,8 +118,7 @@ class SqliteDatabase:
 
 
 class Checkpoints:
-    """The thread that folds the log into the file, with a connection of its own. It starts with the first commit, and
-    sleeps while there is none."""
+    """The thread that folds the log into the file, with its own connection. It starts with the first commit."""
 
     def __init__(self, path: Path, lock_timeout: float) -> None:
         self._path, self._lock_timeout = path, lock_timeout
@@ -158,18 +165,6 @@ class Checkpoints:
         if conn is not None:
             with contextlib.suppress(sqlite3.Error):
                 conn.close()
-
-
-def _create(path: Path) -> None:
-    """Makes the file, and its folder if there is none, for the owner alone; SQLite gives its log the same
-    permissions."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    for file in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
-        # There may be no log yet; and a file of another user is for that user to guard.
-        with contextlib.suppress(FileNotFoundError, PermissionError):
-            if file.stat().st_mode & 0o077:
-                file.chmod(0o600)
 
 
 def _engine(path: Path, pragmas: tuple[str, ...], begin: str, lock_timeout: float, max_connections: int) -> Engine:

@@ -91,8 +91,7 @@ def storable(text: str) -> str:
 
 
 def index_key(text: str) -> str:
-    """Returns the text as it stands in an indexed column. Different texts stay different: a long one ends in its
-    digest."""
+    """Returns the text for an indexed column. Different texts stay different: a long one ends in its digest."""
     if len(text) <= MAX_KEY_BYTES and text.isascii() and "\0" not in text:
         return text
     text = storable(text)

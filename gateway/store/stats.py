@@ -12,12 +12,10 @@ from gateway.store.search import DEAD, pending
 from gateway.store.statement import Statement, index_key
 
 OLDEST_EVENT = Statement("SELECT min(received_at) FROM events")
-NEWEST_OF_KEYWORD = Statement(
-    """
+NEWEST_OF_KEYWORD = Statement("""
     SELECT number, received_at FROM events
      WHERE keyword = :keyword AND keyword <> '' ORDER BY received_at DESC LIMIT :most
-    """
-)
+""")
 MAX_TEXTS = 500
 """That are read of one keyword, where its newest belongs to another number."""
 

@@ -51,11 +51,6 @@ class Writer:
         self._submitting = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    @property
-    def waiting(self) -> int:
-        """Operations that are not begun yet."""
-        return self._queue.qsize()
-
     def submit(self, work: Callable[[Connection], T], ordering_keys: Collection[str] = ()) -> Future[T]:
         """Hands in an operation; the future is done after its commit. `ordering_keys`: of all deliveries that it owes
         or settles.

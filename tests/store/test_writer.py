@@ -60,7 +60,7 @@ def test_what_waits_shares_one_commit(store: Store) -> None:
     with commits(store) as made:
         with held_up(store):
             futures = [store.writer.submit(keep) for _ in range(50)]
-            assert store.writer.waiting == 50
+            assert store.writer._queue.qsize() == 50
         assert len(set(results(futures))) == 50
         assert len(made) == 2
     assert count(store) == 50
