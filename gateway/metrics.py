@@ -35,6 +35,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.registry import Collector
 
+from gateway.config.model import STATUS_URLS, is_url
+
 if sys.platform == "win32":
     import msvcrt
 
@@ -49,8 +51,6 @@ else:
 
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-STATUS_URLS = "@status_url"
-"""The endpoint label of all pages that calls named: there may be any number, with secrets in their addresses."""
 FIRST_BYTES = 65_536
 """Size of a new file, doubled when it is full."""
 MAX_FILES = 256
@@ -209,7 +209,7 @@ class Metrics:
         `endpoint`: a name of the configuration, or a URL as it came with a call. `since_owed`: seconds from the moment
         at which the delivery was owed to the attempt's end.
         """
-        endpoint = STATUS_URLS if "://" in endpoint else endpoint
+        endpoint = STATUS_URLS if is_url(endpoint) else endpoint
         self._add(1.0, ATTEMPTS, endpoint, outcome)
         self._add(seconds, ENDPOINT_ATTEMPT_SECONDS, endpoint)
         self._observe(seconds, ATTEMPT_SECONDS)
@@ -219,7 +219,7 @@ class Metrics:
 
     def breaker(self, endpoint: str, state: str) -> None:
         """It became ``closed``, ``open``, ``half_open`` or ``ramp``. `endpoint`: as above, or the origin of a URL."""
-        self._add(1.0, BREAKER_CHANGES, STATUS_URLS if "://" in endpoint else endpoint, state)
+        self._add(1.0, BREAKER_CHANGES, STATUS_URLS if is_url(endpoint) else endpoint, state)
 
     def _add(self, amount: float, family: Family, *labels: str) -> None:
         with self._lock:

@@ -17,7 +17,6 @@ from gateway.config import fields
 from gateway.config.fields import Network, Setting, required, setting, settings_of
 from gateway.matching.keywords import KeywordIndex
 from gateway.safe_http.error_pages import FAILURE_BODY
-from gateway.safe_http.ssrf import is_url
 from schemas.credentials import CREDENTIALS
 from schemas.fields import number as normalised
 from schemas.legacy import CALLBACK_FIELDS, EXTRA_FIELDS, STATUS_FIELDS
@@ -31,6 +30,8 @@ MAX_TIMEOUT_SECONDS = 300
 """A delivery is leased for longer than its timeout, and a crashed worker's lease must run out some day."""
 MAX_SEND_SECONDS = 60
 """A send is leased for longer than one request to CarrierX may take."""
+STATUS_URLS = "@status_url"
+"""The endpoint label of all pages that calls named: there may be any number, with secrets in their addresses."""
 RESPONSE = "response"
 """A keyword's `reply` that is no text of its own: the endpoint's answer."""
 
@@ -270,3 +271,12 @@ def free_form(url: str, prefix: str) -> Endpoint:
     return Endpoint(
         name=url, url=url, format_options=FormatOptions(prefix=prefix), failure_body=FAILURE_BODY, free_form=True
     )
+
+
+def is_url(endpoint: str) -> bool:
+    """True if an endpoint's name is a URL that came with a request, such as a `status_url`.
+
+    No name of a configuration has a colon in it. There may be any number of such URLs, some with an ID of their own in
+    each query: what is remembered of them is remembered by origin.
+    """
+    return "://" in endpoint

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gateway.config.model import is_url
 from gateway.safe_http.models import Response
-from gateway.safe_http.ssrf import is_url
 
 FAILURES_TO_OPEN = 5
 LIGHT, HEAVY = 1, 5

@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.config import Endpoint
+from gateway.config.model import is_url
 from gateway.delivery.circuit_breaker import Breakers
 from gateway.delivery.due import DueEndpoints
 from gateway.delivery.result import Attempt, AttemptResult
-from gateway.safe_http.ssrf import is_url, origin_of
+from gateway.safe_http.ssrf import origin_of
 from gateway.store.leases import ClaimedDelivery, ClaimLimit
 
 MAX_IN_FLIGHT = 512

@@ -255,15 +255,6 @@ def host_and_port(url: str) -> tuple[str, int]:
     return found["host"].strip("[]").lower(), port
 
 
-def is_url(endpoint: str) -> bool:
-    """True if an endpoint's name is a URL that came with a request, such as a `status_url`.
-
-    No name of a configuration has a colon in it. There may be any number of such URLs, some with an ID of their own in
-    each query: what is remembered of them is remembered by origin.
-    """
-    return "://" in endpoint
-
-
 @lru_cache(maxsize=4_096)
 def origin_of(endpoint: str) -> str:
     """``https://pages.example.com:443`` for a URL; an endpoint of the configuration is an origin by itself."""

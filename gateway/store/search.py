@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, literal_column, or_, select
 
-from gateway.safe_http.ssrf import is_url
+from gateway.config.model import STATUS_URLS, is_url
 from gateway.store import events, schema
 from gateway.store.statement import Statement, index_key, pairs_from_json, storable
 
@@ -275,8 +275,6 @@ def overview(conn: Connection, since: float, configured: Iterable[str] = ()) -> 
 
     Callers may name any number of URLs (`status_url`): they are one together.
     """
-    from gateway.metrics import STATUS_URLS  # prometheus_client, for which most commands have no use
-
     owed, dead = pending(conn), dict(DEAD.run(conn).fetchall())
     names, states = sorted({*configured, *owed, *dead}), []
     for name in names:

@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from flask import Blueprint, Response
 
-from gateway.metrics import CONTENT_TYPE, STATUS_URLS, Gauge, text
-from gateway.safe_http.ssrf import is_url
+from gateway.config.model import STATUS_URLS, is_url
+from gateway.metrics import CONTENT_TYPE, Gauge, text
 from gateway.store import StoreUnavailable
 from gateway.web.context import WebContext, web_context
 

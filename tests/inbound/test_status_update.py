@@ -188,7 +188,7 @@ def test_a_net_below(store: Store, config: Config, update: Update) -> None:
     sends.begin(store, one)
     update("sid-1", "sent")
     store.writer.write(lambda conn: status_update.ledger.put_back_for_submission(conn, one.send_id, sends.AT))
-    later = sends.AT + settle.PATIENCE
+    later = sends.AT + settle.STALE_UPDATE_SECONDS
     assert store.writer.write(lambda conn: settle.release_stale(conn, config, later)) == frozenset()
     assert store.writer.write(lambda conn: settle.release_stale(conn, config, later + 1)) == {"page", "app"}
     assert states(store) == ["accepted"]

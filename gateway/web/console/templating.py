@@ -16,7 +16,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from gateway.config import Config
-from gateway.metrics import STATUS_URLS
+from gateway.config.model import STATUS_URLS
 from gateway.safe_http.ssrf import mask_url
 from gateway.store import StoreUnavailable, health, ledger
 from gateway.store.health import BreakerState
