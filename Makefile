@@ -5,6 +5,7 @@
 #   make faults         what it survives: the long form of tests/faults, which `make test` has in short
 #   make bench          how fast it is       make clean   away with all that was made here, but for data/
 #   make docs           the tables of settings in docs/configuration.md, from their declarations
+#   make mutants        which small changes of ARGS (a file or a folder) no test notices: docs/mutants.md
 #
 # ARGS are passed on:    make run ARGS="--port 9000"    make test ARGS="-k keyword"
 # Another Python:        make run PYTHON=python3.12
@@ -21,7 +22,7 @@ INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt P
 # The tests start some two hundred processes: each would compile the whole gateway anew, where this is set.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test faults lint bench docs clean
+.PHONY: run test faults lint bench docs mutants clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/run.stamp
@@ -54,6 +55,9 @@ bench: $(VENV)/test.stamp
 docs: $(VENV)/run.stamp
 	$(BIN)/python -m docs.settings
 
+mutants: $(VENV)/mutants.stamp
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -68,6 +72,11 @@ $(VENV)/test.stamp: $(VENV)/made.stamp pyproject.toml constraints.txt
 	@echo "Installing what the gateway and its tests need into $(VENV) ..."
 	@$(INSTALL) -e '.[test]'
 	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/mutants.stamp: $(VENV)/test.stamp
+	@echo "Installing mutmut into $(VENV) ..."
+	@$(INSTALL) -e '.[test,mutants]'
+	@touch $@
 
 $(VENV)/made.stamp:
 	@command -v "$(PYTHON)" >/dev/null || { \

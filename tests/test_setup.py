@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUN = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
 TEST = [Requirement(line) for line in PROJECT["project"]["optional-dependencies"]["test"]]
+MUTANTS = [Requirement(line) for line in PROJECT["project"]["optional-dependencies"]["mutants"]]
 BUILD = [Requirement(line) for line in PROJECT["build-system"]["requires"]]
 SAFE = {
     "werkzeug": "3.1.9",
@@ -71,12 +72,13 @@ def files() -> Iterator[Path]:
 
 def test_everything_is_pinned() -> None:
     assert not needed(RUN + TEST) - pins().keys()
-    assert not {canonicalize_name(one.name) for one in BUILD} - pins().keys()
+    assert not {canonicalize_name(one.name) for one in BUILD + MUTANTS} - pins().keys()
 
 
 def test_the_pins_fit_the_project() -> None:
     pinned = pins()
-    assert [str(one) for one in RUN + TEST + BUILD if pinned[canonicalize_name(one.name)] not in one.specifier] == []
+    named = RUN + TEST + BUILD + MUTANTS
+    assert [str(one) for one in named if pinned[canonicalize_name(one.name)] not in one.specifier] == []
 
 
 def test_nothing_unsafe_is_allowed() -> None:
@@ -141,12 +143,12 @@ def _install(folder: Path) -> None:
     """As if it had been done, after everything else was written."""
     (folder / ".venv").mkdir()
     newest = max((folder / name).stat().st_mtime for name in ("Makefile", "pyproject.toml", "constraints.txt"))
-    for number, name in enumerate(("made.stamp", "run.stamp", "test.stamp")):
+    for number, name in enumerate(("made.stamp", "run.stamp", "test.stamp", "mutants.stamp")):
         (folder / ".venv" / name).touch()
         os.utime(folder / ".venv" / name, (newest + number + 1,) * 2)
 
 
-@pytest.mark.parametrize("target", ["run", "test", "lint", "bench"])
+@pytest.mark.parametrize("target", ["run", "test", "lint", "bench", "mutants"])
 def test_a_second_call_starts_at_once(checkout: Path, target: str) -> None:
     _install(checkout)
     assert "pip" not in make(checkout, "-n", target).stdout

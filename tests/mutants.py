@@ -1,0 +1,107 @@
+"""Changes a source file in small ways, one at a time, and lists the changes that no test notices.
+
+`make mutants ARGS=FILE` calls it. mutmut makes and tries the changes, in a copy of the project in the temporary folder.
+Only the tests that TESTS names for the file are run. docs/mutants.md says how many were killed, and which survivors
+behave as the original does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MUTMUT = Path(sys.executable).parent / "mutmut"
+LEFT_OUT = {".git", ".venv", ".hypothesis", "data", "pyproject.toml"}
+
+TESTS: dict[str, tuple[str, ...]] = {
+    "schemas": ("tests/schemas",),
+    "gateway/matching": ("tests/matching",),
+    "gateway/routing": ("tests/routing",),
+    "gateway/safe_http": ("tests/safe_http",),
+    "gateway/store": ("tests/store", "-k", "not postgresql"),
+    "gateway/delivery": ("tests/delivery", "-k", "not postgresql"),
+    "gateway/outbound": ("tests/outbound", "-k", "not postgresql"),
+}
+"""File or folder → what pytest is given for it. The longest name that fits counts."""
+
+FRESH: tuple[str, ...] = ()
+"""Files whose functions run at import: each change is tried in an interpreter that imports them anew, which is slow."""
+
+KILLED = {"killed", "timeout", "segfault", "suspicious", "check was interrupted by user"}
+"""mutmut's words for a test that failed or never ended. The last one is for a module that cannot be imported."""
+
+
+def tests_of(source: str) -> tuple[str, ...]:
+    fitting = [name for name in TESTS if source == name or source.startswith(f"{name}/")]
+    return TESTS[max(fitting, key=len)] if fitting else ("tests",)
+
+
+def work_in(folder: Path, source: str) -> None:
+    """Make the folder look like the project to mutmut, with this one file to be changed."""
+    for path in ROOT.iterdir():
+        if path.name not in LEFT_OUT and not path.name.endswith(("_cache", ".egg-info")):
+            (folder / path.name).symlink_to(path)
+    chosen = {"only_mutate": [source], "pytest_add_cli_args_test_selection": tests_of(source)}
+    if source in FRESH:
+        chosen |= {"process_isolation": "forkserver", "forkserver_warmup": "none"}
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in chosen.items())
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
+    (folder / "pyproject.toml").write_text(project.replace("[tool.mutmut]\n", f"[tool.mutmut]\n{lines}"), "utf-8")
+
+
+def mutmut(folder: Path, *arguments: str) -> str:
+    """Returns what it prints, without the lines that it writes over one another."""
+    environment = os.environ | {"HYPOTHESIS": "mutants", "PYTHONDONTWRITEBYTECODE": "1"}
+    ended = subprocess.run(
+        [MUTMUT, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    printed = "\n".join(line.rpartition("\r")[2] for line in ended.stdout.split("\n"))
+    if ended.returncode:
+        raise SystemExit(f"{printed}\n{ended.stderr}\nmutmut {' '.join(arguments)} ended with {ended.returncode}.")
+    return printed
+
+
+def tried(source: str, children: str) -> tuple[int, int]:
+    """Print the survivors of one file. Returns how many changes were killed, of how many."""
+    with tempfile.TemporaryDirectory(prefix="mutants-") as temporary:
+        folder, started = Path(temporary), time.monotonic()
+        work_in(folder, source)
+        mutmut(folder, "run", "--max-children", children)
+        told = [line.strip().rpartition(": ") for line in mutmut(folder, "results", "--all", "true").splitlines()]
+        fates = {name: fate for name, _, fate in told if name}
+        counts = Counter(fates.values())
+        killed = sum(count for fate, count in counts.items() if fate in KILLED)
+        for name, fate in fates.items():
+            if fate not in KILLED:
+                diff = mutmut(folder, "show", name).splitlines()
+                print(f"{name}: {fate}", *[line for line in diff[1:] if not line.startswith(("---", "+++"))], sep="\n")
+        words = ", ".join(f"{count} {fate}" for fate, count in counts.most_common())
+    print(f"{source}: {killed}/{len(fates)} killed ({words}) in {time.monotonic() - started:.0f} s", flush=True)
+    return killed, len(fates)
+
+
+def main(arguments: list[str]) -> None:
+    children = os.environ.get("CHILDREN", "2")
+    sources: list[str] = []
+    for argument in arguments:
+        path = (ROOT / argument).resolve()
+        found = [path] if path.is_file() else sorted(path.rglob("*.py"))
+        if not found:
+            raise SystemExit(f"{argument}: no such file, and no folder with Python files.")
+        sources += [one.relative_to(ROOT).as_posix() for one in found if one.read_text("utf-8").count("def ")]
+    if not sources:
+        raise SystemExit("Say which: make mutants ARGS=gateway/matching/keywords.py")
+    results = [tried(source, children) for source in sources]
+    killed, total = (sum(column) for column in zip(*results, strict=True))
+    print(f"killed {killed} of {total}: {100 * killed / max(total, 1):.1f} %")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
