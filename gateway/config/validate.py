@@ -225,7 +225,7 @@ def _check_keywords(path: SettingPath, rows: Sequence[Table], errors: ErrorColle
         match = row.get("match", "")
         if word is None or (match == "regex" and not _is_pattern(word_path, word, errors)):
             continue
-        if reason := keywords.why_never_matches(match, word):
+        if reason := regex_checks.why_never_matches(match, word):
             errors.warn(word_path, f"can never match: it {reason}")
         compared = keywords.compared(match, word) if match and "word" in row else ""
         owner = owners.setdefault((match, compared), word_path) if compared else word_path

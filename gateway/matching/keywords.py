@@ -1,7 +1,10 @@
-"""Which keyword a text matches, and why. Pure.
+"""Which keyword a text matches, and why; and the words STOP, START and HELP. Pure.
 
 The word that matches most exactly wins, whatever the order in the file: ``exact`` (the whole text), ``word`` (the first
 word), ``prefix`` (how the text begins), ``regex`` (found anywhere); among equals the longer word.
+
+Texts and words are normalized before they are compared: ``“Join”!`` is ``join``. Case does not count, nor do quotes,
+punctuation, no-break and zero-width characters around a word.
 """
 
 from __future__ import annotations
@@ -13,8 +16,24 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Generic, Protocol, TypeVar
 
-from gateway.matching import regex_checks
-from gateway.matching.normalize import fold, folded, is_around, normalized, strip_punctuation
+MAX_COMPARED_CHARACTERS = 2_000
+"""Characters of a text that are looked at. A text message has 1,600 at most; a pattern must not run through more."""
+
+# Characters that show nothing are dropped wherever they stand: Unicode's default-ignorable characters, controls.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
+)
+# Phones make these of plain quotes and hyphens. Some are accents that stand for quotes: NFKC would make a space and an
+# accent of those, which then sits on the word.
+_PLAIN = {
+    "'": "\u0060\u00a8\u00af\u00b4\u00b8\u02b9\u02ba\u02bb\u02bc\u02bd\u02c8\u02ca\u02cb\u02d8\u02dc\u02dd"
+    "\u0384\u1fbd\u1fbf\u1ffd\u1ffe\u2018\u2019\u201a\u201b\u2032\u203e",
+    '"': "\u201c\u201d\u201e\u201f\u2033",
+    "-": "\u2010\u2011\u2012\u2013\u2014\u2015\u2212",
+}
+_TO_PLAIN = str.maketrans({sign: plain for plain, signs in _PLAIN.items() for sign in signs})
+_SIGNS = re.compile(f"[{''.join(_PLAIN.values())}]")
 
 # Between two letters or digits these go on with the word: don't, e-mail, snake_case, AT&T, me@home.
 _INSIDE_WORDS = frozenset("'-_&@")
@@ -143,18 +162,6 @@ def compared(match: str, form: str) -> str:
     return form if match == "regex" else fold(form)
 
 
-def why_never_matches(match: str, form: str) -> str:
-    """The reason why a word, compared in that way, can match no text at all; empty if it can."""
-    if match == "regex":
-        return regex_checks.why_pattern_never_matches(form)
-    word = fold(form)
-    if not word:
-        return "has nothing that counts: quotes, punctuation and invisible characters do not"
-    if match == "word" and " " in word:
-        return 'is several words, and match = "word" compares only the first word of a text: use "exact" or "prefix"'
-    return ""
-
-
 def nearest_words(text: str, keywords: Iterable[K]) -> tuple[str, ...]:
     """Guesses at the keyword that a text meant which matches none, one sentence each."""
     plain = fold(text)
@@ -172,3 +179,69 @@ def nearest_words(text: str, keywords: Iterable[K]) -> tuple[str, ...]:
     first = plain.split(" ", 1)[0]
     close = [words[word] for word in get_close_matches(first, words, 3, 0.7) if word != first]
     return tuple(dict.fromkeys([*guesses, *[f'"{first}" is much like "{form}"' for form in close]]))
+
+
+def fold(text: str) -> str:
+    """The part of a text that is compared: NFKC, case-folded, single spaces, nothing but words at its ends."""
+    return folded(normalized(text))
+
+
+def normalized(text: str) -> str:
+    """NFKC and single spaces; case and punctuation stay, for patterns."""
+    if text.isascii() and text.isprintable():
+        # In its normal form already, and nothing in it is invisible.
+        return " ".join(text[:MAX_COMPARED_CHARACTERS].replace("`", "'").split())
+    begin = text[:MAX_COMPARED_CHARACTERS]
+    if _SIGNS.search(begin):  # most texts have none, and to translate takes three times as long as all the rest
+        begin = begin.translate(_TO_PLAIN)
+    visible = _INVISIBLE.sub("", unicodedata.normalize("NFKC", begin))
+    # Cut again: one letter can have a normal form of eighteen.
+    return " ".join(visible[:MAX_COMPARED_CHARACTERS].split())
+
+
+def folded(normalized: str) -> str:
+    """Folds a text that is `normalized` already, for words to be compared with."""
+    # Twice, because folding can undo the normal form.
+    return strip_punctuation(unicodedata.normalize("NFKC", normalized.casefold()))
+
+
+def strip_punctuation(text: str) -> str:
+    """The text without what stands around its words at both ends."""
+    if text[:1].isalnum() and text[-1:].isalnum():
+        return text
+    start, end = 0, len(text)
+    # A mark with no letter before it is what is left of a sign: the frame of a keycap, say.
+    while start < end and (is_around(text[start]) or unicodedata.category(text[start])[0] == "M"):
+        start += 1
+    while start < end and is_around(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def is_around(letter: str) -> bool:
+    """True for what may stand around a word: spaces, punctuation, accents by themselves."""
+    category = unicodedata.category(letter)
+    return letter.isspace() or letter in "<>" or category[0] == "P" or category == "Sk"
+
+
+STOP, START, HELP = "stop", "start", "help"
+# The words are those that carriers ask for; the kinds are ours.
+_OPT_OUT_WORDS = {
+    fold(word): (kind, word.replace(" ", ""))
+    for kind, words in (
+        (STOP, ("STOP", "STOPALL", "STOP ALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT")),
+        (START, ("START", "UNSTOP")),
+        (HELP, ("HELP", "INFO")),
+    )
+    for word in words
+}
+_MAX_OPT_OUT_CHARACTERS = 40
+"""A longer text is no such word, whatever stands around it."""
+
+
+def opt_out_word(text: str | None) -> tuple[str, str] | None:
+    """(kind, word) if a text is a word by which a phone opts out, comes back or asks for help: ``("stop", "END")``.
+
+    The whole text must be the word: "Stop by at 5" and "the END" are texts like any other.
+    """
+    return _OPT_OUT_WORDS.get(folded(normalized(text))) if text and len(text) <= _MAX_OPT_OUT_CHARACTERS else None

@@ -1,4 +1,4 @@
-"""Facts about a regular expression that are known before any text comes: it can match none, or may hang. Pure.
+"""Facts about a keyword or pattern that are known before any text comes: it can match none, or may hang. Pure.
 
 Python keeps its parser of patterns to itself. Should it move one day, nothing is found wrong with patterns any more,
 and nothing else changes.
@@ -12,21 +12,29 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-from gateway.matching.normalize import LIMIT, normalized
+from gateway.matching.keywords import MAX_COMPARED_CHARACTERS, fold, normalized
 
 _USUAL_FORMS = "white space is single spaces then, and letters have their usual forms"
 _UNBOUNDED = 1_000
 """Repetitions from which on a limit is as good as none."""
 
 
-def why_pattern_never_matches(pattern: str) -> str:
-    """The reason why a pattern can be found in no normalized text; empty if it may be. Only what is sure counts."""
-    parsed = _parse(pattern)
-    if parsed is None:
-        return ""
-    if parsed.getwidth()[0] > LIMIT:
-        return f"needs more than the {LIMIT} characters of a text that are looked at"
-    return _why_never(list(parsed))
+def why_never_matches(match: str, form: str) -> str:
+    """The reason why a word or pattern, compared in that way, can match no text at all; empty if it may.
+
+    Of patterns only what is sure counts.
+    """
+    if match == "regex":
+        parsed = _parse(form)
+        if parsed is not None and parsed.getwidth()[0] > MAX_COMPARED_CHARACTERS:
+            return f"needs more than the {MAX_COMPARED_CHARACTERS} characters of a text that are looked at"
+        return "" if parsed is None else _why_never(list(parsed))
+    word = fold(form)
+    if not word:
+        return "has nothing that counts: quotes, punctuation and invisible characters do not"
+    if match == "word" and " " in word:
+        return 'is several words, and match = "word" compares only the first word of a text: use "exact" or "prefix"'
+    return ""
 
 
 def may_hang(pattern: str) -> bool:
@@ -47,7 +55,10 @@ def _why_never(items: list[tuple[Any, Any]]) -> str:
     """The first reason among items that must be found one after the other."""
     for index, (operation, argument) in enumerate(items):
         name = str(operation)
-        if name == "LITERAL" and not _can_occur(chr(argument)):
+        letter = chr(argument) if name == "LITERAL" else ""
+        # An accent may melt into the letter before it or not: nothing is sure about it.
+        is_accent = letter and unicodedata.category(letter)[0] == "M"
+        if letter and not is_accent and normalized(f"x{letter}x") != f"x{letter}x":
             return f"asks for U+{argument:04X}, which no text has when it is compared: {_USUAL_FORMS}"
         if name == "AT" and str(argument) in ("AT_END", "AT_END_STRING") and _has_width(items[index + 1 :]):
             return "asks for something behind the end of the text ($)"
@@ -58,11 +69,6 @@ def _why_never(items: list[tuple[Any, Any]]) -> str:
         if name == "FAILURE" or (name == "ASSERT_NOT" and not list(argument[1])):
             return "asks for what can never be: (?!)"
     return ""
-
-
-def _can_occur(letter: str) -> bool:
-    # An accent may melt into the letter before it or not: nothing is sure about it.
-    return unicodedata.category(letter)[0] == "M" or normalized(f"x{letter}x") == f"x{letter}x"
 
 
 def _has_width(items: Iterable[tuple[Any, Any]]) -> bool:

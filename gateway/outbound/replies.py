@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.config import RESPONSE, Config, Number
-from gateway.matching import opt_out_words, templates
+from gateway.matching import keywords, templates
 from gateway.outbound import enqueue
 from gateway.outbound.enqueue import OutgoingText
 from gateway.routing.route import Route
@@ -41,14 +41,14 @@ class Replies:
             return False
         kind, word = self.word or ("", "")
         was_out = message_status.has_opted_out(conn, number.number, self.phone)
-        if kind and kind != opt_out_words.HELP:
-            message_status.record_opt_out(conn, number.number, self.phone, word, now, out=kind == opt_out_words.STOP)
-        if was_out and kind not in (opt_out_words.START, opt_out_words.HELP):
+        if kind and kind != keywords.HELP:
+            message_status.record_opt_out(conn, number.number, self.phone, word, now, out=kind == keywords.STOP)
+        if was_out and kind not in (keywords.START, keywords.HELP):
             # A second STOP is not answered: two machines that answer each other would never end.
             return False
         text = self.text
         # A keyword's own reply comes first. START is answered to a phone that was out.
-        if not text and kind and number.opt_out == "reply" and (kind != opt_out_words.START or was_out):
+        if not text and kind and number.opt_out == "reply" and (kind != keywords.START or was_out):
             wording = getattr(self.config, f"{kind}_reply")
             text = templates.fill(wording, {"title": number.title or number.shortcode})
         if text:
@@ -65,7 +65,7 @@ def plan_replies(message: Message, route: Route, config: Config) -> Replies:
         return Replies(config=config, number=None)
     reply = route.keyword.reply if route.keyword else ""
     text = "" if reply == RESPONSE else reply
-    word = None if number.opt_out == "off" else opt_out_words.opt_out_word(message.message)
+    word = None if number.opt_out == "off" else keywords.opt_out_word(message.message)
     return Replies(
         config=config,
         number=number,

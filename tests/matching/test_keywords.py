@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.config import Keyword, Number
-from gateway.matching import keywords, normalize, regex_checks
+from gateway.matching import keywords, regex_checks
 from gateway.matching.keywords import KeywordIndex
 
 JOIN = Keyword(word="JOIN", aliases=("SIGNUP",), callback=("signup",))
@@ -167,8 +167,8 @@ def test_a_regex_is_searched_for_in_the_cleaned_text(pattern: str, text: str, ma
 
 def test_a_regex_sees_no_more_than_the_limit() -> None:
     tail = Keyword(word="END", match="regex")
-    assert word_of("x" * (normalize.LIMIT - 3) + "END", tail) == "END"
-    assert word_of("x" * normalize.LIMIT + "END", tail) is None
+    assert word_of("x" * (keywords.MAX_COMPARED_CHARACTERS - 3) + "END", tail) == "END"
+    assert word_of("x" * keywords.MAX_COMPARED_CHARACTERS + "END", tail) is None
 
 
 def test_the_most_exact_wins_then_the_longer() -> None:
@@ -266,7 +266,7 @@ def test_a_platform_means_the_spelling_before_the_fold() -> None:
     ],
 )
 def test_words_that_can_never_match(how: str, word: str, said: str) -> None:
-    reason = keywords.why_never_matches(how, word)
+    reason = regex_checks.why_never_matches(how, word)
     assert said in reason
     assert bool(said) == bool(reason)
 
@@ -313,7 +313,7 @@ AROUND = st.text(st.sampled_from(list(" \t\n\u00a0\u200b\ufeff\u2060\"'“”‘
 def test_nothing_around_a_word_counts(word: str, before: str, after: str, spelling: type[str]) -> None:
     # Upper and lower case of some letters fold differently by Unicode itself; those are not the matter here.
     written = spelling(word)
-    assume(normalize.fold(written) == normalize.fold(word))
+    assume(keywords.fold(written) == keywords.fold(word))
     for how in ("exact", "word", "prefix"):
         assert word_of(f"{before}{written}{after}", Keyword(word=word, match=how)) == word
 
@@ -374,13 +374,13 @@ def test_keywords_of_many_numbers_are_kept_apart() -> None:
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=200))
 def test_folding_is_done_after_once(text: str) -> None:
-    once = normalize.fold(text)
-    assert normalize.fold(once) == once
+    once = keywords.fold(text)
+    assert keywords.fold(once) == once
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from([r"a\nb", "$a", "a^b", "(x\u200b)y", "(?!)", r"[ab]$c"]), st.data())
 def test_what_can_never_match_matches_nothing(pattern: str, data: st.DataObject) -> None:
-    assert keywords.why_never_matches("regex", pattern)
+    assert regex_checks.why_never_matches("regex", pattern)
     text = data.draw(st.one_of(st.text("abcxy\n\u200b ", max_size=8), st.from_regex(re.compile("a\nb|xy|ab"))))
     assert KeywordIndex([Keyword(word=pattern, match="regex")]).match(text) is None

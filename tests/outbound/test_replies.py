@@ -16,7 +16,7 @@ from gateway.delivery.batch import Batch
 from gateway.inbound import accept
 from gateway.inbound.accept import reroute
 from gateway.inbound.callback import Accepted, Callback
-from gateway.matching import opt_out_words
+from gateway.matching import keywords
 from gateway.outbound import replies
 from gateway.store import Store, leases, message_status, replay
 from gateway.store.leases import ClaimLimit, SettledDelivery
@@ -138,8 +138,7 @@ def test_words_that_ask(store: Store, text: Text, word: str) -> None:
 
 def test_every_word_is_known() -> None:
     kinds = {
-        word: opt_out_words.opt_out_word(word.lower())
-        for word in ("STOP", "STOPALL", "STOP ALL", "UNSUBSCRIBE", "INFO")
+        word: keywords.opt_out_word(word.lower()) for word in ("STOP", "STOPALL", "STOP ALL", "UNSUBSCRIBE", "INFO")
     }
     assert kinds == {
         "STOP": ("stop", "STOP"),
@@ -148,7 +147,7 @@ def test_every_word_is_known() -> None:
         "UNSUBSCRIBE": ("stop", "UNSUBSCRIBE"),
         "INFO": ("help", "INFO"),
     }
-    assert opt_out_words.opt_out_word(None) is None
+    assert keywords.opt_out_word(None) is None
 
 
 def test_each_number_has_its_own(store: Store, text: Text) -> None:
