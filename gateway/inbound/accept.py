@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 
 from gateway.config import Config
 from gateway.inbound.callback import Accepted, Callback
-from gateway.inbound.message import AcceptMessage
 from gateway.inbound.status_update import AcceptStatusUpdate
-from gateway.routing.deliveries import HOPS
-from gateway.store import Store, StoreUnavailable, events, outbox, search
-from schemas import BadCallback, credentials
+from gateway.outbound.replies import plan_replies
+from gateway.routing.route import HOPS, DeliveryDraft, Route, build_deliveries
+from gateway.store import Connection, Store, StoreUnavailable, events, ledger, message_status, outbox, search
+from schemas import BadCallback, Message, credentials
+from schemas.message import replace
 
 WRITE_TIMEOUT_SECONDS = 10.0
 """The platform waits for its answer: a callback that is not on disk by then is not accepted."""
@@ -104,3 +106,62 @@ def _refuse(callback: Callback, store: Store, error: BadCallback, forbidden: boo
     )
     event_id = store.writer.write(lambda conn: events.add(conn, new), timeout=WRITE_TIMEOUT_SECONDS)
     return Accepted("refused", event_id, error.errors, forbidden)
+
+
+class AcceptMessage:
+    """The transaction of an inbound text: kept, owed to its endpoints, replied to where the configuration says so.
+
+    The writer runs it, alone or among others, perhaps a second time.
+    """
+
+    def __init__(self, callback: Callback, message: Message, route: Route, config: Config) -> None:
+        self._callback, self._message, self._route = callback, message, route
+        self._now = callback.now.timestamp()
+        # Translated, and scrubbed, before the transaction: while it lasts, nobody else can write.
+        self._drafts = build_deliveries(message, route.endpoints, callback.hops)
+        self._body = callback.kept_bytes()
+        self._replies = plan_replies(message, route, config)
+        self.ordering_keys = (*(draft.owed.ordering_key for draft in self._drafts), *self._replies.ordering_keys)
+
+    def __call__(self, conn: Connection) -> Accepted:
+        message, route, drafts = self._message, self._route, self._drafts
+        # Each keyword callback is a text of its own: the platform gives them no id.
+        is_new = self._callback.format != "carrierx" or (
+            message_status.record_status(conn, message.message_sid, message.to, message.status, self._now) == "new"
+        )
+        state = "duplicate"
+        if is_new:
+            message, drafts = self._with_custom_ticket(conn)
+            state = "accepted" if route.endpoints or self._replies.text else "unrouted"
+        event_id = events.add(conn, self._callback.event(message, state, self._body, (*message.notes, route.why)))
+        endpoints: tuple[str, ...] = ()
+        if state == "accepted":
+            self._owe(conn, event_id, drafts, self._replies.wants_answer)
+            endpoints = tuple([endpoint.name for endpoint in route.endpoints])
+        if is_new and self._replies.owe(conn, event_id, self._now):
+            endpoints = (*endpoints, ledger.ENDPOINT)
+        return Accepted(state, event_id, endpoints=endpoints)
+
+    def reroute(self, conn: Connection, event_id: int) -> bool:
+        """Owes the deliveries of an event that was kept without a route. It is too late for replies."""
+        if not events.mark_routed(conn, event_id, self._message.keyword, (*self._message.notes, self._route.why)):
+            return False
+        _, drafts = self._with_custom_ticket(conn)
+        self._owe(conn, event_id, drafts, wants_answer=False)
+        return True
+
+    def _with_custom_ticket(self, conn: Connection) -> tuple[Message, tuple[DeliveryDraft, ...]]:
+        """Adds the `custom_ticket` of the last message sent to that phone from that number. Most texts have none."""
+        message = self._message
+        ticket = message_status.last_custom_ticket(conn, message.to, message.from_) if message.legacy is None else ""
+        if not ticket or ticket == message.custom_ticket:
+            return message, self._drafts
+        message = replace(message, custom_ticket=ticket)
+        return message, build_deliveries(message, self._route.endpoints, self._callback.hops)
+
+    def _owe(self, conn: Connection, event_id: int, drafts: tuple[DeliveryDraft, ...], wants_answer: bool) -> None:
+        owed = [draft.owed for draft in drafts]
+        if wants_answer and owed:
+            # The answer of the keyword's first endpoint is texted back, the others only get the text.
+            owed[0] = dataclasses.replace(owed[0], replies=True)
+        outbox.owe(conn, event_id, owed, self._now)

@@ -13,8 +13,7 @@ from gateway.config import Config, Endpoint
 from gateway.inbound.callback import Accepted, Callback
 from gateway.outbound import status_posts
 from gateway.outbound.enqueue import conversation_key
-from gateway.routing.deliveries import DeliveryDraft, build_deliveries
-from gateway.routing.route import Route
+from gateway.routing.route import DeliveryDraft, Route, build_deliveries
 from gateway.store import Connection, events, ledger, message_status, outbox
 from gateway.store.ledger import LedgerEntry
 from schemas import Message
@@ -50,14 +49,14 @@ class AcceptStatusUpdate:
         self._callback, self._message, self._route, self._config = callback, message, route, config
         self._now = callback.now.timestamp()
         # Translated, and scrubbed, before the transaction: while it lasts, nobody else can write.
-        self._drafts = build_deliveries(message, route.endpoints)
+        self._drafts = build_deliveries(message, route.endpoints, callback.hops)
         self._body = callback.kept_bytes()
         self._is_of_carrierx = callback.format == "carrierx" and message.legacy is None
         # The transaction that learns the message_sid of a text to these phones holds the same keys, so that it and this
         # one never miss each other.
         conversations = message.recipients if self._is_of_carrierx else ()
         self.ordering_keys = (
-            *(draft.ordering_key for draft in self._drafts),
+            *(draft.owed.ordering_key for draft in self._drafts),
             *(conversation_key(message.number, phone) for phone in conversations),
         )
 
@@ -107,7 +106,7 @@ class AcceptStatusUpdate:
         return _Classified(
             message=message,
             state=state,
-            drafts=build_deliveries(message, endpoints) if new_for else (),
+            drafts=build_deliveries(message, endpoints, self._callback.hops) if new_for else (),
             endpoints=endpoints,
             new_for=new_for,
             entry=entry,
@@ -166,8 +165,7 @@ class AcceptStatusUpdate:
         return Accepted(update.state, event_id, endpoints=endpoints, orphan=update.orphan)
 
     def _owe(self, conn: Connection, event_id: int, drafts: tuple[DeliveryDraft, ...], new_for: frozenset[str]) -> None:
-        hops = self._callback.hops
-        owed = [draft.to_outbox(hops) for draft in drafts if new_for.intersection(draft.recipients)]
+        owed = [draft.owed for draft in drafts if new_for.intersection(draft.recipients)]
         outbox.owe(conn, event_id, owed, self._now)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from gateway.config import Config, Endpoint
-from gateway.routing.deliveries import build_deliveries
+from gateway.routing.route import build_deliveries
 from gateway.store import Connection, ledger, message_status, outbox
 from gateway.store.ledger import LedgerEntry
 from schemas import Message
@@ -72,6 +72,6 @@ def _post(
         notes=(),
     )
     endpoints = status_endpoints(entry, config)
-    drafts = build_deliveries(message, endpoints)
-    outbox.owe(conn, entry.ticket_number, [draft.to_outbox(0) for draft in drafts], now)
+    drafts = build_deliveries(message, endpoints, hops=0)
+    outbox.owe(conn, entry.ticket_number, [draft.owed for draft in drafts], now)
     return frozenset(endpoint.name for endpoint in endpoints)

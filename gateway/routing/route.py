@@ -1,14 +1,29 @@
-"""From a message to its endpoints, and from one wire format to another as the gateway delivers it.
+"""From a message to its endpoints, and to the bodies that they get. The configuration is an argument.
 
-Pure: the configuration is an argument.
+Bodies are written when a message comes in: every attempt sends the same bytes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.config import Config, Endpoint, Keyword, Number
-from schemas import FORMATS, Body, FormatOptions, Message, NumberContext, ReceiveContext, enrich, for_recipient
+from gateway.store import outbox
+from schemas import (
+    FORMATS,
+    Body,
+    CannotSay,
+    FormatOptions,
+    Message,
+    NumberContext,
+    ReceiveContext,
+    enrich,
+    for_recipient,
+)
+
+HOPS = "X-Gateway-Hops"
+"""The header that counts the gateways a message came through, so that two of them do not pass it round for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +72,10 @@ def route(message: Message, config: Config) -> Route:
 
 
 def load_message(
-    body: bytes, content_type: str | None, source: str, receipt: ReceiveContext, config: Config
+    body: bytes, content_type: str | None, source: str, context: ReceiveContext, config: Config
 ) -> tuple[Message, Route]:
     """Reads the message in `body`, adds what the configuration knows of it, and routes it. Raises `BadCallback`."""
-    message = FORMATS[source].load(body, content_type, receipt)
+    message = FORMATS[source].load(body, content_type, context)
     found = route(message, config)
     return enrich(message, found.number_context(config)), found
 
@@ -84,3 +99,35 @@ def ordering_key(endpoint: Endpoint, message: Message) -> str:
     if message.inbound:
         return f"{endpoint.name}/conversation/{message.phone}/{message.number}"
     return f"{endpoint.name}/message/{message.message_sid}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryDraft:
+    """One body for one endpoint, and the recipients that it is about."""
+
+    owed: outbox.OwedDelivery
+    recipients: tuple[str, ...]
+
+
+def build_deliveries(message: Message, endpoints: Iterable[Endpoint], hops: int) -> tuple[DeliveryDraft, ...]:
+    """The drafts of all endpoints. One whose body cannot be written holds the reason: its delivery is dead at once.
+
+    `hops`: the number of gateways that the message came through before this one.
+    """
+    drafts = []
+    for endpoint in endpoints:
+        target, key = wire_format(endpoint, message), ordering_key(endpoint, message)
+        bodies = [(message, message.recipients)]
+        if target == "legacy-status":  # it has room for one recipient: a group gets one post each
+            bodies = [(for_recipient(message, phone), (phone,)) for phone in message.recipients]
+        for about, recipients in bodies:
+            body: Body | CannotSay
+            try:
+                body = FORMATS[target].dump(about, endpoint.format_options)
+                headers = (*body.headers, (HOPS, str(hops + 1)))
+                body = Body(content_type=body.content_type, data=body.data, headers=headers, notes=body.notes)
+            except CannotSay as error:
+                body = error
+            owed = outbox.OwedDelivery(endpoint=endpoint.name, wire_format=target, ordering_key=key, body=body)
+            drafts.append(DeliveryDraft(owed, recipients))
+    return tuple(drafts)

@@ -18,7 +18,7 @@ from werkzeug.sansio.response import Response as WSGIResponse
 
 from gateway.inbound.accept import accept
 from gateway.inbound.callback import Callback
-from gateway.routing.deliveries import HOPS
+from gateway.routing.route import HOPS
 from gateway.store import StoreUnavailable
 from gateway.store.greenlets import current
 from gateway.web.context import WebContext
