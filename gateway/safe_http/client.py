@@ -22,9 +22,8 @@ from gateway.safe_http.dns import TTL_SECONDS, Lookup, ResolvedName, Resolver
 from gateway.safe_http.errors import OUT_OF_RESOURCES, TIMEOUT_CODE
 from gateway.safe_http.loop import SocketLoop
 from gateway.safe_http.models import Failure, Request, Response, Timings
-from gateway.safe_http.options import Profile, target_of
 from gateway.safe_http.ssrf import AddressPolicy
-from gateway.safe_http.transfer import PendingRequest, Transfer
+from gateway.safe_http.transfer import PendingRequest, Profile, Transfer, target_of
 
 MAX_IDLE_CONNECTIONS = 256
 MAX_IDLE_HANDLES = 256

@@ -24,7 +24,7 @@ class Request:
     url: str = field(repr=False)
     body: bytes = field(repr=False)
     headers: Headers = field(default=(), repr=False)
-    """In the order and spelling in which they go out. `options.header_lines` refuses some."""
+    """In the order and spelling in which they go out. `transfer.header_lines` refuses some."""
     timeout: float = 15
     """Of the whole attempt, from the name lookup to the last byte of the answer."""
     connect_timeout: float = 5

@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from gateway.store.errors import Blame, StoreUnavailable, classify, reason
-from gateway.store.filelock import FileLock
-from gateway.store.ordering import hold_first
+from gateway.store.outbox import hold_first
+from gateway.store.sqlite import FileLock
 from gateway.store.wakeup import PgNotifier, take_marked
 
 MAX_TRIES = 5

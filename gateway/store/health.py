@@ -1,19 +1,22 @@
-"""Small rows that are written again and again: can the store commit, which workers are alive, and which endpoints their
-circuit breakers leave alone just now. They are for people and for metrics; no worker reads them.
+"""The health of the gateway, for people and for metrics; no worker reads it.
 
-Every worker has breaker rows of its own and writes them anew now and then. Rows of a worker that is gone do not count
-after a while, and the next worker that writes sweeps them away.
+Heartbeats tell whether the store can commit and which workers are alive, breaker rows which endpoints are left alone
+just now. Every worker has breaker rows of its own and writes them anew now and then. Rows of a worker that is gone do
+not count after a while, and the next worker that writes sweeps them away. The gauges are one look into an index each,
+or a count along one.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 from sqlalchemy import Connection
 
-from gateway.store.statement import Statement, storable
+from gateway.store import ledger, message_status
+from gateway.store.search import DEAD, pending
+from gateway.store.statement import Statement, index_key, storable
 
 STORE, WORKER = 1, 2
 """Whose heartbeat: the store's own; any worker's, on whatever machine."""
@@ -23,6 +26,8 @@ BREAKER_REFRESH_SECONDS = 30.0
 """After this time a worker writes its breaker rows again."""
 BREAKER_STALE_SECONDS = 3 * BREAKER_REFRESH_SECONDS
 """After this time a row that was not written again does not count."""
+MAX_TEXTS = 500
+"""That are read of one keyword, where its newest belongs to another number."""
 _SEVERITY = {"ramp": 0, "half_open": 1, "open": 2}
 
 BEAT = Statement("INSERT INTO heartbeat (id, at) VALUES (:who, :at) ON CONFLICT (id) DO UPDATE SET at = excluded.at")
@@ -40,6 +45,11 @@ DELETE_STALE = Statement("DELETE FROM breakers WHERE noted_at < :old")
 CURRENT_BREAKERS = Statement(
     "SELECT endpoint, state, since, until, reason, failures FROM breakers WHERE noted_at >= :old AND noted_at <= :new"
 )
+OLDEST_EVENT = Statement("SELECT min(received_at) FROM events")
+NEWEST_OF_KEYWORD = Statement("""
+    SELECT number, received_at FROM events
+     WHERE keyword = :keyword AND keyword <> '' ORDER BY received_at DESC LIMIT :most
+""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +108,57 @@ def current_breakers(conn: Connection, now: float) -> dict[str, BreakerState]:
                 endpoint=endpoint, state=state, since=since, until=until, reason=reason, failures=failures
             )
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauges:
+    """Times are epoch seconds."""
+
+    owed: Mapping[str, int]
+    """Endpoint → deliveries."""
+    oldest: Mapping[str, float]
+    """Endpoint → when the oldest of them was owed."""
+    dead: Mapping[str, int]
+    oldest_event: float | None
+    worker: float | None
+    """The last heartbeat of any worker."""
+    sends: ledger.OpenSends = field(default_factory=ledger.OpenSends)
+    opt_outs: int = 0
+
+
+def gauges(conn: Connection) -> Gauges:
+    """Reads."""
+    found = pending(conn)
+    return Gauges(
+        owed={name: count for name, (count, _) in found.items()},
+        oldest={name: oldest for name, (_, oldest) in found.items()},
+        dead=dict(DEAD.run(conn).fetchall()),
+        oldest_event=OLDEST_EVENT.run(conn).fetchone()[0],
+        worker=last_beat(conn, WORKER),
+        sends=ledger.open_sends(conn),
+        opt_outs=message_status.count_opt_outs(conn),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NewestTexts:
+    """When the newest texts with one keyword were received, epoch seconds."""
+
+    by_number: Mapping[str, float]
+    horizon: float | None
+    """A number that is not there has had none since then. None: it has none at all."""
+
+
+def newest_texts(conn: Connection, spellings: Iterable[str], numbers: Iterable[str]) -> NewestTexts:
+    """Reads. Returns the newest texts with a keyword in any of these spellings, to these numbers."""
+    wanted, by_number, horizon = set(numbers), dict[str, float](), None
+    for spelling in spellings:
+        for most in (1, MAX_TEXTS):
+            rows = NEWEST_OF_KEYWORD.run(conn, {"keyword": index_key(spelling), "most": most}).fetchall()
+            if len(rows) < most or wanted <= {row[0] for row in rows}:
+                break
+        else:
+            horizon = max(horizon or 0.0, rows[-1][1])
+        for number, at in rows:
+            by_number[number] = max(at, by_number.get(number, at))
+    return NewestTexts(by_number, horizon)

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection
 
-from gateway.store.ordering import hold, promote
+from gateway.store.outbox import hold, promote
 from gateway.store.statement import Statement, pairs_from_json, pairs_to_json, storable, texts_to_json, to_json
 
 AttemptOutcome = Literal["succeeded", "again", "dead"]

@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, literal_column, 
 
 from gateway.store import schema
 from gateway.store.ledger import ENDPOINT, owe_refused
-from gateway.store.ordering import hold
+from gateway.store.outbox import hold
 from gateway.store.statement import Statement, storable
 
 if TYPE_CHECKING:

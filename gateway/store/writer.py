@@ -21,9 +21,9 @@ from sqlalchemy import Connection
 
 from gateway.store import greenlets
 from gateway.store.errors import StoreUnavailable
+from gateway.store.greenlets import GRACE_SECONDS, LoopCommitter
 from gateway.store.group_commit import GroupCommitter, ImmediateCommitter, WriteOperation, WriteResult
-from gateway.store.loop_commit import GRACE_SECONDS, LoopCommitter
-from gateway.store.ordering import MAX_KEYS_PER_TRANSACTION
+from gateway.store.outbox import MAX_KEYS_PER_TRANSACTION
 
 T = TypeVar("T")
 

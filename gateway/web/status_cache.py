@@ -10,8 +10,7 @@ from typing import Generic, TypeVar
 
 from gateway.config import Config
 from gateway.store import Connection, Store
-from gateway.store.health import BreakerState, current_breakers
-from gateway.store.stats import Gauges, gauges, newest_texts
+from gateway.store.health import BreakerState, Gauges, current_breakers, gauges, newest_texts
 
 T = TypeVar("T")
 Pair = tuple[str, str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.delivery.due import MAX_UNBLOCKED, DueEndpoints
+from gateway.delivery.scheduler import MAX_UNBLOCKED, DueEndpoints
 
 MANY = 1000
 

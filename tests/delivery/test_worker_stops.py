@@ -15,7 +15,7 @@ from gateway.config import Settings
 from gateway.delivery import worker as module
 from gateway.delivery.worker import Worker
 from gateway.store import Store, StoreUnavailable
-from gateway.store.filelock import FileLock
+from gateway.store.sqlite import FileLock
 from tests.delivering import Answer, Clock, Page, clock, config, outcomes, page, rows, settings, states, text, working
 from tests.running import until
 

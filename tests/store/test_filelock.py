@@ -7,13 +7,13 @@ import sys
 import threading
 from pathlib import Path
 
-from gateway.store.filelock import FileLock
+from gateway.store.sqlite import FileLock
 from tests.store_samples import until
 
 HOLDER = """
 import sys
 from pathlib import Path
-from gateway.store.filelock import FileLock
+from gateway.store.sqlite import FileLock
 with FileLock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from gateway.store import Connection, Store, StoreUnavailable
-from gateway.store.filelock import FileLock
-from gateway.store.greenlets import GreenletPool
+from gateway.store.greenlets import MAX_OPERATIONS, GreenletPool
 from gateway.store.group_commit import GroupCommitter, WriteOperation
-from gateway.store.loop_commit import MAX_OPERATIONS
+from gateway.store.sqlite import FileLock
 
 Outcome = int | BaseException
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from gateway.store import Connection, Store, events, leases, ledger, message_status, ordering, outbox, replay, retention
+from gateway.store import Connection, Store, events, leases, ledger, message_status, outbox, replay, retention
 from gateway.store.statement import Statement
 
 BY = {
@@ -18,7 +18,7 @@ BY = {
     "SETTLE": (leases.SETTLE, "deliveries USING INTEGER PRIMARY KEY"),
     "AGAIN": (leases.AGAIN, "deliveries USING INTEGER PRIMARY KEY"),
     "LATE": (leases.LATE, "(delivery_id=? AND number=?)"),
-    "PROMOTE": (ordering.PROMOTE, "ix_deliveries_behind (endpoint=? AND ordering_key=?)"),
+    "PROMOTE": (outbox.PROMOTE, "ix_deliveries_behind (endpoint=? AND ordering_key=?)"),
     "OWE": (outbox.OWE, "ix_deliveries_head (ordering_key=?)"),
     "AGENDA first": (outbox.DUE_ENDPOINTS[0], "ix_deliveries_first (endpoint>?)"),
     "AGENDA tried": (outbox.DUE_ENDPOINTS[1], "ix_deliveries_tried (endpoint>?)"),

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Connection, event, text
 
 from gateway.store import Store, StoreUnavailable, events, outbox, writer
-from gateway.store.ordering import MAX_KEYS_PER_TRANSACTION
+from gateway.store.outbox import MAX_KEYS_PER_TRANSACTION
 from tests.store_samples import EVENT, NOW, claim, count, letter, owe, settle
 
 

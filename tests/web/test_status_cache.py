@@ -12,7 +12,7 @@ from flask import Flask
 
 from gateway.config import Config, Keyword, Number
 from gateway.store import Connection, Store, events, health
-from gateway.store.stats import MAX_TEXTS, gauges, newest_texts
+from gateway.store.health import MAX_TEXTS, gauges, newest_texts
 from gateway.web.console import templating
 from gateway.web.status_cache import FRESH_SECONDS, KEYWORDS_FRESH_SECONDS, Cached, KeywordActivity
 from tests.visitor import Visitor, console
