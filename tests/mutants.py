@@ -37,6 +37,9 @@ FRESH: tuple[str, ...] = ()
 KILLED = {"killed", "timeout", "segfault", "suspicious", "check was interrupted by user"}
 """mutmut's words for a test that failed or never ended. The last one is for a module that cannot be imported."""
 
+NO_TEST = "could not find any test case for any mutant"
+"""mutmut stops with these words when no test calls a function of the file; no change is killed then."""
+
 
 def tests_of(source: str) -> tuple[str, ...]:
     fitting = [name for name in TESTS if source == name or source.startswith(f"{name}/")]
@@ -59,12 +62,10 @@ def work_in(folder: Path, source: str) -> None:
 def mutmut(folder: Path, *arguments: str) -> str:
     """Returns what it prints, without the lines that it writes over one another."""
     environment = os.environ | {"HYPOTHESIS": "mutants", "PYTHONDONTWRITEBYTECODE": "1"}
-    ended = subprocess.run(
-        [MUTMUT, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    printed = "\n".join(line.rpartition("\r")[2] for line in ended.stdout.split("\n"))
-    if ended.returncode:
-        raise SystemExit(f"{printed}\n{ended.stderr}\nmutmut {' '.join(arguments)} ended with {ended.returncode}.")
+    ended = subprocess.run([MUTMUT, *arguments], cwd=folder, env=environment, capture_output=True, check=False)
+    printed = "\n".join(line.rpartition("\r")[2] for line in ended.stdout.decode().split("\n"))
+    if ended.returncode and NO_TEST not in printed:
+        raise SystemExit(f"{printed}\n{ended.stderr.decode()}\nmutmut {' '.join(arguments)}: {ended.returncode}")
     return printed
 
 
