@@ -57,7 +57,7 @@ def config(folder: Path, database: str = "sqlite:///data/gateway.db", more: str 
 
 
 def settings(folder: Path, database: str = "sqlite:///data/gateway.db", more: str = "") -> Settings:
-    return Settings.fixed(config(folder, database, more))
+    return Settings(config(folder, database, more))
 
 
 def text(**changes: Any) -> bytes:

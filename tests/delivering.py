@@ -101,7 +101,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def settings(tmp_path: Path, page: Page) -> Settings:
-    return Settings.fixed(config(tmp_path, page, ""))
+    return Settings(config(tmp_path, page, ""))
 
 
 def config(folder: Path, page: Page, endpoint: str) -> Any:

@@ -39,7 +39,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def settings(tmp_path: Path, carrierx: CarrierXStub) -> Settings:
-    return Settings.fixed(configured(tmp_path, base_url=carrierx.url))
+    return Settings(configured(tmp_path, base_url=carrierx.url))
 
 
 def configured(folder: Path, **changes: Any) -> Config:

@@ -46,7 +46,7 @@ def console(
     path.write_text(text, encoding="utf-8")
     settings = Settings(path, {})
     if sandbox:
-        settings = Settings.fixed(replace(settings.current, sandbox=True))
+        settings = Settings(replace(settings.current, sandbox=True))
     with Store(settings.current.database) as store:
         migrate(store)
         app = create_app(settings, store, login_token=login_token)

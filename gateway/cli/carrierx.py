@@ -1,9 +1,17 @@
-"""Commands about CarrierX: `point` has it call this gateway, `sandbox` runs a stand-in for it."""
+"""Commands about CarrierX: `point` has it call this gateway, `sandbox` runs a stand-in for it.
+
+Three objects at CarrierX can have a callback. For a message the first that is set counts:
+
+    1  the DID's            PATCH /phonenumber/dids/SID        {"callback_url": URL}
+    2  its DID group's      PATCH /phonenumber/did_groups/SID  {"callback_url": URL}
+    3  the partner's        PATCH /partners/SID                {"callbacks": {"sms": URL}}
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +19,22 @@ import click
 
 from gateway.carrierx import CoreAPI
 from gateway.carrierx.errors import AnswerLost, CarrierXError, Forbidden, NotAuthorized, NotFound
+from gateway.carrierx.responses import JsonObject
 from gateway.cli import config_option, read_config
-from gateway.cli.callback_setup import LEVELS, CallbackSetting, changed_callbacks, url_of
 from gateway.cli.serve import check_listen_address, exit_on_error
 from gateway.config import Config, kept_keys
+from gateway.safe_http.ssrf import mask_url
 from gateway.sandbox.carrierx import PARTNER, CarrierXStub, Misbehaviour, Setup
 from gateway.sandbox.carrierx.engine import SHAPES
-from gateway.sandbox.carrierx.faults import PROBABILITIES
-from gateway.sandbox.carrierx.scenarios import scenario_table
+from gateway.sandbox.carrierx.faults import PROBABILITIES, scenario_table
 from gateway.serve import logging, roles
 
+PATH = "/carrierx/callback"
+LEVELS = {"did": "DID", "did_group": "DID group", "partner": "partner"}
+"""Objects with a callback, by their names in CarrierX's API: that of an earlier one wins."""
+PRECEDENCE = "CarrierX calls the first that is set: the DID's callback, else its DID group's, else the partner's."
+MAX_LISTED = 20
+"""DIDs and groups that are listed by name."""
 HINTS: dict[type[CarrierXError], str] = {
     NotAuthorized: "The token, or login and password, under [carrierx] are not valid.",
     Forbidden: "This account may not read or change this {}.",
@@ -68,7 +82,7 @@ def point(partner: bool, did: bool, did_group: bool, sid: str | None, show: bool
         raise click.ClickException(f"[carrierx] cannot be used: {error}") from None
     with api:
         try:
-            _show_or_set(CallbackSetting(api=api, config=config, keys=keys, level=level, sid=sid), show)
+            CallbackSetting(api=api, config=config, keys=keys, level=level, sid=sid).show_or_set(show)
         except CarrierXError as error:
             hints = [hint.format(LEVELS[level]) for kind, hint in HINTS.items() if isinstance(error, kind)]
             raise click.ClickException("\n".join([str(error), *hints])) from None
@@ -86,20 +100,114 @@ def _missing(config: Config, keys: tuple[str, ...], level: str, sid: str, show: 
         yield "There is no key yet: set keys under [gateway], or start the gateway once, which makes one."
 
 
-def _show_or_set(setting: CallbackSetting, show: bool) -> None:
-    before = after = setting.read()
-    click.echo(setting.title(before))
-    click.echo(f"  {'is' if show else 'was'}   {setting.shown(url_of(setting.level, before))}")
-    if not show:
-        setting.set()
-        # Read again: what counts is what CarrierX has, not what it was asked.
-        after = setting.read()
-        click.echo(f"  is    {setting.shown(url_of(setting.level, after))}")
-        if others := changed_callbacks(before, after):
-            click.echo(f"Callbacks for other things have changed, set them again in the portal: {', '.join(others)}.")
-    click.echo()
-    for line in setting.explain(after):
-        click.echo(line)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackSetting:
+    """The callback of a DID, a DID group or a partner."""
+
+    api: CoreAPI
+    config: Config
+    keys: tuple[str, ...] = field(repr=False)
+    level: str
+    """A name of `LEVELS`."""
+    sid: str
+
+    def show_or_set(self, show: bool) -> None:
+        """Prints what is set and what that means; unless `show`, has CarrierX call us with our first key before."""
+        before = after = self._read(self.level, self.sid)
+        click.echo(f"{LEVELS[self.level]} {_name_of(before, self.sid)}")
+        click.echo(f"  {'is' if show else 'was'}   {self._shown(_url_of(self.level, before))}")
+        if not show:
+            self.api.set_callback(f"{self.config.public_url}{PATH}/{self.keys[0]}", **{self.level: self.sid})
+            # Read again: what counts is what CarrierX has, not what it was asked.
+            after = self._read(self.level, self.sid)
+            click.echo(f"  is    {self._shown(_url_of(self.level, after))}")
+            if changed := _changed_callbacks(before, after):
+                listed = ", ".join(changed)
+                click.echo(f"Callbacks for other things have changed, set them again in the portal: {listed}.")
+        click.echo(f"\n{PRECEDENCE}")
+        try:
+            for line in self._explain_did(after) if self.level == "did" else self._explain_overrides(after):
+                click.echo(line)
+        except CarrierXError as error:
+            click.echo(f"Other callbacks that may win could not be found out: {error}")
+
+    def _read(self, level: str, sid: str) -> JsonObject:
+        return {"did": self.api.did, "did_group": self.api.did_group, "partner": self.api.partner}[level](sid)
+
+    def _shown(self, url: str) -> str:
+        """A callback without secrets. Which of our keys it has may be shown, by its place among them."""
+        if not url:
+            return "not set"
+        shown, mark, query = mask_url(url).partition("?")
+        before, path, key = shown.rpartition(f"{PATH}/")
+        if path and key:
+            key = f"[key {self.keys.index(key) + 1}]" if key in self.keys else "[a key that is not ours]"
+        return f"{before}{path}{key}{mark}{query}"
+
+    def _explain_did(self, did: JsonObject) -> Iterator[str]:
+        """The callbacks that count for a DID, and which of them is called."""
+        urls = {"did": _url_of("did", did)}
+        for level in ("did_group", "partner"):
+            sid = did.get(f"{level}_sid") or (self.config.carrierx.partner_sid if level == "partner" else "")
+            urls[level] = _url_of(level, self._read(level, str(sid))) if sid else ""
+        winner = next((level for level, url in urls.items() if url), None)
+        for place, (level, url) in enumerate(urls.items(), 1):
+            mark = "   <- this one is called" if level == winner else ""
+            yield f"  {place}  {LEVELS[level]:9}  {self._shown(url)}{mark}"
+        if winner is None:
+            yield "None is set: CarrierX calls nobody for this DID."
+        else:
+            yield f"For this DID the {LEVELS[winner]}'s wins."
+
+    def _explain_overrides(self, found: JsonObject) -> Iterator[str]:
+        """The callbacks that win over that of a group or a partner."""
+        dids = list(self.api.every_did())
+        if self.level == "did_group":
+            dids = [did for did in dids if did.get("did_group_sid") == self.sid]
+        winners = [(did, "did") for did in dids if _url_of("did", did)]
+        if self.level == "partner":
+            winners += [(group, "did_group") for group in self.api.every_did_group() if _url_of("group", group)]
+        if not _url_of(self.level, found):
+            yield f"This {LEVELS[self.level]} has none, so it takes part in nothing."
+        elif not winners:
+            yield f"No {'DID or DID group' if self.level == 'partner' else 'DID of this group'} has one of its own."
+        else:
+            yield f"These have one of their own, which wins over this {LEVELS[self.level]}'s:"
+        # Our own numbers first: somebody wonders about those. The sort keeps the order otherwise.
+        for winner, level in sorted(winners, key=lambda each: not self._is_ours(each[0]))[:MAX_LISTED]:
+            sid = str(winner.get(f"{level}_sid") or "")
+            note = "   one of this gateway's numbers" if self._is_ours(winner) else ""
+            yield f"  {LEVELS[level]:9}  {_name_of(winner, sid)}  {self._shown(_url_of(level, winner))}{note}"
+        if len(winners) > MAX_LISTED:
+            yield f"  and {len(winners) - MAX_LISTED} more"
+
+    def _is_ours(self, found: JsonObject) -> bool:
+        number = found.get("phonenumber")
+        return isinstance(number, str) and self.config.number_for(number) is not None
+
+
+def _url_of(level: str, found: JsonObject) -> str:
+    """The callback in an object of CarrierX's; empty where there is none."""
+    if level == "partner":
+        callbacks = found.get("callbacks")
+        url = callbacks.get("sms") if isinstance(callbacks, dict) else None
+    else:
+        url = found.get("callback_url")
+    return url.strip() if isinstance(url, str) else ""
+
+
+def _changed_callbacks(before: JsonObject, after: JsonObject) -> list[str]:
+    """Names of a partner's callbacks for other things than messages that are not what they were."""
+    old, new = (found.get("callbacks") for found in (before, after))
+    if not isinstance(old, dict):
+        return []
+    still = new if isinstance(new, dict) else {}
+    return sorted(name for name, url in old.items() if name != "sms" and url and still.get(name) != url)
+
+
+def _name_of(found: JsonObject, sid: str) -> str:
+    name = found.get("phonenumber") or found.get("name") or found.get("company_name")
+    return f"{name} ({sid})" if isinstance(name, str) and name.isprintable() and name != "N/A" else sid
 
 
 def _misbehaviour_options(command: Callable[..., Any]) -> Callable[..., Any]:

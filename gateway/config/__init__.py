@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from gateway.config.errors import ConfigError
 from gateway.config.fields import Network, Setting
-from gateway.config.load import default_path, environment, load, loads, take_variable
+from gateway.config.load import Settings, default_path, environment, load, loads, take_variable
 from gateway.config.model import RESPONSE, CarrierX, Config, Credentials, Endpoint, Keyword, Number
-from gateway.config.reload import Settings
 from gateway.config.schema import TABLES, sample
 from gateway.config.secrets import kept_keys, make_private, secrets_for
 

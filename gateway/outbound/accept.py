@@ -1,20 +1,31 @@
-"""Keeps a legacy call and owes its texts: one transaction, committed and synced before the caller has his ticket."""
+"""Answers legacy calls: keeps one and owes its texts, or says what became of an earlier one's.
+
+A call and its texts are one transaction, committed and synced before the caller has his ticket.
+"""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.config import Config, Number
 from gateway.outbound import enqueue, status_posts, validate
-from gateway.outbound.model import CallAnswer, ErrorCode, SendCall
+from gateway.outbound.model import CallAnswer, ErrorCode, SendCall, StatusQuery, StatusRow
 from gateway.outbound.validate import CallRefused, CheckedCall
 from gateway.store import Connection, Store, StoreUnavailable, events, ledger, message_status
+from schemas.fields import number as normalised
+from schemas.status import NUMERIC
 
 WRITE_TIMEOUT_SECONDS = 10.0
 OPERATOR = "command"
 """The source of calls from the shell of this machine: an operator needs no credentials."""
+OPTED_OUT = 110
+"""The `status_code` of a recipient who has opted out. Legacy applications read 110 to 116 as failed."""
+UNKNOWN = 102
+"""The `status_code` of a text of which nobody can tell yet whether it was sent."""
+_NEVER_ARRIVED = frozenset(("undelivered", "timed_out", "sending_failed", "failed"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,7 @@ def accept(call: SendCall, config: Config, store: Store, may_keep: Callable[[], 
         work = _AcceptCall(call, validate.check(call, config), config)
     except CallRefused as error:
         answer = error.answer(call.custom_ticket)
-        if answer.is_forbidden and not may_keep():
+        if error.code is ErrorCode.CREDENTIALS and not may_keep():
             return AcceptedCall(answer)
         number = config.number_for(call.auth.code) if call.auth.code.strip() else None
         new = _event(call, number, "refused", error=error)
@@ -78,7 +89,7 @@ class _AcceptCall:
 
     def __init__(self, call: SendCall, checked: CheckedCall, config: Config) -> None:
         self._call, self._checked, self._config = call, checked, config
-        self._ticket, self._now = enqueue.new_ticket(), call.now.timestamp()
+        self._ticket, self._now = str(uuid.uuid4()), call.now.timestamp()
         self._number = checked.number.number
         self.ordering_keys = tuple(enqueue.conversation_key(self._number, phone) for phone in checked.texts)
 
@@ -151,3 +162,38 @@ def _event(
         notes=(f"The call {call.name}; recipients: {len(call.recipients)}.",),
         remote=call.remote,
     )
+
+
+def statuses(query: StatusQuery, config: Config, store: Store) -> list[StatusRow] | CallAnswer:
+    """One row for each recipient, or a `CallAnswer` that says why there is none. Raises `StoreUnavailable`."""
+    try:
+        validate.authenticate(query.auth, config)
+    except CallRefused as error:
+        return error.answer()
+    phone = normalised(query.phone, config.prefix) if query.phone.strip() else ""
+    entries: list[ledger.LedgerEntry] = []
+    with store.reader() as conn:
+        if query.ticket.strip():
+            entries = ledger.of_ticket(conn, query.ticket)
+        elif query.custom_ticket:
+            entries = ledger.of_custom_ticket(conn, query.custom_ticket)
+    rows = [_row(entry) for entry in entries if phone in ("", entry.phone)]
+    return rows or CallAnswer(
+        result=False,
+        error_code=ErrorCode.UNKNOWN_TICKET.value,
+        message=ErrorCode.UNKNOWN_TICKET.sentence,
+        custom_ticket=query.custom_ticket,
+        ticket=query.ticket,
+    )
+
+
+def _row(entry: ledger.LedgerEntry) -> StatusRow:
+    if entry.state == "refused":
+        is_out = entry.reason == ErrorCode.OPTED_OUT.sentence
+        code, word = (OPTED_OUT, "opted out") if is_out else (int(NUMERIC["failed"]), entry.status or "failed")
+    elif entry.state == "undecided":
+        code, word = UNKNOWN, "unknown"
+    else:
+        code, word = int(NUMERIC.get(entry.status, NUMERIC["queued"])), entry.status or "queued"
+    result = entry.status not in _NEVER_ARRIVED
+    return StatusRow(phone=entry.phone, status_code=code, status_message=word, result=result)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 
 from gateway.config import Config
@@ -28,10 +27,6 @@ class OutgoingText:
     custom_ticket: str = ""
     status_url: str = ""
     media_urls: tuple[str, ...] = ()
-
-
-def new_ticket() -> str:
-    return str(uuid.uuid4())
 
 
 def ticket_for_caller(ticket: str, event_id: int, config: Config) -> str:

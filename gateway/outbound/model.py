@@ -88,8 +88,6 @@ class CallAnswer:
     message: str = ""
     custom_ticket: str = ""
     ticket: str = ""
-    is_forbidden: bool = False
-    """The credentials were not the configured ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,6 @@ class CallRefused(Exception):
             error_code=self.code.value,
             message=self.code.sentence if is_general else self.detail,
             custom_ticket=custom_ticket,
-            is_forbidden=self.code is ErrorCode.CREDENTIALS,
         )
 
 

@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 import requests
 
 from gateway.sandbox.carrierx.engine import INBOUND
+from gateway.sandbox.carrierx.faults import scenario_for
 from gateway.sandbox.carrierx.model import SendRequest, StubMessage
-from gateway.sandbox.carrierx.scenarios import scenario_for
 from schemas.legacy import CALLBACK_FIELDS
 
 TIMEOUT_SECONDS = 20.0

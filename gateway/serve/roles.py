@@ -49,7 +49,7 @@ def settings_for(path: Path | None) -> Settings:
     """
     if path is not None:
         return Settings(path)
-    return Settings.fixed(sample()) if SANDBOX_PAGE in environment() else Settings.found(otherwise=sample)
+    return Settings(sample()) if SANDBOX_PAGE in environment() else Settings.found(otherwise=sample)
 
 
 def sample() -> Config:

@@ -13,7 +13,7 @@ import limits
 from flask import Blueprint, Response, abort, render_template, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, TooManyRequests, UnsupportedMediaType
 
-from gateway.outbound import accept, status_query
+from gateway.outbound import accept
 from gateway.outbound.model import CallAnswer, ErrorCode
 from gateway.store import StoreUnavailable
 from gateway.web import legacy_forms, soap
@@ -110,7 +110,7 @@ def _call(context: WebContext, name: str, arguments: legacy_forms.Pairs, kept: b
     config = context.settings.current
     result: CallResult
     if name in legacy_forms.QUERIES:
-        result = status_query.statuses(legacy_forms.status_query(name, arguments), config, context.store)
+        result = accept.statuses(legacy_forms.status_query(name, arguments), config, context.store)
         facts = {"rows": len(result) if isinstance(result, list) else 0}
     else:
         meta = legacy_forms.RequestMeta(kept, content_type, request.environ.get("REMOTE_ADDR", ""), context.clock())

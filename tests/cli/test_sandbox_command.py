@@ -14,8 +14,7 @@ from click.testing import CliRunner
 
 from gateway.cli import main
 from gateway.sandbox.carrierx import CarrierXStub
-from gateway.sandbox.carrierx.faults import NAMES, PROBABILITIES
-from gateway.sandbox.carrierx.scenarios import SCENARIOS
+from gateway.sandbox.carrierx.faults import NAMES, PROBABILITIES, SCENARIOS
 from gateway.serve import roles
 from tests.running import HOST, ROOT, Process, free_port, until
 from tests.sandbox.test_sandbox import taken_port

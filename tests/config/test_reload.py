@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.config import ConfigError, Settings, loads, make_private, secrets_for
-from gateway.config.reload import CHECK_INTERVAL_SECONDS
+from gateway.config.load import CHECK_INTERVAL_SECONDS
 
 SECRETS = '[gateway]\nkeys = ["canary-key-0123456789"]\npassword = "canary-password"\n'
 
@@ -176,7 +176,7 @@ def test_threads_never_see_anything_but_a_whole_configuration(path: Path) -> Non
 
 def test_settings_that_never_change(tmp_path: Path) -> None:
     config = loads(SECRETS, path=tmp_path / "none.toml", environ={})
-    settings = Settings.fixed(config)
+    settings = Settings(config)
     assert settings.current is config
     assert (settings.refused, settings.secrets) == (None, None)
 

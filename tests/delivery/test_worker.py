@@ -97,7 +97,7 @@ def test_the_second_waits_for_the_first_until_its_third_attempt(
 
 
 def test_a_slow_answer_holds_up_nobody_else(store: Store, tmp_path: Path, page: Page, clock: Clock) -> None:
-    settings = Settings.fixed(config(tmp_path, page, "timeout = 1\nconnect_timeout = 1"))
+    settings = Settings(config(tmp_path, page, "timeout = 1\nconnect_timeout = 1"))
     gone = threading.Event()
 
     def answer(nth: int, form: dict[str, str]) -> Answer:
@@ -118,7 +118,7 @@ def test_a_slow_answer_holds_up_nobody_else(store: Store, tmp_path: Path, page: 
 
 
 def test_no_more_side_by_side_than_the_endpoint_bears(store: Store, tmp_path: Path, page: Page, clock: Clock) -> None:
-    settings = Settings.fixed(config(tmp_path, page, "concurrency = 2"))
+    settings = Settings(config(tmp_path, page, "concurrency = 2"))
     here, most, lock, enough = 0, 0, threading.Lock(), threading.Semaphore(0)
 
     def answer(nth: int, form: dict[str, str]) -> Answer:
@@ -180,7 +180,7 @@ def test_an_endpoint_that_was_taken_out_is_waited_for(
     )
     other = Page()
     try:
-        with working(Settings.fixed(without), store, clock) as worker:
+        with working(Settings(without), store, clock) as worker:
             worker.wake()
             until(lambda: worker._maintenance.scan_at > 0, "a look")
     finally:
@@ -238,7 +238,7 @@ def test_a_timeout_over_a_sleep_is_an_attempt_and_nothing_against_the_endpoint(
 ) -> None:
     """The worker is held up in the midst of its loop, as one that is stopped."""
     monkeypatch.setattr(client, "SLEPT_SECONDS", 0.5)
-    settings = Settings.fixed(config(tmp_path, page, "timeout = 2\nconcurrency = 8"))
+    settings = Settings(config(tmp_path, page, "timeout = 2\nconcurrency = 8"))
     begun, go_on, held = threading.Semaphore(0), threading.Event(), threading.Event()
 
     def answer(nth: int, form: dict[str, str]) -> Answer:
@@ -281,7 +281,7 @@ def test_what_is_older_than_the_retention_is_swept(store: Store, settings: Setti
 
 def test_secrets_that_a_page_echoes_are_not_stored(store: Store, tmp_path: Path, page: Page, clock: Clock) -> None:
     trio = 'credentials = { user_name = "acme", password = "canary-password", api_key = "canary-key" }'
-    settings = Settings.fixed(config(tmp_path, page, trio))
+    settings = Settings(config(tmp_path, page, trio))
     page.answer = lambda nth, form: (200, f"got {form['password']} and {form['api_key']}".encode())
     page.headers = {"X-Echo": "you sent canary-key", "Set-Cookie": "session=canary-session"}
     text(store, settings, "hello")
@@ -299,7 +299,7 @@ def test_secrets_that_were_changed_while_it_runs_are_not_stored(
     store: Store, tmp_path: Path, page: Page, clock: Clock
 ) -> None:
     trio = 'credentials = { user_name = "acme", password = "canary-%s", api_key = "canary-key" }'
-    settings = Settings.fixed(config(tmp_path, page, trio % "before"))
+    settings = Settings(config(tmp_path, page, trio % "before"))
     page.answer = lambda nth, form: (200, f"got {form['password']}".encode())
     with working(settings, store, clock):
         for nth, password in enumerate(("before", "after"), start=1):

@@ -30,7 +30,7 @@ def configured(folder: Path, urls: dict[str, str], more: str = "") -> Settings:
     (folder / "data").mkdir(mode=0o700, exist_ok=True)
     endpoints = "".join(f'[endpoint.{name}]\nurl = "{url}"\n{more}\n' for name, url in urls.items())
     keys = f'[gateway]\nkeys = ["{acme.KEY}"]\npassword = "{acme.KEY}"\n'
-    return Settings.fixed(acme.loads(keys + endpoints, path=folder / "gateway.toml", environ={}))
+    return Settings(acme.loads(keys + endpoints, path=folder / "gateway.toml", environ={}))
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def settings(tmp_path: Path, page: Page) -> Settings:
     page.headers = {"Content-Type": "text/plain; charset=utf-8"}
     page.answer = lambda nth, form: (200, "Grüße!\n".encode())
     trio = 'credentials = { user_name = "acme", api_key = "canary-key" }'
-    return Settings.fixed(config(tmp_path, page, trio))
+    return Settings(config(tmp_path, page, trio))
 
 
 class Owing:
@@ -215,7 +215,7 @@ def test_a_text_to_a_keyword_that_answers(store: Store, tmp_path: Path, page: Pa
         callback = ["page"]
         reply = "response"
         """
-    settings = Settings.fixed(acme.loads(written, path=tmp_path / "gateway.toml", environ={}))
+    settings = Settings(acme.loads(written, path=tmp_path / "gateway.toml", environ={}))
     body = acme.text(message="ask me", from_did="15162065515")
     callback = Callback(format="carrierx", body=body, content_type=None, remote="", now=acme.NOW)
     assert accept.accept(callback, settings.current, store).state == "accepted"

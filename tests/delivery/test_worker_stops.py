@@ -140,7 +140,7 @@ def test_a_claim_of_which_nobody_knows_whether_it_was_committed(
     store: Store, tmp_path: Path, page: Page, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was, and its answer was lost: nobody waits for the lease to run out, and the attempt was none."""
-    settings = Settings.fixed(config(tmp_path, page, "timeout = 100"))
+    settings = Settings(config(tmp_path, page, "timeout = 100"))
     submit, lost = store.writer.submit, []
 
     def loses(work: Any, ordering_keys: Any = ()) -> Any:

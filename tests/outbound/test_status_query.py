@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.config import Config
+from gateway.outbound.accept import statuses
 from gateway.outbound.model import CallCredentials, ErrorCode, StatusQuery, StatusRow
-from gateway.outbound.status_query import statuses
 from gateway.store import Store
 from tests import sends
 

@@ -36,7 +36,7 @@ def opened(tmp_path: Path, page: Page) -> Open:
         secrets = 'username = "u"\npassword = "canary"\nheaders = { X-Secret = "canary" }\nsecret = "canary-canary"'
         trio = 'credentials = { user_name = "canary", api_key = "canary" }'
         made = config(tmp_path, page, f"{secrets}\n{trio}")
-        return Settings.fixed(replace(made, allow_networks=tuple(map(ip_network, networks))))
+        return Settings(replace(made, allow_networks=tuple(map(ip_network, networks))))
 
     return made
 

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from gateway.sandbox.carrierx import Misbehaviour
-from gateway.sandbox.carrierx.scenarios import SCENARIOS
+from gateway.sandbox.carrierx.faults import SCENARIOS
 from gateway.web.context import utc_now
 from schemas import FORMATS, ReceiveContext
 from schemas.carrierx import MMS_SHAPE, SMS_SHAPE

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from gateway.sandbox.carrierx import Misbehaviour
-from gateway.sandbox.carrierx.scenarios import scenario_for
+from gateway.sandbox.carrierx.faults import scenario_for
 from tests.standins import BEARER, NUMBER, Standing
 
 

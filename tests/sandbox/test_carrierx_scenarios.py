@@ -8,19 +8,17 @@ from itertools import pairwise
 import pytest
 
 from gateway.sandbox.carrierx.faults import (
+    FAULTS_AFTER,
+    FAULTS_BEFORE,
+    FLOWS,
     READ_ANSWERS,
+    SCENARIOS,
     UPDATE_FAULTS,
     Misbehaviour,
     PlannedFaults,
     changed,
     plan_faults,
     plan_read_faults,
-)
-from gateway.sandbox.carrierx.scenarios import (
-    FAULTS_AFTER,
-    FAULTS_BEFORE,
-    FLOWS,
-    SCENARIOS,
     scenario_for,
     scenario_table,
 )

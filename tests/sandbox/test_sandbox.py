@@ -23,7 +23,7 @@ from jinja2 import StrictUndefined
 from gateway import create_app
 from gateway.config import Settings
 from gateway.sandbox import sample_config
-from gateway.sandbox.carrierx.scenarios import DELIVERED
+from gateway.sandbox.carrierx.faults import DELIVERED
 from gateway.sandbox.legacy_app import MAX_RECORDS, make_legacy_app
 from gateway.sandbox.platforms import HandsetText, carrierx_callbacks, keyword_callback
 from gateway.store import Store
@@ -255,7 +255,7 @@ def test_the_commands_of_the_readme(sandbox: Sandbox) -> None:
 @pytest.fixture
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskClient]:
     monkeypatch.chdir(tmp_path)
-    settings = Settings.fixed(sample_config(f"http://{HOST}:{free_port()}"))
+    settings = Settings(sample_config(f"http://{HOST}:{free_port()}"))
     with Store(settings.current.database) as store:
         migrate(store)
         app = create_app(settings, store, login_token="let me in")

@@ -18,9 +18,8 @@ from werkzeug.exceptions import HTTPException
 
 from gateway.sandbox.carrierx import faults
 from gateway.sandbox.carrierx.engine import Engine
-from gateway.sandbox.carrierx.faults import Misbehaviour, PlannedFaults
+from gateway.sandbox.carrierx.faults import Misbehaviour, PlannedFaults, scenario_table
 from gateway.sandbox.carrierx.model import ApiError, iso_time, json_object, read_send_request
-from gateway.sandbox.carrierx.scenarios import scenario_table
 
 EARLY_TIMEOUT_SECONDS = 10.0
 """An answer waits no longer than this for callbacks that are to come before it."""

@@ -13,7 +13,15 @@ from dataclasses import dataclass, field, replace
 
 import requests
 
-from gateway.sandbox.carrierx.faults import Misbehaviour, PlannedFaults, plan_faults, plan_read_faults
+from gateway.sandbox.carrierx.faults import (
+    FAILED,
+    Misbehaviour,
+    PlannedFaults,
+    Scenario,
+    plan_faults,
+    plan_read_faults,
+    scenario_for,
+)
 from gateway.sandbox.carrierx.model import (
     MAX_MESSAGES,
     Account,
@@ -22,7 +30,6 @@ from gateway.sandbox.carrierx.model import (
     SendRequest,
     StubMessage,
 )
-from gateway.sandbox.carrierx.scenarios import FAILED, Scenario, scenario_for
 
 SHAPES = ("asked", "older", "newer")
 INBOUND = Scenario(ending="", summary="received", flow=("received",))

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.sandbox.carrierx.faults import PlannedFaults
-from gateway.sandbox.carrierx.scenarios import Scenario
+from gateway.sandbox.carrierx.faults import PlannedFaults, Scenario
 from schemas import segments
 from schemas.carrierx import MMS_SHAPE, SMS_SHAPE
 
