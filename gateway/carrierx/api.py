@@ -118,10 +118,6 @@ class CoreAPI:
         """A page of all messages, in whatever order CarrierX has them. `limit`: 1 to 1000."""
         return self._page("/sms/messages", limit, offset)
 
-    def every_message(self, limit: int = MAX_PAGE_ITEMS) -> Iterator[JsonObject]:
-        """All messages, each once, `limit` with each request. `AnswerLost` where the list does not come to an end."""
-        return responses.all_items(partial(self.messages, limit), "message_sid")
-
     def partner(self, sid: str) -> JsonObject:
         """The Partner object; ``callbacks.sms`` is where its messages are reported to."""
         return self._object("GET", f"/partners/{_path_segment(sid)}")

@@ -23,6 +23,7 @@ from gateway.carrierx import (
 )
 from gateway.carrierx.api import build_send_request
 from gateway.sandbox.carrierx import PARTNER, CarrierXStub, Misbehaviour, Setup
+from tests.carrierx.test_responses import every_message
 
 FROM, TO = "15162065919", "15162065574"
 URL = "https://sms.example.com/carrierx/callback/key-of-the-tests"
@@ -49,7 +50,7 @@ def test_messages_go_out_and_are_read(carrierx: CarrierXStub) -> None:
         assert api.read(text["message_sid"])["message"] == "héllo 🎉" and text["user_data"] == "ours"
         assert (media["type"], group["type"]) == ("mms", "mms") and text["status"] == "queued"
         assert group["group_recipients"] == [TO, "15162065575"]
-        listed = {one["message_sid"] for one in api.every_message(limit=2)}
+        listed = {one["message_sid"] for one in every_message(api, 2)}
         assert listed == {one["message_sid"] for one in (text, media, group)}
         with pytest.raises(NotFound):
             api.read("nothing-such")
@@ -89,7 +90,7 @@ def test_what_an_error_says_of_a_message_is_true(misbehaving: CarrierXStub) -> N
 
     with api_of(misbehaving) as api, ThreadPoolExecutor(4) as threads:
         came = list(threads.map(send, range(300)))
-        there = Counter(one["user_data"] for one in api.every_message(limit=50))
+        there = Counter(one["user_data"] for one in every_message(api, 50))
     kinds = {kind.__name__ for kind in (Conflict, TooMany, ServerError, AnswerLost)}
     assert set(came) == {"sent", *kinds}
     for turn, kind in enumerate(came):
@@ -107,7 +108,7 @@ def test_a_send_never_doubles_though_it_is_made_again(misbehaving: CarrierXStub)
                 api.send(FROM, TO, f"text {turn}", user_data=str(turn))
             except (AnswerLost, ServerError):
                 continue
-        there = Counter(one["user_data"] for one in api.every_message())
+        there = Counter(one["user_data"] for one in every_message(api))
     assert set(there.values()) == {1}
 
 
@@ -116,7 +117,7 @@ def test_lists_are_read_through_all_that_goes_wrong() -> None:
         with api_of(carrierx, retries=20) as api:
             for turn in range(50):
                 api.send(FROM, TO, "text", user_data=str(turn))
-            assert {one["user_data"] for one in api.every_message(limit=5)} == set(map(str, range(50)))
+            assert {one["user_data"] for one in every_message(api, 5)} == set(map(str, range(50)))
             assert api.set_callback(URL, partner=PARTNER)["callbacks"] == {"sms": URL}
 
 

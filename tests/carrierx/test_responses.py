@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,6 +13,7 @@ import requests
 import responses
 
 from gateway.carrierx import AnswerLost, CoreAPI, Page
+from gateway.carrierx.responses import all_items
 
 BASE = "https://api.carrierx.com/core/v2"
 MESSAGES = f"{BASE}/sms/messages"
@@ -47,8 +49,12 @@ def listing(whole: int, *, most: int = 1000, **said: Any) -> Callable[[int, int]
     return page
 
 
+def every_message(api: CoreAPI, limit: int = 1000) -> Iterator[dict[str, Any]]:
+    return all_items(partial(api.messages, limit), "message_sid")
+
+
 def sids(api: CoreAPI, limit: int = 1000) -> list[str]:
-    return [one["message_sid"] for one in api.every_message(limit)]
+    return [one["message_sid"] for one in every_message(api, limit)]
 
 
 @responses.activate
@@ -118,7 +124,7 @@ def test_what_moves_down_while_it_is_read_comes_once(api: CoreAPI) -> None:
 def test_a_server_that_repeats_a_page_does_not_keep_us(api: CoreAPI, said: dict[str, Any]) -> None:
     first = listing(5)(5, 0)
     serve(lambda limit, offset: first | {"total": 10**9} | said)
-    found = api.every_message(5)
+    found = every_message(api, 5)
     assert len([next(found) for _ in range(5)]) == 5
     with pytest.raises(AnswerLost, match="repeats itself"):
         next(found)
@@ -143,7 +149,7 @@ def test_what_is_no_list(api: CoreAPI, body: Any) -> None:
 @responses.activate
 def test_items_without_a_sid_are_told_apart_by_what_they_say(api: CoreAPI) -> None:
     serve(lambda limit, offset: {"items": [{"message": "a"}, {"message": "b"}, {"message": "a"}], "has_more": False})
-    assert [one["message"] for one in api.every_message()] == ["a", "b"]
+    assert [one["message"] for one in every_message(api)] == ["a", "b"]
 
 
 @responses.activate
