@@ -162,46 +162,42 @@ class Settings:
     @property
     def current(self) -> Config:
         """The configuration, with keys and password. Cheap: the file is looked at once a second at most."""
-        self._reload()
+        if self._path is not None and self._clock() - self._looked >= CHECK_INTERVAL_SECONDS:
+            self._reload(self._path)
         return self._current
 
     @property
     def refused(self) -> ConfigError | None:
         """The mistakes of the file as it is now, while an older one is still in force; None if there are none."""
-        self._reload()
+        if self._path is not None and self._clock() - self._looked >= CHECK_INTERVAL_SECONDS:
+            self._reload(self._path)
         return self._refused
 
-    def _reload(self) -> None:
-        if self._path is None or self._clock() - self._looked < CHECK_INTERVAL_SECONDS:
-            return
+    def _reload(self, path: Path) -> None:
         # A thread that comes while another reads takes what counted until now, and does not wait.
-        if self._reading.acquire(blocking=False):
-            try:
-                self._looked = self._clock()
-                self._read_if_changed(self._path)
-            finally:
-                self._reading.release()
-
-    def _read_if_changed(self, path: Path) -> None:
-        version = _version(path)
-        if version == self._version:
+        if not self._reading.acquire(blocking=False):
             return
-        # Before the reading: a change that comes while the file is read is then seen at the next look.
-        self._version = version
         try:
+            self._looked = self._clock()
+            version = _version(path)
+            if version == self._version:
+                return
+            # Before the reading: a change that comes while the file is read is then seen at the next look.
+            self._version = version
             new, found = complete(load(path, self._environ))
+            if new.database != self._current.database:
+                # It cannot change while the process runs.
+                text = f"{path.name}: gateway.database: has changed; the new value takes effect at the next start"
+                _log.warning("configuration_needs_restart", setting="gateway.database")
+                new = replace(new, database=self._current.database, warnings=(*new.warnings, text))
+            self._current, self.secrets, self._refused = new, found, None
+            _log.info("configuration_read", file=path.name, warnings=len(new.warnings))
         except ConfigError as error:
             self._refused = error
             faults = [f"{fault.path}:{fault.line}" for fault in error.faults]
             _log.error("configuration_refused", file=path.name, faults=faults, see="gateway check")
-            return
-        if new.database != self._current.database:
-            # It cannot change while the process runs.
-            text = f"{path.name}: gateway.database: has changed; the new value takes effect at the next start"
-            _log.warning("configuration_needs_restart", setting="gateway.database")
-            new = replace(new, database=self._current.database, warnings=(*new.warnings, text))
-        self._current, self.secrets, self._refused = new, found, None
-        _log.info("configuration_read", file=path.name, warnings=len(new.warnings))
+        finally:
+            self._reading.release()
 
 
 def _version(path: Path) -> tuple[int, int, int, bytes] | None:
