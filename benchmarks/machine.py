@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("flask", "httptools", "marshmallow", "sqlalchemy", "pycurl", "requests")
+PACKAGES = ("flask", "granian", "marshmallow", "sqlalchemy", "pycurl", "requests")
 _IN_MEMORY = ("tmpfs", "ramfs", "overlay")
 _SYNCS = 200
 

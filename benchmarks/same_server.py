@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 from multiprocessing import get_context
 
-from gateway.serve import server
+from gateway.serve import run
 
 HOST = "127.0.0.1"
 
@@ -27,7 +27,7 @@ def serve(app: str, port: int) -> None:
     name, attribute = app.split(":")
     module = import_module(name)
     # As the gateway says of its callbacks: who waits for nothing is answered on the event loop's thread.
-    server.serve(getattr(module, attribute), HOST, port, lifeline=False, quick=getattr(module, "are_quick", None))
+    run.serve(getattr(module, attribute), HOST, port, lifeline=False, quick=getattr(module, "are_quick", None))
 
 
 if __name__ == "__main__":

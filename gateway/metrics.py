@@ -140,6 +140,14 @@ BREAKER_CHANGES = Family(
     "Changes of an endpoint's breaker, by endpoint and the new state.",
     ("endpoint", "state"),
 )
+SERVER_REFUSALS = Family(
+    "gateway_server_refusals_total",
+    "Requests and connections that the HTTP server ended by itself, by reason. Requests: head (400: two readings, or"
+    " none), size (413), late (408), cut_off (the sender went away), chunks (400: too many small ones), memory and"
+    " client (503: too many bodies under way, in all or of one client), stopping (503). Connections: silent (for two"
+    " minutes), address (too many of one), full (too many in all).",
+    ("reason",),
+)
 PROCESS_STARTS = Family(
     "gateway_process_starts_total", "Processes that started: web, worker. More than usual: they die.", ("process",)
 )
@@ -158,6 +166,7 @@ FAMILIES = {
         ATTEMPT_SECONDS,
         DELIVERY_SECONDS,
         BREAKER_CHANGES,
+        SERVER_REFUSALS,
         PROCESS_STARTS,
     )
 }
@@ -220,6 +229,10 @@ class Metrics:
     def breaker(self, endpoint: str, state: str) -> None:
         """It became ``closed``, ``open``, ``half_open`` or ``ramp``. `endpoint`: as above, or the origin of a URL."""
         self._add(1.0, BREAKER_CHANGES, STATUS_URLS if is_url(endpoint) else endpoint, state)
+
+    def server_refusal(self, reason: str) -> None:
+        """The HTTP server ended a request or a connection by itself."""
+        self._add(1.0, SERVER_REFUSALS, reason)
 
     def _add(self, amount: float, family: Family, *labels: str) -> None:
         with self._lock:

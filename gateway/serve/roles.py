@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,6 @@ import structlog
 from gateway.config import Config, Settings, environment, take_variable
 from gateway.metrics import CONTENT_TYPE, Metrics
 from gateway.metrics import text as metrics_text
-from gateway.serve.files import files
 from gateway.serve.startup import (
     LISTEN,
     LOGIN_TOKEN,
@@ -28,7 +28,7 @@ from gateway.serve.startup import (
     parse_address,
     url_of,
 )
-from gateway.serve.supervisor import Heartbeat, on_stop
+from gateway.serve.supervisor import Heartbeat, on_stop, raise_file_limit
 from gateway.store import Store, StoreUnavailable, health
 from gateway.store.wakeup import WorkerNotifier
 
@@ -62,18 +62,28 @@ def sample() -> Config:
 def run_web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None:
     """Raises OSError where it cannot listen, `StoreUnavailable` where there is no store."""
     from gateway import create_app
-    from gateway.serve.server import serve
+    from gateway.serve.run import serve
     from gateway.web import callbacks
+    from gateway.web.app import is_trusted_proxy
     from gateway.web.context import web_context_of
 
     store = _open_store(settings, lifeline=lifeline)
     app = create_app(settings, store, login_token=take_variable(LOGIN_TOKEN))
     app.config["OWN_ADDRESSES"] = frozenset({(host, port)})
     app.config["OWN_URL"] = url_of(host, port)
-    web_context_of(app).metrics.process_started("web")
+    metrics = web_context_of(app).metrics
+    metrics.process_started("web")
     _freeze_memory()
     try:
-        serve(app, host, port, lifeline=lifeline, quick=callbacks.are_quick)
+        serve(
+            app,
+            host,
+            port,
+            lifeline=lifeline,
+            quick=callbacks.are_quick,
+            is_proxy=partial(is_trusted_proxy, settings),
+            count=metrics.server_refusal,
+        )
     finally:
         store.close(timeout=1.0)
 
@@ -91,7 +101,7 @@ def run_worker(settings: Settings, *, lifeline: bool, metrics_address: tuple[str
 
     store, stop = _open_store(settings, lifeline=lifeline), threading.Event()
     data, web_address = settings.current.data, parse_address(environment().get(LISTEN, ""))
-    files(WORKER_FILES)
+    raise_file_limit(WORKER_FILES)
     metrics = Metrics(data)
     sender = Sender(settings, store, notify=WorkerNotifier(data).notify, metrics=metrics)
 
@@ -224,7 +234,7 @@ def run_sandbox_page(host: str, port: int, carrierx_port: int, *, lifeline: bool
     """The sandbox's stand-ins: for the applications that are called, and, on `carrierx_port`, for CarrierX."""
     from gateway.sandbox.carrierx import CarrierXStub, Setup
     from gateway.sandbox.legacy_app import make_legacy_app
-    from gateway.serve.server import serve
+    from gateway.serve.run import serve
 
     numbers = [number.number for number in sample().numbers]
     setup = Setup(numbers=numbers, callback=take_variable(SANDBOX_CALLBACK) or "", pace=0.5)

@@ -52,6 +52,19 @@ class Heartbeat:
             self._next = float("inf")
 
 
+def raise_file_limit(wanted: int) -> int:
+    """Lets this process open `wanted` files, as far as this user may. Returns how many of them there may be now."""
+    if sys.platform == "win32":
+        return wanted
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else min(wanted, soft)
+
+
 def on_stop(stop: Callable[[], None], *, lifeline: bool) -> None:
     """Calls `stop` once: at SIGTERM, at Ctrl-C, or when the supervisor closes standard input. From any thread.
 

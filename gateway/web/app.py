@@ -62,12 +62,15 @@ def _dispatch(
     path = environ["PATH_INFO"]
     is_call = path == "/carrierx/callback" or path.startswith(("/carrierx/callback/", "/legacy/"))
     app = program_app if is_call else console
-    networks = settings.current.trusted_proxies
-    if networks:
-        try:
-            peer = ip_address(environ.get("REMOTE_ADDR", ""))
-        except ValueError:  # not an IP address: a Unix socket, say
-            return app(environ, start_response)
-        if any(peer in network for network in networks):
-            app = ProxyFix(app, x_for=1, x_proto=1, x_host=1)
+    if settings.current.trusted_proxies and is_trusted_proxy(settings, environ.get("REMOTE_ADDR", "")):
+        app = ProxyFix(app, x_for=1, x_proto=1, x_host=1)
     return app(environ, start_response)
+
+
+def is_trusted_proxy(settings: Settings, peer: str) -> bool:
+    """The configuration trusts this address to say for whom it speaks."""
+    try:
+        address = ip_address(peer)
+    except ValueError:  # not an IP address: a Unix socket, say
+        return False
+    return any(address in network for network in settings.current.trusted_proxies)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from flask import Blueprint, Response
 
@@ -54,6 +56,11 @@ def metrics() -> Response:
         _gauge("gateway_store_ready", "1: the store commits, as /readyz asks.", ready),
         _gauge("gateway_store_has_room", "0: the disk is nearly full; no callback is taken in.", has_room),
     ]
+    with suppress(OSError):  # on Linux only
+        # The server library tells nobody of a connection that ends before its first request: the kernel counts it.
+        found = [line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Tcp:")]
+        resets = float(dict(zip(*found, strict=True))["EstabResets"])
+        gauges.append(_gauge("gateway_tcp_resets", "Connections reset since this machine started.", resets))
     if ready or not has_room:
         try:
             gauges += _store_gauges(context)

@@ -11,6 +11,7 @@ from tests.faults.ledger import Row
 from tests.faults.misbehaviour import ALL
 
 COLUMNS = ("accepted", "delivered", "owed", "dead", "lost", "doubled", "later")
+FLOOD_COLUMNS = ("callbacks", "p50 ms", "p99 ms", "grew MB", "log kB")
 Report = Callable[[Row], None]
 
 
@@ -51,20 +52,26 @@ def report(record_property: Callable[[str, object], None]) -> Report:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    _table(terminalreporter, "fault", COLUMNS, add_up=True)
+    _table(terminalreporter, "flood", FLOOD_COLUMNS, add_up=False)
+
+
+def _table(terminalreporter: Any, kind: str, columns: tuple[str, ...], *, add_up: bool) -> None:
     rows = [
         value
         for reports in terminalreporter.stats.values()
         for report in reports
         if getattr(report, "when", "") == "call"
         for name, value in report.user_properties
-        if name == "fault"
+        if name == kind
     ]
     if not rows:
         return
-    width = max(len(row["fault"]) for row in rows)
-    terminalreporter.section("faults")
-    terminalreporter.write_line(" " * width + "".join(f"{name:>11}" for name in COLUMNS))
-    for row in sorted(rows, key=lambda row: row["fault"]):
-        terminalreporter.write_line(row["fault"].ljust(width) + "".join(f"{row[name]:>11}" for name in COLUMNS))
-    all_of = {name: sum(row[name] for row in rows) for name in COLUMNS}
-    terminalreporter.write_line("all".ljust(width) + "".join(f"{all_of[name]:>11}" for name in COLUMNS))
+    rows.sort(key=lambda row: row[kind])
+    if add_up:
+        rows.append({kind: "all"} | {name: sum(row[name] for row in rows) for name in columns})
+    width = max(len(row[kind]) for row in rows)
+    terminalreporter.section(f"{kind}s")
+    terminalreporter.write_line(" " * width + "".join(f"{name:>11}" for name in columns))
+    for row in rows:
+        terminalreporter.write_line(row[kind].ljust(width) + "".join(f"{row[name]:>11}" for name in columns))

@@ -1,0 +1,194 @@
+"""Starts and stops the HTTP server, Granian, for one WSGI application; requests in flight are finished.
+
+Granian's embedded server runs in this process's own event loop: our supervisor starts, watches and restarts the
+process, as it does the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import closing, suppress
+from functools import partial
+from wsgiref.types import WSGIApplication, WSGIEnvironment
+
+import structlog
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server.embed import Server
+
+from gateway.serve.bodies import BODY_SECONDS
+from gateway.serve.bridge import HEARTBEAT_PATH, Bridge
+from gateway.serve.connections import Connections
+from gateway.serve.startup import ANY_ADDRESS
+from gateway.serve.supervisor import BEAT_SECONDS, GRACE_SECONDS, Heartbeat, on_stop, raise_file_limit
+from gateway.web.sessions import caller_key
+
+CONNECTIONS = 16_000
+"""Side by side; more wait in the system's queue, which is `QUEUE` long."""
+QUEUE = 4096
+SPARE_FILES = 256
+"""Files that the process needs besides its connections."""
+HEAD_SECONDS = 30
+"""For the head of a request, and for an idle connection."""
+HEAD_BYTES = 32 * 1024
+"""Of a request's head; Granian takes up to 100 headers. It is the size of a connection's buffers, too."""
+THREADS = 64
+DRAIN_SECONDS = GRACE_SECONDS - 1.5
+"""For requests in flight, once asked to stop."""
+QUIET_SECONDS = 0.5
+"""Without a request, nor one in hand: what is still open then are connections that say nothing."""
+HEARTBEAT_SECONDS = 10.0
+"""For a connection to ourselves to be answered: the queue may be long."""
+AGAIN_SECONDS = 0.25
+"""Without a sign of life, until the next connection to ourselves: another process on the port may have got the last."""
+
+log = structlog.get_logger(__name__)
+
+
+def serve(
+    application: WSGIApplication,
+    host: str,
+    port: int,
+    *,
+    lifeline: bool,
+    threads: int = THREADS,
+    patience: float = BODY_SECONDS,
+    quick: Callable[[WSGIEnvironment], bool] | None = None,
+    is_proxy: Callable[[str], bool] = lambda _address: False,
+    count: Callable[[str], None] = lambda _reason: None,
+) -> None:
+    """Returns when everything in flight was answered. Raises OSError where it cannot listen.
+
+    host: an IP address. patience: seconds for a request's body. quick: which requests are answered on the event
+    loop's own thread (see `gateway.serve.bridge`). is_proxy: which address speaks for others. count: told of each
+    request and connection that is refused here, by a word. To be called in the main thread.
+    """
+    _check(host, port)
+    limit = max(64, raise_file_limit(CONNECTIONS + SPARE_FILES) - SPARE_FILES)
+    connections = Connections(port, limit, is_proxy, count)
+
+    def client(environ: WSGIEnvironment) -> str:
+        peer = str(environ["REMOTE_ADDR"])
+        said = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip() if is_proxy(peer) else ""
+        return caller_key(said or peer)
+
+    bridge = partial(
+        Bridge,
+        application,
+        (host, port),
+        threads=threads,
+        quick=quick,
+        patience=patience,
+        client=client,
+        per_client=connections.per_client,
+        count=count,
+    )
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(bridge, host, port, limit, lifeline))
+    finally:
+        connections.close()
+
+
+def _check(host: str, port: int) -> None:
+    """Raises OSError where it cannot listen; Granian's own error does not say why."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        if sys.platform == "win32":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:  # several web processes share the port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        probe.bind((host, port))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+async def _serve(make: Callable[[], Bridge], host: str, port: int, limit: int, lifeline: bool) -> None:
+    bridge, loop, stop = make(), asyncio.get_running_loop(), asyncio.Event()
+    server = Server(
+        bridge,
+        host,
+        port,
+        interface=Interfaces.RSGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=QUEUE,
+        backpressure=limit,
+        http1_settings=HTTP1Settings(header_read_timeout=HEAD_SECONDS * 1000, max_buffer_size=HEAD_BYTES),
+        # Into our own log, and not to standard output, where the supervisor listens for signs of life.
+        log_dictconfig={"loggers": {}},
+        log_level=LogLevels.error,
+    )
+
+    def ask() -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    on_stop(ask, lifeline=lifeline)
+    running, stopping = loop.create_task(server.serve()), loop.create_task(stop.wait())
+    beating = (
+        loop.create_task(_beat(Heartbeat(lifeline=True), bridge, ANY_ADDRESS.get(host, host), port))
+        if lifeline
+        else None
+    )
+    try:
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+            raise RuntimeError("the HTTP server has ended by itself")
+        bridge.bodies.stop()
+        server.stop()
+        await _drain(running, bridge)
+    finally:
+        if beating is not None:
+            beating.cancel()
+        bridge.bodies.close()
+
+
+async def _drain(running: asyncio.Task[None], bridge: Bridge) -> None:
+    """Returns when all requests are answered, or `DRAIN_SECONDS` later."""
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while not running.done():
+                before = bridge.requests
+                await asyncio.wait({running}, timeout=QUIET_SECONDS)
+                if not bridge.in_hand and bridge.requests == before:
+                    return
+    except TimeoutError:
+        log.warning("requests_cut_off", seconds=DRAIN_SECONDS)
+
+
+async def _beat(pulse: Heartbeat, bridge: Bridge, host: str, port: int) -> None:
+    """A sign of life for each connection to ourselves that is answered: so the supervisor sees a listener that is dead.
+
+    Whoever sent it: where several processes share a port, one asks for another; and none waits for one that hangs.
+    """
+    asking: set[asyncio.Task[None]] = set()
+    while True:
+        bridge.heartbeat.clear()
+        ask = asyncio.create_task(_ask(host, port))
+        asking.add(ask)
+        ask.add_done_callback(asking.discard)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(AGAIN_SECONDS):
+                await bridge.heartbeat.wait()
+            pulse()
+            await asyncio.sleep(BEAT_SECONDS)
+
+
+async def _ask(host: str, port: int) -> None:
+    with suppress(OSError):
+        async with asyncio.timeout(HEARTBEAT_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port)
+            with closing(writer):
+                writer.write(f"GET {HEARTBEAT_PATH} HTTP/1.0\r\n\r\n".encode())
+                await reader.read()

@@ -1,0 +1,129 @@
+"""Somebody without a key fills the port: callbacks of others, each on a fresh connection, are answered meanwhile.
+
+At length with the numbers of attackers, and limits in time; in short with few, and none. A table stands at the end:
+p50 and p99 of the others' callbacks, and how much the web process grew.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import acme
+from tests.faults.floods import FLOODS
+from tests.running import ROOT, Gateway, running_gateway, until
+from tests.serve.test_serve import NOWHERE, lines, pids
+
+EVERY = 0.05
+"""Seconds from one callback to the next."""
+P99_SECONDS = {"requests without end": 0.25}
+"""Of all others `SOON_SECONDS`: thousands of requests that come at once take a while to be read."""
+SOON_SECONDS = 1.0
+GROWTH_MB = 150
+NUMBERS = {"requests without end": 300, "tiny chunks": 60, "resets": 3000}
+"""Connections, at length; of all others `MANY`."""
+MANY = 4300
+Record = Callable[[str, object], None]
+
+
+class Callbacks:
+    """Those of a platform, one every 50 ms, whatever became of the last one."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway, self._end = gateway, threading.Event()
+        self.took: list[float] = []
+        self.statuses: Counter[int | str] = Counter()
+
+    def _post(self, number: int) -> None:
+        began = time.perf_counter()
+        try:
+            status: int | str = self._gateway.post("/carrierx/callback", acme.text(message_sid=f"m{number}")).status
+        except Exception as error:
+            status = type(error).__name__
+        self.took.append(time.perf_counter() - began)
+        self.statuses[status] += 1
+
+    def _run(self) -> None:
+        with ThreadPoolExecutor(64) as threads:
+            number = 0
+            while not self._end.wait(EVERY):
+                number += 1
+                threads.submit(self._post, number)
+
+    def __enter__(self) -> Callbacks:
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def quantile(self, part: float) -> float:
+        return sorted(self.took)[int(part * (len(self.took) - 1))]
+
+
+@contextmanager
+def flood(kind: str, port: int, connections: int) -> Iterator[None]:
+    command = [sys.executable, "-m", "tests.faults.floods", kind, str(port), str(connections)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as attacker:
+        assert attacker.stdin is not None and attacker.stdout is not None
+        try:
+            assert attacker.stdout.readline() == b"ready\n"
+            yield
+        finally:
+            attacker.stdin.close()
+            attacker.wait(30)
+
+
+def resident_mb(pid: int, name: str) -> float:
+    """`VmRSS`, or `VmHWM`: the most since `forget_peak`."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+
+
+def forget_peak(pid: int) -> None:
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_others_are_answered(tmp_path: Path, kind: str, full: bool, record_property: Record) -> None:
+    with running_gateway(tmp_path, NOWHERE) as gateway:
+        web = pids(gateway, "web")[-1]
+        for number in range(20):  # warm
+            assert gateway.post("/carrierx/callback", acme.text(message_sid=f"warm-{number}")).status == 200
+        forget_peak(web)
+        before = resident_mb(web, "VmRSS")
+        with (
+            Callbacks(gateway) as callbacks,
+            flood(kind, gateway.process.port, NUMBERS.get(kind, MANY) if full else 50),
+        ):
+            enough = len(callbacks.took) + (400 if full else 20)
+            until(lambda: len(callbacks.took) >= enough, "callbacks are answered")
+        growth = resident_mb(web, "VmHWM") - before
+        record_property(
+            "flood",
+            {
+                "flood": kind,
+                "callbacks": len(callbacks.took),
+                "p50 ms": round(callbacks.quantile(0.5) * 1000, 1),
+                "p99 ms": round(callbacks.quantile(0.99) * 1000, 1),
+                "grew MB": round(growth),
+                "log kB": round(gateway.process.log.stat().st_size / 1000),
+            },
+        )
+        assert set(callbacks.statuses) == {200}
+        assert growth < GROWTH_MB
+        assert pids(gateway, "web") == [web]
+        assert not [line for line in lines(gateway.process.log) if line["level"] in ("error", "critical")]
+        if full:
+            assert callbacks.quantile(0.99) < P99_SECONDS.get(kind, SOON_SECONDS)
