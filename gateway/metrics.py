@@ -51,11 +51,16 @@ else:
 
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+FOLDER_NAME = "metrics"
 FIRST_BYTES = 65_536
 """Size of a new file, doubled when it is full."""
 MAX_FILES = 256
 BROKEN = (RuntimeError, ValueError, struct.error)
 """Raised by reading a file that a power failure cut off, or that is just being created."""
+
+
+FAMILIES: dict[str, Family] = {}
+"""By name, as they are declared below."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +72,9 @@ class Family:
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     """Upper bounds in seconds, but for the last one, which has none."""
+
+    def __post_init__(self) -> None:
+        FAMILIES[self.name] = self
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -151,25 +159,6 @@ SERVER_REFUSALS = Family(
 PROCESS_STARTS = Family(
     "gateway_process_starts_total", "Processes that started: web, worker. More than usual: they die.", ("process",)
 )
-FAMILIES = {
-    family.name: family
-    for family in (
-        CALLBACKS_KEPT,
-        CALLBACKS_TURNED_AWAY,
-        CALLBACK_SECONDS,
-        ORPHAN_UPDATES,
-        SENDS,
-        CALLS,
-        ATTEMPTS,
-        DELIVERIES_SUCCEEDED,
-        ENDPOINT_ATTEMPT_SECONDS,
-        ATTEMPT_SECONDS,
-        DELIVERY_SECONDS,
-        BREAKER_CHANGES,
-        SERVER_REFUSALS,
-        PROCESS_STARTS,
-    )
-}
 
 
 class Metrics:
@@ -181,7 +170,7 @@ class Metrics:
     """
 
     def __init__(self, data: Path | None = None) -> None:
-        self._folder = data and _folder(data)
+        self._folder = data and data / FOLDER_NAME
         self._file: CounterFile | None = None
         self._failed = False
         self._places: dict[tuple[Family, tuple[str, ...]], tuple[memoryview[float], Sequence[int]]] = {}
@@ -379,10 +368,6 @@ def _reserve(file: int, size: int) -> None:
         missing -= os.write(file, bytes(missing))
 
 
-def _folder(data: Path) -> Path:
-    return data / "metrics"
-
-
 def _take(folder: Path) -> tuple[int, Path]:
     """Locks the first file in which nobody counts."""
     for number in range(MAX_FILES):
@@ -397,7 +382,7 @@ def _take(folder: Path) -> tuple[int, Path]:
 
 def forget_ended(data: Path) -> None:
     """Deletes the files of processes that have ended: when the whole gateway starts, and counts from zero."""
-    for path in _folder(data).glob("*.lock"):
+    for path in (data / FOLDER_NAME).glob("*.lock"):
         with contextlib.suppress(OSError):
             lock = os.open(path, os.O_RDWR)
             try:

@@ -132,7 +132,7 @@ def settle(
 ) -> bool:
     settled = ended(claimed, outcome, now, due)
     work = partial(leases.settle_all, owner=owner, settled=(settled,), now=now)
-    return store.writer.write(work, ordering_keys=(settled.ordering_key,))[0]
+    return store.writer.write(work, ordering_keys=(claimed.ordering_key,))[0]
 
 
 def ids(claimed: Sequence[leases.ClaimedDelivery]) -> list[str]:

@@ -229,14 +229,7 @@ class BatchWriter:
             self._breakers_at = monotonic + health.BREAKER_REFRESH_SECONDS
             changed = list(dict(changed + self._scheduler.breakers.not_closed()).items())
         return [
-            BreakerState(
-                endpoint=endpoint,
-                state=one.state,
-                since=one.since,
-                until=one.until,
-                reason=one.reason,
-                failures=one.failures,
-            )
+            BreakerState(endpoint, one.state, one.since, one.until, one.reason, one.failures)
             for endpoint, one in changed
         ]
 

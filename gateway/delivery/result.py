@@ -92,7 +92,7 @@ def _retry_after(response: Response, now: float) -> float | None:
 
 
 @dataclass(slots=True)
-class Attempt:
+class AttemptInFlight:
     """An attempt in flight since `started`, in monotonic seconds, in this generation of the endpoint's breaker."""
 
     claimed: ClaimedDelivery
@@ -117,7 +117,7 @@ class AttemptResult(NamedTuple):
 _redactions: dict[str, tuple[Endpoint, EndpointRedaction]] = {}
 
 
-def classify(attempt: Attempt, response: Response, now: float, random: float) -> AttemptResult:
+def classify(attempt: AttemptInFlight, response: Response, now: float, random: float) -> AttemptResult:
     """The delivery as it is to be settled, without the endpoint's secrets. `random`: 0 up to 1, spreads retries."""
     endpoint, claimed, failure = attempt.endpoint, attempt.claimed, response.failure
     # Made once for each endpoint as it is configured now: a changed configuration has new objects.

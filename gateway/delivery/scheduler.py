@@ -31,7 +31,7 @@ from itertools import islice
 from gateway.config import Endpoint
 from gateway.config.model import is_url
 from gateway.delivery.circuit_breaker import Breakers
-from gateway.delivery.result import Attempt, AttemptResult
+from gateway.delivery.result import AttemptInFlight, AttemptResult
 from gateway.safe_http.ssrf import origin_of
 from gateway.store.leases import ClaimedDelivery, ClaimLimit
 
@@ -282,7 +282,7 @@ class Scheduler:
         self.concurrency.started(origin, claimed.attempts_since_replay > 1)
         return self.breakers.generation(origin)
 
-    def finished(self, attempt: Attempt, result: AttemptResult, now: float, random: float) -> None:
+    def finished(self, attempt: AttemptInFlight, result: AttemptResult, now: float, random: float) -> None:
         """Counts an attempt that ended, and tells its breaker. The next delivery of its ordering key may be due."""
         settled, endpoint = result.settled, attempt.endpoint
         quick = settled.status is not None and attempt.seconds < SLOW_ANSWER_SECONDS
@@ -298,11 +298,11 @@ class Scheduler:
                     now, attempt.generation, result.weight, endpoint.concurrency, settled.sentence, random
                 )
 
-    def postponed(self, attempt: Attempt, due: float) -> None:
+    def postponed(self, attempt: AttemptInFlight, due: float) -> None:
         """Takes back an attempt that was not made, for want of the gateway's own resources."""
         self._ended(attempt, None, due)
 
-    def _ended(self, attempt: Attempt, quick: bool | None, due: float | None) -> str:
+    def _ended(self, attempt: AttemptInFlight, quick: bool | None, due: float | None) -> str:
         name = attempt.endpoint.name
         origin = origin_of(name)
         left = self.concurrency.finished(origin, attempt.claimed.attempts_since_replay > 1, quick)
@@ -312,7 +312,7 @@ class Scheduler:
             self.due.mark_due_at(name, due)
         return origin
 
-    def mark_slow(self, attempts: Iterable[Attempt], monotonic: float) -> None:
+    def mark_slow(self, attempts: Iterable[AttemptInFlight], monotonic: float) -> None:
         """Counts endpoints that have not answered for long as slow from now on, not only when they answer."""
         slow = [attempt for attempt in attempts if monotonic - attempt.started > SLOW_ANSWER_SECONDS]
         self.concurrency.mark_slow({origin_of(attempt.endpoint.name) for attempt in slow})

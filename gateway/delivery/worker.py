@@ -24,7 +24,7 @@ from gateway.config import Config, Settings
 from gateway.delivery.batch import BATCH_WAIT_SECONDS, BatchWriter, OweReplies
 from gateway.delivery.maintenance import Maintenance
 from gateway.delivery.request import request_for
-from gateway.delivery.result import Attempt, classify
+from gateway.delivery.result import AttemptInFlight, classify
 from gateway.delivery.scheduler import Scheduler
 from gateway.metrics import Metrics
 from gateway.safe_http.client import HttpClient
@@ -71,7 +71,7 @@ class Worker:
         self._metrics = metrics or Metrics()
         owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._log: Any = structlog.get_logger().bind(worker=owner)
-        self._attempts: dict[tuple[int, int], Attempt] = {}
+        self._attempts: dict[tuple[int, int], AttemptInFlight] = {}
         """By attempt id: where a lease ran out while a transfer hangs, the next attempt is in flight beside it."""
         self._scheduler = Scheduler()
         self._batches = BatchWriter(
@@ -183,7 +183,7 @@ class Worker:
             delivery_id, attempt_id = delivery.delivery_id, delivery.attempt_id
             request = request_for(endpoint, body, config, moment, self._own, delivery_id, attempt=delivery.number)
             generation = self._scheduler.started(delivery)
-            self._attempts[attempt_id] = Attempt(delivery, endpoint, request, monotonic, generation)
+            self._attempts[attempt_id] = AttemptInFlight(delivery, endpoint, request, monotonic, generation)
             self._http.start(request, attempt_id)
 
     def _take_results(self, results: Sequence[tuple[object, Response]]) -> None:

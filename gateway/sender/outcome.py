@@ -188,16 +188,8 @@ class CarrierXBreaker:
         state = "open" if self.seconds_left(monotonic) else "half_open" if self.is_probing else "closed"
         if state == self._recorded and (state == "closed" or monotonic < self._refresh_at):
             return ()
-        return (
-            BreakerState(
-                endpoint=ledger.ENDPOINT,
-                state=state,
-                since=now - (monotonic - self._since),
-                until=now + self.seconds_left(monotonic),
-                reason=self._reason,
-                failures=self._errors,
-            ),
-        )
+        since, until = now - (monotonic - self._since), now + self.seconds_left(monotonic)
+        return (BreakerState(ledger.ENDPOINT, state, since, until, self._reason, self._errors),)
 
     def recorded(self, states: Sequence[BreakerState], monotonic: float) -> None:
         """Takes note that these are in the store."""

@@ -22,7 +22,8 @@ ROUTED = Statement(
 )
 
 PARTIES = Statement("SELECT number, phone FROM events WHERE id = :id")
-_EVENT = ", ".join(column.name for column in schema.events.c)
+_EVENT = ", ".join(schema.events.c.keys())
+_KEYS = ("phone", "number", "keyword", "message_sid", "status", "ticket", "custom_ticket")
 WAITING = Statement(f"""
     SELECT {_EVENT} FROM events WHERE state = 'waiting' AND state <> 'accepted' AND number = :number AND phone = :phone
      ORDER BY id
@@ -74,9 +75,8 @@ class Event(NewEvent):
 
 def add(conn: Connection, new: NewEvent) -> int:
     """Keeps the event; returns its id."""
-    name = conn.dialect.name
-    cursor = ADD_EVENT[name].run(conn, _values(new))
-    return int(cursor.lastrowid if name == "sqlite" else cursor.fetchone()[0])
+    cursor = ADD_EVENT[conn.dialect.name].run(conn, _values(new))
+    return int(cursor.lastrowid if conn.dialect.name == "sqlite" else cursor.fetchone()[0])
 
 
 def mark_routed(conn: Connection, event_id: int, keyword: str, notes: Sequence[str]) -> bool:
@@ -94,21 +94,17 @@ def parties(conn: Connection, event_id: int) -> tuple[str, str] | None:
 def waiting_updates(conn: Connection, number: str, phone: str) -> list[Event]:
     """Reads. Returns status updates whose message is not known yet, the oldest first."""
     rows = WAITING.run(conn, index_keys(number=number, phone=phone)).fetchall()
-    names = schema.events.c.keys()
-    return [event_from_row(dict(zip(names, row, strict=True))) for row in rows]
+    return [event_from_row(dict(zip(schema.events.c.keys(), row, strict=True))) for row in rows]
 
 
 def waiting_pairs(conn: Connection, before: float, most: int) -> list[tuple[str, str]]:
     """Reads. Returns (number, phone) of updates that have waited since before that time."""
-    rows = WAITING_SINCE.run(conn, {"before": before, "most": most}).fetchall()
-    return [(row[0], row[1]) for row in rows]
+    return list(map(tuple, WAITING_SINCE.run(conn, {"before": before, "most": most}).fetchall()))
 
 
 def mark_released(conn: Connection, event_id: int, new: NewEvent) -> bool:
     """An update that waited has become this. False: it waits no longer: somebody was quicker."""
-    values = _values(new)
-    kept = {name: values[name] for name in ("state", "ticket", "custom_ticket", "notes")}
-    return RELEASED.run(conn, kept | {"id": event_id}).rowcount == 1
+    return RELEASED.run(conn, _values(new) | {"id": event_id}).rowcount == 1
 
 
 def event_from_row(row: Mapping[Any, Any]) -> Event:
@@ -117,16 +113,7 @@ def event_from_row(row: Mapping[Any, Any]) -> Event:
 
 
 def _values(new: NewEvent) -> dict[str, object]:
-    keys = index_keys(
-        phone=new.phone,
-        number=new.number,
-        keyword=new.keyword,
-        message_sid=new.message_sid,
-        status=new.status,
-        ticket=new.ticket,
-        custom_ticket=new.custom_ticket,
-    )
-    return keys | {
+    return index_keys(**{name: getattr(new, name) for name in _KEYS}) | {
         "source": new.source,
         "state": new.state,
         "received_at": new.received_at,

@@ -52,9 +52,9 @@ NEWEST_OF_KEYWORD = Statement("""
 """)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class BreakerState:
-    """Times are epoch seconds."""
+    """How a breaker is. Times are epoch seconds."""
 
     endpoint: str
     state: str
@@ -100,13 +100,12 @@ def current_breakers(conn: Connection, now: float) -> dict[str, BreakerState]:
     found: dict[str, BreakerState] = {}
     # A row from the future was written before the clock was set back.
     values = {"old": now - BREAKER_STALE_SECONDS, "new": now + BREAKER_STALE_SECONDS}
-    for endpoint, state, since, until, reason, failures in CURRENT_BREAKERS.run(conn, values).fetchall():
-        known = found.get(endpoint)
-        severity = _SEVERITY.get(state, -1), until
+    for row in CURRENT_BREAKERS.run(conn, values).fetchall():
+        breaker = BreakerState(*row)
+        severity = _SEVERITY.get(breaker.state, -1), breaker.until
+        known = found.get(breaker.endpoint)
         if known is None or severity > (_SEVERITY.get(known.state, -1), known.until):
-            found[endpoint] = BreakerState(
-                endpoint=endpoint, state=state, since=since, until=until, reason=reason, failures=failures
-            )
+            found[breaker.endpoint] = breaker
     return found
 
 

@@ -23,9 +23,13 @@ AttemptOutcome = Literal["succeeded", "again", "dead"]
 
 # Each endpoint is looked up twice: what was tried before, leases that ran out among it, then what never was.
 _CLAIMED_COLUMNS = """
-    id, delivery_id, event_id, endpoint, wire_format, ordering_key, attempts, attempts_since_replay, content_type,
-    headers, body, created_at, owner, started_at, replies
+    id, delivery_id, event_id, endpoint, wire_format, ordering_key, attempts + 1 AS number,
+    attempts_since_replay + 1 AS since_replay, content_type, headers, body, created_at, replies, owner
 """
+_CLAIMED_NAMES = (
+    *("id", "delivery_id", "event_id", "endpoint", "wire_format", "ordering_key", "number", "attempts_since_replay"),
+    *("content_type", "headers", "body", "created_at", "replies"),
+)
 _DUE = """
     SELECT {columns} FROM deliveries WHERE endpoint = :endpoint AND due <= :now AND due IS NOT NULL AND {condition}
      ORDER BY due LIMIT :most
@@ -167,10 +171,6 @@ class SettledDelivery:
         if (self.outcome == "again") != (self.due is not None):
             raise ValueError("a delivery is due again if it is to be tried again, and only then")
 
-    @property
-    def ordering_key(self) -> str:
-        return self.claimed.ordering_key
-
 
 def claim(
     conn: Connection, owner: str, limits: Mapping[str, ClaimLimit], now: float, lease_seconds: Mapping[str, float]
@@ -182,7 +182,7 @@ def claim(
     is_postgresql = conn.dialect.name == "postgresql"
     limits = {endpoint: limit for endpoint, limit in limits.items() if limit.all > 0}
     rows = _due_of_all(conn, limits, now) if is_postgresql else _due(conn, limits, now)
-    LOST.run_many(conn, [{"id": row[0], "nothing": b"", "late": False} for row in rows if row[12] is not None])
+    LOST.run_many(conn, [{"id": row[0], "nothing": b"", "late": False} for row in rows if row[13] is not None])
     untils = [now + lease_seconds[row[3]] for row in rows]
     if is_postgresql:
         TAKE_ALL.run(conn, {"owner": owner, "now": now, "ids": [row[0] for row in rows], "untils": untils})
@@ -191,20 +191,8 @@ def claim(
         TAKE.run_many(conn, [{"owner": owner, "now": now, "id": row[0], "until": until} for row, until in taken])
     return [
         ClaimedDelivery(
-            id=row[0],
-            delivery_id=row[1],
-            event_id=row[2],
-            endpoint=row[3],
-            wire_format=row[4],
-            ordering_key=row[5],
-            number=row[6] + 1,
-            attempts_since_replay=row[7] + 1,
-            content_type=row[8],
-            headers=pairs_from_json(row[9]),
-            body=row[10],
-            created_at=row[11],
-            started_at=now,
-            replies=bool(row[14]),
+            **dict(zip(_CLAIMED_NAMES, row, strict=False))
+            | {"headers": pairs_from_json(row[9]), "replies": bool(row[12]), "started_at": now}
         )
         for row in rows
     ]
@@ -213,12 +201,9 @@ def claim(
 def _due(conn: Connection, limits: Mapping[str, ClaimLimit], now: float) -> list[Any]:
     rows: list[Any] = []
     for endpoint, limit in limits.items():
-        values = {"endpoint": endpoint, "now": now}
-        tried = (
-            TRIED.run(conn, values | {"most": limit.all - limit.first}).fetchall() if limit.all > limit.first else []
-        )
-        rows += tried
-        rows += FIRST.run(conn, values | {"most": limit.all - len(tried)}).fetchall()
+        values, most = {"endpoint": endpoint, "now": now}, limit.all - limit.first
+        tried = TRIED.run(conn, values | {"most": most}).fetchall() if most > 0 else []
+        rows += tried + FIRST.run(conn, values | {"most": limit.all - len(tried)}).fetchall()
     return rows
 
 
@@ -277,7 +262,7 @@ def reclaim_uncertain(
 def settle_all(conn: Connection, owner: str, settled: Sequence[SettledDelivery], now: float) -> list[bool]:
     """Applies the ends of attempts, of each attempt one. True: applied. False: the lease was lost meanwhile, so the end
     is recorded as late, and that is all."""
-    hold(conn, [one.ordering_key for one in settled])
+    hold(conn, [one.claimed.ordering_key for one in settled])
     ends = [_end(owner, one, now) for one in settled]
     if conn.dialect.name == "postgresql" and ends:
         columns = {f"{name}s": [end[name] for end in ends] for name in ("id", "number", "outcome", "due", "sentence")}

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, fields
 from sqlalchemy import Connection, literal_column, or_, select
 
 from gateway.store import schema
-from gateway.store.search import MAX_OFFSET, MAX_RESULTS, has_key
+from gateway.store.search import Search, fetch_page, has_key
 from gateway.store.statement import Cursor, Statement, index_key, index_keys, storable
 from schemas.status import is_final, supersedes
 
@@ -76,21 +76,11 @@ class LedgerEntry(NewSend):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SendSearch:
-    """Conditions that must all hold; an empty one, or None, is not asked for. Numbers as stored: digits, no ``+``."""
+class SendSearch(Search):
+    """`ticket`: a UUID, or the number that stands for it."""
 
-    ticket: str = ""
-    """A UUID, or the number that stands for it."""
     custom_ticket: str = ""
-    phone: str = ""
-    number: str = ""
-    message_sid: str = ""
-    state: str = ""
     status: str = ""
-    since: float | None = None
-    """Asked for at this time or later."""
-    until: float | None = None
-    """Asked for before this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,30 +101,23 @@ class OpenSends:
 
 
 _NAMES = [column.name for column in fields(LedgerEntry)]
-_COLUMNS = ", ".join(_NAMES)
+_SELECT = f"SELECT {', '.join(_NAMES)} FROM ledger"  # noqa: S608
 _NEW = [column.name for column in fields(NewSend)]
 ADD = Statement(f"""
     INSERT INTO ledger ({", ".join(_NEW)}, message_sid, created_at, changed_at, fetches)
     VALUES ({", ".join(f":{name}" for name in _NEW)}, '', :now, :now, 0)
 """)  # noqa: S608
-BY_SEND_ID = Statement(f"SELECT {_COLUMNS} FROM ledger WHERE send_id = :send_id")  # noqa: S608
-BY_SID = Statement(f"SELECT {_COLUMNS} FROM ledger WHERE message_sid = :sid AND message_sid <> ''")  # noqa: S608
-BY_TICKET = Statement(f"SELECT {_COLUMNS} FROM ledger WHERE ticket = :ticket ORDER BY id")  # noqa: S608
-BY_TICKET_NUMBER = Statement(f"SELECT {_COLUMNS} FROM ledger WHERE ticket_number = :ticket_number ORDER BY id")  # noqa: S608
-BY_CUSTOM_TICKET = Statement(f"""
-    SELECT {_COLUMNS} FROM ledger WHERE custom_ticket = :custom_ticket AND custom_ticket <> '' ORDER BY id
-""")  # noqa: S608
+BY_SEND_ID = Statement(f"{_SELECT} WHERE send_id = :send_id")
+BY_SID = Statement(f"{_SELECT} WHERE message_sid = :sid AND message_sid <> ''")
+BY_TICKET = Statement(f"{_SELECT} WHERE ticket = :ticket ORDER BY id")
+BY_TICKET_NUMBER = Statement(f"{_SELECT} WHERE ticket_number = :ticket_number ORDER BY id")
+BY_CUSTOM_TICKET = Statement(f"{_SELECT} WHERE custom_ticket = :custom_ticket AND custom_ticket <> '' ORDER BY id")
 IN_FLIGHT = Statement("SELECT 1 FROM ledger WHERE state = 'sending' AND phone = :phone AND number = :number LIMIT 1")
-WITHOUT_STATUS = Statement(f"""
-    SELECT {_COLUMNS} FROM ledger WHERE fetch_at IS NOT NULL AND fetch_at <= :now ORDER BY fetch_at LIMIT :most
-""")  # noqa: S608
-SUBMITTING = Statement("""
-    UPDATE ledger SET state = 'sending', uncertain_until = :uncertain_until, changed_at = :now
-     WHERE send_id = :send_id
-""")
-UNCERTAIN = Statement(
-    "UPDATE ledger SET uncertain_until = :uncertain_until, changed_at = :now WHERE send_id = :send_id"
+WITHOUT_STATUS = Statement(f"{_SELECT} WHERE fetch_at IS NOT NULL AND fetch_at <= :now ORDER BY fetch_at LIMIT :most")
+SUBMITTING = Statement(
+    "UPDATE ledger SET state = 'sending', uncertain_until = :until, changed_at = :now WHERE send_id = :send_id"
 )
+UNCERTAIN = Statement("UPDATE ledger SET uncertain_until = :until, changed_at = :now WHERE send_id = :send_id")
 PUT_BACK = Statement("""
     UPDATE ledger SET state = 'owed', uncertain_until = NULL, reason = :reason, changed_at = :now
      WHERE send_id = :send_id AND message_sid = ''
@@ -148,9 +131,9 @@ NOT_SENT = Statement("""
     UPDATE ledger SET state = :state, reason = :reason, status = :status, fetch_at = NULL, changed_at = :now
      WHERE send_id = :send_id AND message_sid = ''
 """)
-STATUS = Statement("""
-    UPDATE ledger SET status = :status, fetch_at = :fetch_at, fetches = 0, changed_at = :now WHERE id = :id
-""")
+STATUS = Statement(
+    "UPDATE ledger SET status = :status, fetch_at = :fetch_at, fetches = 0, changed_at = :now WHERE id = :id"
+)
 POLLED = Statement("UPDATE ledger SET fetch_at = :fetch_at, fetches = fetches + 1 WHERE id = :id")
 # A refused text is owed from the start again.
 OWE_REFUSED = Statement("""
@@ -180,12 +163,10 @@ SUCCEED_DELIVERY = Statement(
 
 def add_send(conn: Connection, new: NewSend, now: float) -> None:
     """Adds a message that is owed, or that was refused for one recipient of a call."""
-    values = {name: getattr(new, name) for name in _NEW} | {"now": now}
-    for name in ("custom_ticket", "number", "phone", "code", "status"):
-        values[name] = index_key(values[name])
-    for name in ("status_url", "reason"):
-        values[name] = storable(values[name])
-    ADD.run(conn, values)
+    values = {name: getattr(new, name) for name in _NEW}
+    keys = {name: index_key(values[name]) for name in ("custom_ticket", "number", "phone", "code", "status")}
+    texts = {name: storable(values[name]) for name in ("status_url", "reason")}
+    ADD.run(conn, values | keys | texts | {"now": now})
 
 
 def of_send(conn: Connection, send_id: str) -> LedgerEntry | None:
@@ -229,12 +210,12 @@ def without_status(conn: Connection, now: float, most: int) -> list[LedgerEntry]
 
 def mark_submitting(conn: Connection, send_id: str, now: float, uncertain_until: float) -> None:
     """Records that a request is about to leave; it may reach CarrierX until `uncertain_until`."""
-    SUBMITTING.run(conn, {"send_id": send_id, "now": now, "uncertain_until": uncertain_until})
+    SUBMITTING.run(conn, {"send_id": send_id, "now": now, "until": uncertain_until})
 
 
 def mark_uncertain(conn: Connection, send_id: str, now: float, uncertain_until: float) -> None:
     """Records that the answer was lost."""
-    UNCERTAIN.run(conn, {"send_id": send_id, "now": now, "uncertain_until": uncertain_until})
+    UNCERTAIN.run(conn, {"send_id": send_id, "now": now, "until": uncertain_until})
 
 
 def put_back_for_submission(conn: Connection, send_id: str, now: float, reason: str = "") -> None:
@@ -316,10 +297,8 @@ def search_sends(conn: Connection, search: SendSearch, *, limit: int = 50, offse
         (search.until is not None, column.created_at < (search.until or 0.0)),
     ]
     query = select(column.send_id).where(*[condition for is_asked, condition in conditions if is_asked])
-    query = query.order_by(column.created_at.desc(), column.id.desc())
-    limit = min(max(limit, 1), MAX_RESULTS)
-    found = conn.scalars(query.limit(limit + 1).offset(min(max(offset, 0), MAX_OFFSET))).all()
-    return SendPage(tuple(found[:limit]), len(found) > limit)
+    found, more = fetch_page(conn, query.order_by(column.created_at.desc(), column.id.desc()), limit, offset)
+    return SendPage(tuple(row[0] for row in found), more)
 
 
 def open_sends(conn: Connection) -> OpenSends:

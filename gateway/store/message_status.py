@@ -54,12 +54,12 @@ RECORD_OPT_OUT = Statement("""
     ON CONFLICT (number, phone) DO UPDATE SET out = excluded.out, word = excluded.word, at = excluded.at
      WHERE excluded.at >= opt_outs.at
 """)
-OPT_OUT = Statement("SELECT number, phone, out, word, at FROM opt_outs WHERE number = :number AND phone = :phone")
-OPT_OUTS_AFTER = Statement("""
-    SELECT number, phone, out, word, at FROM opt_outs
-     WHERE number > :number OR (number = :number AND phone > :phone)
-     ORDER BY number, phone LIMIT :most
-""")
+_OPT_OUTS = "SELECT number, phone, out, word, at FROM opt_outs WHERE"
+OPT_OUT = Statement(f"{_OPT_OUTS} number = :number AND phone = :phone")
+OPT_OUTS_OF_NUMBER = Statement(f"{_OPT_OUTS} number = :number AND phone > :phone ORDER BY phone LIMIT :most")
+OPT_OUTS_AFTER = Statement(
+    f"{_OPT_OUTS} number > :number OR (number = :number AND phone > :phone) ORDER BY number, phone LIMIT :most"
+)
 # From number to number along the primary key, with one look-up of the phone at each.
 OPT_OUTS_OF_PHONE = Statement("""
     WITH RECURSIVE each (number) AS (
@@ -70,10 +70,6 @@ OPT_OUTS_OF_PHONE = Statement("""
     )
     SELECT o.number, o.phone, o.out, o.word, o.at
       FROM each JOIN opt_outs o ON o.number = each.number AND o.phone = :phone
-""")
-OPT_OUTS_OF_NUMBER = Statement("""
-    SELECT number, phone, out, word, at FROM opt_outs WHERE number = :number AND phone > :phone
-     ORDER BY phone LIMIT :most
 """)
 COUNT_OPT_OUTS = Statement("SELECT count(*) FROM opt_outs WHERE out")
 

@@ -19,6 +19,17 @@ metadata = sa.MetaData(
 # SQLite numbers rows by itself only in a column whose type is INTEGER.
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
+
+def _texts(*names: str, primary_key: bool = False) -> list[sa.Column[str]]:
+    """Makes columns of text that need no explanation; none of them is ever null."""
+    return [sa.Column(name, sa.Text, nullable=False, primary_key=primary_key) for name in names]
+
+
+def _partial(name: str, *columns: sa.Column[object], where: str, unique: bool = False) -> sa.Index:
+    condition = sa.text(where)
+    return sa.Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
 events = sa.Table(
     "events",
     metadata,
@@ -26,15 +37,8 @@ events = sa.Table(
     sa.Column("source", sa.Text, nullable=False),  # carrierx, legacy-callback, legacy-status; legacy-send, command
     sa.Column("state", sa.Text, nullable=False),  # accepted, duplicate, stale, unrouted, refused, waiting, orphan
     sa.Column("received_at", sa.Double, nullable=False),
-    sa.Column("direction", sa.Text, nullable=False),
-    sa.Column("phone", sa.Text, nullable=False),
-    sa.Column("number", sa.Text, nullable=False),
-    sa.Column("keyword", sa.Text, nullable=False),
-    sa.Column("message_sid", sa.Text, nullable=False),
-    sa.Column("status", sa.Text, nullable=False),
-    sa.Column("ticket", sa.Text, nullable=False),
-    sa.Column("custom_ticket", sa.Text, nullable=False),
-    sa.Column("content_type", sa.Text, nullable=False),
+    *_texts("direction", "phone", "number", "keyword", "message_sid", "status", "ticket", "custom_ticket"),
+    *_texts("content_type"),
     sa.Column("body", sa.LargeBinary, nullable=False),  # as it came, credentials blanked
     sa.Column("errors", sa.Text, nullable=False),  # JSON: {field: [fault]}
     sa.Column("notes", sa.Text, nullable=False),  # JSON: [sentence]
@@ -77,8 +81,7 @@ attempts = sa.Table(
     metadata,
     sa.Column("delivery_id", Id, sa.ForeignKey("deliveries.id"), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),  # the delivery's n-th
-    sa.Column("endpoint", sa.Text, nullable=False),
-    sa.Column("owner", sa.Text, nullable=False),
+    *_texts("endpoint", "owner"),
     sa.Column("started_at", sa.Double, nullable=False),
     sa.Column("finished_at", sa.Double),
     sa.Column("outcome", sa.Text),  # succeeded, again, dead, unknown
@@ -95,24 +98,20 @@ attempts = sa.Table(
 states = sa.Table(
     "states",
     metadata,
-    sa.Column("message_sid", sa.Text, nullable=False),
-    sa.Column("recipient", sa.Text, nullable=False),
+    *_texts("message_sid", "recipient", primary_key=True),
     sa.Column("status", sa.Text, nullable=False),  # the newest in the flow
     sa.Column("final", sa.Boolean, nullable=False),
     sa.Column("seen", sa.Text, nullable=False),  # JSON: every status that was recorded
     sa.Column("updated_at", sa.Double, nullable=False),
-    sa.PrimaryKeyConstraint("message_sid", "recipient"),
     sqlite_with_rowid=False,
 )
 
 tickets = sa.Table(
     "tickets",
     metadata,
-    sa.Column("number", sa.Text, nullable=False),
-    sa.Column("phone", sa.Text, nullable=False),
+    *_texts("number", "phone", primary_key=True),
     sa.Column("custom_ticket", sa.Text, nullable=False),  # of the last message sent
     sa.Column("sent_at", sa.Double, nullable=False),
-    sa.PrimaryKeyConstraint("number", "phone"),
     sqlite_with_rowid=False,
 )
 
@@ -127,9 +126,7 @@ ledger = sa.Table(
     sa.Column("ticket_shown", sa.Text, nullable=False),  # the ticket as the caller was told it
     sa.Column("custom_ticket", sa.Text, nullable=False),
     sa.Column("origin", sa.Text, nullable=False),  # legacy, command, reply, opt-out
-    sa.Column("number", sa.Text, nullable=False),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("phone", sa.Text, nullable=False),
+    *_texts("number", "code", "phone"),
     sa.Column("status_url", sa.Text, nullable=False),  # empty: the number's status endpoints
     sa.Column("state", sa.Text, nullable=False),  # owed, sending, sent, refused, undecided
     sa.Column("message_sid", sa.Text, nullable=False),  # empty until CarrierX tells it
@@ -147,12 +144,10 @@ ledger = sa.Table(
 opt_outs = sa.Table(
     "opt_outs",
     metadata,
-    sa.Column("number", sa.Text, nullable=False),
-    sa.Column("phone", sa.Text, nullable=False),
+    *_texts("number", "phone", primary_key=True),
     sa.Column("out", sa.Boolean, nullable=False),  # false: it was, and came back
     sa.Column("word", sa.Text, nullable=False),  # STOP, START …; "import"
     sa.Column("at", sa.Double, nullable=False),
-    sa.PrimaryKeyConstraint("number", "phone"),
     sqlite_with_rowid=False,
 )
 
@@ -166,15 +161,13 @@ heartbeat = sa.Table(
 breakers = sa.Table(
     "breakers",
     metadata,
-    sa.Column("endpoint", sa.Text, nullable=False),
-    sa.Column("owner", sa.Text, nullable=False),  # the worker whose breaker it is
+    *_texts("endpoint", "owner", primary_key=True),  # the owner is the worker whose breaker it is
     sa.Column("state", sa.Text, nullable=False),  # open, half_open, ramp; closed: no row
     sa.Column("since", sa.Double, nullable=False),
     sa.Column("until", sa.Double, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("failures", sa.Integer, nullable=False),  # in a row
     sa.Column("noted_at", sa.Double, nullable=False),  # written again now and then; where not, its worker is dead
-    sa.PrimaryKeyConstraint("endpoint", "owner"),
     sqlite_with_rowid=False,
 )
 
@@ -185,11 +178,6 @@ clock = sa.Table(
     sa.Column("seen", sa.Double, nullable=False),  # by the worker that wrote last
     sa.Column("handled", sa.Double, nullable=False),  # the clock was set back from then, and that is handled
 )
-
-
-def _partial(name: str, *columns: sa.Column[object], where: str, unique: bool = False) -> sa.Index:
-    condition = sa.text(where)
-    return sa.Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
 
 
 event, delivery, attempt = events.c, deliveries.c, attempts.c

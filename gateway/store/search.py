@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, literal_column, or_, select
 
 from gateway.config.model import STATUS_URLS, is_url
 from gateway.store import events, schema
@@ -52,21 +52,26 @@ FAILED = Statement("""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventSearch:
+class Search:
     """Conditions that must all hold; an empty one, or None, is not asked for. Numbers as stored: digits, no ``+``."""
 
     phone: str = ""
     number: str = ""
-    keyword: str = ""
     ticket: str = ""
-    """The platform's, or the customer's own."""
     message_sid: str = ""
     state: str = ""
-    source: str = ""
     since: float | None = None
-    """Received at this time or later."""
+    """Received, or asked for, at this time or later."""
     until: float | None = None
-    """Received before this time."""
+    """Before this time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSearch(Search):
+    """`ticket`: the platform's, or the customer's own."""
+
+    keyword: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +149,7 @@ class EventDetail:
     deliveries: tuple[Delivery, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class EndpointState:
     """Times are epoch seconds; None: there is none, or not any more."""
 
@@ -199,16 +204,21 @@ def search_events(conn: Connection, search: EventSearch, *, limit: int = 50, off
     body = func.substr(column.body, 1, PREVIEW_BYTES).label("body")
     query = select(*[each for each in column if each.name != "body"], body)
     query = query.where(*[condition for is_asked, condition in conditions if is_asked])
-    query = query.order_by(column.received_at.desc(), column.id.desc())
-    limit = min(max(limit, 1), MAX_RESULTS)
-    rows = conn.execute(query.limit(limit + 1).offset(min(max(offset, 0), MAX_OFFSET))).mappings().all()
-    found = [events.event_from_row(row) for row in rows[:limit]]
+    rows, more = fetch_page(conn, query.order_by(column.received_at.desc(), column.id.desc()), limit, offset)
+    found = [events.event_from_row(row._mapping) for row in rows]
     counted = select(delivery.event_id, delivery.state, func.count())
     counted = counted.where(delivery.event_id.in_([event.id for event in found]))
     counts: dict[int, dict[str, int]] = {}
     for event_id, state, count in conn.execute(counted.group_by(delivery.event_id, delivery.state)):
         counts.setdefault(event_id, {})[state] = count
-    return EventPage(tuple(FoundEvent(event, counts.get(event.id, {})) for event in found), len(rows) > limit)
+    return EventPage(tuple(FoundEvent(event, counts.get(event.id, {})) for event in found), more)
+
+
+def fetch_page(conn: Connection, query: Select[Any], limit: int, offset: int) -> tuple[Sequence[Row[Any]], bool]:
+    """Returns the rows of one page, and True if there are more behind it."""
+    limit = min(max(limit, 1), MAX_RESULTS)
+    rows = conn.execute(query.limit(limit + 1).offset(min(max(offset, 0), MAX_OFFSET))).all()
+    return rows[:limit], len(rows) > limit
 
 
 def has_key(column: ColumnElement[str], value: str) -> ColumnElement[bool]:
@@ -241,8 +251,7 @@ def settled_deliveries(
     query = query.where(column.state == storable(state), column.settled_at.is_not(None))
     if endpoint is not None:
         query = query.where(column.endpoint == storable(endpoint))
-    query = query.order_by(column.settled_at.desc(), column.id.desc())
-    rows = conn.execute(query.limit(min(max(limit, 1), MAX_RESULTS)).offset(min(max(offset, 0), MAX_OFFSET)))
+    rows, _ = fetch_page(conn, query.order_by(column.settled_at.desc(), column.id.desc()), limit, offset)
     return [_delivery(row, ()) for row in rows]
 
 
@@ -277,31 +286,20 @@ def overview(conn: Connection, since: float, configured: Iterable[str] = ()) -> 
     """
     owed, dead = pending(conn), dict(DEAD.run(conn).fetchall())
     names, states = sorted({*configured, *owed, *dead}), []
+    count: int
+    oldest: float | None
     for name in names:
         if not is_url(name):
             count, oldest = owed.get(name, (0, None))
             last_at, outcome, times = LAST.run(conn, {"endpoint": name}).fetchone() or (None, None, "{}")
             error_at, error = FAILED.run(conn, {"endpoint": name}).fetchone() or (None, None)
-            state = EndpointState(
-                endpoint=name,
-                pending=count,
-                oldest=oldest,
-                dead=dead.get(name, 0),
-                last_at=last_at,
-                last_outcome=outcome,
-                last_latency=json.loads(times).get("total"),
-                last_error=error,
-                last_error_at=error_at,
-            )
-            states.append(state)
+            dead_count, latency = dead.get(name, 0), json.loads(times).get("total")
+            states.append(EndpointState(name, count, oldest, dead_count, last_at, outcome, latency, error, error_at))
     if urls := [name for name in names if is_url(name)]:
-        state = EndpointState(
-            endpoint=STATUS_URLS,
-            pending=sum(owed[url][0] for url in urls if url in owed),
-            oldest=min((owed[url][1] for url in urls if url in owed), default=None),
-            dead=sum(dead.get(url, 0) for url in urls),
-        )
-        states.append(state)
+        counts = [owed[url] for url in urls if url in owed]
+        oldest = min((oldest for _, oldest in counts), default=None)
+        dead_count = sum(dead.get(url, 0) for url in urls)
+        states.append(EndpointState(STATUS_URLS, sum(count for count, _ in counts), oldest, dead_count))
     return Overview(_count_events(conn, since), tuple(states))
 
 
@@ -317,8 +315,7 @@ def pending(conn: Connection) -> dict[str, tuple[int, float]]:
 def _count_events(conn: Connection, since: float) -> dict[str, int]:
     """Counts along two indices: all events, and those of each state that is not the usual one."""
     column = schema.events.c
-    recent = column.received_at >= since
-    unusual = column.state != literal_column("'accepted'")
+    recent, unusual = column.received_at >= since, column.state != literal_column("'accepted'")
     query = select(column.state, func.count()).where(recent, unusual).group_by(column.state)
     counts = {row[0]: int(row[1]) for row in conn.execute(query)}
     total = conn.scalar(select(func.count()).select_from(schema.events).where(recent)) or 0

@@ -17,7 +17,7 @@ from gateway.delivery.result import (
     MAX_REPLY_CHARACTERS,
     MAX_RETRY_AFTER_SECONDS,
     RETRY_SECONDS,
-    Attempt,
+    AttemptInFlight,
     AttemptResult,
     classify,
     judge,
@@ -181,7 +181,7 @@ def attempted(response: Response, endpoint: Endpoint = PAGE) -> AttemptResult:
         id=1, delivery_id="1", event_id=1, endpoint=endpoint.name, wire_format="legacy", ordering_key="1", number=1,
         attempts_since_replay=1, content_type="text/plain", headers=(), body=b"", created_at=NOW,
     )  # fmt: skip
-    return classify(Attempt(claimed, endpoint, Request(url=endpoint.url, body=b""), 0.0, 0), response, NOW, 0.5)
+    return classify(AttemptInFlight(claimed, endpoint, Request(url=endpoint.url, body=b""), 0.0, 0), response, NOW, 0.5)
 
 
 @pytest.mark.parametrize("status", [200, 410, 503])

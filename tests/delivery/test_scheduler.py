@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.config import Endpoint
 from gateway.delivery.circuit_breaker import FAILURES_TO_OPEN, OPEN_SECONDS
-from gateway.delivery.result import Attempt, classify
+from gateway.delivery.result import AttemptInFlight, classify
 from gateway.delivery.scheduler import (
     MAX_CLAIMS_PER_BATCH,
     MAX_ENDPOINTS_PER_BATCH,
@@ -51,12 +51,16 @@ def claimed(endpoint: str, count: int = 1, tries: int = 1) -> list[ClaimedDelive
     ]
 
 
-def begin(scheduler: Scheduler, configured: dict[str, Endpoint], ones: Sequence[ClaimedDelivery]) -> list[Attempt]:
+def begin(
+    scheduler: Scheduler, configured: dict[str, Endpoint], ones: Sequence[ClaimedDelivery]
+) -> list[AttemptInFlight]:
     request = Request(url="http://a.test/", body=b"")
-    return [Attempt(one, configured[one.endpoint], request, 0.0, scheduler.started(one)) for one in ones]
+    return [AttemptInFlight(one, configured[one.endpoint], request, 0.0, scheduler.started(one)) for one in ones]
 
 
-def end(scheduler: Scheduler, attempt: Attempt, answer: Response = OK, now: float = NOW, seconds: float = 0.1) -> None:
+def end(
+    scheduler: Scheduler, attempt: AttemptInFlight, answer: Response = OK, now: float = NOW, seconds: float = 0.1
+) -> None:
     attempt.seconds = seconds
     scheduler.finished(attempt, classify(attempt, answer, now, MIDDLE), now, MIDDLE)
 
@@ -178,7 +182,7 @@ def test_there_is_an_end_to_all_together() -> None:
     scheduler, many = Scheduler(max_in_flight=16), endpoints(*"abcd")
     for name in many:
         scheduler.due.mark_due(name)
-    in_flight: list[Attempt] = []
+    in_flight: list[AttemptInFlight] = []
     while limits := scheduler.plan(many.get, NOW):
         ones = [one for name, limit in limits.items() for one in claimed(name, limit.all)]
         scheduler.claimed(limits, ones)

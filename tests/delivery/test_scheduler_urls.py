@@ -11,7 +11,7 @@ from gateway.config import Endpoint
 from gateway.config.model import free_form
 from gateway.delivery import result
 from gateway.delivery.circuit_breaker import FAILURES_TO_OPEN, MAX_URL_BREAKERS
-from gateway.delivery.result import Attempt, classify
+from gateway.delivery.result import AttemptInFlight, classify
 from gateway.delivery.scheduler import Scheduler
 from gateway.safe_http.models import Request, Response
 from gateway.safe_http.ssrf import NO_ORIGIN, origin_of
@@ -33,12 +33,12 @@ def claimed(url: str, count: int = 1, tries: int = 1) -> list[ClaimedDelivery]:
     return [replace(one, id=nth) for nth in range(count)]
 
 
-def begin(scheduler: Scheduler, ones: Sequence[ClaimedDelivery]) -> list[Attempt]:
+def begin(scheduler: Scheduler, ones: Sequence[ClaimedDelivery]) -> list[AttemptInFlight]:
     request = Request(url="http://a.test/", body=b"")
-    return [Attempt(one, free_form(one.endpoint, "1"), request, 0.0, scheduler.started(one)) for one in ones]
+    return [AttemptInFlight(one, free_form(one.endpoint, "1"), request, 0.0, scheduler.started(one)) for one in ones]
 
 
-def end(scheduler: Scheduler, attempt: Attempt, status: int) -> None:
+def end(scheduler: Scheduler, attempt: AttemptInFlight, status: int) -> None:
     attempt.seconds = 0.1
     scheduler.finished(attempt, classify(attempt, Response(status=status), NOW, 0.5), NOW, 0.5)
 

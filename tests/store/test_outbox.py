@@ -330,7 +330,8 @@ def test_several_are_settled_at_once_and_each_gets_its_answer(store: Store) -> N
         ended(lost, "dead", NOW + 1),
     ]
     work = partial(leases.settle_all, owner="worker", settled=ends, now=NOW + 1)
-    assert store.writer.write(work, ordering_keys=[each.ordering_key for each in ends]) == [True, True, True, False]
+    keys = [each.claimed.ordering_key for each in ends]
+    assert store.writer.write(work, ordering_keys=keys) == [True, True, True, False]
     found = [one(store, each) for each in made]
     assert [each.state for each in found] == ["succeeded", "pending", "dead", "succeeded"]
     assert [each.attempts[0].outcome for each in found] == ["succeeded", "again", "dead", "succeeded"]

@@ -115,7 +115,7 @@ class Machine(RuleBasedStateMachine):
         ]
         work = partial(settle_all, owner=owner, settled=several, now=self.now)
         expected = [self.holds(claimed, owner) for claimed, _ in mine.values()]
-        assert self.store.writer.write(work, ordering_keys=[one.ordering_key for one in several]) == expected
+        assert self.store.writer.write(work, ordering_keys=[one.claimed.ordering_key for one in several]) == expected
         for applied, (claimed, outcome) in zip(expected, mine.values(), strict=True):
             if applied:
                 self.end(self.twins[claimed.delivery_id], outcome, due)
