@@ -104,11 +104,12 @@ def test_refusals_open_it_when_they_go_on_and_on() -> None:
     assert breaker.state == OPEN
 
 
-def test_with_many_side_by_side_it_takes_more() -> None:
+@pytest.mark.parametrize(("concurrency", "failures"), [(1, 5), (23, 5), (27, 6), (100, 25)])
+def test_with_many_side_by_side_it_takes_more(concurrency: int, failures: int) -> None:
     breaker = Breaker(since=NOW)
-    failing(breaker, 24, concurrency=100)
+    failing(breaker, failures - 1, concurrency=concurrency)
     assert breaker.state == CLOSED
-    failing(breaker, 1, concurrency=100)
+    failing(breaker, 1, concurrency=concurrency)
     assert breaker.state == OPEN
 
 
@@ -123,6 +124,10 @@ def test_what_was_in_flight_does_not_lengthen_it() -> None:
     breaker.record_failure(breaker.until, generation, HEAVY, WIDE, "timeout", MIDDLE)
     breaker.record_success(breaker.until, generation, WIDE)
     assert breaker.state == HALF_OPEN, "neither is the probe"
+    failing(breaker, 1, now=breaker.until)
+    assert breaker.allowed(breaker.until, WIDE) == 1
+    breaker.record_failure(breaker.until, 1, HEAVY, WIDE, "timeout", MIDDLE)
+    assert breaker.state == HALF_OPEN, "that was the probe before"
 
 
 def test_half_open_lets_one_through() -> None:
@@ -136,6 +141,14 @@ def test_it_waits_longer_each_time_but_never_for_long() -> None:
         breaker = opened(times)
         assert breaker.until - breaker.since == pytest.approx(OPEN_SECONDS[min(times, len(OPEN_SECONDS)) - 1])
         assert breaker.until - breaker.since <= 60 * (1 + JITTER)
+
+
+@pytest.mark.parametrize(("random", "spread"), [(0.0, 1 - JITTER), (0.5, 1.0), (1.0, 1 + JITTER)])
+def test_breakers_that_open_together_do_not_all_probe_together(random: float, spread: float) -> None:
+    breaker = Breaker(since=NOW)
+    for _ in range(FAILURES_TO_OPEN):
+        breaker.record_failure(NOW, 0, HEAVY, WIDE, "timeout", random)
+    assert breaker.until - NOW == pytest.approx(OPEN_SECONDS[0] * spread)
 
 
 def test_it_climbs_step_by_step() -> None:
@@ -169,9 +182,13 @@ def test_with_one_at_a_time_the_probe_closes_it() -> None:
 
 
 def test_a_pause_that_was_asked_for() -> None:
-    breaker = Breaker(since=NOW)
+    breaker = Breaker(since=NOW - 60)
+    failing(breaker, 2)
     breaker.pause(NOW, 30, "answered 429", 0.0)
-    assert (breaker.state, breaker.until) == (OPEN, NOW + 30)
+    assert (breaker.state, breaker.since, breaker.until) == (OPEN, NOW, NOW + 30)
+    assert (breaker.reason, breaker.failures) == ("answered 429", 3)
+    breaker.pause(NOW, 30, "answered 429", 1.0)
+    assert breaker.until == NOW + 30, "the earliest moment is known already"
     for _ in range(5):
         breaker.pause(NOW + 1, 30, "answered 429", 0.0)
     assert breaker.until == NOW + 31, "not added up"
@@ -202,6 +219,7 @@ def test_changes_are_told_once() -> None:
     failing(breakers.get_or_create("other", NOW), 1)
     ((name, breaker),) = breakers.changes()
     assert (name, breaker.state) == ("crm", OPEN) and breakers.changes() == []
+    assert breakers.allowed("crm", NOW, WIDE) == 0 and breakers.changes() == [], "looked at, and as before"
     assert breakers.opens_at("crm") == breaker.until and breakers.generation("crm") == 1
     assert breakers.allowed("crm", breaker.until, WIDE) == 1
     assert [(name, one.state) for name, one in breakers.changes()] == [("crm", HALF_OPEN)]

@@ -33,7 +33,7 @@ def test_the_earliest_time_counts() -> None:
     assert due.due(10, MANY) == ["crm"]
     due.mark_idle("crm")
     # The others were of the same endpoint; a scan finds them again.
-    assert due.due(15, MANY) == []
+    assert due.due(15, MANY) == [] and due.seconds_until_due(15) is None
     due.mark_due_at("crm", 40)
     assert due.due(39, MANY) == [] and due.due(40, MANY) == ["crm"]
 
@@ -74,6 +74,29 @@ def test_not_all_are_woken_for_one_place() -> None:
         due.block_on_capacity(str(nth))
     due.attempt_ended("other")
     assert due.due(0, MANY) == [str(nth) for nth in range(MAX_UNBLOCKED)]
+
+
+def test_one_that_has_nothing_more_waits_for_no_attempt() -> None:
+    due = DueEndpoints()
+    for url in ("http://a.test/?1", "http://a.test/?2"):
+        due.wait_for_attempt(url)
+    for name in ("crm", "other"):
+        due.block_on_capacity(name)
+    for name in ("http://a.test/?1", "crm", "never seen"):
+        due.mark_idle(name)
+    due.attempt_ended("http://a.test/?3", last=True)
+    assert due.due(0, MANY) == ["http://a.test/?2", "other"]
+
+
+def test_some_urls_of_an_origin_take_over_from_one_and_all_from_the_last() -> None:
+    due, urls = DueEndpoints(), [f"http://a.test/?{nth}" for nth in range(MAX_UNBLOCKED * 4)]
+    for url in urls:
+        due.wait_for_attempt(url)
+    for ended in (1, 2):
+        due.attempt_ended("http://a.test/?ended")
+        assert due.due(0, MANY) == urls[: MAX_UNBLOCKED * ended]
+    due.attempt_ended("http://a.test/?ended", last=True)
+    assert due.due(0, MANY) == urls
 
 
 def test_each_has_its_turn() -> None:

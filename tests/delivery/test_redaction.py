@@ -7,6 +7,7 @@ import html
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -18,7 +19,7 @@ from gateway.delivery.redaction import EndpointRedaction
 from gateway.safe_http.models import KEPT_BODY_BYTES
 from gateway.safe_http.ssrf import HIDDEN
 
-SECRETS = ("s3cr&t p<ss", "api/key+é", "basic:pass", "whsec_c2VjcmV0", "tenant-12345", "query=t0ken")
+SECRETS = ("s3cr&t p<ss", 'api/key +"é', "basic:pass", "whsec_c2VjcmV0", "tenant-12345", "query=t0ken")
 ENDPOINT = Endpoint(
     name="app",
     url="http://10.0.0.5/a.php?key=query%3Dt0ken",
@@ -32,6 +33,7 @@ SPELT = (
     str,
     quote,
     quote_plus,
+    partial(quote, safe=""),
     lambda text: quote_plus(quote_plus(text)),
     html.escape,
     lambda text: json.dumps(text)[1:-1],
@@ -62,9 +64,36 @@ def test_the_trio_is_hidden_by_its_names(name: str) -> None:
         assert secrets.body(f"got a=1&{name}=x&b=2".encode()) == f"got a=1&{name}={HIDDEN}&b=2".encode()
 
 
+def test_short_values_are_hidden_by_their_names_alone() -> None:
+    trio = Credentials(user_name="u", password="abc", api_key="key4")
+    secrets = EndpointRedaction.of(Endpoint(name="a", url="http://a/", credentials=trio))
+    page = "u abc key4 user_name=u&password=abc&api_key=key4"
+    assert secrets.text(page) == f"u abc {HIDDEN} user_name={HIDDEN}&password={HIDDEN}&api_key={HIDDEN}"
+    assert secrets.text("u abc password=abc") == f"u abc password={HIDDEN}"
+
+
+def test_of_two_secrets_that_begin_alike_the_longer_is_hidden_whole() -> None:
+    for short, long in (("tenant", "tenant-two"), ("zz-tenant", "zz-tenant-two"), ("long-tenant", "long-tenant-two")):
+        for first, second in ((short, long), (long, short)):
+            secrets = EndpointRedaction.of(Endpoint(name="a", url="http://a/", password=first, secret=second))
+            assert secrets.text(f"{long}, {short}") == f"{HIDDEN}, {HIDDEN}"
+
+
+def test_form_fields_of_an_endpoint_without_credentials_are_shown() -> None:
+    secrets = EndpointRedaction.of(replace(ENDPOINT, credentials=None))
+    assert secrets.text(f"password=x {SECRETS[3]}") == f"password=x {HIDDEN}"
+
+
+def test_bytes_that_are_no_text_are_kept_beside_a_secret() -> None:
+    body = b"\xff\xe9" + SECRETS[3].encode() + b"\x80"
+    assert EndpointRedaction.of(ENDPOINT).body(body) == b"\xff\xe9" + HIDDEN.encode() + b"\x80"
+
+
 @pytest.mark.parametrize("name", ["Set-Cookie", "SET-COOKIE", "x-tenant", "Authorization"])
 def test_headers_are_hidden_by_their_names(name: str) -> None:
     assert EndpointRedaction.of(ENDPOINT).headers(((name, "1"), ("Via", "1"))) == [(name, HIDDEN), ("Via", "1")]
+    known = HIDDEN if name != "x-tenant" else "1"
+    assert EndpointRedaction.none().headers(((name, "1"), ("Via", "1"))) == [(name, known), ("Via", "1")]
 
 
 def test_a_secret_is_not_cut_in_two() -> None:

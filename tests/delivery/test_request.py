@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_network
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from gateway.config import Config, Credentials, Endpoint, loads
+from gateway.delivery import request as requests
 from gateway.delivery.request import request_for, sign
 from gateway.safe_http.models import Request
 from schemas import Body, carrierx, wire
@@ -88,9 +90,35 @@ def test_the_signature_is_of_all_that_goes_out(config: Config) -> None:
 def test_own_headers_stand_at_the_end(config: Config) -> None:
     endpoint = replace(PLAIN, username="me", password="é", headers=(("X-Tenant", "7"),), secret="key")
     *first, authorization, tenant = request_for(endpoint, POST, config, NOW, frozenset(), "0f9f", test=True).headers
-    assert first[3:5] == [("X-Test", "1"), ("X-Message-Sid", "sid")] and len(first) == 8
+    assert first[2:5] == [("X-Delivery-Attempt", "1"), ("X-Test", "1"), ("X-Message-Sid", "sid")] and len(first) == 8
     assert authorization == ("Authorization", f"Basic {b64encode('me:é'.encode()).decode()}")
     assert tenant == ("X-Tenant", "7")
+
+
+@pytest.mark.parametrize(("username", "password"), [("me", "é"), ("me", ""), ("", "key")])
+def test_a_user_name_or_a_password_is_enough_for_basic(config: Config, username: str, password: str) -> None:
+    *_, authorization = made(config, replace(PLAIN, username=username, password=password)).headers
+    assert authorization == ("Authorization", f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}")
+
+
+def test_a_strangers_url_gets_nothing_of_ours(config: Config) -> None:
+    configured = replace(PLAIN, credentials=CREDENTIALS, username="me", password="p", headers=(("X-Tenant", "7"),))
+    request = made(config, replace(configured, free_form=True))
+    assert (request.body, request.headers, request.free_form) == (POST.data, USUAL, True)
+
+
+def test_what_is_fixed_is_worked_out_once(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    worked_out: list[object] = []
+
+    def append(body: bytes, given: Mapping[str, str], options: object) -> bytes:
+        worked_out.append(given)
+        return b"given"
+
+    monkeypatch.setattr("gateway.delivery.request.credentials.append", append)
+    endpoint = replace(PLAIN, credentials=CREDENTIALS)
+    for _ in range(3):
+        assert made(config, endpoint).body == b"message=join&given"
+    assert worked_out == [{"user_name": "acme user", "password": "p&ss", "api_key": "k=y"}]
 
 
 def test_nothing_stays_of_an_endpoint_as_it_was(config: Config) -> None:
@@ -108,6 +136,7 @@ def test_what_is_remembered_has_an_end(config: Config, monkeypatch: pytest.Monke
     for number in range(10):
         endpoint = replace(PLAIN, name=f"app-{number}", headers=(("X-Number", str(number)),))
         assert made(config, endpoint).headers[-1] == ("X-Number", str(number))
+        assert len(requests._remembered) <= 3
 
 
 KEYS = st.binary(min_size=1, max_size=64)

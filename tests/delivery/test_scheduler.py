@@ -120,6 +120,16 @@ def test_repetitions_that_fill_their_places_are_no_reason_to_look_all_the_time()
     assert scheduler.plan(crm.get, NOW) == {"crm": ClaimLimit(2, 1)}
 
 
+@pytest.mark.parametrize("tries", [1, 2, 3])
+def test_second_and_later_attempts_are_counted_until_they_end(tries: int) -> None:
+    scheduler, crm = Scheduler(), endpoints("crm")
+    attempts = begin(scheduler, crm, claimed("crm", 2, tries))
+    for left in (1, 0):
+        end(scheduler, attempts[left])
+        in_flight = scheduler.concurrency.of("crm")
+        assert (in_flight.all, in_flight.retries) == (left, left if tries > 1 else 0)
+
+
 def test_one_that_is_not_configured_is_passed_over() -> None:
     scheduler = Scheduler()
     scheduler.due.mark_due("gone")
@@ -153,6 +163,10 @@ def test_an_open_breaker_is_looked_at_when_it_lets_one_through() -> None:
     assert scheduler.plan(crm.get, NOW + OPEN_SECONDS[0]) == {"crm": ClaimLimit(1, 0)}
     ((name, breaker),) = scheduler.breakers.changes()
     assert (name, breaker.state) == ("crm", "half_open") and "500" in breaker.reason
+    (probe,) = begin(scheduler, crm, claimed("crm"))
+    end(scheduler, probe, now=NOW + 6)
+    assert (breaker.state, breaker.since) == ("ramp", NOW + 6)
+    assert scheduler.plan(crm.get, NOW + 6)["crm"].all == 2
 
 
 def test_a_pause_that_one_asks_for_is_everybodys_at_that_endpoint() -> None:
@@ -162,20 +176,30 @@ def test_a_pause_that_one_asks_for_is_everybodys_at_that_endpoint() -> None:
     scheduler.due.mark_due("crm")
     assert scheduler.plan(crm.get, NOW + 119) == {}
     assert scheduler.plan(crm.get, NOW + 150) == {"crm": ClaimLimit(1, 0)}
+    assert "503" in scheduler.breakers.get_or_create("crm", NOW).reason
 
 
-def test_a_transaction_is_bounded() -> None:
-    scheduler, many = Scheduler(max_in_flight=10_000), endpoints(*map(str, range(200)))
+@pytest.mark.parametrize(("concurrency", "planned"), [(1, MAX_ENDPOINTS_PER_BATCH), (5, 52), (8, 32)])
+def test_a_transaction_is_bounded(concurrency: int, planned: int) -> None:
+    """By its endpoints, and by its claims, but for those of the last endpoint."""
+    many = endpoints(*map(str, range(200)), concurrency=concurrency)
+    scheduler = Scheduler(max_in_flight=10_000)
     for name in many:
         scheduler.due.mark_due(name)
-    seen: list[str] = []
+    seen = list(scheduler.plan(many.get, NOW))
+    assert len(seen) == planned and planned * concurrency <= MAX_CLAIMS_PER_BATCH + concurrency
     while limits := scheduler.plan(many.get, NOW):
-        assert (
-            len(limits) <= MAX_ENDPOINTS_PER_BATCH
-            and sum(limit.all for limit in limits.values()) <= MAX_CLAIMS_PER_BATCH + 8
-        )
+        assert len(limits) <= planned
         seen += limits
     assert seen == list(many)
+
+
+def test_who_is_left_without_a_place_stays_due() -> None:
+    scheduler, many = Scheduler(max_in_flight=16), endpoints(*"abcd", concurrency=5)
+    for name in many:
+        scheduler.due.mark_due(name)
+    assert {name: limit.all for name, limit in scheduler.plan(many.get, NOW).items()} == {"a": 5, "b": 3}
+    assert scheduler.due.due(NOW, 9) == ["c", "d"]
 
 
 def test_there_is_an_end_to_all_together() -> None:
@@ -198,15 +222,26 @@ def test_hanging_makes_slow_and_a_clock_that_was_set_forgets() -> None:
     scheduler, crm = Scheduler(), endpoints("crm")
     attempts = begin(scheduler, crm, claimed("crm", 2))
     end(scheduler, attempts.pop())
+    attempts[0].started = 10.0
     assert scheduler.concurrency.of("crm").quick
-    scheduler.mark_slow(attempts, 1.0)
+    scheduler.mark_slow(attempts, 11.0)
     assert scheduler.concurrency.of("crm").quick
-    scheduler.mark_slow(attempts, 3.0)
+    scheduler.mark_slow(attempts, 13.0)
     assert not scheduler.concurrency.of("crm").quick
     scheduler.due.mark_idle("crm")
     scheduler.due.mark_due_at("crm", NOW + 5)
     scheduler.clock_changed(-3600)
     assert scheduler.due.seconds_until_due(NOW) is None
+
+
+def test_a_pause_is_moved_with_a_clock_set_back_and_is_over_early_with_one_set_forward() -> None:
+    scheduler, crm = Scheduler(), endpoints("crm", "other")
+    for attempt in begin(scheduler, crm, claimed("crm", FAILURES_TO_OPEN) + claimed("other")):
+        end(scheduler, attempt, FAILED)
+    until = NOW + OPEN_SECONDS[0]
+    for jump, expected in ((3600.0, until), (-3600.0, until - 3600)):
+        scheduler.clock_changed(jump)
+        assert scheduler.breakers.opens_at("crm") == expected
 
 
 @pytest.mark.parametrize(
@@ -263,6 +298,7 @@ def test_a_quarter_is_kept_for_first_attempts() -> None:
         share(limiter, "crm") == ClaimLimit(8, 2)
         and share(limiter, "crm", 2) == ClaimLimit(2, 1)
         and share(limiter, "crm", 3).first == 1
+        and share(limiter, "crm", 7) == ClaimLimit(7, 1)
     )
     for _ in range(6):
         limiter.started("crm", True)
@@ -282,6 +318,18 @@ def test_those_that_are_not_quick_share_half() -> None:
         limiter.started(f"unknown{nth}", False)
     assert share(limiter, "unknown9") == ClaimLimit(0, 0) and limiter.is_full(limiter.of("unknown9"))
     assert share(limiter, "quick", 100).all == 8 and not limiter.is_full(limiter.of("quick"))
+
+
+@pytest.mark.parametrize(("limit", "slow"), [(16, 8), (5, 2)])
+def test_it_is_full_for_those_that_are_not_quick_and_then_for_all(limit: int, slow: int) -> None:
+    limiter = ConcurrencyLimiter(limit)
+    quick(limiter, "quick")
+    for started in range(limit):
+        assert not limiter.is_full(limiter.of("quick"))
+        assert limiter.is_full(limiter.of("unknown")) == (started >= slow)
+        assert share(limiter, "unknown", 100).all == max(0, slow - started)
+        limiter.started("unknown" if started < slow else "quick", False)
+    assert limiter.is_full(limiter.of("quick")) and limiter.is_full(limiter.of("unknown"))
 
 
 def test_an_endpoint_that_becomes_slow_counts_as_slow_with_all_its_attempts() -> None:
@@ -306,6 +354,15 @@ def test_one_scheduling_pass_gives_nothing_twice() -> None:
     given_out = [fair_share(capacity, limiter.of(name), 5, 1).all for name in "abcd"]
     assert given_out == [5, 3, 0, 0]
     assert not limiter.is_full(limiter.of("d")), "but nothing is in flight yet"
+
+
+def test_one_scheduling_pass_gives_the_whole_to_the_quick_and_half_of_it_to_others() -> None:
+    limiter = ConcurrencyLimiter(limit=16)
+    quick(limiter, "a", "b", "c")
+    capacity = limiter.capacity()
+    given_out = [fair_share(capacity, limiter.of(name), limit, 1).all for name, limit in [("a", 5), ("new", 9)]]
+    given_out += [fair_share(capacity, limiter.of(name), 2, 1).all for name in "bc"]
+    assert given_out == [5, 8, 2, 1]
 
 
 EVENTS = st.lists(

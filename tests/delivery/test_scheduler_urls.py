@@ -12,7 +12,7 @@ from gateway.config.model import free_form
 from gateway.delivery import result
 from gateway.delivery.circuit_breaker import FAILURES_TO_OPEN, MAX_URL_BREAKERS
 from gateway.delivery.result import AttemptInFlight, classify
-from gateway.delivery.scheduler import Scheduler
+from gateway.delivery.scheduler import MAX_UNBLOCKED, Scheduler
 from gateway.safe_http.models import Request, Response
 from gateway.safe_http.ssrf import NO_ORIGIN, origin_of
 from gateway.store.leases import ClaimedDelivery, ClaimLimit
@@ -113,6 +113,34 @@ def test_repetitions_of_one_url_are_looked_for_when_another_of_its_origin_comes_
     assert set(scheduler.plan(find, NOW)) == {first, second}
 
 
+def test_who_filled_its_share_gets_what_others_left_at_once() -> None:
+    scheduler, urls = Scheduler(), ["http://a.test/?1", "http://a.test/?2"]
+    for url in urls:
+        scheduler.due.mark_due(url)
+    limits = scheduler.plan(find, NOW)
+    ones = claimed(urls[0], limits[urls[0]].all)
+    begin(scheduler, ones)
+    scheduler.claimed(limits, ones)
+    assert {url: limit.all for url, limit in scheduler.plan(find, NOW).items()} == {urls[0]: 4}
+
+
+@pytest.mark.parametrize(("tries", "again"), [(1, [0]), (2, [0, 1]), (3, [0, 1])])
+def test_who_filled_the_places_for_repetitions_waits_for_any_attempt_of_its_origin(
+    tries: int, again: list[int]
+) -> None:
+    scheduler, urls = Scheduler(), ["http://a.test/?1", "http://a.test/?2"]
+    for url in urls:
+        scheduler.due.mark_due(url)
+    limits = scheduler.plan(find, NOW)
+    assert limits == {urls[0]: ClaimLimit(4, 0), urls[1]: ClaimLimit(4, 2)}
+    ones = claimed(urls[0], 3) + claimed(urls[1], 2, tries=tries)
+    attempts = begin(scheduler, ones)
+    scheduler.claimed(limits, ones)
+    assert scheduler.plan(find, NOW) == {}
+    end(scheduler, attempts[0], 200)
+    assert sorted(scheduler.plan(find, NOW)) == [urls[nth] for nth in again]
+
+
 def test_repetitions_are_looked_for_at_once_where_nothing_comes_back() -> None:
     """The first six had the places for repetitions, and no use for them."""
     scheduler = Scheduler()
@@ -121,6 +149,15 @@ def test_repetitions_are_looked_for_at_once_where_nothing_comes_back() -> None:
         scheduler.due.mark_due(url)
     scheduler.claimed(scheduler.plan(find, NOW), [])
     assert list(scheduler.plan(find, NOW)) == urls[6:]
+
+
+def test_no_url_waits_for_an_attempt_where_none_is_in_flight() -> None:
+    scheduler, urls = Scheduler(), [f"http://a.test/?{nth}" for nth in range(30)]
+    for url in urls:
+        scheduler.due.wait_for_attempt(url)
+    for attempt, due in zip(begin(scheduler, claimed("http://a.test/", 2)), (MAX_UNBLOCKED, len(urls)), strict=True):
+        end(scheduler, attempt, 200)
+        assert len(set(scheduler.due.due(NOW, 100)) & set(urls)) == due
 
 
 def test_all_that_fails_of_an_origin_counts_together() -> None:
@@ -172,6 +209,14 @@ def test_a_breaker_that_was_dropped_does_not_count_its_generations_anew() -> Non
     for attempt in begin(scheduler, claimed("http://a.test/", FAILURES_TO_OPEN)):
         end(scheduler, attempt, 500)
     assert len(scheduler.breakers.not_closed()) == 1
+
+
+def test_the_breaker_that_is_dropped_is_of_the_origin_that_has_not_failed_for_longest() -> None:
+    breakers = Scheduler().breakers
+    origins = [f"http://host-{nth}.test:80" for nth in range(MAX_URL_BREAKERS + 1)]
+    for origin in [*origins[:-1], origins[0], origins[-1]]:
+        breakers.get_or_create(origin, NOW)
+    assert origins[1] not in breakers._of and len(breakers._of) == MAX_URL_BREAKERS
 
 
 def test_breakers_of_the_configuration_are_never_dropped() -> None:

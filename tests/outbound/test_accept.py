@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.config import Config
+from gateway.outbound import validate
 from gateway.outbound.accept import malformed, statuses
 from gateway.outbound.model import CallCredentials, ErrorCode, Recipient, StatusQuery, StatusRow
 from gateway.store import Store, StoreUnavailable
@@ -109,11 +110,43 @@ def test_refused_in_the_platforms_shape(
     accepted = sends.accept(sqlite_store, config, **changes)
     answer = accepted.answer
     assert (answer.result, answer.error_code, answer.ticket) == (False, code, "") and answer.message
+    assert answer.custom_ticket == changes.get("custom_ticket", "order-7")
     assert sends.entries(sqlite_store) == [] and accepted.endpoints == ()
     (event,) = sends.rows(sqlite_store, "SELECT * FROM events")
     assert event.state == "refused" and json.loads(event.errors)
     for secret in ("secret of acme", "key of acme"):
         assert secret not in str(event) and secret not in answer.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"auth": replace(sends.AUTH, api_key=WRONG)}, ErrorCode.CREDENTIALS.sentence),
+        ({"auth": replace(sends.AUTH, code="99999")}, ErrorCode.CODE.sentence),
+        ({"status_url": "ftp://example.com/"}, ErrorCode.STATUS_URL.sentence),
+        ({"recipients": (Recipient(phone="1"),) * 1001}, "There are more than 1000 recipients in one call."),
+        ({"name": "sendTemplateMessage", "text": "unknown"}, "There is no template of this ID."),
+        ({"name": "sendTemplateMessage", "text": "welcome"}, "Placeholders without a value: name, town."),
+    ],
+)
+def test_what_the_caller_is_told(config: Config, changes: dict[str, Any], message: str) -> None:
+    call = sends.call(**changes)
+    with pytest.raises(validate.CallRefused) as refused:
+        validate.authenticate(call.auth, config)
+        validate.check(call, replace(config, templates={"welcome": "Hello {name} of {town}"}))
+    assert refused.value.answer().message == message and refused.value.answer().custom_ticket == ""
+
+
+def test_as_much_as_is_allowed(config: Config) -> None:
+    phones = tuple(str(15162060000 + nth) for nth in range(1000))
+    checked = validate.check(sends.call(*phones, text="x" * 1600, custom_ticket="é" * 100), config)
+    assert tuple(checked.texts) == phones and set(checked.texts.values()) == {"x" * 1600}
+
+
+def test_a_text_loses_what_no_phone_shows(config: Config) -> None:
+    assert validate.check(sends.call(text="a\0b\0"), config).texts == {sends.PHONE: "ab"}
+    with pytest.raises(validate.CallRefused):
+        validate.check(sends.call(text=" \0"), config)
 
 
 def test_nobody_sends_without_configured_credentials(sqlite_store: Store, config: Config) -> None:
@@ -123,6 +156,21 @@ def test_nobody_sends_without_configured_credentials(sqlite_store: Store, config
     ).answer.result
     only_name = replace(sends.LEGACY, password="", api_key="")
     assert not sends.accept(sqlite_store, replace(config, legacy=only_name)).answer.result
+    (*_, event) = sends.rows(sqlite_store, "SELECT errors FROM events ORDER BY id")
+    assert json.loads(event.errors) == {
+        "credentials": ["[legacy] has neither password nor api_key, so nobody may send by it."]
+    }
+
+
+@pytest.mark.parametrize("changes", [{"password": ""}, {"api_key": ""}, {"user_name": ""}])
+def test_credentials_that_are_not_configured_are_not_asked_for(config: Config, changes: dict[str, str]) -> None:
+    config = replace(config, legacy=replace(sends.LEGACY, **changes))
+    missing = {"username" if name == "user_name" else name: value for name, value in changes.items()}
+    validate.authenticate(replace(sends.AUTH, **missing), config)
+    for name in {"username", "password", "api_key"} - missing.keys():
+        for wrong in ("", WRONG, "half a pair \ud800"):
+            with pytest.raises(validate.CallRefused):
+                validate.authenticate(replace(sends.AUTH, **missing | {name: wrong}), config)
 
 
 def test_the_operator_needs_none(sqlite_store: Store, config: Config) -> None:
@@ -163,6 +211,13 @@ def test_a_template_is_filled_for_each(sqlite_store: Store, config: Config) -> N
     ]
 
 
+def test_a_template_knows_the_number_and_the_call(config: Config) -> None:
+    config = replace(config, templates={"welcome": "{title}|{group}|{code}|{phone}|{keyword}|{custom_ticket}"})
+    auth = replace(sends.AUTH, keyword="JOIN")
+    checked = validate.check(sends.call(name="sendTemplateMessage", text=" welcome ", auth=auth), config)
+    assert checked.texts == {sends.PHONE: f"Acme alerts|Acme|12345|{sends.PHONE}|JOIN|order-7"}
+
+
 def test_placeholders_without_a_value_are_named(sqlite_store: Store, config: Config) -> None:
     config = replace(config, templates={"welcome": "{name} {town}"})
     answer = sends.accept(sqlite_store, config, name="sendTemplateMessage", text="welcome", values={"town": "x"}).answer
@@ -179,16 +234,17 @@ def test_who_has_opted_out_is_refused(store: Store, config: Config) -> None:
 def test_among_others_he_is_left_out(store: Store, config: Config) -> None:
     """The others get their texts; the status of the one who has opted out is final, and posted once."""
     store.writer.write(lambda conn: record_opt_out(conn, sends.NUMBER, sends.PHONE, "STOP", 1.0, out=True))
-    accepted = sends.accept(store, config, sends.PHONE, "15162065516", "nobody")
+    nobody = "nobody " * 20
+    accepted = sends.accept(store, config, sends.PHONE, "15162065516", nobody)
     ticket = accepted.answer.ticket
     assert accepted.answer.result and "2 of the recipients" in accepted.answer.message
     assert set(accepted.endpoints) == {"@carrierx", "page", "app"}
-    assert sends.posts(store) == [(sends.PHONE, "failed", ticket), ("nobody", "failed", ticket)]
+    assert sends.posts(store) == [(sends.PHONE, "failed", ticket), (nobody[:50], "failed", ticket)]
     found = statuses(StatusQuery(auth=sends.AUTH, ticket=ticket), config, store)
     assert found == [
         _queued("15162065516"),
         StatusRow(phone=sends.PHONE, status_code=110, status_message="opted out", result=False),
-        StatusRow(phone="nobody", status_code=200, status_message="failed", result=False),
+        StatusRow(phone=nobody[:50], status_code=200, status_message="failed", result=False),
     ]
 
 
