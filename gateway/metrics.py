@@ -304,12 +304,12 @@ def text(metrics: Iterable[Metric]) -> bytes:
     return generate_latest(_Collected(metrics))
 
 
+@dataclass
 class _Collected(Collector):
-    def __init__(self, metrics: Iterable[Metric]) -> None:
-        self._metrics = metrics
+    metrics: Iterable[Metric]
 
     def collect(self) -> Iterable[Metric]:
-        return self._metrics
+        return self.metrics
 
 
 class CounterFile(MmapedDict):
@@ -321,7 +321,17 @@ class CounterFile(MmapedDict):
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._locked, path = _take(folder)
+        # The first file in which nobody counts.
+        for number in range(MAX_FILES):
+            path = folder / f"{number}.db"
+            self._locked = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                _try_lock(self._locked)
+                break
+            except OSError:
+                os.close(self._locked)
+        else:
+            raise OSError(f"{MAX_FILES} processes count here already")
         try:
             try:
                 list(self.read_all_values_from_file(path))
@@ -366,18 +376,6 @@ def _reserve(file: int, size: int) -> None:
     missing = size - os.fstat(file).st_size
     while missing > 0:
         missing -= os.write(file, bytes(missing))
-
-
-def _take(folder: Path) -> tuple[int, Path]:
-    """Locks the first file in which nobody counts."""
-    for number in range(MAX_FILES):
-        lock = os.open(folder / f"{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            _try_lock(lock)
-            return lock, folder / f"{number}.db"
-        except OSError:
-            os.close(lock)
-    raise OSError(f"{MAX_FILES} processes count here already")
 
 
 def forget_ended(data: Path) -> None:

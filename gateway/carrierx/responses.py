@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from gateway.carrierx.errors import (
     AnswerLost,
@@ -222,8 +222,5 @@ def _first_values(pairs: Sequence[tuple[str, Any]]) -> JsonObject:
     return values
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_first_values, parse_float=Decimal, parse_constant=_refuse_constant)
+# `int` refuses what Python's reader takes for constants, NaN and Infinity: they are no JSON.
+_DECODER = json.JSONDecoder(object_pairs_hook=_first_values, parse_float=Decimal, parse_constant=int)

@@ -244,19 +244,12 @@ def sandbox(port: int, oldest_first: bool, seed: int, **given: Any) -> None:
     with exit_on_error():
         check_listen_address(SANDBOX_HOST, port)
         stub = CarrierXStub(setup, SANDBOX_HOST, port)
-        click.echo(_sandbox_welcome(stub, setup))
-        roles.run_carrierx_stub(stub)
-
-
-def _sandbox_welcome(stub: CarrierXStub, setup: Setup) -> str:
-    """How a gateway comes to use it, and what the numbers do."""
-    callbacks = (
-        "Its callbacks go to the URL that you gave, unless a PATCH of a DID or DID group says otherwise."
-        if setup.callback
-        else "It posts no callbacks yet: give --callback http://127.0.0.1:8080/carrierx/callback/KEY, or set one by\n"
-        "PATCH /partners/SID, as at CarrierX."
-    )
-    return f"""\
+        callbacks = "Its callbacks go to the URL that you gave, unless a PATCH of a DID or DID group says otherwise."
+        if not setup.callback:
+            example = "give --callback http://127.0.0.1:8080/carrierx/callback/KEY"
+            callbacks = f"It posts no callbacks yet: {example}, or set one by\nPATCH /partners/SID, as at CarrierX."
+        # How a gateway comes to use it, and what the numbers do.
+        click.echo(f"""\
 A stand-in for CarrierX is up. Ctrl-C stops it. In gateway.toml:
 
   [carrierx]
@@ -274,4 +267,5 @@ Text the gateway as a handset would:
 Handsets with these last digits; all others get what they are sent:
 
 {scenario_table()}
-"""
+""")
+        roles.run_carrierx_stub(stub)

@@ -56,25 +56,24 @@ def translate(source: str, target: str, content_type: str | None, path: Path) ->
     sys.stdout.buffer.flush()
 
 
-class _Since(click.ParamType[float]):
+def _since(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
     """A time: ``2026-11-20T08:00`` (UTC unless it has an offset), or how long ago: ``90m``, ``6h``, ``2d``."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        ago = _AGO.fullmatch(str(value).strip())
-        if ago:
-            return (datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).timestamp()
-        try:
-            moment = datetime.fromisoformat(str(value).strip())
-        except ValueError:
-            self.fail("write 2026-11-20T08:00, or 90m, 6h, 2d for how long ago", param, ctx)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if text is None:
+        return None
+    if ago := _AGO.fullmatch(text.strip()):
+        return (datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).timestamp()
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise click.BadParameter("write 2026-11-20T08:00, or 90m, 6h, 2d for how long ago", ctx, param) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 @click.command()
 @click.option("--endpoint", help="Only deliveries to this endpoint.")
-@click.option("--since", type=_Since(), help="Only what ended (unrouted: came in) since: 6h, 2026-11-20T08:00.")
+@click.option(
+    "--since", metavar="TIME", callback=_since, help="Only what ended (unrouted: came in) since: 6h, 2026-11-20T08:00."
+)
 @click.option(
     "--state",
     type=click.Choice(["dead", "succeeded", "unrouted"]),
@@ -104,34 +103,35 @@ def replay(endpoint: str | None, since: float | None, state: str, path: Path) ->
     WorkerNotifier(config.data).notify()
 
 
-class _Pair(click.ParamType[tuple[str, str]]):
-    """``NAME=VALUE``."""
-
-    name = "name=value"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
-        name, equals, text = str(value).partition("=")
-        if not equals or not name:
-            self.fail("write NAME=VALUE", param, ctx)
-        return name, text
+def _fields(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
+    """``NAME=VALUE``, several."""
+    pairs = [text.partition("=") for text in texts]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise click.BadParameter("write NAME=VALUE", ctx, param)
+    return {name: value for name, _, value in pairs}
 
 
 def _test_command(kind: str, title: str) -> click.Command:
     @click.command(f"test-{kind}", help=f"Post one {title} like a delivery, and show the result. Exit 1 if it failed.")
     @click.argument("where", metavar="ENDPOINT_OR_URL")
-    @click.option("--field", "fields", type=_Pair(), multiple=True, help="A field's value in place of the sample.")
+    @click.option(
+        "--field",
+        "fields",
+        metavar="NAME=VALUE",
+        multiple=True,
+        callback=_fields,
+        help="A field's value in place of the sample.",
+    )
     @click.option("--json", "as_json", is_flag=True, help="Print the JSON that the console's form gives programs.")
     @config_option
-    def post_test(where: str, fields: Sequence[tuple[str, str]], as_json: bool, path: Path) -> None:
+    def post_test(where: str, fields: dict[str, str], as_json: bool, path: Path) -> None:
         config, is_url = read_config(path), "://" in where
         if not is_url and where not in config.endpoints:
             near = get_close_matches(where, config.endpoints, 1)
             known = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(config.endpoints) or 'none'}."
             raise click.ClickException(f"{where} is neither a URL nor an endpoint of the configuration. {known}")
         url, endpoint = (where, "") if is_url else ("", where)
-        post = TestPost(kind=kind, url=url, endpoint=endpoint, fields=dict(fields))
+        post = TestPost(kind=kind, url=url, endpoint=endpoint, fields=fields)
         try:
             result = send_test_post(post, config, datetime.now(UTC))
         except InvalidTestPost as error:

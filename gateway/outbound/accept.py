@@ -14,7 +14,7 @@ from gateway.config import Config, Number
 from gateway.outbound import enqueue, status_posts, validate
 from gateway.outbound.model import CallAnswer, ErrorCode, SendCall, StatusQuery, StatusRow
 from gateway.outbound.validate import CallRefused, CheckedCall
-from gateway.store import Connection, Store, StoreUnavailable, events, ledger, message_status
+from gateway.store import Connection, Store, StoreUnavailable, events, ledger, message_status, outbox
 from schemas.fields import number as normalised
 from schemas.status import NUMERIC
 
@@ -107,13 +107,16 @@ class _AcceptCall:
         event_id = events.add(conn, _event(call, checked.number, "accepted", self._ticket))
         for phone, text in checked.texts.items():
             if phone not in refused:
-                enqueue.enqueue(conn, event_id, self._outgoing(phone, text), config, now)
+                enqueue.enqueue(conn, self._new_send(phone, event_id), text, now, call.media_urls)
                 message_status.remember_custom_ticket(conn, self._number, phone, call.custom_ticket, now)
         # These recipients have a final status at once, the others get their texts all the same.
         refused |= dict.fromkeys(checked.bad, "This is no phone number.")
         endpoints = {ledger.ENDPOINT}
         for phone, reason in refused.items():
-            entry = enqueue.record_refused(conn, event_id, self._outgoing(phone, ""), reason, config, now)
+            new = self._new_send(phone, event_id, state="refused", status="failed", reason=reason)
+            ledger.add_send(conn, new, now)
+            entry = ledger.of_send(conn, new.send_id)
+            assert entry is not None, "it was added just now"  # noqa: S101
             endpoints |= status_posts.mark_failed(conn, entry, config, now)
         answer = CallAnswer(
             result=True,
@@ -123,18 +126,20 @@ class _AcceptCall:
         )
         return AcceptedCall(answer, tuple(endpoints), event_id)
 
-    def _outgoing(self, phone: str, text: str) -> enqueue.OutgoingText:
+    def _new_send(self, phone: str, event_id: int, **refusal: str) -> ledger.NewSend:
         call = self._call
-        return enqueue.OutgoingText(
+        return ledger.NewSend(
+            send_id=outbox.new_id(self._now),
+            ticket=self._ticket,
+            ticket_number=event_id,
+            ticket_shown=enqueue.ticket_for_caller(self._ticket, event_id, self._config),
+            origin="command" if call.source == OPERATOR else "legacy",
             number=self._number,
             code=self._checked.number.shortcode,
             phone=phone,
-            text=text,
-            origin="command" if call.source == OPERATOR else "legacy",
-            ticket=self._ticket,
             custom_ticket=call.custom_ticket,
             status_url=call.status_url,
-            media_urls=call.media_urls,
+            **refusal,
         )
 
 

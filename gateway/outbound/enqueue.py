@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from gateway.config import Config
 from gateway.store import Connection, ledger, outbox
 from schemas import Body, wire
 from schemas.carrierx import CONTENT_TYPE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutgoingText:
-    """One text to one phone."""
-
-    number: str
-    """Our number, as CarrierX knows it."""
-    code: str
-    """Our number, as legacy systems know it."""
-    phone: str
-    text: str
-    origin: str
-    """``legacy``, ``command``, ``reply``, ``opt-out``."""
-    ticket: str
-    """A UUID; all recipients of one call share it."""
-    custom_ticket: str = ""
-    status_url: str = ""
-    media_urls: tuple[str, ...] = ()
 
 
 def ticket_for_caller(ticket: str, event_id: int, config: Config) -> str:
@@ -39,48 +20,16 @@ def conversation_key(number: str, phone: str) -> str:
     return f"{ledger.ENDPOINT}/conversation/{phone}/{number}"
 
 
-def enqueue(conn: Connection, event_id: int, text: OutgoingText, config: Config, now: float) -> None:
-    """Owes the text. It goes out as soon as this is committed and the Sender is woken."""
-    send_id = outbox.new_id(now)
-    ledger.add_send(conn, _ledger_row(text, send_id, event_id, config), now)
-    media = {"media_urls": list(text.media_urls)} if text.media_urls else {}
-    request = {"from": text.number, "to": text.phone, "message": text.text, **media, "user_data": send_id}
+def enqueue(conn: Connection, new: ledger.NewSend, text: str, now: float, media_urls: Sequence[str] = ()) -> None:
+    """Owes a text. It goes out as soon as this is committed and the Sender is woken."""
+    ledger.add_send(conn, new, now)
+    media = {"media_urls": list(media_urls)} if media_urls else {}
+    request = {"from": new.number, "to": new.phone, "message": text, **media, "user_data": new.send_id}
     delivery = outbox.OwedDelivery(
         endpoint=ledger.ENDPOINT,
         wire_format=ledger.WIRE_FORMAT,
-        ordering_key=conversation_key(text.number, text.phone),
+        ordering_key=conversation_key(new.number, new.phone),
         body=Body(content_type=CONTENT_TYPE, data=wire.write_object(request)),
-        delivery_id=send_id,
+        delivery_id=new.send_id,
     )
-    outbox.owe(conn, event_id, [delivery], now)
-
-
-def record_refused(
-    conn: Connection, event_id: int, text: OutgoingText, reason: str, config: Config, now: float
-) -> ledger.LedgerEntry:
-    """Records one recipient of a call that is not sent to: a ledger row of its own, with a final status."""
-    send_id = outbox.new_id(now)
-    ledger.add_send(conn, _ledger_row(text, send_id, event_id, config, reason), now)
-    entry = ledger.of_send(conn, send_id)
-    assert entry is not None, "it was added just now"  # noqa: S101
-    return entry
-
-
-def _ledger_row(
-    text: OutgoingText, send_id: str, event_id: int, config: Config, refused_because: str = ""
-) -> ledger.NewSend:
-    return ledger.NewSend(
-        send_id=send_id,
-        ticket=text.ticket,
-        ticket_number=event_id,
-        ticket_shown=ticket_for_caller(text.ticket, event_id, config),
-        origin=text.origin,
-        number=text.number,
-        code=text.code,
-        phone=text.phone,
-        custom_ticket=text.custom_ticket,
-        status_url=text.status_url,
-        state="refused" if refused_because else "owed",
-        status="failed" if refused_because else "",
-        reason=refused_because,
-    )
+    outbox.owe(conn, new.ticket_number, [delivery], now)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from gateway.config import RESPONSE, Config, Number
 from gateway.matching import keywords, templates
 from gateway.outbound import enqueue
-from gateway.outbound.enqueue import OutgoingText
 from gateway.routing.route import Route
-from gateway.store import Connection, events, ledger, message_status
+from gateway.store import Connection, events, ledger, message_status, outbox
 from gateway.store.leases import SettledDelivery
 from schemas import Message
 
@@ -54,8 +53,8 @@ class Replies:
             text = templates.fill(wording, {"title": number.title or number.shortcode})
         if text:
             # Answers to these words go to phones that have opted out, too.
-            out = _outgoing(number, self.phone, text, OPT_OUT if kind else REPLY)
-            enqueue.enqueue(conn, event_id, out, self.config, now)
+            new = _new_send(number, self.phone, OPT_OUT if kind else REPLY, event_id, self.config, now)
+            enqueue.enqueue(conn, new, text, now)
         return bool(text)
 
 
@@ -96,16 +95,19 @@ def _owe_answer(conn: Connection, settled: SettledDelivery, config: Config, now:
         return False
     if any(entry.origin == REPLY for entry in ledger.of_event(conn, event_id)):
         return False
-    enqueue.enqueue(conn, event_id, _outgoing(number, parties[1], settled.reply, REPLY), config, now)
+    enqueue.enqueue(conn, _new_send(number, parties[1], REPLY, event_id, config, now), settled.reply, now)
     return True
 
 
-def _outgoing(number: Number, phone: str, text: str, origin: str) -> OutgoingText:
-    return OutgoingText(
+def _new_send(number: Number, phone: str, origin: str, event_id: int, config: Config, now: float) -> ledger.NewSend:
+    ticket = str(uuid.uuid4())
+    return ledger.NewSend(
+        send_id=outbox.new_id(now),
+        ticket=ticket,
+        ticket_number=event_id,
+        ticket_shown=enqueue.ticket_for_caller(ticket, event_id, config),
+        origin=origin,
         number=number.number,
         code=number.shortcode,
         phone=phone,
-        text=text,
-        origin=origin,
-        ticket=str(uuid.uuid4()),
     )

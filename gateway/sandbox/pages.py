@@ -1,6 +1,7 @@
 """The pages under `/sandbox`: play a handset, a platform or a legacy application, and see what becomes of it.
 
-Each request goes to the gateway by HTTP, with a key or credentials, as from outside.
+Each request is made as a platform or a legacy application makes it, and goes to the gateway by HTTP, with a key or
+credentials, as from outside.
 """
 
 from __future__ import annotations
@@ -8,20 +9,24 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections import OrderedDict
-from dataclasses import asdict
-from urllib.parse import urlsplit
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
+import requests
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
-from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
 from gateway.config import Number
-from gateway.sandbox import platforms
-from gateway.sandbox.platforms import GatewayAnswer, HandsetText, PlatformRequest
+from gateway.sandbox.carrierx.engine import INBOUND
+from gateway.sandbox.carrierx.faults import scenario_for
+from gateway.sandbox.carrierx.model import SendRequest, StubMessage
 from gateway.store import ledger
 from gateway.store.search import EventSearch, load_event, search_events
 from gateway.web.context import config, web_context
+from schemas.legacy import CALLBACK_FIELDS
 
 HANDSET = "15162065515"
 RECIPIENT = "15162060001"
@@ -30,19 +35,47 @@ MAX_CHARACTERS = 1600
 MAX_ANSWERS = 100
 REFRESH_SECONDS = 1
 """A page whose deliveries are not settled reloads itself after this time."""
+TIMEOUT_SECONDS = 20.0
+"""The gateway answers when it has the callback on disk."""
+RECORDS_TIMEOUT_SECONDS = 2.0
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded; charset=UTF-8"
+MAX_SHOWN_CHARACTERS = 2048
 
 blueprint = Blueprint("sandbox", __name__, url_prefix="/sandbox", template_folder="templates")
 
 
-@blueprint.record
-def _prepare_answers(state: BlueprintSetupState) -> None:
-    state.app.extensions["sandbox_answers"] = OrderedDict()
+@dataclass(frozen=True, slots=True)
+class PlatformRequest:
+    """A request to the gateway; of a callback, `path` is without the key."""
+
+    path: str
+    content_type: str
+    body: bytes
+    accept: str = "*/*"
 
 
-def _answers() -> OrderedDict[str, list[GatewayAnswer]]:
-    """The gateway's answers, by the id of the text. They are in no store: this process keeps the last ones."""
-    answers: OrderedDict[str, list[GatewayAnswer]] = current_app.extensions["sandbox_answers"]
-    return answers
+@dataclass(frozen=True, slots=True)
+class GatewayAnswer:
+    """The gateway's answer. `status` None: there was none, and `text` says why."""
+
+    status: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandsetText:
+    """An SMS between a handset and one of our numbers."""
+
+    handset: str
+    number: str
+    text: str
+    id: str
+    """`message_sid`, or the `custom_ticket` where the keyword platform is played, which has no other id."""
+
+
+_answers: OrderedDict[str, list[GatewayAnswer]] = OrderedDict()
+"""The gateway's answers, by the id of the text. They are in no store: this process keeps the last ones."""
 
 
 @blueprint.get("/")
@@ -72,22 +105,72 @@ def post(kind: str) -> ResponseReturnValue:
     server = request.server or ("127.0.0.1", None)
     own_url = current_app.config.get("OWN_URL") or f"http://127.0.0.1:{server[1]}"
     key = "" if kind == "send" else config().keys[0]
-    answers = _answers()
-    answers[text.id] = [platforms.post(made, own_url, key) for made in _requests(kind, text, number)]
-    while len(answers) > MAX_ANSWERS:
-        answers.popitem(last=False)
+    _answers[text.id] = [_post(made, own_url, key) for made in _requests(kind, text, number)]
+    while len(_answers) > MAX_ANSWERS:
+        _answers.popitem(last=False)
     return redirect(url_for("sandbox.story", kind=kind, id=text.id), 303)
 
 
 def _requests(kind: str, text: HandsetText, number: Number) -> list[PlatformRequest]:
     if kind in ("text", "status"):
-        return platforms.carrierx_callbacks(text, web_context().clock(), inbound=kind == "text")
+        return carrierx_callbacks(text, web_context().clock(), inbound=kind == "text")
     if kind == "keyword":
         match = number.keyword_index.match(text.text)
-        return [platforms.keyword_callback(text, number.shortcode, match.keyword.word if match else "")]
+        return [keyword_callback(text, number.shortcode, match.keyword.word if match else "")]
     legacy = config().legacy
     credentials = {name: value for name, value in asdict(legacy).items() if value} if legacy else {}
-    return [platforms.send_message(text, number.shortcode, credentials)]
+    # A legacy application's call to send: its `custom_ticket` is the text's id.
+    sent = {"code": number.shortcode, "message": text.text, "sendTo": text.handset, "custom_ticket": text.id}
+    return [PlatformRequest("/legacy/sendMessage", FORM, urlencode({**credentials, **sent}).encode(), JSON)]
+
+
+def carrierx_callbacks(text: HandsetText, now: datetime, *, inbound: bool) -> list[PlatformRequest]:
+    """CarrierX's callback about a text from a handset; or those about one that was sent from here, until delivered."""
+    scenario = INBOUND if inbound else scenario_for("")
+    sender, to = (text.handset, text.number) if inbound else (text.number, text.handset)
+    message = StubMessage(
+        request=SendRequest(sender=sender, to=to, message=text.text, older=True),
+        direction="inbound" if inbound else "outbound",
+        scenario=scenario,
+        sid=text.id,
+        created_at=now.timestamp(),
+    )
+    bodies = [message.advance(now.timestamp()).body for _ in scenario.flow]
+    return [PlatformRequest("/carrierx/callback", JSON, body) for body in bodies]
+
+
+def keyword_callback(text: HandsetText, shortcode: str, word: str) -> PlatformRequest:
+    """The keyword platform's callback about a text from a handset."""
+    fields = dict.fromkeys(CALLBACK_FIELDS, "") | {
+        "title": "Summer sign-up",
+        "code": shortcode,
+        "shortcode": shortcode,
+        "message": text.text,
+        "phone": text.handset,
+        "carrier": "T-Mobile",
+        "keyword": word,
+        "group": "Acme",
+        "custom_ticket": text.id,
+        "default_keyword": "ACME1234",
+    }
+    return PlatformRequest("/legacy/callback", FORM, urlencode(fields).encode())
+
+
+def _post(made: PlatformRequest, url: str, key: str) -> GatewayAnswer:
+    """Posts a request to the gateway at `url`, through no proxy. A key is appended to the path."""
+    with requests.Session() as session:
+        session.trust_env = False
+        try:
+            answer = session.post(
+                f"{url}{made.path}{'/' if key else ''}{key}",
+                data=made.body,
+                headers={"Content-Type": made.content_type, "Accept": made.accept},
+                timeout=TIMEOUT_SECONDS,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            return GatewayAnswer(None, type(error).__name__)
+        return GatewayAnswer(answer.status_code, answer.text[:MAX_SHOWN_CHARACTERS])
 
 
 @blueprint.get("/<any(text, keyword, status, send):kind>/<id>")
@@ -101,7 +184,7 @@ def story(kind: str, id: str) -> ResponseReturnValue:
         ids = {entry.ticket_number for entry in entries}
         ids.update(found.event.id for search in searches for found in search_events(connection, search).found)
         steps = [step for id_ in sorted(ids) if (step := load_event(connection, id_)) is not None]
-    answers = _answers().get(id)
+    answers = _answers.get(id)
     if not steps and answers is None:
         raise NotFound
     deliveries = [delivery for step in steps for delivery in step.deliveries]
@@ -115,7 +198,7 @@ def story(kind: str, id: str) -> ResponseReturnValue:
         steps=steps,
         answers=answers or [],
         under_way=under_way,
-        records={found.delivery_id: platforms.records(_legacy_app_url(), found.delivery_id) for found in deliveries},
+        records={found.delivery_id: _records(_legacy_app_url(), found.delivery_id) for found in deliveries},
     )
     return page, {"Refresh": str(REFRESH_SECONDS)} if under_way else {}
 
@@ -128,3 +211,15 @@ def _legacy_app_url() -> str:
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _records(url: str, delivery_id: str) -> list[dict[str, Any]]:
+    """The stand-in's records of a delivery, from its `url`; none where it does not answer."""
+    with requests.Session() as session:
+        session.trust_env = False
+        try:
+            answer = session.get(f"{url}/records", params={"delivery": delivery_id}, timeout=RECORDS_TIMEOUT_SECONDS)
+            found: list[dict[str, Any]] = answer.json()["records"]
+        except (requests.RequestException, ValueError, KeyError):
+            return []
+        return found

@@ -113,8 +113,8 @@ def _call(context: WebContext, name: str, arguments: legacy_forms.Pairs, kept: b
         result = accept.statuses(legacy_forms.status_query(name, arguments), config, context.store)
         facts = {"rows": len(result) if isinstance(result, list) else 0}
     else:
-        meta = legacy_forms.RequestMeta(kept, content_type, request.environ.get("REMOTE_ADDR", ""), context.clock())
-        call = legacy_forms.send_call(name, arguments, meta)
+        remote = request.environ.get("REMOTE_ADDR", "")
+        call = legacy_forms.send_call(name, arguments, kept, content_type, remote, context.clock())
         accepted = accept.accept(call, config, context.store, _may_keep)
         if accepted.endpoints:
             context.notifier.notify(accepted.endpoints)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Union
 from urllib.parse import urlencode
@@ -55,19 +54,8 @@ _PHONE = re.compile(r"(?:sendTo|recipients|recipientList\[recipients\])(?:\[[0-9
 _AUTH = re.compile(r"auth\[([^\[\]]+)\]", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class RequestMeta:
-    """A call's HTTP request, beside its arguments."""
-
-    body: bytes
-    """As it may be kept."""
-    content_type: str
-    remote: str
-    now: datetime
-
-
-def send_call(name: str, arguments: Pairs, meta: RequestMeta) -> SendCall:
-    """Reads the arguments of `sendMessage` or `sendTemplateMessage`."""
+def send_call(name: str, arguments: Pairs, body: bytes, content_type: str, remote: str, now: datetime) -> SendCall:
+    """Reads the arguments of `sendMessage` or `sendTemplateMessage`. `body`: of the request, as it may be kept."""
     return SendCall(
         name=name,
         auth=_credentials(arguments),
@@ -81,10 +69,10 @@ def send_call(name: str, arguments: Pairs, meta: RequestMeta) -> SendCall:
         ),
         custom_ticket=_unwrapped(_first(arguments, "custom_ticket")),
         status_url=_first(arguments, "status_url").strip(),
-        body=meta.body,
-        content_type=meta.content_type,
-        remote=meta.remote,
-        now=meta.now,
+        body=body,
+        content_type=content_type,
+        remote=remote,
+        now=now,
     )
 
 

@@ -8,11 +8,16 @@ from itertools import pairwise
 import pytest
 
 from gateway.sandbox.carrierx.faults import (
+    DELIVERED,
+    FAILED,
     FAULTS_AFTER,
     FAULTS_BEFORE,
-    FLOWS,
+    INTERNAL_ERROR,
     READ_ANSWERS,
     SCENARIOS,
+    SENDING_TIMED_OUT,
+    TIMED_OUT,
+    UNDELIVERED,
     UPDATE_FAULTS,
     Misbehaviour,
     PlannedFaults,
@@ -24,6 +29,7 @@ from gateway.sandbox.carrierx.faults import (
 )
 from schemas.status import WORDS, is_final, supersedes
 
+FLOWS = (DELIVERED, UNDELIVERED, TIMED_OUT, SENDING_TIMED_OUT, INTERNAL_ERROR, FAILED)
 PLAIN = scenario_for("15165559999")
 
 

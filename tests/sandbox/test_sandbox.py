@@ -25,7 +25,7 @@ from gateway.config import Settings
 from gateway.sandbox import sample_config
 from gateway.sandbox.carrierx.faults import DELIVERED
 from gateway.sandbox.legacy_app import MAX_RECORDS, make_legacy_app
-from gateway.sandbox.platforms import HandsetText, carrierx_callbacks, keyword_callback
+from gateway.sandbox.pages import HandsetText, carrierx_callbacks, keyword_callback
 from gateway.store import Store
 from gateway.web.context import utc_now
 from schemas import FORMATS, FormatOptions, ReceiveContext

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import requests
@@ -246,7 +247,13 @@ class CallbackPoster:
         url = None if message.scenario.silent else self._engine.account.callback_for(number)
         if url is not None:
             callback.attempts += 1
-            taken, again = _send(session, url, callback.body)
+            headers, taken, again = {"Content-Type": "application/json"}, False, True
+            with suppress(requests.RequestException):
+                answer = session.post(
+                    url, data=callback.body, headers=headers, timeout=CALLBACK_TIMEOUT_SECONDS, allow_redirects=False
+                )
+                taken = answer.ok and answer.status_code < 300
+                again = answer.status_code >= 500 or answer.status_code in TRY_LATER
             given_up = not taken and (not again or callback.attempts >= setup.attempts)
             with self._changed:
                 self.attempted += 1
@@ -287,18 +294,3 @@ def _take_next(message: StubMessage) -> PendingCallback | None:
         message.held = callback
         return _take_next(message)
     return callback
-
-
-def _send(session: requests.Session, url: str, body: bytes) -> tuple[bool, bool]:
-    """Posts a callback. Returns two flags: it was taken; it is worth posting again."""
-    try:
-        answer = session.post(
-            url,
-            data=body,
-            headers={"Content-Type": "application/json"},
-            timeout=CALLBACK_TIMEOUT_SECONDS,
-            allow_redirects=False,
-        )
-    except requests.RequestException:
-        return False, True
-    return answer.ok and answer.status_code < 300, answer.status_code >= 500 or answer.status_code in TRY_LATER

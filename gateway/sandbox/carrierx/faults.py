@@ -16,7 +16,6 @@ TIMED_OUT = ("queued", "sent", "timed_out")
 SENDING_TIMED_OUT = ("queued", "sending_timed_out", "sending_failed")
 INTERNAL_ERROR = ("queued", "internal_error", "sending_failed")
 FAILED = ("queued", "failed")
-FLOWS = (DELIVERED, UNDELIVERED, TIMED_OUT, SENDING_TIMED_OUT, INTERNAL_ERROR, FAILED)
 
 FAULTS_BEFORE = ("conflict", "too_many", "error_before", "lost_before")
 """Answers to a request that is not accepted: 409, 429, 500, and none at all."""

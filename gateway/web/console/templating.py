@@ -44,15 +44,13 @@ def install(app: Flask) -> None:
     style = Path(str(app.static_folder)) / "console.css"
     # Browsers keep the style sheet for an hour; a changed one has another address.
     app.jinja_env.globals["style"] = hashlib.sha256(style.read_bytes()).hexdigest()[:12]
-    app.context_processor(_layout)
     app.register_error_handler(StoreUnavailable, _store_unavailable)
     app.register_error_handler(HTTPException, _error_page)
 
-
-def _layout() -> dict[str, Any]:
-    """The variables of ``layout.html``."""
-    settings = web_context().settings
-    return {"user": g.get("user"), "sandbox": settings.current.sandbox, "refused": settings.refused is not None}
+    @app.context_processor
+    def layout() -> dict[str, Any]:
+        settings = web_context().settings
+        return {"user": g.get("user"), "sandbox": settings.current.sandbox, "refused": settings.refused is not None}
 
 
 def _store_unavailable(error: StoreUnavailable) -> Response:
