@@ -17,7 +17,6 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MUTMUT = Path(sys.executable).parent / "mutmut"
 LEFT_OUT = {".git", ".venv", ".hypothesis", "data", "pyproject.toml"}
 
 TESTS: dict[str, tuple[str, ...]] = {
@@ -79,6 +78,19 @@ FRESH: tuple[str, ...] = ()
 KILLED = {"killed", "timeout", "segfault", "suspicious", "check was interrupted by user"}
 """mutmut's words for a test that failed or never ended. The last one is for a module that cannot be imported."""
 
+FATES = f"""
+import json, sys
+from mutmut.mutation.data import SourceFileMutationData
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.stats import status_by_exit_code
+kept = SourceFileMutationData(path=sys.argv[1])
+kept.load()
+fates = {{name: status_by_exit_code[code] for name, code in kept.exit_code_by_key.items()}}
+diffs = {{name: get_diff_for_mutant(name, path=sys.argv[1]) for name in fates if fates[name] not in {KILLED}}}
+print(json.dumps({{name: (fates[name], diffs.get(name, "")) for name in fates}}))
+"""
+"""A program that says what became of each change, and how the survivors read: `mutmut show` takes a second for each."""
+
 NO_TEST = "could not find any test case for any mutant"
 """mutmut stops with these words when no test calls a function of the file; no change is killed then."""
 
@@ -101,13 +113,13 @@ def work_in(folder: Path, source: str) -> None:
     (folder / "pyproject.toml").write_text(project.replace("[tool.mutmut]\n", f"[tool.mutmut]\n{lines}"), "utf-8")
 
 
-def mutmut(folder: Path, *arguments: str) -> str:
+def run(folder: Path, *command: str | Path) -> str:
     """Returns what it prints, without the lines that it writes over one another."""
     environment = os.environ | {"HYPOTHESIS": "mutants", "PYTHONDONTWRITEBYTECODE": "1"}
-    ended = subprocess.run([MUTMUT, *arguments], cwd=folder, env=environment, capture_output=True, check=False)
+    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
     printed = "\n".join(line.rpartition("\r")[2] for line in ended.stdout.decode().split("\n"))
     if ended.returncode and NO_TEST not in printed:
-        raise SystemExit(f"{printed}\n{ended.stderr.decode()}\nmutmut {' '.join(arguments)}: {ended.returncode}")
+        raise SystemExit(f"{printed}\n{ended.stderr.decode()}\n{command}: {ended.returncode}")
     return printed
 
 
@@ -116,16 +128,14 @@ def tried(source: str, children: str) -> tuple[int, int]:
     with tempfile.TemporaryDirectory(prefix="mutants-") as temporary:
         folder, started = Path(temporary), time.monotonic()
         work_in(folder, source)
-        mutmut(folder, "run", "--max-children", children)
-        told = [line.strip().rpartition(": ") for line in mutmut(folder, "results", "--all", "true").splitlines()]
-        fates = {name: fate for name, _, fate in told if name}
-        counts = Counter(fates.values())
-        killed = sum(count for fate, count in counts.items() if fate in KILLED)
-        for name, fate in fates.items():
-            if fate not in KILLED:
-                diff = mutmut(folder, "show", name).splitlines()
-                print(f"{name}: {fate}", *[line for line in diff[1:] if not line.startswith(("---", "+++"))], sep="\n")
-        words = ", ".join(f"{count} {fate}" for fate, count in counts.most_common())
+        run(folder, Path(sys.executable).with_name("mutmut"), "run", "--max-children", children)
+        fates: dict[str, tuple[str, str]] = json.loads(run(folder, sys.executable, "-c", FATES, source))
+    counts = Counter(fate for fate, _ in fates.values())
+    killed = sum(count for fate, count in counts.items() if fate in KILLED)
+    for name, (fate, diff) in fates.items():
+        if fate not in KILLED:
+            print(f"{name}: {fate}", *diff.splitlines()[2:], sep="\n")
+    words = ", ".join(f"{count} {fate}" for fate, count in counts.most_common())
     print(f"{source}: {killed}/{len(fates)} killed ({words}) in {time.monotonic() - started:.0f} s", flush=True)
     return killed, len(fates)
 
