@@ -21,7 +21,8 @@ LEFT_OUT = {".git", ".venv", ".hypothesis", "data", "pyproject.toml"}
 
 TESTS: dict[str, tuple[str, ...]] = {
     "schemas": ("tests/schemas",),
-    "gateway/matching": ("tests/matching",),
+    "gateway/matching": ("tests/matching/test_keywords.py",),
+    "gateway/matching/templates.py": ("tests/matching/test_templates.py",),
     "gateway/routing": ("tests/routing",),
     "gateway/safe_http": ("tests/safe_http",),
     "gateway/store": ("tests/store", "-k", "not postgresql"),

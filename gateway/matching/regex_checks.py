@@ -46,7 +46,7 @@ def may_hang(pattern: str) -> bool:
 def _parse(pattern: str) -> Any:
     """A tree of (operation, argument), by the parser of `re` itself; None where there is none."""
     try:
-        return importlib.import_module("re._parser").parse(pattern, re.IGNORECASE)
+        return importlib.import_module("re._parser").parse(pattern)
     except (ImportError, AttributeError, re.error, RecursionError, OverflowError):
         return None
 

@@ -72,6 +72,7 @@ def word_of(text: str, *known: Keyword) -> str | None:
         "𝐉𝐎𝐈𝐍",
         "signup",
         "“Signup”",
+        "#\ufe0f\u20e3join",
     ],
 )
 def test_the_first_word_matches_whatever_stands_around_it(text: str) -> None:
@@ -108,6 +109,11 @@ def test_the_first_word_does_not_match(text: str) -> None:
         ("3", "3.5", False),
         ("10", "10:30", False),
         ("1", "1,000", False),
+        ("3", "3.5kg", False),
+        ("A", "A.5 and more", True),
+        ("A3", "A3.5", False),
+        ("Sign up", "sign up", False),
+        ("Sign up", "sign up now", False),
         ("A", "AT&T", False),
         ("AT&T", "at&t please", True),
         ("E-MAIL", "e-mail me", True),
@@ -115,6 +121,7 @@ def test_the_first_word_does_not_match(text: str) -> None:
         ("E\u2014MAIL", "e-mail me", True),
         ("DON", "don't", False),
         ("DON'T", "don\u2019t", True),
+        ("DON'T", "don`t", True),
         ("Straße", "STRASSE 5", True),
         ("STRASSE", "straße", True),
         ("ΣΊΣΥΦΟΣ", "σίσυφος", True),
@@ -156,6 +163,7 @@ def test_prefix_is_how_a_text_begins(text: str, matches: bool) -> None:
         (r"\?$", "are you open?", True),
         (r"win\d+", "I want WIN22", True),
         (r"a.c", "a\nc", True),
+        (r"^win$", "win X", False),
         ("", "x", True),
         (".*", "", True),
     ],
@@ -183,6 +191,13 @@ def test_the_most_exact_wins_then_the_longer() -> None:
     assert winner("joining") == JO
     assert winner("vote a") == VOTE
     assert winner("anything").word == ".*"  # type: ignore[union-attr]
+
+
+def test_a_pattern_is_as_long_as_it_is_written() -> None:
+    longer, shorter = Keyword(word="join?", match="regex"), Keyword(word="JOIN", match="regex")
+    winner, loser = KeywordIndex([shorter, longer]).candidates("join")
+    assert winner.keyword == longer
+    assert keywords.shadowed(loser, winner) == '"join?" is longer than "JOIN"'
 
 
 def test_an_alias_gives_the_keywords_own_word() -> None:
@@ -263,12 +278,45 @@ def test_a_platform_means_the_spelling_before_the_fold() -> None:
         ("regex", "a(?!b)", ""),
         ("regex", "a{3000}", "2000 characters"),
         ("regex", "e\u0301", ""),
+        ("regex", "q\u0308", ""),
+        ("regex", "a{2000}", ""),
+        ("regex", "a.*b", ""),
+        ("regex", "(", ""),
+        ("regex", r"a\Ab", "before the beginning"),
+        ("regex", "$[^a]", "behind the end"),
+        ("regex", "$[ab]", "behind the end"),
+        ("regex", "$.", "behind the end"),
     ],
 )
 def test_words_that_can_never_match(how: str, word: str, said: str) -> None:
     reason = regex_checks.why_never_matches(how, word)
     assert said in reason
     assert bool(said) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("how", "word", "reason"),
+    [
+        (
+            "word",
+            "sign up",
+            'is several words, and match = "word" compares only the first word of a text: use "exact" or "prefix"',
+        ),
+        ("exact", "?!", "has nothing that counts: quotes, punctuation and invisible characters do not"),
+        ("regex", "$a", "asks for something behind the end of the text ($)"),
+        ("regex", "a^b", "asks for something before the beginning of the text (^)"),
+        ("regex", "(?!)", "asks for what can never be: (?!)"),
+        ("regex", "a{2001}", "needs more than the 2000 characters of a text that are looked at"),
+        (
+            "regex",
+            "a\n",
+            "asks for U+000A, which no text has when it is compared: white space is single spaces then, "
+            "and letters have their usual forms",
+        ),
+    ],
+)
+def test_why_a_word_can_never_match_is_a_sentence(how: str, word: str, reason: str) -> None:
+    assert regex_checks.why_never_matches(how, word) == reason
 
 
 @pytest.mark.parametrize(
@@ -279,6 +327,10 @@ def test_words_that_can_never_match(how: str, word: str, said: str) -> None:
         ("((a*)b)*", True),
         ("(x|a+)+", True),
         ("(?=(a+)+)", True),
+        ("(?!(a+)+)", True),
+        ("(a+?)+", True),
+        ("(a{0,1000})+", True),
+        ("(?:(?=a+)b)*", False),
         ("a+b+", False),
         ("(a|b)+", False),
         ("(?>a+)+", False),
@@ -302,6 +354,14 @@ def test_near_misses() -> None:
     assert keywords.nearest_words("joining", known)[0] == 'the text begins with "JOIN", but its first word goes on'
     assert keywords.nearest_words("", known) == ()
     assert keywords.nearest_words("something else", []) == ()
+    assert keywords.nearest_words("jion us now", known) == ('"jion" is much like "JOIN"',)
+
+
+def test_near_misses_are_few_and_near() -> None:
+    assert keywords.nearest_words("jo", [JOIN]) == ()
+    assert keywords.nearest_words("vtoe", [Keyword(word="vote", match="regex")]) == ()
+    many = [Keyword(word=f"JOIN{letter}") for letter in "ABCDE"]
+    assert len(keywords.nearest_words("joinx", many)) == 3
 
 
 WORDS = st.sampled_from(["JOIN", "Straße", "été", "SIGN-UP", "7", "參加", "İzmir", "ﬁn", "A&B", "naïve", "ΣΑΣ"])
@@ -384,3 +444,20 @@ def test_what_can_never_match_matches_nothing(pattern: str, data: st.DataObject)
     assert regex_checks.why_never_matches("regex", pattern)
     text = data.draw(st.one_of(st.text("abcxy\n\u200b ", max_size=8), st.from_regex(re.compile("a\nb|xy|ab"))))
     assert KeywordIndex([Keyword(word=pattern, match="regex")]).match(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("Stop all!", ("stop", "STOPALL")),
+        ("“unstop”", ("start", "UNSTOP")),
+        ("info?", ("help", "INFO")),
+        ("STOP" + "!" * 36, ("stop", "STOP")),
+        ("STOP" + "!" * 37, None),
+        ("Stop by at 5", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_words_that_opt_out_are_the_whole_text(text: str | None, meant: tuple[str, str] | None) -> None:
+    assert keywords.opt_out_word(text) == meant

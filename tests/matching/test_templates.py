@@ -49,11 +49,26 @@ def test_what_stays_unresolved_is_named_once_and_in_order() -> None:
         ("{ a }", "{ } at character 1 with no name"),
         ("{é}", "{ } at character 1 with no name"),
         (f"{{{'x' * 65}}}", "{ } at character 1 with no name"),
+        ("a { }", "{ } at character 3 with no name"),
+        ("{ } {a}", "{ } at character 1 with no name"),
+        ("{ {a}", "a { at character 1 that nothing closes"),
+        ("{a} {", "a { at character 5 that nothing closes"),
     ],
 )
 def test_braces_that_are_wrong(text: str, said: str) -> None:
     assert said in fault(text)
     assert "é" not in fault(text) and "xx" not in fault(text), "nothing is quoted: it may come from the environment"
+
+
+def test_what_a_placeholder_may_be_is_said() -> None:
+    assert fault("{}") == (
+        "has { } at character 1 with no name in it: a placeholder is {name}, of letters, digits and _ . -, "
+        "64 characters at most"
+    )
+
+
+def test_what_cannot_be_read_stays_as_it_stands() -> None:
+    assert fill("a } {name} { b", {"name": "Ann"}) == "a } Ann { b"
 
 
 BRACES = st.text(st.sampled_from("{}ab .-é\n"), max_size=30)
