@@ -42,7 +42,13 @@ TESTS: dict[str, tuple[str, ...]] = {
         "-k",
         "not postgresql",
     ),
-    "gateway/delivery": ("tests/delivery", "-k", "not postgresql"),
+    "gateway/delivery": (
+        "tests/delivery/test_worker.py",
+        "tests/delivery/test_worker_replies.py",
+        "tests/delivery/test_worker_stops.py",
+        "-k",
+        "not postgresql",
+    ),
     "gateway/delivery/circuit_breaker.py": (
         "tests/delivery/test_circuit_breaker.py",
         "tests/delivery/test_scheduler.py",
