@@ -22,10 +22,20 @@ LEFT_OUT = {".git", ".venv", ".hypothesis", "data", "pyproject.toml"}
 TESTS: dict[str, tuple[str, ...]] = {
     # test_hostile.py holds that nothing takes long, which takes long to hold.
     "schemas": ("tests/schemas", "--ignore=tests/schemas/test_hostile.py"),
+    "schemas/carriers.py": ("tests/schemas/test_carriers.py",),
+    "schemas/credentials.py": ("tests/schemas/test_credentials.py", "tests/schemas/test_vectors.py"),
+    "schemas/fields.py": ("tests/schemas/test_fields.py", "tests/schemas/test_vectors.py"),
+    "schemas/segments.py": ("tests/schemas/test_segments.py",),
+    "schemas/status.py": ("tests/schemas/test_status.py", "tests/schemas/test_vectors.py"),
     "gateway/matching": ("tests/matching/test_keywords.py",),
     "gateway/matching/templates.py": ("tests/matching/test_templates.py",),
     "gateway/routing": ("tests/routing",),
-    "gateway/safe_http": ("tests/safe_http",),
+    "gateway/safe_http": ("tests/safe_http", "-k", "not postgresql"),
+    "gateway/safe_http/dns.py": ("tests/safe_http/test_client_addresses.py",),
+    "gateway/safe_http/error_pages.py": ("tests/delivery/test_diagnosis.py",),
+    "gateway/safe_http/errors.py": ("tests/safe_http/test_errors.py",),
+    "gateway/safe_http/loop.py": ("tests/safe_http/test_loop.py",),
+    "gateway/safe_http/ssrf.py": ("tests/safe_http/test_ssrf.py",),
     "gateway/store": ("tests/store", "-k", "not postgresql"),
     "gateway/store/clock.py": ("tests/store/test_clock.py", "-k", "not postgresql"),
     "gateway/store/errors.py": ("tests/store/test_writer.py", "tests/store/test_store.py", "-k", "not postgresql"),
@@ -80,8 +90,8 @@ TESTS: dict[str, tuple[str, ...]] = {
 }
 """File or folder → what pytest is given for it. The longest name that fits counts."""
 
-FRESH: tuple[str, ...] = ()
-"""Files whose functions run at import: each change is tried in an interpreter that imports them anew, which is slow."""
+FRESH = ("schemas/segments.py",)
+"""Files with functions that run at import: each change is tried in an interpreter that imports them anew, which is slow."""
 
 KILLED = {"killed", "timeout", "segfault", "suspicious", "check was interrupted by user"}
 """mutmut's words for a test that failed or never ended. The last one is for a module that cannot be imported."""
