@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
-
-import structlog
+from wsgiref.types import WSGIEnvironment
 
 from gateway.web.sessions import caller_key
 
@@ -31,14 +30,13 @@ heads are ended long before by the server library."""
 BRIEF_MS = 1000
 """A connection that was silent for less is never closed: its request may wait in our own queue."""
 SHARE = 8
-"""One address may hold an eighth of the connections that there may be."""
+"""One client may hold an eighth of the connections that there may be."""
 FULL = 7 / 8
 """Above that part of them the longest silent go, whoever holds them."""
 _TCP_INFO_BYTES = 56
 _LAST_DATA_RECEIVED = slice(52, 56)
 """Milliseconds since then, in Linux's `struct tcp_info`."""
 
-log = structlog.get_logger(__name__)
 _client = lru_cache(maxsize=4096)(caller_key)
 
 
@@ -52,11 +50,11 @@ class Connection(NamedTuple):
 class Connections:
     """Those to `port`, of which this process may have `limit`; looked at until `close`.
 
-    is_exempt: tells which address may hold any number, as a trusted proxy may. count: told of each that is closed.
+    is_proxy: tells which address speaks for others: it may hold any number. count: told of each that is closed.
     """
 
-    def __init__(self, port: int, limit: int, is_exempt: Callable[[str], bool], count: Callable[[str], None]) -> None:
-        self._port, self._full, self._is_exempt, self._count = port, int(limit * FULL), is_exempt, count
+    def __init__(self, port: int, limit: int, is_proxy: Callable[[str], bool], count: Callable[[str], None]) -> None:
+        self._port, self._full, self._is_proxy, self.count = port, int(limit * FULL), is_proxy, count
         self.per_client = max(1, limit // SHARE)
         self._closed = threading.Event()
         if sys.platform == "linux":
@@ -64,6 +62,12 @@ class Connections:
 
     def close(self) -> None:
         self._closed.set()
+
+    def client(self, environ: WSGIEnvironment) -> str:
+        """Names who sends a request: behind a proxy, the one for whom that speaks."""
+        peer = str(environ["REMOTE_ADDR"])
+        spoken_for = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip() if self._is_proxy(peer) else ""
+        return _client(spoken_for or peer)
 
     def _run(self) -> None:
         looks = 0
@@ -76,23 +80,23 @@ class Connections:
     def look(self) -> None:
         """Closes what is silent for too long, and the longest silent of what is too much."""
         found = sorted(self._found(), reverse=True)
-        held = Counter(_client(one.peer[0]) for one in found)
+        held = Counter(_client(each.peer[0]) for each in found)
         left = []
-        for one in found:
-            client = _client(one.peer[0])
-            if one.silent_ms > SILENT_MS:
+        for each in found:
+            client = _client(each.peer[0])
+            if each.silent_ms > SILENT_MS:
                 reason = "silent"
-            elif self._is_exempt(one.peer[0]):
+            elif self._is_proxy(each.peer[0]):
                 continue
-            elif held[client] > self.per_client and one.silent_ms >= BRIEF_MS:
+            elif held[client] > self.per_client and each.silent_ms >= BRIEF_MS:
                 reason = "address"
             else:
-                left.append(one)
+                left.append(each)
                 continue
             held[client] -= 1
-            self._end(one, reason)
-        for one in left[: max(0, held.total() - self._full)]:
-            self._end(one, "full")
+            self._end(each, reason)
+        for each in left[: max(0, held.total() - self._full)]:
+            self._end(each, "full")
 
     def _found(self) -> Iterator[Connection]:
         for name in os.listdir("/proc/self/fd"):
@@ -102,12 +106,12 @@ class Connections:
                     silent_ms = int.from_bytes(info[_LAST_DATA_RECEIVED], sys.byteorder)
                     yield Connection(silent_ms, opened.getpeername()[:2], int(name))
 
-    def _end(self, one: Connection, reason: str) -> None:
-        with suppress(OSError), _copy(one.file) as opened:
+    def _end(self, connection: Connection, reason: str) -> None:
+        with suppress(OSError), _copy(connection.file) as opened:
             # By now the number may be another connection's: the copy stays what it is.
-            if opened.getpeername()[:2] == one.peer:
+            if opened.getpeername()[:2] == connection.peer:
                 opened.shutdown(socket.SHUT_RDWR)
-                self._count(reason)
+                self.count(reason)
 
 
 def _copy(file: int) -> socket.socket:

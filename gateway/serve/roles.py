@@ -239,7 +239,7 @@ def run_sandbox_page(host: str, port: int, carrierx_port: int, *, lifeline: bool
     numbers = [number.number for number in sample().numbers]
     setup = Setup(numbers=numbers, callback=take_variable(SANDBOX_CALLBACK) or "", pace=0.5)
     with CarrierXStub(setup, host, carrierx_port):
-        serve(make_legacy_app(), host, port, lifeline=lifeline, threads=8)
+        serve(make_legacy_app(), host, port, lifeline=lifeline)
 
 
 def run_carrierx_stub(stub: CarrierXStub) -> None:

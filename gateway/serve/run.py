@@ -20,12 +20,10 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 
-from gateway.serve.bodies import BODY_SECONDS
 from gateway.serve.bridge import HEARTBEAT_PATH, Bridge
 from gateway.serve.connections import Connections
 from gateway.serve.startup import ANY_ADDRESS
-from gateway.serve.supervisor import BEAT_SECONDS, GRACE_SECONDS, Heartbeat, on_stop, raise_file_limit
-from gateway.web.sessions import caller_key
+from gateway.serve.supervisor import GRACE_SECONDS, Heartbeat, on_stop, raise_file_limit
 
 CONNECTIONS = 16_000
 """Side by side; more wait in the system's queue, which is `QUEUE` long."""
@@ -36,15 +34,14 @@ HEAD_SECONDS = 30
 """For the head of a request, and for an idle connection."""
 HEAD_BYTES = 32 * 1024
 """Of a request's head; Granian takes up to 100 headers. It is the size of a connection's buffers, too."""
-THREADS = 64
 DRAIN_SECONDS = GRACE_SECONDS - 1.5
 """For requests in flight, once asked to stop."""
 QUIET_SECONDS = 0.5
-"""Without a request, nor one in hand: what is still open then are connections that say nothing."""
+"""Without a request in hand: what is still open then are connections that say nothing."""
+HEARTBEAT_INTERVAL_SECONDS = 0.25
+"""From one connection to ourselves to the next."""
 HEARTBEAT_SECONDS = 10.0
 """For a connection to ourselves to be answered: the queue may be long."""
-AGAIN_SECONDS = 0.25
-"""Without a sign of life, until the next connection to ourselves: another process on the port may have got the last."""
 
 log = structlog.get_logger(__name__)
 
@@ -55,66 +52,40 @@ def serve(
     port: int,
     *,
     lifeline: bool,
-    threads: int = THREADS,
-    patience: float = BODY_SECONDS,
     quick: Callable[[WSGIEnvironment], bool] | None = None,
     is_proxy: Callable[[str], bool] = lambda _address: False,
     count: Callable[[str], None] = lambda _reason: None,
 ) -> None:
     """Returns when everything in flight was answered. Raises OSError where it cannot listen.
 
-    host: an IP address. patience: seconds for a request's body. quick: which requests are answered on the event
-    loop's own thread (see `gateway.serve.bridge`). is_proxy: which address speaks for others. count: told of each
-    request and connection that is refused here, by a word. To be called in the main thread.
+    host: an IP address. quick: which requests are answered on the event loop's own thread (see `Bridge`). is_proxy:
+    which address speaks for others. count: told of each request and connection that is refused here, by a word. To be
+    called in the main thread.
     """
-    _check(host, port)
-    limit = max(64, raise_file_limit(CONNECTIONS + SPARE_FILES) - SPARE_FILES)
-    connections = Connections(port, limit, is_proxy, count)
-
-    def client(environ: WSGIEnvironment) -> str:
-        peer = str(environ["REMOTE_ADDR"])
-        said = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip() if is_proxy(peer) else ""
-        return caller_key(said or peer)
-
-    bridge = partial(
-        Bridge,
-        application,
-        (host, port),
-        threads=threads,
-        quick=quick,
-        patience=patience,
-        client=client,
-        per_client=connections.per_client,
-        count=count,
-    )
-    try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(bridge, host, port, limit, lifeline))
-    finally:
-        connections.close()
-
-
-def _check(host: str, port: int) -> None:
-    """Raises OSError where it cannot listen; Granian's own error does not say why."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:  # Granian's error does not say why
         if sys.platform == "win32":
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:  # several web processes share the port
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         probe.bind((host, port))
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if sys.platform != "win32":
+        import uvloop
+
+        loop_factory = uvloop.new_event_loop
+    limit = max(64, raise_file_limit(CONNECTIONS + SPARE_FILES) - SPARE_FILES)
+    connections, beat = Connections(port, limit, is_proxy, count), Heartbeat(lifeline=lifeline)
+    make_bridge = partial(Bridge, application, connections, host, port, quick=quick, beat=beat)
+    try:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(_serve(make_bridge, host, port, limit, lifeline))
+    finally:
+        connections.close()
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if sys.platform == "win32":
-        return None
-    import uvloop
-
-    return uvloop.new_event_loop
-
-
-async def _serve(make: Callable[[], Bridge], host: str, port: int, limit: int, lifeline: bool) -> None:
-    bridge, loop, stop = make(), asyncio.get_running_loop(), asyncio.Event()
+async def _serve(make_bridge: Callable[[], Bridge], host: str, port: int, limit: int, lifeline: bool) -> None:
+    bridge, loop, stop = make_bridge(), asyncio.get_running_loop(), asyncio.Event()
     server = Server(
         bridge,
         host,
@@ -130,59 +101,39 @@ async def _serve(make: Callable[[], Bridge], host: str, port: int, limit: int, l
         log_level=LogLevels.error,
     )
 
-    def ask() -> None:
+    def ask_to_stop() -> None:
         loop.call_soon_threadsafe(stop.set)
 
-    on_stop(ask, lifeline=lifeline)
+    on_stop(ask_to_stop, lifeline=lifeline)
     running, stopping = loop.create_task(server.serve()), loop.create_task(stop.wait())
-    beating = (
-        loop.create_task(_beat(Heartbeat(lifeline=True), bridge, ANY_ADDRESS.get(host, host), port))
-        if lifeline
-        else None
-    )
-    try:
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
-            raise RuntimeError("the HTTP server has ended by itself")
-        bridge.bodies.stop()
-        server.stop()
-        await _drain(running, bridge)
-    finally:
-        if beating is not None:
-            beating.cancel()
-        bridge.bodies.close()
-
-
-async def _drain(running: asyncio.Task[None], bridge: Bridge) -> None:
-    """Returns when all requests are answered, or `DRAIN_SECONDS` later."""
+    asking = loop.create_task(_ask_ourselves(ANY_ADDRESS.get(host, host), port)) if lifeline else None
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        running.result()
+        raise RuntimeError("the HTTP server has ended by itself")
+    if asking is not None:
+        asking.cancel()
+    bridge.bodies.stop()
+    server.stop()
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
             while not running.done():
-                before = bridge.requests
                 await asyncio.wait({running}, timeout=QUIET_SECONDS)
-                if not bridge.in_hand and bridge.requests == before:
+                if not bridge.in_hand:
                     return
     except TimeoutError:
         log.warning("requests_cut_off", seconds=DRAIN_SECONDS)
 
 
-async def _beat(pulse: Heartbeat, bridge: Bridge, host: str, port: int) -> None:
-    """A sign of life for each connection to ourselves that is answered: so the supervisor sees a listener that is dead.
+async def _ask_ourselves(host: str, port: int) -> None:
+    """The bridge gives a sign of life for each of these requests, so the supervisor sees a listener that is dead.
 
     Whoever sent it: where several processes share a port, one asks for another; and none waits for one that hangs.
     """
-    asking: set[asyncio.Task[None]] = set()
-    while True:
-        bridge.heartbeat.clear()
-        ask = asyncio.create_task(_ask(host, port))
-        asking.add(ask)
-        ask.add_done_callback(asking.discard)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(AGAIN_SECONDS):
-                await bridge.heartbeat.wait()
-            pulse()
-            await asyncio.sleep(BEAT_SECONDS)
+    async with asyncio.TaskGroup() as asking:
+        while True:
+            asking.create_task(_ask(host, port))
+            await asyncio.sleep(HEARTBEAT_INTERVAL_SECONDS)
 
 
 async def _ask(host: str, port: int) -> None:

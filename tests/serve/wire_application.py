@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from wsgiref.types import WSGIEnvironment
 
-from gateway.serve import logging, run
+from gateway.serve import bodies, logging, run
 from gateway.store.greenlets import RequestGreenlet, current
 
 PATIENCE = 1.5
@@ -96,9 +96,7 @@ def _is_quick(environ: WSGIEnvironment) -> bool:
     return str(environ["PATH_INFO"]).startswith(QUICK)
 
 
-def main(
-    port: int, folder: Path, host: str = "127.0.0.1", patience: float = PATIENCE, *, lifeline: bool = False
-) -> None:
+def main(port: int, folder: Path, host: str = "127.0.0.1", *, lifeline: bool = False) -> None:
     logging.set_up("test")
     run.HEAD_SECONDS = HEAD_SECONDS
     application = Application(folder)
@@ -107,7 +105,6 @@ def main(
         host,
         port,
         lifeline=lifeline,
-        patience=patience,
         quick=_is_quick,
         is_proxy=lambda address: address == PROXY,
         count=application.counted.append,
@@ -115,5 +112,5 @@ def main(
 
 
 if __name__ == "__main__":
-    run.DRAIN_SECONDS = float(sys.argv[5])
-    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]))
+    bodies.BODY_SECONDS, run.DRAIN_SECONDS = float(sys.argv[4]), float(sys.argv[5])
+    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
