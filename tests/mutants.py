@@ -23,8 +23,16 @@ TESTS: dict[str, tuple[str, ...]] = {
     # test_hostile.py holds that nothing takes long, which takes long to hold.
     "schemas": ("tests/schemas", "--ignore=tests/schemas/test_hostile.py"),
     "schemas/carriers.py": ("tests/schemas/test_carriers.py",),
-    "schemas/credentials.py": ("tests/schemas/test_credentials.py", "tests/schemas/test_vectors.py"),
-    "schemas/fields.py": ("tests/schemas/test_fields.py", "tests/schemas/test_vectors.py"),
+    "schemas/credentials.py": (
+        "tests/schemas/test_credentials.py",
+        "tests/schemas/test_vectors.py",
+        "tests/schemas/test_faults.py",
+    ),
+    "schemas/fields.py": (
+        "tests/schemas/test_fields.py",
+        "tests/schemas/test_vectors.py",
+        "tests/schemas/test_faults.py",
+    ),
     "schemas/segments.py": ("tests/schemas/test_segments.py",),
     "schemas/status.py": ("tests/schemas/test_status.py", "tests/schemas/test_vectors.py"),
     "gateway/matching": ("tests/matching/test_keywords.py",),
@@ -91,7 +99,7 @@ TESTS: dict[str, tuple[str, ...]] = {
 """File or folder → what pytest is given for it. The longest name that fits counts."""
 
 FRESH = ("schemas/segments.py",)
-"""Files with functions that run at import: each change is tried in an interpreter that imports them anew, which is slow."""
+"""Files with functions that run at import: each change is tried in a new interpreter, which is slow."""
 
 KILLED = {"killed", "timeout", "segfault", "suspicious", "check was interrupted by user"}
 """mutmut's words for a test that failed or never ended. The last one is for a module that cannot be imported."""
