@@ -53,7 +53,7 @@ def accept(call: SendCall, config: Config, store: Store, may_keep: Callable[[], 
         answer = error.answer(call.custom_ticket)
         if error.code is ErrorCode.CREDENTIALS and not may_keep():
             return AcceptedCall(answer)
-        number = config.number_for(call.auth.code) if call.auth.code.strip() else None
+        number = config.number_for(call.auth.code)
         new = _event(call, number, "refused", error=error)
         event_id = store.writer.write(lambda conn: events.add(conn, new), timeout=WRITE_TIMEOUT_SECONDS)
         return AcceptedCall(answer, event_id=event_id)
@@ -175,7 +175,7 @@ def statuses(query: StatusQuery, config: Config, store: Store) -> list[StatusRow
         validate.authenticate(query.auth, config)
     except CallRefused as error:
         return error.answer()
-    phone = normalised(query.phone, config.prefix) if query.phone.strip() else ""
+    phone = normalised(query.phone, config.prefix)
     entries: list[ledger.LedgerEntry] = []
     with store.reader() as conn:
         if query.ticket.strip():
@@ -195,7 +195,7 @@ def statuses(query: StatusQuery, config: Config, store: Store) -> list[StatusRow
 def _row(entry: ledger.LedgerEntry) -> StatusRow:
     if entry.state == "refused":
         is_out = entry.reason == ErrorCode.OPTED_OUT.sentence
-        code, word = (OPTED_OUT, "opted out") if is_out else (int(NUMERIC["failed"]), entry.status or "failed")
+        code, word = (OPTED_OUT, "opted out") if is_out else (int(NUMERIC["failed"]), "failed")
     elif entry.state == "undecided":
         code, word = UNKNOWN, "unknown"
     else:

@@ -64,7 +64,7 @@ def authenticate(auth: CallCredentials, config: Config) -> None:
 
 def check(call: SendCall, config: Config) -> CheckedCall:
     """Raises `CallRefused` with the first fault."""
-    number = config.number_for(call.auth.code) if call.auth.code.strip() else None
+    number = config.number_for(call.auth.code)
     if number is None:
         raise CallRefused(ErrorCode.CODE)
     if len(call.custom_ticket.encode("utf-8", "replace")) > MAX_CUSTOM_TICKET_BYTES:

@@ -12,10 +12,11 @@ import pytest
 
 from gateway.config import Config
 from gateway.outbound import validate
-from gateway.outbound.accept import malformed, statuses
+from gateway.outbound.accept import accept, malformed, statuses
 from gateway.outbound.model import CallCredentials, ErrorCode, Recipient, StatusQuery, StatusRow
 from gateway.store import Store, StoreUnavailable
 from gateway.store.message_status import record_opt_out
+from gateway.store.statement import index_key
 from tests import acme, sends
 
 
@@ -31,7 +32,10 @@ def test_one_message(store: Store, config: Config) -> None:
     assert answer.custom_ticket == "order-7" and str(uuid.UUID(answer.ticket)) == answer.ticket
     assert accepted.endpoints == ("@carrierx",)
     (event,) = sends.rows(store, "SELECT * FROM events")
+    assert event.id == accepted.event_id
     assert (event.source, event.state, event.direction) == ("legacy-send", "accepted", "outbound")
+    assert (event.custom_ticket, event.keyword, json.loads(event.errors)) == ("order-7", "", {})
+    assert json.loads(event.notes) == ["The call sendMessage; recipients: 1."]
     assert (event.phone, event.number, event.ticket) == (sends.PHONE, sends.NUMBER, answer.ticket)
     assert bytes(event.body) == b"as it came" and event.content_type == "text/xml" and event.remote == "192.0.2.7"
 
@@ -104,7 +108,7 @@ WRONG = "another"
     ],
 )
 def test_refused_in_the_platforms_shape(
-    sqlite_store: Store, config: Config, changes: dict[str, Any], code: int
+    sqlite_store: Store, config: Config, changes: dict[str, Any], code: ErrorCode
 ) -> None:
     config = replace(config, templates={"welcome": "Hello {name}"})
     accepted = sends.accept(sqlite_store, config, **changes)
@@ -113,7 +117,11 @@ def test_refused_in_the_platforms_shape(
     assert answer.custom_ticket == changes.get("custom_ticket", "order-7")
     assert sends.entries(sqlite_store) == [] and accepted.endpoints == ()
     (event,) = sends.rows(sqlite_store, "SELECT * FROM events")
-    assert event.state == "refused" and json.loads(event.errors)
+    assert event.state == "refused" and json.loads(event.errors).keys() == {code.name.lower()}
+    assert (event.id, event.ticket, event.custom_ticket) == (accepted.event_id, "", index_key(answer.custom_ticket))
+    assert bytes(event.body) == (b"" if code == ErrorCode.CREDENTIALS else b"as it came")
+    known = changes.get("auth", sends.AUTH).code == "12345"
+    assert event.number == (sends.NUMBER if known else "")
     for secret in ("secret of acme", "key of acme"):
         assert secret not in str(event) and secret not in answer.message
 
@@ -226,9 +234,13 @@ def test_placeholders_without_a_value_are_named(sqlite_store: Store, config: Con
 
 def test_who_has_opted_out_is_refused(store: Store, config: Config) -> None:
     store.writer.write(lambda conn: record_opt_out(conn, sends.NUMBER, sends.PHONE, "STOP", 1.0, out=True))
-    answer = sends.accept(store, config).answer
-    assert (answer.result, answer.error_code) == (False, ErrorCode.OPTED_OUT)
+    accepted = sends.accept(store, config)
+    answer = accepted.answer
+    assert (answer.result, answer.error_code, answer.custom_ticket) == (False, ErrorCode.OPTED_OUT, "order-7")
     assert sends.entries(store) == [] and sends.rows(store, "SELECT * FROM deliveries") == []
+    (event,) = sends.rows(store, "SELECT * FROM events")
+    assert (event.id, event.state, event.number) == (accepted.event_id, "refused", sends.NUMBER)
+    assert json.loads(event.errors) == {"recipients": [ErrorCode.OPTED_OUT.sentence]}
 
 
 def test_among_others_he_is_left_out(store: Store, config: Config) -> None:
@@ -237,7 +249,13 @@ def test_among_others_he_is_left_out(store: Store, config: Config) -> None:
     nobody = "nobody " * 20
     accepted = sends.accept(store, config, sends.PHONE, "15162065516", nobody)
     ticket = accepted.answer.ticket
-    assert accepted.answer.result and "2 of the recipients" in accepted.answer.message
+    assert accepted.answer.result
+    assert accepted.answer.message == "Left out: 2 of the recipients; their status tells."
+    assert [one.reason for one in sends.entries(store)] == [
+        "",
+        ErrorCode.OPTED_OUT.sentence,
+        "This is no phone number.",
+    ]
     assert set(accepted.endpoints) == {"@carrierx", "page", "app"}
     assert sends.posts(store) == [(sends.PHONE, "failed", ticket), (nobody[:50], "failed", ticket)]
     found = statuses(StatusQuery(auth=sends.AUTH, ticket=ticket), config, store)
@@ -249,23 +267,41 @@ def test_among_others_he_is_left_out(store: Store, config: Config) -> None:
 
 
 def test_the_custom_ticket_comes_back_in_the_next_keyword_callback(store: Store, config: Config) -> None:
-    from gateway.inbound import accept
+    from gateway.inbound import accept as inbound
     from gateway.inbound.callback import Callback
 
     sends.accept(store, config)
     text = Callback(format="carrierx", body=acme.text(), content_type=None, remote="", now=acme.NOW)
-    assert accept.accept(text, config, store).state == "accepted"
+    assert inbound.accept(text, config, store).state == "accepted"
     (page,) = sends.rows(store, "SELECT body FROM deliveries WHERE endpoint = 'page'")
     assert b"custom_ticket=order-7" in bytes(page.body)
 
 
-def test_what_cannot_be_read_is_kept_as_refused(sqlite_store: Store) -> None:
+@pytest.mark.parametrize(("name", "notes"), [("sendMessage", ["The call sendMessage could not be read."]), ("", [])])
+def test_what_cannot_be_read_is_kept_as_refused(sqlite_store: Store, name: str, notes: list[str]) -> None:
     faults = {"body": ("Not XML.",)}
-    malformed("sendMessage", faults, b"<x", "text/xml", "192.0.2.7", acme.NOW, sqlite_store)
+    malformed(name, faults, b"<x", "text/xml", "192.0.2.7", acme.NOW, sqlite_store)
     (event,) = sends.rows(sqlite_store, "SELECT * FROM events")
-    assert (event.source, event.state) == ("legacy-send", "refused") and json.loads(event.errors) == {
-        "body": ["Not XML."]
-    }
+    assert (event.source, event.state, event.direction) == ("legacy-send", "refused", "outbound")
+    assert (event.content_type, bytes(event.body), event.remote) == ("text/xml", b"<x", "192.0.2.7")
+    assert event.received_at == sends.AT
+    assert (json.loads(event.errors), json.loads(event.notes)) == ({"body": ["Not XML."]}, notes)
+
+
+def test_a_keyword_of_the_call_is_kept(sqlite_store: Store, config: Config) -> None:
+    sends.accept(sqlite_store, config, auth=replace(sends.AUTH, keyword="JOIN"))
+    assert [row.keyword for row in sends.rows(sqlite_store, "SELECT keyword FROM events")] == ["JOIN"]
+
+
+@pytest.mark.parametrize(("wrong", "may_keep", "kept"), [(True, False, 0), (True, True, 1), (False, False, 1)])
+def test_calls_with_wrong_credentials_need_not_be_kept(
+    sqlite_store: Store, config: Config, wrong: bool, may_keep: bool, kept: int
+) -> None:
+    """Anybody can make one, and so fill the disk."""
+    call = sends.call(auth=replace(sends.AUTH, api_key=WRONG) if wrong else replace(sends.AUTH, code="99999"))
+    accepted = accept(call, config, sqlite_store, lambda: may_keep)
+    assert not accepted.answer.result and bool(accepted.event_id) == bool(kept)
+    assert len(sends.rows(sqlite_store, "SELECT * FROM events")) == kept
 
 
 def test_a_full_disk_takes_nothing(sqlite_store: Store, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

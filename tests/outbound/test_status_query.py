@@ -10,7 +10,7 @@ import pytest
 from gateway.config import Config
 from gateway.outbound.accept import statuses
 from gateway.outbound.model import CallCredentials, ErrorCode, StatusQuery, StatusRow
-from gateway.store import Store
+from gateway.store import Store, ledger
 from tests import sends
 
 
@@ -44,6 +44,28 @@ def test_statuses(store: Store, config: Config) -> None:
         ({"ticket": "1", "auth": CallCredentials()}, ErrorCode.CREDENTIALS),
     ],
 )
-def test_statuses_of_nothing(sqlite_store: Store, config: Config, query: dict[str, Any], code: int) -> None:
+def test_statuses_of_nothing(sqlite_store: Store, config: Config, query: dict[str, Any], code: ErrorCode) -> None:
     found = statuses(StatusQuery(**{"auth": sends.AUTH, **query}), config, sqlite_store)
     assert not isinstance(found, list) and (found.result, found.error_code) == (False, code)
+    assert found.message == code.sentence
+    if code == ErrorCode.UNKNOWN_TICKET:
+        assert (found.ticket, found.custom_ticket) == (query.get("ticket", ""), query.get("custom_ticket", ""))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "result"), [("sent", 101, True), ("delivered", 100, True), ("undelivered", 200, False)]
+)
+def test_a_status_of_carrierx(sqlite_store: Store, config: Config, status: str, code: int, result: bool) -> None:
+    ticket = sends.accept(sqlite_store, config).answer.ticket
+    entry = sends.entry(sqlite_store)
+    sqlite_store.writer.write(lambda conn: ledger.record_status(conn, entry, status, sends.AT, 600.0))
+    found = statuses(StatusQuery(auth=sends.AUTH, ticket=ticket), config, sqlite_store)
+    assert found == [StatusRow(phone=sends.PHONE, status_code=code, status_message=status, result=result)]
+
+
+def test_a_text_of_which_nobody_knows_whether_it_was_sent(sqlite_store: Store, config: Config) -> None:
+    ticket = sends.accept(sqlite_store, config).answer.ticket
+    send_id = sends.entry(sqlite_store).send_id
+    sqlite_store.writer.write(lambda conn: ledger.mark_undecided(conn, send_id, "lost", sends.AT))
+    found = statuses(StatusQuery(auth=sends.AUTH, ticket=ticket), config, sqlite_store)
+    assert found == [StatusRow(phone=sends.PHONE, status_code=102, status_message="unknown")]
