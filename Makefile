@@ -4,6 +4,7 @@
 #   make test           the tests            make lint    what they do not see
 #   make faults         what it survives: the long form of tests/faults, which `make test` has in short
 #   make bench          how fast it is       make clean   away with all that was made here, but for data/
+#   make windows        the gateway on Windows' own Python, under Wine: minutes, and as root it installs Wine on Debian
 #   make docs           the tables of settings in docs/configuration.md, from their declarations
 #   make mutants        which small changes of ARGS (a file or a folder) no test notices: docs/mutants.md
 #
@@ -22,7 +23,7 @@ INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt P
 # The tests start some two hundred processes: each would compile the whole gateway anew, where this is set.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test faults lint bench docs mutants clean
+.PHONY: run test faults lint windows bench docs mutants clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/run.stamp
@@ -48,6 +49,9 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+windows: $(VENV)/test.stamp
+	$(BIN)/python -m tests.windows
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,0 +1,1 @@
+"""The gateway on Windows' own CPython, under Wine."""
