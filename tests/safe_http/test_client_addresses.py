@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from gateway.safe_http.client import HttpClient
-from gateway.safe_http.dns import Resolver
+from gateway.safe_http.dns import ResolvedName, Resolver
+from gateway.safe_http.errors import shortage_of
 from gateway.safe_http.models import Request, Response
 from gateway.safe_http.ssrf import AddressPolicy, is_own_address
 from tests.servers import Server, ok, replying
@@ -308,3 +310,117 @@ def test_the_name_counts_for_the_deadline() -> None:
         hang.set()
     assert kind_of(answer) == "timeout" and "name server" in sentence(answer)
     assert answer.times.name >= 100 and answer.times.connect == 0
+
+
+def look_up(resolver: Resolver, host: str, woken: threading.Event) -> ResolvedName:
+    """The answer to a lookup that has begun."""
+    assert woken.wait(30)
+    woken.clear()
+    ((name, found),) = resolver.collect()
+    assert name == host and resolver.collect() == []
+    return found
+
+
+def test_an_answer_is_kept_for_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error for a second only: whoever is put right is called again soon."""
+    now, asked, woken = [1000.0], [], threading.Event()
+    monkeypatch.setattr("gateway.safe_http.dns.time.monotonic", lambda: now[0])
+
+    def lookup(host: str, *rest: object, **named: object) -> list[tuple[Any, ...]]:
+        asked.append((host, rest, named))
+        return resolving("127.0.0.1", "::1", "127.0.0.1")(host) if host == "page.test" else []
+
+    resolver = Resolver(woken.set, lookup)
+    assert resolver.find("page.test") is None
+    good = look_up(resolver, "page.test", woken)
+    assert good == ResolvedName(("127.0.0.1", "::1"))
+    assert asked == [("page.test", (None,), {"type": socket.SOCK_STREAM})]
+    assert resolver.find("empty.test") is None
+    bad = look_up(resolver, "empty.test", woken)
+    assert bad == ResolvedName(error="no address")
+    now[0] += 0.9
+    assert resolver.find("page.test") is good and resolver.find("empty.test") is bad
+    now[0] += 0.1
+    assert resolver.find("page.test") is good and resolver.find("empty.test") is None
+    look_up(resolver, "empty.test", woken)
+    now[0] = 1059.9
+    assert resolver.find("page.test") is good
+    now[0] = 1060.0
+    assert resolver.find("page.test") is None
+    look_up(resolver, "page.test", woken)
+    assert len(asked) == 4
+
+
+def test_an_address_is_no_name() -> None:
+    resolver = Resolver(lambda: None, resolving("10.0.0.1"))
+    for _ in range(2):
+        assert resolver.find("127.1") == ResolvedName(("127.0.0.1",), literal=True)
+        assert resolver.find("::1") == ResolvedName(("::1",), literal=True)
+
+
+def test_a_name_is_looked_up_once_at_a_time() -> None:
+    asked, go, woken = [], threading.Event(), threading.Event()
+
+    def lookup(host: str, *_: object, **__: object) -> list[tuple[Any, ...]]:
+        asked.append(host)
+        go.wait(30)
+        return resolving("127.0.0.1")(host)
+
+    resolver = Resolver(woken.set, lookup)
+    for _ in range(3):
+        assert resolver.find("page.test") is None
+    (thread,) = [one for one in threading.enumerate() if one.name == "resolver"]
+    assert thread.daemon, "a name server that hangs does not keep a process from its end"
+    go.set()
+    look_up(resolver, "page.test", woken)
+    assert asked == ["page.test"]
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (UnicodeError("label too long"), ResolvedName(error="no name of a host")),
+        (socket.gaierror(socket.EAI_NONAME, "Not known"), ResolvedName(error="Not known")),
+        (OSError("odd"), ResolvedName(error="odd")),
+        (OSError(errno.EMFILE, ""), ResolvedName(error=shortage_of(OSError(errno.EMFILE, "")), short=True)),
+    ],
+)
+def test_why_a_name_was_not_found(error: Exception, found: ResolvedName) -> None:
+    woken = threading.Event()
+
+    def lookup(*_: object, **__: object) -> Any:
+        raise error
+
+    resolver = Resolver(woken.set, lookup)
+    assert resolver.find("page.test") is None
+    assert look_up(resolver, "page.test", woken) == found
+    # What this machine lacked is not remembered of the name.
+    assert (resolver.find("page.test") is None) is found.short
+    if found.short:
+        look_up(resolver, "page.test", woken)
+
+
+def test_no_thread_is_a_shortage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    woken = threading.Event()
+    resolver = Resolver(woken.set, resolving("127.0.0.1"))
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert resolver.find("page.test") is None
+    assert look_up(resolver, "page.test", woken) == ResolvedName(error="this machine is short of threads", short=True)
+
+
+def test_old_answers_go_first_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("gateway.safe_http.dns.time.monotonic", lambda: now[0])
+    resolver = Resolver(lambda: None, resolving("127.0.0.1"), ttl=60)
+    for number in range(1000):
+        resolver.find(f"10.0.{number // 256}.{number % 256}")
+    now[0] = 30.0
+    for number in range(24):
+        resolver.find(f"10.1.0.{number}")
+    assert len(resolver._known) == 1024
+    now[0] = 60.0
+    resolver.find("10.2.0.1")
+    assert len(resolver._known) == 25, "those that are still good, and the new one"

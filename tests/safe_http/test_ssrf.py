@@ -345,3 +345,43 @@ def test_any_text_is_masked(text: str, secret: str) -> None:
     assert "§" not in mask_url(f"https://page.test/?key={hidden}")
     assert "§" not in mask_url(f"https://alice:{hidden}@page.test/")
     assert "§" not in mask_url(f"postgresql://alice:{hidden}@page.test/")
+
+
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("http://page.test/" + "a" * 2032, "the URL is longer than 2048 characters"),
+        ("http://bücher.test/", "the URL has letters outside ASCII: write them as %XX, in the host's name as xn--"),
+        ("http://page.test/\\", "the URL has a space, a control character or a backslash"),
+        ("ftp://page.test/", "the URL does not begin with http:// or https://"),
+        ("http://u@page.test/", "the URL has a user name or password in it: they have settings of their own"),
+        ("http://:80/", "the URL has no host that can be called"),
+        ("http://page.test:81/", "the URL has port 81: only 80, 443, 8080, 8443 and from 1024 up may be called"),
+    ],
+)
+def test_what_is_said_of_a_url(url: str, fault: str) -> None:
+    assert check_url(url) == fault
+
+
+def test_what_is_said_of_an_address() -> None:
+    assert operator("nonsense") == f"{REFUSED}: nonsense is no plain IP address"
+    assert operator("1.1.1.1", 25) == f"{REFUSED}: 1.1.1.1: port 25 is not one of 80, 443, 8080, 8443 or from 1024 up"
+    assert free("fd12::1") == f"{REFUSED}: fd12::1 is no public IPv6 address (2000::/3); allow_networks can open it"
+    assert operator("fe80::1") == f"{REFUSED}: fe80::1 is a link-local address (fe80::/10)"
+    own = frozenset({("fd12::5", 8080)})
+    assert operator("fd12::5%eth0", 8080, own=own) == (
+        f"{REFUSED}: fd12::5%eth0: port 8080 there is the gateway itself: a loop"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port"),
+    [
+        ("http://XBOX.test/X", "xbox.test", 80),
+        ("HTTPS://page.test", "page.test", 443),
+        ("http://page.test:8080/?u=https://other.test:9090/", "page.test", 8080),
+        ("https://[2606:4700::ABCD]:8443/", "2606:4700::abcd", 8443),
+    ],
+)
+def test_the_host_and_the_port_that_are_called(url: str, host: str, port: int) -> None:
+    assert check_url(url) is None and host_and_port(url) == (host, port)
