@@ -18,7 +18,7 @@ def create_app(
 
     Without arguments it does what `gateway web` does: it reads the configuration that `GATEWAY_CONFIG` names
     (else ``gateway.toml``, else the sandbox's), and opens the store, which it brings up to date.
-    `login_token`: who brings it along is logged in; for the sandbox's first page.
+    `login_token`: whoever presents it is logged in; for the link to the sandbox's first page.
     """
     from gateway.config import Settings
     from gateway.sandbox import sample_config

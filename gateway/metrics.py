@@ -1,4 +1,4 @@
-"""Metrics of all processes of one machine, counted and told to Prometheus with prometheus_client.
+"""Metrics of all processes of one machine, counted, and exposed to Prometheus with prometheus_client.
 
     metrics = Metrics(config.data)
     metrics.callback_kept("carrierx", "accepted")
@@ -165,7 +165,7 @@ class Metrics:
     """Counts for this process, from any of its threads, and collects what all processes of the machine counted.
 
     The file is opened by the first count: in the process that counts, not in one that forks it. Where there is none to
-    be had (a full disk, a folder of somebody else) the process counts in memory, which no scrape sees, and logs that
+    be had (a full disk, a folder of another user) the process counts in memory, which no scrape sees, and logs that
     once: metrics are never a reason not to work. Without a data folder there is nothing but that memory.
     """
 
@@ -321,7 +321,7 @@ class CounterFile(MmapedDict):
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # The first file in which nobody counts.
+        # Takes the first file that no process counts in.
         for number in range(MAX_FILES):
             path = folder / f"{number}.db"
             self._locked = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)

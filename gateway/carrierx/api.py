@@ -1,4 +1,4 @@
-"""CarrierX's Core API. Usable by itself; docs/core-api.md says how, and what is made again after which failure.
+"""CarrierX's Core API. Usable by itself; docs/core-api.md says how, and what is repeated after which failure.
 
 Source: the vendor's guides "Send and Receive SMS", "Send and Receive MMS", and the Core API Reference.
 """

@@ -91,13 +91,7 @@ class ApiClient:
         self._idle: deque[Session] = deque()
 
     def request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        max_bytes: int,
-        may_leave: MayLeave,
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, max_bytes: int, may_leave: MayLeave
     ) -> ApiResponse:
         """The response, whatever its status, of at most `max_bytes`. Raises `NotSent` and `AnswerLost`."""
         try:
@@ -108,7 +102,7 @@ class ApiClient:
         deadline, timeouts = monotonic() + self._timeout, (min(CONNECT_TIMEOUT_SECONDS, self._timeout), self._timeout)
         with self._borrowed() as session:
             try:
-                # With proxies named, if only to say none, nobody looks for them in the environment.
+                # Proxies are passed even where there are none, or `requests` would look for them in the environment.
                 response = session.send(
                     request, stream=True, timeout=timeouts, allow_redirects=False, proxies=dict(session.proxies)
                 )

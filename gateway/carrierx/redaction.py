@@ -37,7 +37,7 @@ class Redactor:
         """`value` in one line of at most `MAX_SHOWN_CHARACTERS`; empty where it is no text."""
         if not isinstance(value, str):
             return ""
-        text = "".join(letter if letter.isprintable() else " " for letter in value[:MAX_READ_CHARACTERS])
+        text = "".join(character if character.isprintable() else " " for character in value[:MAX_READ_CHARACTERS])
         for hidden in self._values:
             is_number = hidden.removeprefix("+").isdigit()
             text = text.replace(hidden, _last_digits(hidden)) if is_number else _hide(text, hidden)
@@ -70,4 +70,4 @@ def _hide(text: str, value: str) -> str:
         if text[at : at + run] in runs:
             hidden[at : at + run] = [True] * run
     pieces = groupby(zip(text, hidden, strict=True), key=lambda pair: pair[1])
-    return "".join(HIDDEN if is_hidden else "".join(letter for letter, _ in pairs) for is_hidden, pairs in pieces)
+    return "".join(HIDDEN if is_hidden else "".join(character for character, _ in pairs) for is_hidden, pairs in pieces)

@@ -173,7 +173,7 @@ class CallbackSetting:
             yield f"No {'DID or DID group' if self.level == 'partner' else 'DID of this group'} has one of its own."
         else:
             yield f"These have one of their own, which wins over this {LEVELS[self.level]}'s:"
-        # Our own numbers first: somebody wonders about those. The sort keeps the order otherwise.
+        # The gateway's own numbers first: these are what the reader asks about. The sort keeps the order otherwise.
         for winner, level in sorted(winners, key=lambda each: not self._is_ours(each[0]))[:MAX_LISTED]:
             sid = str(winner.get(f"{level}_sid") or "")
             note = "   one of this gateway's numbers" if self._is_ours(winner) else ""

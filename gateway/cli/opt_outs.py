@@ -23,7 +23,7 @@ from schemas.fields import number as normalize_number
 COLUMNS = ("number", "phone", "state", "word", "at")
 STATES = {"out": True, "in": False}
 BATCH_ROWS = 300
-"""Rows read, or written, in one transaction: a long list holds up nobody."""
+"""Rows read, or written, in one transaction: a long list must not block other writers."""
 _NUMBER = re.compile(r"[0-9]{3,15}")
 
 
@@ -109,10 +109,6 @@ def _record(conn: Connection, rows: Sequence[OptOut]) -> int:
     )
 
 
-class BadLine(Exception):
-    """A line that cannot be imported, with the reason."""
-
-
 def _read_csv(data: bytes, number: str, config: Config) -> tuple[list[OptOut], list[str]]:
     """The good lines, and a sentence about each bad one. `number`: that of lines that have none."""
     try:
@@ -131,7 +127,7 @@ def _read_csv(data: bytes, number: str, config: Config) -> tuple[list[OptOut], l
         for row in rows:
             try:
                 good.append(_read_row(row, number, config, now))
-            except BadLine as error:
+            except ValueError as error:
                 bad.append(f"line {rows.line_num}: {error}")
     except csv.Error as error:
         raise click.ClickException(f"line {rows.line_num}: from here on it is no CSV: {error}.") from None
@@ -139,27 +135,27 @@ def _read_csv(data: bytes, number: str, config: Config) -> tuple[list[OptOut], l
 
 
 def _read_row(row: Mapping[str, str | None], number: str, config: Config, now: datetime) -> OptOut:
-    """Raises `BadLine`."""
+    """Raises ValueError with the reason why a line cannot be imported."""
     if None in row:
-        raise BadLine("it has more fields than the first line names")
+        raise ValueError("it has more fields than the first line names")
     values = {name: row.get(name) or "" for name in COLUMNS}
     ours = _our_number(values["number"].strip() or number, config)
     phone = normalize_number(values["phone"], config.prefix)
     for name, found in (("number", ours), ("phone", phone)):
         if not _NUMBER.fullmatch(found):
-            raise BadLine(f"{name}: {values[name]!r} is no phone number")
+            raise ValueError(f"{name}: {values[name]!r} is no phone number")
     state = values["state"].strip().casefold() or "out"
     if state not in STATES:
-        raise BadLine(f"state: {values['state']!r} is neither out nor in")
+        raise ValueError(f"state: {values['state']!r} is neither out nor in")
     at = values["at"].strip()
     try:
         moment = datetime.fromisoformat(at) if at else now
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        if moment > now:
-            raise BadLine(f"at: {at!r} is yet to come")
-        timestamp = moment.timestamp()
+        is_future, timestamp = moment > now, moment.timestamp()
     except (ValueError, OverflowError, OSError):
-        raise BadLine(f"at: {at!r} is no time like 2026-11-20T08:00:00Z") from None
+        raise ValueError(f"at: {at!r} is no time like 2026-11-20T08:00:00Z") from None
+    if is_future:
+        raise ValueError(f"at: {at!r} is yet to come")
     return OptOut(ours, phone, STATES[state], values["word"] or "import", timestamp)
 
 

@@ -21,7 +21,7 @@ from gateway.store.ledger import LedgerEntry
 from gateway.store.wakeup import WorkerNotifier
 
 POLL_INTERVAL_SECONDS = 0.1
-"""From one look at a text that somebody waits for to the next."""
+"""Between two looks at a text that the command waits for."""
 ENDED = frozenset(("sent", "refused", "undecided"))
 STATES = {
     "owed": "it waits to be sent",

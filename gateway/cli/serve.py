@@ -34,7 +34,7 @@ _workers = click.option(
     show_default=True,
     help="Web processes that share the port (one on Windows).",
 )
-_patience = click.option(
+_heartbeat_timeout = click.option(
     "--patience",
     "heartbeat_timeout",
     type=click.FloatRange(min=1.0),
@@ -98,7 +98,7 @@ def _echo_secrets(settings: Settings) -> None:
 @_host
 @_port
 @_workers
-@_patience
+@_heartbeat_timeout
 def serve(path: Path | None, host: str, port: int, workers: int, heartbeat_timeout: float) -> None:
     """Take callbacks and deliver them, until Ctrl-C or SIGTERM.
 
@@ -137,7 +137,7 @@ def serve(path: Path | None, host: str, port: int, workers: int, heartbeat_timeo
 @_host
 @_port
 @_workers
-@_patience
+@_heartbeat_timeout
 @_lifeline
 def web(path: Path | None, host: str, port: int, workers: int, heartbeat_timeout: float, lifeline: bool) -> None:
     """The web half alone: takes callbacks, shows the console."""

@@ -19,8 +19,8 @@ SettingPath = tuple[str | int, ...]
 Messages = str | Mapping[Any, "Messages"]
 """A sentence about one setting, or sentences by the names and indices of its parts."""
 
-_NAMES_LISTED = 40
-_VALUE_CHARACTERS = 60
+_MAX_NAMES = 40
+_MAX_VALUE_CHARACTERS = 60
 _BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
 _BARE = r"[A-Za-z0-9_-]+"
 _SCALAR = r"[^,\]}#\n]+"
@@ -112,8 +112,8 @@ def unknown(name: str, known: Iterable[str], kind: str = "a setting") -> str:
     names = list(known)
     if close := nearest(name, names):
         return f'{quoted(name)} is not {kind}; did you mean "{close}"?'
-    more = ", …" if len(names) > _NAMES_LISTED else ""
-    listed = f"known: {', '.join(names[:_NAMES_LISTED])}{more}" if names else "none is known here"
+    more = ", …" if len(names) > _MAX_NAMES else ""
+    listed = f"known: {', '.join(names[:_MAX_NAMES])}{more}" if names else "none is known here"
     return f"{quoted(name)} is not {kind}; {listed}"
 
 
@@ -121,8 +121,8 @@ def quoted(value: str) -> str:
     """A value in quotes, on one line and short; not shown at all if it came from the environment."""
     if isinstance(value, FromEnvironment):
         return "the value from the environment"
-    short = value if len(value) <= _VALUE_CHARACTERS else f"{value[: _VALUE_CHARACTERS - 1]}…"
-    plain = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in short)
+    short = value if len(value) <= _MAX_VALUE_CHARACTERS else f"{value[: _MAX_VALUE_CHARACTERS - 1]}…"
+    plain = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in short)
     return f'"{plain}"'
 
 

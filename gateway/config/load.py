@@ -93,12 +93,12 @@ def _parse(text: str, file: str) -> dict[str, Any]:
     except RecursionError:
         fault = "nests lists or tables too deeply"
     except ValueError as error:
-        found, said = _AT.search(str(error)), _AT.sub("", str(error))
-        hint = f"; {_HINTS[said]}" if said in _HINTS else ""
+        found, reason = _AT.search(str(error)), _AT.sub("", str(error))
+        hint = f"; {_HINTS[reason]}" if reason in _HINTS else ""
         if found and found["line"]:
-            line, fault = int(found["line"]), f"{said} (column {found['column']}){hint}"
+            line, fault = int(found["line"]), f"{reason} (column {found['column']}){hint}"
         else:
-            line, fault = len(text.rstrip().split("\n")), f"{said} (at the end of the file){hint}"
+            line, fault = len(text.rstrip().split("\n")), f"{reason} (at the end of the file){hint}"
     raise ConfigError([Fault("", line, fault)], file)
 
 

@@ -79,7 +79,7 @@ class CarrierX:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """An application to be called, and how it wants to be called."""
+    """An application that the gateway calls, with the settings for calling it."""
 
     name: str
     url: str = field(repr=False, metadata=required(fields.url,
@@ -267,7 +267,7 @@ class Config:
 
 @lru_cache(maxsize=4_096)
 def free_form(url: str, prefix: str) -> Endpoint:
-    """A legacy page that somebody named in a request."""
+    """The endpoint of a URL that came with a request: a legacy page."""
     return Endpoint(
         name=url, url=url, format_options=FormatOptions(prefix=prefix), failure_body=FAILURE_BODY, free_form=True
     )

@@ -49,17 +49,13 @@ TABLES: Mapping[str, Mapping[str, Setting]] = {
     "number.keyword": _KEYWORD,
 }
 """Every setting of the file, by the name of its table."""
+_NAMED = {
+    "template": ("tables with IDs, [template.ID]", "[template.ID]: a template needs an ID"),
+    "endpoint": ("tables with names, [endpoint.NAME]", "[endpoint.NAME]: an endpoint needs a name"),
+}
 _READ: Mapping[str, Callable[[Any], Any]] = {
     **{name: partial(fields.table, TABLES[name]) for name in ("gateway", "carrierx", "legacy")},
-    "template": partial(
-        fields.named, "tables with IDs, [template.ID]", "[template.ID]: a template needs an ID", TABLES["template"]
-    ),
-    "endpoint": partial(
-        fields.named,
-        "tables with names, [endpoint.NAME]",
-        "[endpoint.NAME]: an endpoint needs a name",
-        TABLES["endpoint"],
-    ),
+    **{name: partial(fields.named, *words, TABLES[name]) for name, words in _NAMED.items()},
     "number": partial(fields.rows, "number", TABLES["number"]),
 }
 _SQLITE = "sqlite:///"

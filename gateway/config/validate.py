@@ -1,7 +1,7 @@
 """Checks of one setting against another: mistakes and oddities that no single setting shows.
 
 Every function gets what could be read so far. A setting that was a mistake by itself is missing there (in a list it is
-None), and nothing is said about it a second time.
+None), and is not reported a second time.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def reroute_event(event: events.Event, config: Config, store: Store) -> bool:
 def _has_credentials(callback: Callback, config: Config) -> bool:
     """Keyword callbacks carry the trio where the company has one; status posts are documented without it.
 
-    In the sandbox it is needed for sending alone, so that nobody has to know it.
+    The sandbox asks for it only where a text is sent, so that its user need not know it.
     """
     expected = config.legacy
     if expected is None or callback.format == "carrierx":

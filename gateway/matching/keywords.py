@@ -218,10 +218,10 @@ def strip_punctuation(text: str) -> str:
     return text[start:end]
 
 
-def is_around(letter: str) -> bool:
+def is_around(character: str) -> bool:
     """True for what may stand around a word: spaces, punctuation, accents by themselves."""
-    category = unicodedata.category(letter)
-    return letter.isspace() or letter in "<>" or category[0] == "P" or category == "Sk"
+    category = unicodedata.category(character)
+    return character.isspace() or character in "<>" or category[0] == "P" or category == "Sk"
 
 
 STOP, START, HELP = "stop", "start", "help"

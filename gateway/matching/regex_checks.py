@@ -15,7 +15,7 @@ from typing import Any
 from gateway.matching.keywords import MAX_COMPARED_CHARACTERS, fold, normalized
 
 _USUAL_FORMS = "white space is single spaces then, and letters have their usual forms"
-_UNBOUNDED = 1_000
+_UNBOUNDED_REPETITIONS = 1_000
 """Repetitions from which on a limit is as good as none."""
 
 
@@ -55,10 +55,10 @@ def _why_never(items: list[tuple[Any, Any]]) -> str:
     """The first reason among items that must be found one after the other."""
     for index, (operation, argument) in enumerate(items):
         name = str(operation)
-        letter = chr(argument) if name == "LITERAL" else ""
+        character = chr(argument) if name == "LITERAL" else ""
         # An accent may melt into the letter before it or not: nothing is sure about it.
-        is_accent = letter and unicodedata.category(letter)[0] == "M"
-        if letter and not is_accent and normalized(f"x{letter}x") != f"x{letter}x":
+        is_accent = character and unicodedata.category(character)[0] == "M"
+        if character and not is_accent and normalized(f"x{character}x") != f"x{character}x":
             return f"asks for U+{argument:04X}, which no text has when it is compared: {_USUAL_FORMS}"
         if name == "AT" and str(argument) in ("AT_END", "AT_END_STRING") and _has_width(items[index + 1 :]):
             return "asks for something behind the end of the text ($)"
@@ -82,7 +82,7 @@ def _has_nested_repeat(items: Iterable[tuple[Any, Any]], *, inside: bool) -> boo
         name, repeats, parts = str(operation), False, []
         if name in ("MAX_REPEAT", "MIN_REPEAT"):
             low, high, body = argument
-            repeats, parts = int(high) >= _UNBOUNDED and int(high) != int(low), [body]
+            repeats, parts = int(high) >= _UNBOUNDED_REPETITIONS and int(high) != int(low), [body]
         elif name in ("SUBPATTERN", "ASSERT", "ASSERT_NOT", "BRANCH"):
             parts = argument[1] if name == "BRANCH" else [argument[-1]]
         within = (inside or repeats) and not name.startswith("ASSERT")

@@ -21,10 +21,10 @@ from schemas.status import NUMERIC
 WRITE_TIMEOUT_SECONDS = 10.0
 OPERATOR = "command"
 """The source of calls from the shell of this machine: an operator needs no credentials."""
-OPTED_OUT = 110
+OPTED_OUT_STATUS_CODE = 110
 """The `status_code` of a recipient who has opted out. Legacy applications read 110 to 116 as failed."""
-UNKNOWN = 102
-"""The `status_code` of a text of which nobody can tell yet whether it was sent."""
+UNKNOWN_STATUS_CODE = 102
+"""The `status_code` of a text that may or may not have been sent: it is not known yet."""
 _NEVER_ARRIVED = frozenset(("undelivered", "timed_out", "sending_failed", "failed"))
 
 
@@ -195,9 +195,9 @@ def statuses(query: StatusQuery, config: Config, store: Store) -> list[StatusRow
 def _row(entry: ledger.LedgerEntry) -> StatusRow:
     if entry.state == "refused":
         is_out = entry.reason == ErrorCode.OPTED_OUT.sentence
-        code, word = (OPTED_OUT, "opted out") if is_out else (int(NUMERIC["failed"]), "failed")
+        code, word = (OPTED_OUT_STATUS_CODE, "opted out") if is_out else (int(NUMERIC["failed"]), "failed")
     elif entry.state == "undecided":
-        code, word = UNKNOWN, "unknown"
+        code, word = UNKNOWN_STATUS_CODE, "unknown"
     else:
         code, word = int(NUMERIC.get(entry.status, NUMERIC["queued"])), entry.status or "queued"
     result = entry.status not in _NEVER_ARRIVED

@@ -31,13 +31,6 @@ _HEADERS = {
 blueprint = Blueprint("page", __name__)
 
 
-class _Json(DefaultJSONProvider):
-    """Fields in the order in which they are documented, texts as people read them."""
-
-    sort_keys = False
-    ensure_ascii = False
-
-
 class Records:
     """The last requests with what was read of them, newest first."""
 
@@ -72,7 +65,9 @@ def make_legacy_app() -> Flask:
     """A WSGI application of its own: it runs in a process of its own, at an address of its own."""
     app = Flask("gateway.sandbox")
     app.config["MAX_CONTENT_LENGTH"] = 1024 * 1024
-    app.json = _Json(app)
+    # Fields in the order in which they are documented, texts as people read them.
+    app.json = provider = DefaultJSONProvider(app)
+    provider.sort_keys = provider.ensure_ascii = False
     app.extensions["records"] = Records()
     app.register_blueprint(blueprint)
 

@@ -65,13 +65,13 @@ def run_web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None
     from gateway.serve.run import serve
     from gateway.web import callbacks
     from gateway.web.app import is_trusted_proxy
-    from gateway.web.context import web_context_of
+    from gateway.web.context import web_context
 
     store = _open_store(settings, lifeline=lifeline)
     app = create_app(settings, store, login_token=take_variable(LOGIN_TOKEN))
     app.config["OWN_ADDRESSES"] = frozenset({(host, port)})
     app.config["OWN_URL"] = url_of(host, port)
-    metrics = web_context_of(app).metrics
+    metrics = web_context(app).metrics
     metrics.process_started("web")
     _freeze_memory()
     try:

@@ -1,8 +1,8 @@
 """Access to the console: who may see it and change something there, logging in and out, the headers of every page.
 
-`authenticate_request` runs before every request. Everything is shut unless it is named here: the blueprints that
-monitors call (`OPEN`), and the pages that a visitor needs to log in (`VISITORS`). Callbacks do not come here: they have
-an application of their own (`gateway.web.callbacks`).
+`authenticate_request` runs before every request. Everything is closed unless it is named here: the blueprints that
+monitors call (`OPEN`), and the pages that a visitor needs to log in (`VISITORS`). Callbacks have an
+application of their own (`gateway.web.callbacks`).
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def authenticate_request() -> ResponseReturnValue | None:
     if request.blueprint in OPEN:
         return None
     auth_state().session_interface.get_signing_serializer(current_app)  # CSRF tokens are signed with the same key
-    if request.routing_exception is not None:  # that there is no such page (404, 405) is told to everybody
+    if request.routing_exception is not None:  # everybody may learn that there is no such page (404, 405)
         g.user = sessions.session_user(auth_state().ended, now())
         return None
     if request.method not in SAFE:
@@ -168,8 +168,7 @@ def add_headers(response: Response) -> Response:
     """Sets the headers that protect every page of the console."""
     if request.blueprint in OPEN:
         return response
-    for name, value in HEADERS.items():
-        response.headers[name] = value
+    response.headers.update(HEADERS)
     if request.endpoint == "static" and response.status_code in (200, 304):
         response.headers["Cache-Control"] = "public, max-age=3600"
     return response
@@ -179,7 +178,7 @@ def add_headers(response: Response) -> Response:
 def form() -> ResponseReturnValue:
     """The login form; or the login itself, by the link of `gateway serve`.
 
-    The link's token came to this process from the supervisor, by no other way.
+    Only the supervisor hands the link's token to this process.
     """
     token = request.args.get("token")
     if token is None:

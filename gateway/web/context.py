@@ -36,12 +36,8 @@ class WebContext:
     """Counts legacy calls whose sender is not known, as only so many of these are kept."""
 
 
-def web_context_of(app: Flask) -> WebContext:
+def web_context(app: Flask = current_app) -> WebContext:
     return cast(WebContext, app.extensions["gateway"])
-
-
-def web_context() -> WebContext:
-    return web_context_of(current_app)
 
 
 def config() -> Config:

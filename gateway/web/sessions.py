@@ -36,7 +36,7 @@ SESSION_SECONDS = 12 * 3_600
 MAX_CLOCK_SKEW_SECONDS = 300
 """By which the clocks of two machines may differ."""
 MAX_PASSWORD_CHARACTERS = 1_024
-"""A longer one is no password that somebody means."""
+"""A longer text is refused without being hashed."""
 GUESSES_PER_MINUTE = limits.parse("10/minute")
 """Wrong passwords (form, one-click link, HTTP Basic) from one address."""
 TEST_POSTS_PER_MINUTE = limits.parse("120/minute")
@@ -212,7 +212,7 @@ def caller_key(address: str | None) -> str:
 
 
 class RateLimits:
-    """Counts in this process's memory how often callers did something. Made once for an application.
+    """Counts, in this process's memory, how often callers did something. One for each application.
 
     It uses the engine of Flask-Limiter without Flask-Limiter itself, which hangs three functions on every request:
     only a few pages of the console have anything to count, so they ask here.

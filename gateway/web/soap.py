@@ -105,7 +105,7 @@ def read_envelope(body: bytes, content_type: str | None) -> SoapEnvelope:
         return SoapEnvelope(version=version, scrubbed=document.scrub())
     value = document.value(operation)
     arguments: Pairs = [] if isinstance(value, str) else value
-    # They are told by their names; where none of these is known (PHP without a WSDL: ``param0``), by their order.
+    # Arguments are known by their names; where no name is known (PHP without a WSDL: ``param0``), by their order.
     known = {argument.lower() for argument in OPERATIONS[name]}
     if not any(given.lower() in known for given, _ in arguments):
         arguments = [(wanted, value) for wanted, (_, value) in zip(OPERATIONS[name], arguments, strict=False)]

@@ -23,14 +23,7 @@ from gateway.sandbox.carrierx.faults import (
     plan_read_faults,
     scenario_for,
 )
-from gateway.sandbox.carrierx.model import (
-    MAX_MESSAGES,
-    Account,
-    MessageList,
-    PendingCallback,
-    SendRequest,
-    StubMessage,
-)
+from gateway.sandbox.carrierx.model import MAX_MESSAGES, Account, MessageList, PendingCallback, SendRequest, StubMessage
 
 SHAPES = ("asked", "older", "newer")
 INBOUND = Scenario(ending="", summary="received", flow=("received",))

@@ -117,7 +117,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendRequest:
-    """A message that somebody wants to send."""
+    """A request to send a message."""
 
     sender: str
     to: str
