@@ -164,9 +164,8 @@ def _explanation_lines(found: Explanation) -> Iterator[str]:
     width = max((len(endpoint.name) for endpoint in found.endpoints), default=0)
     for endpoint in found.endpoints:
         yield f"Goes to  {endpoint.name:{width}}  {endpoint.format:8}  {mask_url(endpoint.url)}"
-    for loser in found.losers:
-        match = loser.match
-        yield f"Also     {match.keyword.word} ({match.keyword.match}): {match.why}; but {loser.why}"
+    for match, why in found.losers:
+        yield f"Also     {match.keyword.word} ({match.keyword.match}): {match.why}; but {why}"
 
 
 @main.command()

@@ -8,7 +8,7 @@ import hmac
 from gateway.config import Config
 from gateway.inbound.callback import Accepted, Callback
 from gateway.inbound.status_update import AcceptStatusUpdate
-from gateway.outbound.replies import plan_replies
+from gateway.outbound.replies import Replies
 from gateway.routing.route import HOPS, DeliveryDraft, Route, build_deliveries
 from gateway.store import Connection, Store, StoreUnavailable, events, ledger, message_status, outbox, search
 from schemas import BadCallback, Message, credentials
@@ -120,7 +120,7 @@ class AcceptMessage:
         # Translated, and scrubbed, before the transaction: while it lasts, nobody else can write.
         self._drafts = build_deliveries(message, route.endpoints, callback.hops)
         self._body = callback.kept_bytes()
-        self._replies = plan_replies(message, route, config)
+        self._replies = Replies(message, route, config)
         self.ordering_keys = (*(draft.owed.ordering_key for draft in self._drafts), *self._replies.ordering_keys)
 
     def __call__(self, conn: Connection) -> Accepted:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from gateway.config import RESPONSE, Config, Number
 from gateway.matching import keywords, templates
@@ -17,64 +16,45 @@ from schemas import Message
 REPLY, OPT_OUT = "reply", "opt-out"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Replies:
-    """The replies that one inbound text calls for."""
+    """The replies that one inbound text calls for, by its keyword and by its words. To an unknown number: none."""
 
-    config: Config
-    number: Number | None
-    """None where the configuration does not know the number: then there is no reply."""
-    phone: str = ""
-    text: str = ""
-    """The keyword's own reply."""
-    wants_answer: bool = False
-    """The first endpoint's answer is to be texted back."""
-    word: tuple[str, str] | None = None
-    """(kind, word) of an opt-out."""
-    ordering_keys: tuple[str, ...] = ()
-    """The ordering keys of texts that may be owed; empty: none is."""
+    def __init__(self, message: Message, route: Route, config: Config) -> None:
+        self._config, self._number, self._phone = config, route.number, message.from_
+        reply = route.keyword.reply if route.keyword else ""
+        self.text = "" if reply == RESPONSE else reply
+        """The keyword's own reply."""
+        self.wants_answer = reply == RESPONSE
+        """The first endpoint's answer is to be texted back."""
+        listens = route.number is not None and route.number.opt_out != "off"
+        self._kind, self._word = (listens and keywords.opt_out_word(message.message)) or ("", "")
+        self.ordering_keys: tuple[str, ...] = ()
+        """The ordering keys of texts that may be owed; empty: none is."""
+        if route.number is not None and (self.text or self._kind):
+            self.ordering_keys = (enqueue.conversation_key(route.number.number, self._phone),)
 
     def owe(self, conn: Connection, event_id: int, now: float) -> bool:
         """Records an opt-out, and owes the reply. True: there is something to send."""
-        number = self.number
+        number, phone, kind = self._number, self._phone, self._kind
         if number is None or not self.ordering_keys:
             return False
-        kind, word = self.word or ("", "")
-        was_out = message_status.has_opted_out(conn, number.number, self.phone)
+        was_out = message_status.has_opted_out(conn, number.number, phone)
         if kind and kind != keywords.HELP:
-            message_status.record_opt_out(conn, number.number, self.phone, word, now, out=kind == keywords.STOP)
+            is_out = kind == keywords.STOP
+            message_status.record_opt_out(conn, number.number, phone, self._word, now, out=is_out)
         if was_out and kind not in (keywords.START, keywords.HELP):
             # A second STOP is not answered: two machines that answer each other would never end.
             return False
         text = self.text
         # A keyword's own reply comes first. START is answered to a phone that was out.
         if not text and kind and number.opt_out == "reply" and (kind != keywords.START or was_out):
-            wording = getattr(self.config, f"{kind}_reply")
+            wording = getattr(self._config, f"{kind}_reply")
             text = templates.fill(wording, {"title": number.title or number.shortcode})
         if text:
             # Answers to these words go to phones that have opted out, too.
-            new = _new_send(number, self.phone, OPT_OUT if kind else REPLY, event_id, self.config, now)
+            new = _new_send(number, phone, OPT_OUT if kind else REPLY, event_id, self._config, now)
             enqueue.enqueue(conn, new, text, now)
         return bool(text)
-
-
-def plan_replies(message: Message, route: Route, config: Config) -> Replies:
-    """The replies to an inbound text, by its keyword and by its words."""
-    number = route.number
-    if number is None:
-        return Replies(config=config, number=None)
-    reply = route.keyword.reply if route.keyword else ""
-    text = "" if reply == RESPONSE else reply
-    word = None if number.opt_out == "off" else keywords.opt_out_word(message.message)
-    return Replies(
-        config=config,
-        number=number,
-        phone=message.from_,
-        text=text,
-        wants_answer=reply == RESPONSE,
-        word=word,
-        ordering_keys=(enqueue.conversation_key(number.number, message.from_),) if text or word else (),
-    )
 
 
 def owe_replies(conn: Connection, settled: Sequence[SettledDelivery], config: Config, now: float) -> frozenset[str]:

@@ -9,22 +9,14 @@ from gateway.matching.keywords import KeywordMatch, nearest_words, shadowed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loser:
-    """A keyword that the text matches too, though another one matches it more exactly."""
-
-    match: KeywordMatch[Keyword]
-    why: str
-    """``match = "word" is more exact than match = "prefix"``"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """Which keyword of a number a text matches, why, and where it goes."""
 
     number: Number
     match: KeywordMatch[Keyword] | None
     """None: no keyword matches, and the text goes to the number's own callback endpoints."""
-    losers: tuple[Loser, ...]
+    losers: tuple[tuple[KeywordMatch[Keyword], str], ...]
+    """Keywords that match, too, though another one is more exact, and why: ``match = "word" is more exact than …``"""
     perhaps: tuple[str, ...]
     """Guesses at the keyword that was meant, where the text matches none."""
     endpoints: tuple[Endpoint, ...]
@@ -38,7 +30,7 @@ def explain(text: str, number: Number, config: Config) -> Explanation:
     return Explanation(
         number=number,
         match=winner,
-        losers=tuple(Loser(match=each, why=shadowed(each, winner)) for each in others if each and winner),
+        losers=tuple((each, shadowed(each, winner)) for each in others if each and winner),
         perhaps=() if winner else nearest_words(text, number.keywords),
         endpoints=tuple(config.endpoints[name] for name in names),
     )
