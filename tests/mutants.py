@@ -43,6 +43,20 @@ TESTS: dict[str, tuple[str, ...]] = {
     "gateway/safe_http/error_pages.py": ("tests/delivery/test_diagnosis.py",),
     "gateway/safe_http/errors.py": ("tests/safe_http/test_errors.py",),
     "gateway/safe_http/loop.py": ("tests/safe_http/test_loop.py",),
+    "gateway/safe_http/models.py": ("tests/safe_http/test_client.py", "tests/safe_http/test_client_requests.py"),
+    "gateway/safe_http/transfer.py": (
+        "tests/safe_http/test_transfer.py",
+        "tests/safe_http/test_client.py",
+        "tests/safe_http/test_client_requests.py",
+        "tests/safe_http/test_client_tls.py",
+    ),
+    "gateway/safe_http/client.py": (
+        "tests/safe_http/test_client.py",
+        "tests/safe_http/test_client_requests.py",
+        "tests/safe_http/test_client_addresses.py",
+        "tests/safe_http/test_client_sleep.py",
+        "tests/safe_http/test_loop.py",
+    ),
     "gateway/safe_http/ssrf.py": (
         "tests/safe_http/test_ssrf.py",
         "tests/safe_http/test_client_addresses.py::test_a_kept_connection_is_not_lent_to_where_it_may_not_go",
