@@ -26,21 +26,14 @@ MAX_LISTED_NUMBERS = 20
 
 # A command that needs more is in a module of its own, which is imported when the command is asked for: `gateway check`
 # needs no web, no database, no libcurl.
-LAZY_COMMANDS = {
-    "serve": "gateway.cli.serve:serve",
-    "web": "gateway.cli.serve:web",
-    "worker": "gateway.cli.serve:worker",
-    "sandbox": "gateway.cli.carrierx:sandbox",
-    "sandbox-page": "gateway.cli.serve:sandbox_page",
-    "translate": "gateway.cli.messages:translate",
-    "replay": "gateway.cli.messages:replay",
-    "point": "gateway.cli.carrierx:point",
-    "send": "gateway.cli.sending:send",
-    "sends": "gateway.cli.sending:sends",
-    "opt-outs": "gateway.cli.opt_outs:main",
-    "test-callback": "gateway.cli.messages:test_callback",
-    "test-status": "gateway.cli.messages:test_status",
+_MODULES = {
+    "carrierx": ("point", "sandbox"),
+    "messages": ("translate", "replay", "test-callback", "test-status"),
+    "opt_outs": ("opt-outs",),
+    "sending": ("send", "sends"),
+    "serve": ("serve", "web", "worker", "sandbox-page"),
 }
+LAZY_COMMANDS = {command: f"gateway.cli.{module}" for module, commands in _MODULES.items() for command in commands}
 
 
 class _Commands(click.Group):
@@ -52,8 +45,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in LAZY_COMMANDS:
             return super().get_command(ctx, cmd_name)
-        module, name = LAZY_COMMANDS[cmd_name].split(":")
-        command: click.Command = getattr(import_module(module), name)
+        command: click.Command = getattr(import_module(LAZY_COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
         return command
 
 

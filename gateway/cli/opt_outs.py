@@ -28,11 +28,11 @@ _NUMBER = re.compile(r"[0-9]{3,15}")
 
 
 @click.group(name="opt-outs")
-def main() -> None:
+def opt_outs() -> None:
     """Phones that want no texts: list, export, import."""
 
 
-@main.command(name="list")
+@opt_outs.command(name="list")
 @click.option("--number", default="", help="Only of this number or short code of yours.")
 @click.option("--phone", default="", help="Only of this phone.")
 @config_option
@@ -47,7 +47,7 @@ def list_(number: str, phone: str, path: Path) -> None:
                 click.echo(f"{found.number:15}  {found.phone:15}  {state:3}  {at}  {found.word}")
 
 
-@main.command()
+@opt_outs.command()
 @config_option
 def export(path: Path) -> None:
     """Print them as CSV, which `gateway opt-outs import` reads again: number,phone,state,word,at (UTC)."""
@@ -74,7 +74,7 @@ def _iso_time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat()
 
 
-@main.command(name="import")
+@opt_outs.command(name="import")
 @click.argument("file", type=click.File("rb"))
 @click.option("--number", default="", metavar="NUMBER", help="Of lines that have none.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")

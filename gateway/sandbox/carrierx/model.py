@@ -62,6 +62,8 @@ class Account:
         for number in numbers:
             self._add(number)
         self._has_every_number = not self._dids
+        self.default_sender = next(iter(self._by_number)) if len(self._dids) == 1 else None
+        """The number that sends where a request names none: the account's only one."""
 
     def _add(self, number: str) -> AccountObject:
         did = AccountObject(str(uuid.uuid5(_NAMESPACE, number)), number)
@@ -83,11 +85,6 @@ class Account:
             return self._dids.get(sid)
         found = self.partner if kind == "partner" else self.group
         return found if found.sid == sid else None
-
-    def default_sender(self) -> str | None:
-        """The number that sends where a request names none: the account's only one."""
-        dids = self.dids()
-        return dids[0].name if len(dids) == 1 and not self._has_every_number else None
 
     def callback_for(self, number: str) -> str | None:
         """The first that is set of the callbacks of DID, DID group and partner."""
@@ -158,7 +155,7 @@ def read_send_request(body: bytes, account: Account | None) -> SendRequest:
     value, errors = json_object(body), list[tuple[str, str]]()
     older = "from_did" in value or "to_did" in value
     from_name, to_name = ("from_did", "to_did") if older else ("from", "to")
-    default = account.default_sender() if account is not None else None
+    default = account.default_sender if account is not None else None
     sender = _number(value.get(from_name, default), from_name, errors)
     message = _string(value, "message", errors)
     media_urls = value.get("media_urls") or []
