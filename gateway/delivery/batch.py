@@ -80,7 +80,7 @@ class Batch:
         owed: Collection[str] = ()
         if self.settled:
             applied = leases.settle_all(conn, self.owner, self.settled, self.now)
-            # An attempt that ended too late decides nothing: whoever has the delivery now gets an answer too.
+            # An attempt that ended too late decides nothing: the worker that has the delivery now gets an answer too.
             replies = [one for one, ours in zip(self.settled, applied, strict=True) if ours and one.reply]
             if replies and self.owe_replies is not None:
                 owed = self.owe_replies(conn, replies, self.config, self.now)

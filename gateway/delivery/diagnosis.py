@@ -1,7 +1,7 @@
-"""Explains in plain words what is wrong with an answer, for whoever has to mend it. Pure.
+"""Explains in plain words what is wrong with an answer, for the person who has to mend it. Pure.
 
-`headline` is the one sentence that is kept with an attempt. `diagnose` adds what helps: the cause where the answer
-betrays it, and what to change. No sentence holds a body, a query or a header's secret.
+`headline` is the one sentence that is kept with an attempt. `diagnose` adds what helps: the cause, where the answer
+shows it, and what to change. No sentence holds a body, a query or a header's secret.
 """
 
 from __future__ import annotations

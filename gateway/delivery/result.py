@@ -171,7 +171,7 @@ _HTML = re.compile(
 
 
 def reply_text(response: Response) -> tuple[str, str]:
-    """An endpoint's answer as a text to whoever texted, and the reason why there is none: one of them is empty.
+    """An endpoint's answer as a text to the sender of the text, and the reason why there is none: one of them is empty.
 
     Only plain text is texted back, since it cannot be taken back: whatever may be a page, an error or half an answer is
     no reply.

@@ -3,7 +3,7 @@
 No more than `MAX_IN_FLIGHT` attempts are in flight at a time; sockets and memory are good for no more. Half of them are
 for endpoints known to be quick: one whose last answer was slow, or that has never answered, takes from the other half
 only. So however many endpoints hang, there is capacity for those that do not. A quarter of each endpoint's own limit is
-kept for first attempts, so that a mountain of retries never delays what has just come in.
+kept for first attempts, so that no number of retries delays what has just come in.
 
 A batch asks the store about endpoints only that may have something to claim:
 
@@ -88,8 +88,8 @@ class ConcurrencyLimiter:
         `quick`: whether an answer came in less than `SLOW_ANSWER_SECONDS`; None: nothing was sent, which says nothing.
         """
         in_flight = self._of[endpoint]
-        if quick is not None and quick is not in_flight.quick:
-            self._set_quick(in_flight, quick)
+        if quick is not None:
+            self.set_quick(endpoint, quick)
         in_flight.all -= 1
         in_flight.retries -= retry
         self.all -= 1
@@ -98,15 +98,11 @@ class ConcurrencyLimiter:
             del self._of[endpoint]
         return in_flight.all
 
-    def mark_slow(self, endpoints: Iterable[str]) -> None:
-        """Takes note that these have had an attempt in flight for longer than `SLOW_ANSWER_SECONDS`."""
-        for endpoint in endpoints:
-            if self._of[endpoint].quick:
-                self._set_quick(self._of[endpoint], False)
-
-    def _set_quick(self, in_flight: InFlight, quick: bool) -> None:
-        in_flight.quick = quick
-        self._slow += -in_flight.all if quick else in_flight.all
+    def set_quick(self, endpoint: str, quick: bool) -> None:
+        in_flight = self._of[endpoint]
+        if quick is not in_flight.quick:
+            in_flight.quick = quick
+            self._slow += -in_flight.all if quick else in_flight.all
 
 
 @dataclass(slots=True)
@@ -314,8 +310,9 @@ class Scheduler:
 
     def mark_slow(self, attempts: Iterable[AttemptInFlight], monotonic: float) -> None:
         """Counts endpoints that have not answered for long as slow from now on, not only when they answer."""
-        slow = [attempt for attempt in attempts if monotonic - attempt.started > SLOW_ANSWER_SECONDS]
-        self.concurrency.mark_slow({origin_of(attempt.endpoint.name) for attempt in slow})
+        for attempt in attempts:
+            if monotonic - attempt.started > SLOW_ANSWER_SECONDS:
+                self.concurrency.set_quick(origin_of(attempt.endpoint.name), False)
 
     def clock_changed(self, seconds: float) -> None:
         """Forgets times that are wrong now that the clock was set. Set forward, endpoints are probed early; set back,

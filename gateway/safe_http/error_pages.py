@@ -6,7 +6,7 @@ the markup or the file and line around the words, not for the words alone; a pag
 PHP's `Warning`, `Notice` and `Deprecated` are left out on purpose: the script went on to its end, and mostly did
 its work. Posting again would do that work twice. `WARNING` finds them, for a remark and no more.
 
-Bodies are strangers' bytes, up to 64 KB: no pattern may need more than a glance at each character.
+Bodies are strangers' bytes, up to 64 KB: every pattern must run in time linear in their length.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One attempt as data: the request, and what became of it. Pure: whoever judges an attempt needs no libcurl."""
+"""One attempt as data: the request, and what became of it. Pure: to judge an attempt takes no libcurl."""
 
 from __future__ import annotations
 

@@ -23,8 +23,7 @@ REFUSED = "this address is not allowed"
 
 PORTS = frozenset((80, 443, 8080, 8443))
 """Ports below 1024 that are websites, and their twins; from 1024 up every port is open."""
-MAX_URL = 2048
-"""Characters."""
+MAX_URL_CHARACTERS = 2048
 NO_ADDRESSES: OwnAddresses = frozenset()
 MAX_CHECKED_ADDRESSES = 1024
 """Addresses whose verdict an `AddressPolicy` remembers."""
@@ -79,7 +78,7 @@ _NOT_PUBLIC_6 = _table(
     ("3fff::/20", "for documentation only"),
 )
 
-# IPv6 networks whose last 32 bits are an IPv4 address that somebody on the way will dial.
+# IPv6 networks whose last 32 bits are an IPv4 address that a router on the way will dial.
 _TAILS = (
     IPv6Network("::/96"),  # IPv4-compatible
     IPv6Network("::ffff:0:0:0/96"),  # SIIT
@@ -127,7 +126,7 @@ def _parse(text: str) -> Address | None:
 
 
 def _is_same(address: Address, host: str) -> bool:
-    """True if who listens on `host` hears what is sent to `address`."""
+    """True if a socket that listens on `host` receives what is sent to `address`."""
     mine = _parse(host)
     # Dialling 0.0.0.0 reaches this machine too.
     anywhere = mine is None or mine.is_unspecified
@@ -177,11 +176,11 @@ class AddressPolicy:
             port for host, port in own if (address := _parse(host)) is None or address.is_unspecified
         )
         self.passed: set[tuple[str, int]] = set()
-        """(address, port) pairs that were checked and may be talked to. Others may, too: `check` knows."""
+        """(address, port) pairs that were checked and may be connected to. Others may, too: `check` knows."""
         self._refused: dict[tuple[str, int], str] = {}
 
     def check(self, address: str, port: int) -> str | None:
-        """None, or the reason why this address may not be talked to."""
+        """None, or the reason why this address may not be connected to."""
         if (address, port) in self.passed:
             return None
         if known := self._refused.get((address, port)):
@@ -225,8 +224,8 @@ _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253}
 
 def check_url(url: str) -> str | None:
     """None if the URL may be called, else what is wrong with it, one sentence that holds no part of the URL."""
-    if len(url) > MAX_URL:
-        return f"the URL is longer than {MAX_URL} characters"
+    if len(url) > MAX_URL_CHARACTERS:
+        return f"the URL is longer than {MAX_URL_CHARACTERS} characters"
     if not url.isascii():
         return "the URL has letters outside ASCII: write them as %XX, in the host's name as xn--"
     if any(character <= " " or character in "\\\x7f" for character in url):

@@ -133,7 +133,7 @@ def handle_options(profile: Profile) -> dict[int, str | int]:
         pycurl.PROXY_CAINFO: ca_bundle(),
     }
     if tls_min in ("1.0", "1.1"):
-        # OpenSSL 3 has these at its lowest level of security only; whoever asks for them means it.
+        # OpenSSL 3 has these at its lowest level of security only; the operator who asks for them means it.
         chosen[pycurl.SSL_CIPHER_LIST] = "DEFAULT:@SECLEVEL=0"
     if os.name == "nt" and verify is True:
         chosen[pycurl.SSL_OPTIONS] = _NATIVE_CA  # Windows keeps its authorities in no file
@@ -246,7 +246,7 @@ class Transfer:
         return seconds >= request.timeout or (not self.connected and seconds >= request.connect_timeout)
 
     def _open_socket(self, _purpose: int, address: Any) -> int:
-        """The choke point: nothing is dialled that does not pass here. After a refusal no other address is tried."""
+        """Dials, after the one check that all connections pass. After a refusal no other address is tried."""
         if not self._passes(address.addr[0], address.addr[1]):
             return _SOCKET_BAD
         try:

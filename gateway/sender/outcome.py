@@ -25,7 +25,7 @@ from gateway.store.leases import ClaimedDelivery
 INTERRUPTED_RETRY_SECONDS = 60.0
 """The time to the next attempt of a text that has used up its attempts, none of which said anything."""
 FIRST_LOOKUP_SECONDS = 0.5
-"""The time to the first look for a text whose answer was lost; most often it is there."""
+"""The time to the first search for a text whose answer was lost; most often it is there."""
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
 MAX_REQUESTED_PAUSE_SECONDS = 300.0
 MAX_ERRORS_IN_A_ROW = 5
@@ -33,7 +33,7 @@ MAX_ERRORS_IN_A_ROW = 5
 
 SubmitAction = Literal["post", "look up", "known", "opted out", "gone"]
 LedgerChange = Literal["sent", "refused", "undecided", "uncertain", "owed", "unchanged", "recorded"]
-"""``recorded``: only the message_sid, where there is one, and nobody is told."""
+"""``recorded``: only the message_sid, where there is one, and no status post."""
 SubmitOutcome = Literal["succeeded", "again", "dead", "uncounted"]
 """``uncounted``: it was no attempt, and is due again."""
 

@@ -1,4 +1,4 @@
-"""Asks CarrierX about messages of which nothing was heard for too long. Its answer is accepted like a callback."""
+"""Asks CarrierX about messages that no update came for in too long a time. Its answer is accepted like a callback."""
 
 from __future__ import annotations
 

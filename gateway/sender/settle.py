@@ -48,14 +48,13 @@ def accepted(conn: Connection, entry: LedgerEntry, message: Message, config: Con
 
 def refused(conn: Connection, entry: LedgerEntry, reason: str, config: Config, now: float) -> frozenset[str]:
     """It was not sent, and will not be: a status post says ``failed``."""
-    told: frozenset[str] = frozenset()
-    if ledger.mark_refused(conn, entry.send_id, reason, now):
-        told = status_posts.mark_failed(conn, entry, config, now)
-    return told | _release(conn, entry, config)
+    is_refused = ledger.mark_refused(conn, entry.send_id, reason, now)
+    owed = status_posts.mark_failed(conn, entry, config, now) if is_refused else frozenset[str]()
+    return owed | _release(conn, entry, config)
 
 
 def undecided(conn: Connection, entry: LedgerEntry, reason: str, config: Config, now: float) -> frozenset[str]:
-    """Nobody can tell whether it was sent: a person has to. Nobody is told anything."""
+    """Nobody can tell whether it was sent: a person has to. No status post is owed."""
     ledger.mark_undecided(conn, entry.send_id, reason, now)
     return _release(conn, entry, config)
 
@@ -87,14 +86,10 @@ def read(answer: bytes, entry: LedgerEntry) -> Message | None:
     try:
         return FORMATS["carrierx"].load(answer, None, ReceiveContext(now=datetime.now(UTC), sid=""))
     except BadCallback:
-        return _minimal_message(answer, entry)
-
-
-def _minimal_message(answer: bytes, entry: LedgerEntry) -> Message | None:
-    try:
-        sid = wire.read_object(answer).get("message_sid")
-    except BadCallback:
-        return None
+        try:
+            sid = wire.read_object(answer).get("message_sid")
+        except BadCallback:
+            return None
     if not isinstance(sid, str) or not sid.strip():
         return None
     return Message(direction="outbound", from_=entry.number, to=entry.phone, status="", message_sid=sid)
@@ -116,7 +111,7 @@ def decide_sent(store: Store, send_id: str, message_sid: str, config: Config, no
             entry = _take(conn, send_id, now)
             found = Message(direction="outbound", from_=entry.number, to=entry.phone, status="queued", message_sid=sid)
             woken = accepted(conn, entry, found, config, now)
-        elif not ledger.decide_sent(conn, send_id, BY_HAND, now):
+        elif not ledger.decide(conn, send_id, "sent", now, BY_HAND):
             raise _already_decided(conn, send_id)
         ledger.settle_as_sent(conn, send_id, now)
         return woken
@@ -128,7 +123,7 @@ def decide_send_again(store: Store, send_id: str, now: float) -> frozenset[str]:
     """It was not sent: it is owed again, by the same delivery."""
 
     def decide(conn: Connection) -> frozenset[str]:
-        if not ledger.decide_owed(conn, send_id, now):
+        if not ledger.decide(conn, send_id, "owed", now):
             raise _already_decided(conn, send_id)
         delivery = search.load_delivery(conn, send_id)
         if delivery is None:

@@ -6,7 +6,7 @@
     sent              nothing                    sent
 
 A text that is absent from CarrierX's listing only becomes owed. Its next claim records that it leaves, and when, before
-it does: so whoever finds it afterwards knows how long it may still appear.
+it does: so the Sender that finds it afterwards knows how long it may still appear.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Submits what is owed to CarrierX: claims, asks, settles. One thread with its batches, and one for each submission.
 
 One batch is one transaction: it settles what came back and claims what is due. A text that leaves is on disk as leaving
-before it does; so whoever comes after a crash knows of it, and looks at CarrierX before anything is sent again.
+before it does; so the Sender that starts after a crash knows of it, and searches at CarrierX before it sends again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gateway.store import Store, StoreUnavailable, events, ledger, outbox
 TICK_SECONDS = 1.0
 """The longest turn of the loop."""
 RELEASE_INTERVAL_SECONDS = 30.0
-"""Between two looks for updates that wait for nothing any more."""
+"""Between two searches for updates that wait for nothing any more."""
 DRAIN_TIMEOUT_SECONDS = 7.0
 """For requests in flight when the Sender is asked to stop."""
 LAST_WRITE_TIMEOUT_SECONDS = 1.0
@@ -70,7 +70,7 @@ class Sender:
     def run(self, stop: threading.Event) -> None:
         """Runs until `stop` is set; then requests in flight may end, within `DRAIN_TIMEOUT_SECONDS`.
 
-        One that does not is left as it is: its lease runs out, and whoever claims it then looks for it at CarrierX.
+        One that does not is left as it is: its lease runs out, and the next Sender to claim it searches for it at CarrierX.
         """
         self._stop = stop
         self._log.info("sender_started")

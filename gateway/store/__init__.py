@@ -79,14 +79,14 @@ class Store:
         with _translated_errors(), self._database.reading.connect() as conn, conn.begin():
             yield conn
 
-    def listen(self, heard: Callable[[Iterable[str]], object]) -> PgListener | None:
-        """Calls `heard` with endpoints that something is owed to on any machine. None: SQLite is on one machine."""
-        return PgListener(self._database.reading, heard) if self.name == "postgresql" else None
+    def listen(self, notify: Callable[[Iterable[str]], object]) -> PgListener | None:
+        """Calls `notify` with endpoints that something is owed to on any machine. None: SQLite is on one machine."""
+        return PgListener(self._database.reading, notify) if self.name == "postgresql" else None
 
     def ready(self, timeout: float = 2.0) -> bool:
         """Something was committed just now, and there is room for more. If not, the log says why.
 
-        It answers within `timeout` seconds, also where the writer hangs in the midst of a commit.
+        It answers within `timeout` seconds, also where the writer hangs during a commit.
         """
         try:
             if not self.has_room():
@@ -139,7 +139,7 @@ def _database(url: str, lock_timeout: float) -> SqliteDatabase | PostgresqlDatab
             parsed = make_url(postgresql.sqlalchemy_url(f"postgresql+psycopg:{rest}"))
         else:
             parsed = make_url(url)
-    except (ArgumentError, ValueError):  # which would quote the URL, password and all
+    except (ArgumentError, ValueError):  # which would quote the URL with its password
         raise WrongDatabase("the database's URL cannot be read") from None
     if parsed.drivername == "postgresql+psycopg":
         return postgresql.PostgresqlDatabase(parsed, lock_timeout)

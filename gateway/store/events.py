@@ -40,15 +40,12 @@ RELEASED = Statement("""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
-    """A callback to be kept."""
+    """A callback to be kept. `schema.events` says what each field is."""
 
     source: str
-    """``carrierx``, ``legacy-callback``, ``legacy-status``; of a call to send ``legacy-send``, ``command``."""
     state: str
-    """``accepted``, ``duplicate``, ``stale``, ``unrouted``, ``refused``, ``waiting`` or ``orphan``."""
     received_at: float
     body: bytes = field(repr=False)
-    """As it came, credentials blanked."""
     content_type: str = ""
     direction: str = ""
     phone: str = ""
@@ -59,11 +56,8 @@ class NewEvent:
     ticket: str = ""
     custom_ticket: str = ""
     errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """What was wrong with it: field → faults."""
     notes: Sequence[str] = ()
-    """What reading it had to decide, in sentences."""
     remote: str = ""
-    """The address that called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +74,7 @@ def add(conn: Connection, new: NewEvent) -> int:
 
 
 def mark_routed(conn: Connection, event_id: int, keyword: str, notes: Sequence[str]) -> bool:
-    """An unrouted event is routed now. False: it is not unrouted, or no longer: somebody was quicker."""
+    """An unrouted event is routed now. False: it is not unrouted, or no longer: another process was first."""
     values = {"id": event_id, "keyword": index_key(keyword), "notes": texts_to_json(notes)}
     return ROUTED.run(conn, values).rowcount == 1
 
@@ -103,7 +97,7 @@ def waiting_pairs(conn: Connection, before: float, most: int) -> list[tuple[str,
 
 
 def mark_released(conn: Connection, event_id: int, new: NewEvent) -> bool:
-    """An update that waited has become this. False: it waits no longer: somebody was quicker."""
+    """An update that waited has become this. False: it waits no longer: another process was first."""
     return RELEASED.run(conn, _values(new) | {"id": event_id}).rowcount == 1
 
 

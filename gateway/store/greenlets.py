@@ -7,8 +7,8 @@ as a WSGI application; the store's writer, which makes it wait, asks for the `cu
 
 Operations that are handed in during one turn of the loop are committed together, on the loop's own thread, where the
 lock is free at once: no other thread has to be woken, and none competes for the interpreter. Where the lock is not
-free, the loop tries again soon, and goes on meanwhile; where it stays so (a stranger has locked the file, the disk
-stands still), the writer's thread takes over, which can be left waiting.
+free, the loop tries again soon, and goes on meanwhile; where it stays so (another program has locked the file, the disk
+hangs), the writer's thread takes over, which can be left waiting.
 """
 
 from __future__ import annotations
@@ -104,6 +104,14 @@ class _Waiting:
             self.is_resumed = True
             self.greenlet.switch(result)
 
+    def take(self, future: Future[Any]) -> None:
+        """Resumes with what the writer's thread came to."""
+        if future.cancelled():
+            self.resume(WriteResult(error=StoreUnavailable(f"waited {self.timeout:g} s for the writer")))
+        else:
+            error = future.exception()
+            self.resume(WriteResult(error=error) if error else WriteResult(future.result()))
+
 
 class LoopCommitter:
     """For one event loop. `immediate`: None where no commit is possible without waiting. `submit`: the writer's."""
@@ -189,19 +197,10 @@ class LoopCommitter:
         except StoreUnavailable as error:
             waiting.resume(WriteResult(error=error))
             return
-        future.add_done_callback(lambda future: self._loop.call_soon_threadsafe(_resume, waiting, future))
+        future.add_done_callback(lambda future: self._loop.call_soon_threadsafe(waiting.take, future))
         self._loop.call_later(waiting.timeout, self._cancel, waiting, future)
 
     def _cancel(self, waiting: _Waiting, future: Future[Any]) -> None:
         if not waiting.is_resumed and not future.cancel():
             unknown = StoreUnavailable(f"not committed within {waiting.timeout + GRACE_SECONDS:g} s")
             self._loop.call_later(GRACE_SECONDS, waiting.resume, WriteResult(error=unknown))
-
-
-def _resume(waiting: _Waiting, future: Future[Any]) -> None:
-    if future.cancelled():
-        waiting.resume(WriteResult(error=StoreUnavailable(f"waited {waiting.timeout:g} s for the writer")))
-    elif error := future.exception():
-        waiting.resume(WriteResult(error=error))
-    else:
-        waiting.resume(WriteResult(future.result()))

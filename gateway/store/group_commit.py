@@ -86,8 +86,14 @@ class GroupCommitter:
 
     def _together(self, group: Sequence[WriteOperation], *, savepoints: bool = False) -> list[WriteResult]:
         """Runs all in one transaction; with `savepoints` one commit still, but each can fail alone."""
-        conn = self._begin(group)
+        if self._conn is not None and not self._is_current(self._conn):
+            self._drop()
+        if self._conn is None:
+            self._conn = self._engine.connect()
+        conn = self._conn
         try:
+            conn.begin()
+            hold_first(conn, {key for operation in group for key in operation.ordering_keys})
             if savepoints:
                 results = [_behind_savepoint(conn, operation) for operation in group]
             else:
@@ -95,7 +101,16 @@ class GroupCommitter:
         except BaseException as error:
             self._abandon(conn, error)
             raise
-        self._finish(conn)
+        owed = take_marked(conn)
+        try:
+            conn.commit()
+        except BaseException as error:
+            self._abandon(conn, error)
+            if classify(error) is Blame.CONFLICT:
+                raise
+            # It must not be run again, and its callers must not be told that it is kept.
+            raise OutcomeUnknown(f"commit: {reason(error)}") from None
+        self._owed |= owed
         return results
 
     def _one_by_one(self, group: Sequence[WriteOperation]) -> list[WriteResult]:
@@ -115,32 +130,6 @@ class GroupCommitter:
             if isinstance(result.error, StoreUnavailable):
                 return results + [_failed(result.error) for _ in group[len(results) :]]
         return results
-
-    def _begin(self, group: Sequence[WriteOperation]) -> Connection:
-        if self._conn is not None and not self._is_current(self._conn):
-            self._drop()
-        if self._conn is None:
-            self._conn = self._engine.connect()
-        conn = self._conn
-        try:
-            conn.begin()
-            hold_first(conn, {key for operation in group for key in operation.ordering_keys})
-        except BaseException as error:
-            self._abandon(conn, error)
-            raise
-        return conn
-
-    def _finish(self, conn: Connection) -> None:
-        owed = take_marked(conn)
-        try:
-            conn.commit()
-        except BaseException as error:
-            self._abandon(conn, error)
-            if classify(error) is Blame.CONFLICT:
-                raise
-            # It must not be run again, and its callers must not be told that it is kept.
-            raise OutcomeUnknown(f"commit: {reason(error)}") from None
-        self._owed |= owed
 
     def _abandon(self, conn: Connection, error: BaseException) -> None:
         if not conn.invalidated:

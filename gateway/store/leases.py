@@ -140,7 +140,6 @@ class ClaimedDelivery:
     started_at: float = 0.0
     """When the lease was taken: the beginning of the attempt, as people see it."""
     replies: bool = False
-    """The endpoint's answer is texted back."""
 
     @property
     def attempt_id(self) -> tuple[int, int]:
@@ -244,7 +243,7 @@ def release_interrupted(conn: Connection, owner: str, claimed: Sequence[ClaimedD
 def reclaim_uncertain(
     conn: Connection, owner: str, endpoints: Iterable[str], known: Collection[int], now: float
 ) -> int:
-    """Gives back leases that the owner has without knowing it; returns how many. The database went away in the midst of
+    """Gives back leases that the owner has without knowing it; returns how many. The connection was lost during
     a claim's commit, which succeeded all the same, and its answer was lost. Nothing was sent, so these leases need not
     run out.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Literal
 
 from sqlalchemy import Connection, literal_column, or_, select
 
@@ -32,27 +33,19 @@ MAX_POLLS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSend:
-    """A message that is to be sent."""
+    """A message that is to be sent, or ``refused`` from the start. `schema.ledger` says what each field is."""
 
     send_id: str
-    """UUID: its delivery's `delivery_id`, and its `user_data` at CarrierX."""
     ticket: str
-    """UUID of the call; all its recipients have the same."""
     ticket_number: int
-    """The ticket as a number: the id of the call's event."""
     ticket_shown: str
-    """The ticket as the caller was told it."""
     origin: str
-    """``legacy``, ``command``, ``reply``, ``opt-out``."""
     number: str
-    """Our number, as CarrierX knows it."""
     code: str
-    """Our number, as legacy systems know it."""
     phone: str
     custom_ticket: str = ""
     status_url: str = ""
     state: str = "owed"
-    """Or ``refused``, from the start."""
     status: str = ""
     reason: str = ""
 
@@ -66,7 +59,6 @@ class LedgerEntry(NewSend):
     created_at: float
     changed_at: float
     uncertain_until: float | None
-    """The last moment at which a request may have reached CarrierX whose answer we do not have."""
     fetch_at: float | None
     fetches: int
 
@@ -149,11 +141,8 @@ WAITING_UPDATES = Statement("SELECT count(*) FROM events WHERE state = 'waiting'
 # Each of these is one decision: whoever comes second finds it made. The row stays locked until the commit.
 _UNDECIDED = "WHERE send_id = :send_id AND state = 'undecided' AND message_sid = ''"
 TAKE_FOR_DECISION = Statement(f"UPDATE ledger SET changed_at = :now {_UNDECIDED}")  # noqa: S608
-DECIDE_OWED = Statement(
-    f"UPDATE ledger SET state = 'owed', uncertain_until = NULL, reason = '', changed_at = :now {_UNDECIDED}"  # noqa: S608
-)
-DECIDE_SENT = Statement(
-    f"UPDATE ledger SET state = 'sent', uncertain_until = NULL, reason = :reason, changed_at = :now {_UNDECIDED}"  # noqa: S608
+DECIDE = Statement(
+    f"UPDATE ledger SET state = :state, uncertain_until = NULL, reason = :reason, changed_at = :now {_UNDECIDED}"  # noqa: S608
 )
 FETCH_NOW = Statement("UPDATE ledger SET fetch_at = :now WHERE send_id = :send_id AND fetch_at IS NOT NULL")
 SUCCEED_DELIVERY = Statement(
@@ -264,14 +253,11 @@ def take_for_decision(conn: Connection, send_id: str, now: float) -> bool:
     return TAKE_FOR_DECISION.run(conn, {"send_id": send_id, "now": now}).rowcount == 1
 
 
-def decide_owed(conn: Connection, send_id: str, now: float) -> bool:
-    """An undecided message is owed again. False: it is not undecided any more."""
-    return DECIDE_OWED.run(conn, {"send_id": send_id, "now": now}).rowcount == 1
-
-
-def decide_sent(conn: Connection, send_id: str, reason: str, now: float) -> bool:
-    """An undecided message was sent after all, under whatever message_sid. False: it is not undecided any more."""
-    return DECIDE_SENT.run(conn, {"send_id": send_id, "reason": storable(reason), "now": now}).rowcount == 1
+def decide(conn: Connection, send_id: str, state: Literal["owed", "sent"], now: float, reason: str = "") -> bool:
+    """An undecided message is owed again, or was sent after all, under whatever message_sid. False: it is not undecided
+    any more."""
+    values = {"send_id": send_id, "state": state, "reason": storable(reason), "now": now}
+    return DECIDE.run(conn, values).rowcount == 1
 
 
 def settle_as_sent(conn: Connection, send_id: str, now: float) -> None:

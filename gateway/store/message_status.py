@@ -40,7 +40,7 @@ NEXT_STATUS = Statement("""
      WHERE message_sid = :message_sid AND recipient = :recipient
 """)
 
-# "Last" is by the time of sending, not of being told: two machines may tell in either order.
+# "Last" is by the time of sending, not of recording: two machines may record in either order.
 REMEMBER_TICKET = Statement("""
     INSERT INTO tickets (number, phone, custom_ticket, sent_at) VALUES (:number, :phone, :custom_ticket, :sent_at)
     ON CONFLICT (number, phone) DO UPDATE SET custom_ticket = excluded.custom_ticket, sent_at = excluded.sent_at
@@ -48,7 +48,7 @@ REMEMBER_TICKET = Statement("""
 """)
 LAST_TICKET = Statement("SELECT custom_ticket FROM tickets WHERE number = :number AND phone = :phone")
 
-# The last word counts, by the time at which it was said: an import may bring older ones.
+# The latest counts, by the time at which the phone sent it: an import may bring older ones.
 RECORD_OPT_OUT = Statement("""
     INSERT INTO opt_outs (number, phone, out, word, at) VALUES (:number, :phone, :out, :word, :at)
     ON CONFLICT (number, phone) DO UPDATE SET out = excluded.out, word = excluded.word, at = excluded.at

@@ -48,7 +48,7 @@ OWE = Statement("""
                  THEN NULL ELSE CAST(:now AS double precision) END,
             0, 0, :content_type, :headers, :body, :notes, :now, :replies)
 """)
-BURY = Statement("""
+OWE_DEAD = Statement("""
     INSERT INTO deliveries (delivery_id, event_id, endpoint, wire_format, ordering_key, state, attempts,
                             attempts_since_replay,
                             content_type, headers, body, notes, last_error, created_at, settled_at)
@@ -108,7 +108,6 @@ class OwedDelivery:
     delivery_id: str = ""
     """A UUID that is known already; empty: a new one."""
     replies: bool | None = None
-    """The endpoint's answer is texted back."""
 
 
 def owe(conn: Connection, event_id: int, owed: Sequence[OwedDelivery], now: float) -> list[str]:
@@ -133,7 +132,7 @@ def owe(conn: Connection, event_id: int, owed: Sequence[OwedDelivery], now: floa
             "replies": delivery.replies,
             "now": now,
         }
-        (OWE if cannot is None else BURY).run(conn, values)
+        (OWE if cannot is None else OWE_DEAD).run(conn, values)
     return delivery_ids
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, literal_column, or_, select
 
@@ -65,8 +65,7 @@ class ReplayFilter:
     """As a person selects them: some hundreds at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayCandidate:
+class ReplayCandidate(NamedTuple):
     id: int
     ordering_key: str
     delivery_id: str
@@ -83,14 +82,9 @@ def replay_all(
     for start in range(0, len(ids), MAX_PER_TRANSACTION):
         with store.reader() as conn:
             candidates = load_candidates(conn, ids[start : start + MAX_PER_TRANSACTION])
-        work = partial(
-            replay,
-            candidates=candidates,
-            state=replayed.state,
-            now=now + done * interval_seconds,
-            interval_seconds=interval_seconds,
-        )
-        done += store.writer.write(work, ordering_keys=[candidate.ordering_key for candidate in candidates])
+        work = partial(replay, candidates=candidates, state=replayed.state, interval_seconds=interval_seconds)
+        keys = [candidate.ordering_key for candidate in candidates]
+        done += store.writer.write(partial(work, now=now + done * interval_seconds), ordering_keys=keys)
     return done
 
 
@@ -113,7 +107,7 @@ def replay(
     """
     hold(conn, [candidate.ordering_key for candidate in candidates])
     count = 0
-    for candidate in sorted(candidates, key=lambda candidate: candidate.id):
+    for candidate in sorted(candidates):
         # Of texts, `find` finds none but refused ones.
         if candidate.endpoint == ENDPOINT and not owe_refused(conn, candidate.delivery_id, now):
             continue  # it was found to be sent meanwhile

@@ -34,14 +34,14 @@ events = sa.Table(
     "events",
     metadata,
     sa.Column("id", Id, primary_key=True, autoincrement=True),
-    sa.Column("source", sa.Text, nullable=False),  # carrierx, legacy-callback, legacy-status; legacy-send, command
+    sa.Column("source", sa.Text, nullable=False),  # carrierx, legacy-callback, legacy-status, legacy-send, command
     sa.Column("state", sa.Text, nullable=False),  # accepted, duplicate, stale, unrouted, refused, waiting, orphan
     sa.Column("received_at", sa.Double, nullable=False),
     *_texts("direction", "phone", "number", "keyword", "message_sid", "status", "ticket", "custom_ticket"),
     *_texts("content_type"),
     sa.Column("body", sa.LargeBinary, nullable=False),  # as it came, credentials blanked
-    sa.Column("errors", sa.Text, nullable=False),  # JSON: {field: [fault]}
-    sa.Column("notes", sa.Text, nullable=False),  # JSON: [sentence]
+    sa.Column("errors", sa.Text, nullable=False),  # JSON: {field: [fault]}, what was wrong with it
+    sa.Column("notes", sa.Text, nullable=False),  # JSON: [sentence], what reading it had to decide
     sa.Column("remote", sa.Text, nullable=False),  # the address that called
     sqlite_autoincrement=True,  # an id is never given twice, not even after all events were deleted
 )
@@ -60,10 +60,10 @@ deliveries = sa.Table(
     # The one column that claims look at: when it may be claimed next. Behind, settled: null. Head, released: the time
     # due; while leased, the end of the lease, so that a lease that ran out is claimable by itself.
     sa.Column("due", sa.Double),
-    sa.Column("owner", sa.Text),  # the worker that has the lease
+    sa.Column("owner", sa.Text),  # the worker that has the lease: an attempt is in flight, until `due` at the latest
     sa.Column("attempts", sa.Integer, nullable=False),  # ever made
     sa.Column("attempts_since_replay", sa.Integer, nullable=False),  # made since it was owed or replayed
-    sa.Column("content_type", sa.Text, nullable=False),  # empty: there is no body to send (the format cannot say it)
+    sa.Column("content_type", sa.Text, nullable=False),  # empty: the format cannot say it, there is no body to send
     sa.Column("headers", sa.Text, nullable=False),  # JSON: [[name, value]]
     sa.Column("body", sa.LargeBinary, nullable=False),
     sa.Column("notes", sa.Text, nullable=False),  # JSON: [sentence]
@@ -84,7 +84,7 @@ attempts = sa.Table(
     *_texts("endpoint", "owner"),
     sa.Column("started_at", sa.Double, nullable=False),
     sa.Column("finished_at", sa.Double),
-    sa.Column("outcome", sa.Text),  # succeeded, again, dead, unknown
+    sa.Column("outcome", sa.Text),  # succeeded, again, dead; unknown: it was cut off, and may have arrived
     sa.Column("sentence", sa.Text),  # why it did not succeed
     sa.Column("status", sa.Integer),
     sa.Column("answer_headers", sa.Text, nullable=False),  # JSON: [[name, value]]
@@ -126,7 +126,9 @@ ledger = sa.Table(
     sa.Column("ticket_shown", sa.Text, nullable=False),  # the ticket as the caller was told it
     sa.Column("custom_ticket", sa.Text, nullable=False),
     sa.Column("origin", sa.Text, nullable=False),  # legacy, command, reply, opt-out
-    *_texts("number", "code", "phone"),
+    sa.Column("number", sa.Text, nullable=False),  # ours, as CarrierX knows it
+    sa.Column("code", sa.Text, nullable=False),  # our number, as legacy systems know it
+    *_texts("phone"),
     sa.Column("status_url", sa.Text, nullable=False),  # empty: the number's status endpoints
     sa.Column("state", sa.Text, nullable=False),  # owed, sending, sent, refused, undecided
     sa.Column("message_sid", sa.Text, nullable=False),  # empty until CarrierX tells it

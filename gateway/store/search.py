@@ -1,4 +1,4 @@
-"""What people look at: the search for events, one event whole, settled deliveries, the overview. Nothing here writes.
+"""The console's reading: the search for events, one event whole, settled deliveries, the overview. It never writes.
 
 All take a reader's connection (``with store.reader() as conn``).
 """
@@ -91,7 +91,7 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One POST of a delivery. `outcome` None: in flight; ``unknown``: it was cut off, and may have arrived."""
+    """One POST of a delivery, in flight where `outcome` is None. `schema.attempts` says what each field is."""
 
     number: int
     endpoint: str
@@ -104,15 +104,13 @@ class Attempt:
     answer_headers: tuple[tuple[str, str], ...] = ()
     answer_body: bytes = field(default=b"", repr=False)
     times: Mapping[str, float] = field(default_factory=dict)
-    """Milliseconds."""
     diagnosis: tuple[str, ...] = ()
     late: bool = False
-    """It ended after its lease: recorded, not applied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One body owed to one endpoint. In a list `body` and `attempts` are empty."""
+    """One body owed to one endpoint. In a list `body` and `attempts` are empty. See `schema.deliveries`."""
 
     id: int
     delivery_id: str
@@ -122,14 +120,11 @@ class Delivery:
     ordering_key: str
     state: str
     queue_position: str | None
-    """``behind``, ``head`` or ``released``; None when settled."""
     due: float | None
     owner: str | None
-    """The worker that has the lease: then an attempt is in flight until `due` at the latest."""
     attempts_made: int
     attempts_since_replay: int
     content_type: str
-    """Empty: the format cannot say it, there is nothing to replay."""
     headers: tuple[tuple[str, str], ...]
     body: bytes = field(default=b"", repr=False)
     notes: tuple[str, ...]
@@ -137,7 +132,6 @@ class Delivery:
     created_at: float
     settled_at: float | None
     replies: bool | None = None
-    """The endpoint's answer is texted back."""
     attempts: tuple[Attempt, ...] = ()
 
 

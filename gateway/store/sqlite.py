@@ -70,7 +70,7 @@ else:
 MIN_FREE_BYTES = 64 * 2**20
 """With less free disk no callback is taken: those that were taken must still be settled."""
 DISK_CHECK_SECONDS = 1.0
-"""Between two looks at the disk: it does not fill up in less, and each callback asks."""
+"""Between two checks of the disk: it does not fill up in less, and each callback asks."""
 CHECKPOINT_SECONDS = 0.25
 """From a commit to the checkpoint: pages that change all the time are folded once for many commits."""
 

@@ -103,7 +103,7 @@ def index_key(text: str) -> str:
 def index_keys(**texts: str) -> dict[str, str]:
     """`index_key` of several columns, by name."""
     together = "".join(texts.values())
-    # Nearly always all of them are short and plain, and one look tells.
+    # Nearly always all of them are short and plain, and one check will do.
     if len(together) <= MAX_KEY_BYTES and together.isascii() and "\0" not in together:
         return texts
     return {name: index_key(text) for name, text in texts.items()}

@@ -1,4 +1,4 @@
-"""Waiting workers are told at once that something is owed; without it they would see it only when they look next.
+"""Wakes waiting workers as soon as something is owed; without it they would notice at their next scan of the store.
 
 On one machine the web half sends a datagram to the loopback address, on every operating system alike. Every worker on a
 data folder has an empty file there, ``workers/<port>``: its name says where to send, the time at which it was last
@@ -9,7 +9,7 @@ committed, they are sent (``pg_notify``) over another connection. Within the tra
 that notify pass one by one, each with its sync and its wait for the standby: 200 a second instead of 800, measured.
 
 Both name endpoints and nothing else: whoever sends them, a worker only looks into the outbox. Nothing depends on them:
-one that is lost costs no more than one look of the worker's own.
+one that is lost costs no more than the wait for the next scan.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ GONE_SECONDS = 15.0
 _FORGOTTEN_SECONDS = 60.0
 """After this time its file is deleted; if the worker only slept, it makes another."""
 _LOOK_SECONDS = 1.0
-"""Between two looks at which workers listen."""
+"""Between two checks of which workers listen."""
 _MAX_DATAGRAM_BYTES = 8192
 """Loopback takes as many in one piece everywhere."""
 _MAX_DATAGRAMS = 1000
@@ -77,7 +77,7 @@ class WakeupSocket:
         """Is to be called at least every few seconds, or nobody notifies this worker."""
         if monotonic >= self._touch_at:
             self._touch_at = monotonic + TOUCH_SECONDS
-            with suppress(OSError):  # a full disk, say: the worker looks by itself
+            with suppress(OSError):  # a full disk, say: the worker scans by itself
                 self._touch()
 
     def _touch(self) -> None:
@@ -128,18 +128,19 @@ class WorkerNotifier:
         if self._ports:
             names = "\n".join(endpoints).encode()
             for port in self._ports:
-                with suppress(OSError):  # no worker there, or its buffer is full of datagrams: it looks by itself
+                with suppress(OSError):  # no worker there, or its buffer is full of datagrams: it scans by itself
                     self._socket.sendto(names if len(names) <= _MAX_DATAGRAM_BYTES else b"", (HOST, port))
 
     def notify_later(self, endpoints: Collection[str], call_later: Callable[[Callable[[], None]], object]) -> None:
         """Notifies once, of all that is named before `call_later` calls what it is given."""
-        if not self._later:
-            call_later(self._notify_later)
-        self._later.update(endpoints)
 
-    def _notify_later(self) -> None:
-        endpoints, self._later = self._later, set()
-        self.notify(endpoints)
+        def notify() -> None:
+            later, self._later = self._later, set()
+            self.notify(later)
+
+        if not self._later:
+            call_later(notify)
+        self._later.update(endpoints)
 
 
 def _workers(folder: Path) -> list[tuple[int, float]]:
@@ -181,7 +182,7 @@ class PgNotifier:
                 self._conn = _own_connection(self._engine)
                 self._conn.execute("SET synchronous_commit = off")  # nothing of a notice is on any disk
             self._conn.execute(_NOTIFY, (names if len(names.encode()) <= MAX_NOTICE_BYTES else "",))
-        except Exception as error:  # whatever it is, the workers look by themselves
+        except Exception as error:  # whatever it is, the workers scan by themselves
             structlog.get_logger(__name__).warning("notify_failed", reason=type(error).__name__)
             self.close()
 
@@ -193,10 +194,10 @@ class PgNotifier:
 
 
 class PgListener:
-    """A thread with a connection of its own. It calls `heard` with names of endpoints; the empty one stands for all."""
+    """A thread with a connection of its own. It calls `notify` with names of endpoints; the empty one means all."""
 
-    def __init__(self, engine: Engine, heard: Callable[[Iterable[str]], object]) -> None:
-        self._engine, self._heard = engine, heard
+    def __init__(self, engine: Engine, notify: Callable[[Iterable[str]], object]) -> None:
+        self._engine, self._notify = engine, notify
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="store-listener", daemon=True)
         self._thread.start()
@@ -213,12 +214,12 @@ class PgListener:
             try:
                 with closing(_own_connection(self._engine)) as conn:
                     conn.execute(f"LISTEN {CHANNEL}")
-                    self._heard(("",))  # whatever was owed while nobody listened
+                    self._notify(("",))  # whatever was owed while nobody listened
                     failures = 0
                     while not self._closing.is_set():
                         for notice in conn.notifies(timeout=_CLOSE_CHECK_SECONDS):
-                            self._heard(notice.payload.split("\n"))
-            except Exception as error:  # whatever it is, the worker looks by itself
+                            self._notify(notice.payload.split("\n"))
+            except Exception as error:  # whatever it is, the worker scans by itself
                 structlog.get_logger(__name__).warning("listening_interrupted", reason=type(error).__name__)
             self._closing.wait(_RECONNECT_SECONDS[min(failures, len(_RECONNECT_SECONDS) - 1)])
             failures += 1

@@ -338,7 +338,7 @@ def test_an_endpoint_that_becomes_slow_counts_as_slow_with_all_its_attempts() ->
     for _ in range(8):
         limiter.started("crm", False)
     assert share(limiter, "new").all == 8
-    limiter.mark_slow(["crm"])
+    limiter.set_quick("crm", False)
     assert share(limiter, "new").all == 0 and share(limiter, "other").all == 8
     limiter.finished("crm", False, False)
     assert share(limiter, "new").all == 1
@@ -379,8 +379,8 @@ def test_the_sums_hold(events: list[tuple[str, bool, bool | None, bool]]) -> Non
             in_flight.append((name, retry))
         elif in_flight:
             limiter.finished(*in_flight.pop(0), quick)
-        else:
-            limiter.mark_slow([name] if name in limiter._of else [])
+        elif name in limiter._of:
+            limiter.set_quick(name, False)
         known = limiter._of.values()
         assert limiter.all == len(in_flight) == sum(one.all for one in known) <= 12
         assert limiter._slow == sum(one.all for one in known if not one.quick)

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from gateway.config import Settings
 from gateway.metrics import Metrics
-from gateway.safe_http.ssrf import MAX_URL
+from gateway.safe_http.ssrf import MAX_URL_CHARACTERS
 from gateway.store import Store, health, leases, outbox
 from gateway.store.wakeup import WorkerNotifier
 from schemas.message import Body
@@ -149,12 +149,14 @@ def test_a_failure_is_tried_again_and_an_error_page_is_one(
 
 def test_the_longest_url_fits(store: Store, opened: Open, page: Page, clock: Clock) -> None:
     start = f"{page.url}?id="
-    letters = random.Random(4).choices("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", k=MAX_URL)
-    url = (start + "".join(letters))[:MAX_URL]
+    letters = random.Random(4).choices(
+        "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", k=MAX_URL_CHARACTERS
+    )
+    url = (start + "".join(letters))[:MAX_URL_CHARACTERS]
     owe(store, url, url, now=clock())
     with working(opened("127.0.0.0/8"), store, clock):
         until(lambda: states(store) == ["succeeded"] * 2, "delivered")
-    assert {len(path) for path in page.paths} == {MAX_URL - len(page.url) + len("/page.php")}
+    assert {len(path) for path in page.paths} == {MAX_URL_CHARACTERS - len(page.url) + len("/page.php")}
 
 
 def test_a_worker_that_is_gone_is_waited_out(store: Store, opened: Open, page: Page, clock: Clock) -> None:

@@ -48,8 +48,7 @@ BY = {
     "OPEN": (ledger.OPEN, "COVERING INDEX ix_ledger_state (state=?)"),
     "WAITING, how many": (ledger.WAITING_UPDATES, "COVERING INDEX ix_events_state (state=?)"),
     "TAKE a decision": (ledger.TAKE_FOR_DECISION, "ix_ledger_send_id (send_id=?)"),
-    "OWE again": (ledger.DECIDE_OWED, "ix_ledger_send_id (send_id=?)"),
-    "SENT by hand": (ledger.DECIDE_SENT, "ix_ledger_send_id (send_id=?)"),
+    "DECIDE by hand": (ledger.DECIDE, "ix_ledger_send_id (send_id=?)"),
     "FETCH": (ledger.FETCH_NOW, "ix_ledger_send_id (send_id=?)"),
     "ARRIVED": (ledger.SUCCEED_DELIVERY, "ix_deliveries_delivery_id (delivery_id=?)"),
     "UNREFUSE": (ledger.OWE_REFUSED, "ix_ledger_send_id (send_id=?)"),
@@ -80,7 +79,7 @@ def test_rows_are_found_by_an_index(sqlite_store: Store, name: str) -> None:
 
 
 SENDS = [name for name in BY if "ledger" in BY[name][1] or "opt_outs" in str(BY[name][0]._clause)]
-BY_HAND = {ledger.TAKE_FOR_DECISION, ledger.DECIDE_OWED, ledger.DECIDE_SENT, ledger.OWE_REFUSED}
+BY_HAND = {ledger.TAKE_FOR_DECISION, ledger.DECIDE, ledger.OWE_REFUSED}
 """Empty as the table is, the index on the few that are undecided is as good to it as the one on the send."""
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 
