@@ -6,9 +6,8 @@
                         └───────────────── replay ◀─────────────┘
 
 Behind, head, leased and released are all *pending*. An ordering key's head may be claimed, deliveries behind it may
-not; settling the head promotes the next (`promote`). A delivery that has failed twice is released: it
-waits on its own, and its ordering key goes on without it. `gateway.store.leases` claims and settles,
-`gateway.store.replay` replays.
+not; settling the head promotes the next (`promote`). A delivery that has failed twice is released: it waits on its own,
+and its ordering key goes on without it. `gateway.store.leases` claims and settles, `gateway.store.replay` replays.
 
 Owing asks "is there a head?", settling says "there is none now; which is next?". Two machines that do both at once must
 not miss each other, or the key would wait for ever with nothing at its head. So whoever owes or settles holds the key's
