@@ -1,7 +1,7 @@
 """Metrics of all processes of one machine, counted, and exposed to Prometheus with prometheus_client.
 
     metrics = Metrics(config.data)
-    metrics.callback_kept("carrierx", "accepted")
+    metrics.count(CALLBACKS_KEPT, "carrierx", "accepted")
     text(metrics.collect())                          # for /metrics: every process of the machine, added up
 
 Each process counts in a file of its own in ``data/metrics``, in memory that is mapped to it: a killed process loses
@@ -176,30 +176,19 @@ class Metrics:
         self._places: dict[tuple[Family, tuple[str, ...]], tuple[memoryview[float], Sequence[int]]] = {}
         self._lock = threading.Lock()
 
-    def process_started(self, process: str) -> None:
-        """``web`` or ``worker``."""
-        self._add(1.0, PROCESS_STARTS, process)
+    def count(self, family: Family, *labels: str, amount: float = 1.0) -> None:
+        """Adds to a counter."""
+        with self._lock:
+            numbers, at = self._places.get((family, labels)) or self._place(family, labels)
+            numbers[at[0]] += amount
 
-    def callback_kept(self, format_name: str, state: str) -> None:
-        self._add(1.0, CALLBACKS_KEPT, format_name, state)
-
-    def callback_turned_away(self, format_name: str, reason: str) -> None:
-        """It was answered without being kept: ``key``, ``encoding``, ``size``, ``store`` or ``fault``."""
-        self._add(1.0, CALLBACKS_TURNED_AWAY, format_name, reason)
-
-    def callback_answered(self, format_name: str, seconds: float) -> None:
-        self._observe(seconds, CALLBACK_SECONDS, format_name)
-
-    def orphan_update(self, reason: str) -> None:
-        """A status update of no message of ours: ``number``, ``endpoints`` or ``message``."""
-        self._add(1.0, ORPHAN_UPDATES, reason)
-
-    def legacy_call(self, name: str, outcome: str) -> None:
-        self._add(1.0, CALLS, name, outcome)
-
-    def send(self, origin: str, outcome: str) -> None:
-        """A message came to its end here: it is ``sent``, ``refused`` or ``undecided``. `origin`: of the ledger."""
-        self._add(1.0, SENDS, origin, outcome)
+    def observe(self, family: Family, seconds: float, *labels: str) -> None:
+        """Adds a time to a histogram."""
+        bucket = 1 + bisect_left(family.buckets, seconds)
+        with self._lock:
+            numbers, at = self._places.get((family, labels)) or self._place(family, labels)
+            numbers[at[0]] += seconds
+            numbers[at[bucket]] += 1.0
 
     def attempt(self, endpoint: str, outcome: str, seconds: float, since_owed: float) -> None:
         """An attempt ended: ``succeeded``, ``again`` or ``dead``, `seconds` after it began.
@@ -208,32 +197,16 @@ class Metrics:
         at which the delivery was owed to the attempt's end.
         """
         endpoint = STATUS_URLS if is_url(endpoint) else endpoint
-        self._add(1.0, ATTEMPTS, endpoint, outcome)
-        self._add(seconds, ENDPOINT_ATTEMPT_SECONDS, endpoint)
-        self._observe(seconds, ATTEMPT_SECONDS)
+        self.count(ATTEMPTS, endpoint, outcome)
+        self.count(ENDPOINT_ATTEMPT_SECONDS, endpoint, amount=seconds)
+        self.observe(ATTEMPT_SECONDS, seconds)
         if outcome == "succeeded":
-            self._add(1.0, DELIVERIES_SUCCEEDED, endpoint)
-            self._observe(since_owed, DELIVERY_SECONDS)
+            self.count(DELIVERIES_SUCCEEDED, endpoint)
+            self.observe(DELIVERY_SECONDS, since_owed)
 
     def breaker(self, endpoint: str, state: str) -> None:
         """It became ``closed``, ``open``, ``half_open`` or ``ramp``. `endpoint`: as above, or the origin of a URL."""
-        self._add(1.0, BREAKER_CHANGES, STATUS_URLS if is_url(endpoint) else endpoint, state)
-
-    def server_refusal(self, reason: str) -> None:
-        """The HTTP server ended a request or a connection by itself."""
-        self._add(1.0, SERVER_REFUSALS, reason)
-
-    def _add(self, amount: float, family: Family, *labels: str) -> None:
-        with self._lock:
-            numbers, at = self._places.get((family, labels)) or self._place(family, labels)
-            numbers[at[0]] += amount
-
-    def _observe(self, seconds: float, family: Family, *labels: str) -> None:
-        bucket = 1 + bisect_left(family.buckets, seconds)
-        with self._lock:
-            numbers, at = self._places.get((family, labels)) or self._place(family, labels)
-            numbers[at[0]] += seconds
-            numbers[at[bucket]] += 1.0
+        self.count(BREAKER_CHANGES, STATUS_URLS if is_url(endpoint) else endpoint, state)
 
     def _place(self, family: Family, labels: tuple[str, ...]) -> tuple[memoryview[float], Sequence[int]]:
         """Finds where the numbers of a series are: in the file, or in memory alone."""

@@ -19,7 +19,19 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from gateway.metrics import FAMILIES, FIRST_BYTES, CounterFile, Gauge, Metrics, forget_ended, text
+from gateway.metrics import (
+    CALLBACK_SECONDS,
+    CALLBACKS_KEPT,
+    FAMILIES,
+    FIRST_BYTES,
+    ORPHAN_UPDATES,
+    SENDS,
+    CounterFile,
+    Gauge,
+    Metrics,
+    forget_ended,
+    text,
+)
 from tests.faults.disk import small_disk
 from tests.running import ROOT, until
 
@@ -48,7 +60,7 @@ def kept(data: Path, state: str = "accepted") -> float:
 
 def counting(data: Path, script: str) -> subprocess.Popen[str]:
     """A process with `metrics` of its own, that runs a script."""
-    start = "import sys, pathlib; from gateway.metrics import Metrics; metrics = Metrics(pathlib.Path(sys.argv[1]))"
+    start = "import sys, pathlib; from gateway.metrics import *; metrics = Metrics(pathlib.Path(sys.argv[1]))"
     command = [sys.executable, "-c", f"{start}\n{script}", str(data)]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
@@ -60,8 +72,8 @@ def test_what_several_processes_count_is_added_up(tmp_path: Path) -> None:
     one, other = Metrics(tmp_path), Metrics(tmp_path)
     for metrics, times in ((one, 3), (other, 4)):
         for _ in range(times):
-            metrics.callback_kept("carrierx", "accepted")
-    other.callback_kept("carrierx", "stale")
+            metrics.count(CALLBACKS_KEPT, "carrierx", "accepted")
+    other.count(CALLBACKS_KEPT, "carrierx", "stale")
     assert kept(tmp_path) == 7 and kept(tmp_path, "stale") == 1
     assert sorted(path.name for path in (tmp_path / "metrics").glob("*.db")) == ["0.db", "1.db"]
 
@@ -73,21 +85,21 @@ def test_whoever_only_reads_leaves_no_file(tmp_path: Path) -> None:
 def test_the_next_process_counts_on_and_leaves_no_files_behind(tmp_path: Path) -> None:
     for count in range(1, 6):
         metrics = Metrics(tmp_path)
-        metrics.callback_kept("carrierx", "accepted")
+        metrics.count(CALLBACKS_KEPT, "carrierx", "accepted")
         assert kept(tmp_path) == count
         del metrics
     assert sorted(path.name for path in (tmp_path / "metrics").iterdir()) == ["0.db", "0.lock"]
 
 
 def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
-    process = counting(tmp_path, "while True: metrics.callback_kept('carrierx', 'accepted')")
+    process = counting(tmp_path, "while True: metrics.count(CALLBACKS_KEPT, 'carrierx', 'accepted')")
     try:
         until(lambda: kept(tmp_path) > 1000, "it counts")
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
     left = kept(tmp_path)
-    Metrics(tmp_path).callback_kept("carrierx", "accepted")
+    Metrics(tmp_path).count(CALLBACKS_KEPT, "carrierx", "accepted")
     assert kept(tmp_path) == left + 1
 
 
@@ -123,15 +135,15 @@ def _no_utf8(path: Path) -> None:
 def test_a_file_that_a_power_failure_spoiled(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
     """A scrape shows what the other processes counted, and the next process counts in it."""
     whole, spoiled = Metrics(tmp_path), Metrics(tmp_path)
-    whole.callback_kept("carrierx", "accepted")
+    whole.count(CALLBACKS_KEPT, "carrierx", "accepted")
     for number in range(100):
-        spoiled.orphan_update(f"reason-{number}")
+        spoiled.count(ORPHAN_UPDATES, f"reason-{number}")
     del spoiled
     spoil(tmp_path / "metrics" / "1.db")
     assert kept(tmp_path) == 1
     again = Metrics(tmp_path)
     for count in (2, 3):
-        again.callback_kept("carrierx", "accepted")
+        again.count(CALLBACKS_KEPT, "carrierx", "accepted")
         assert kept(tmp_path) == count
     del again
     assert kept(tmp_path) == 3 and not list((tmp_path / "metrics").glob("2.*"))
@@ -156,7 +168,7 @@ def test_no_page_lacks_a_block(tmp_path: Path) -> None:
     """To touch such a page on a full disk ends the process."""
     metrics, path = Metrics(tmp_path), tmp_path / "metrics" / "0.db"
     for number in range(2_000):
-        metrics.orphan_update(f"reason-{number}")
+        metrics.count(ORPHAN_UPDATES, f"reason-{number}")
         if number in (0, 1_999):
             with path.open("rb") as file:
                 assert os.lseek(file.fileno(), 0, os.SEEK_HOLE) == path.stat().st_size
@@ -165,10 +177,10 @@ def test_no_page_lacks_a_block(tmp_path: Path) -> None:
 @pytest.mark.parametrize("before", [0, 1], ids=["at the start", "when the file is to grow"])
 def test_a_full_disk_ends_no_process(tmp_path: Path, before: int) -> None:
     script = (
-        "for number in range(int(input())): metrics.orphan_update(f'before-{number}')\n"
+        "for number in range(int(input())): metrics.count(ORPHAN_UPDATES, f'before-{number}')\n"
         "print('full', flush=True); input()\n"
         "for turn in range(2):\n"
-        "    for number in range(5_000): metrics.orphan_update(f'reason-{number}')\n"
+        "    for number in range(5_000): metrics.count(ORPHAN_UPDATES, f'reason-{number}')\n"
         "print('alive')"
     )
     with small_disk(tmp_path / "disk") as disk:
@@ -190,11 +202,11 @@ def test_a_full_disk_ends_no_process(tmp_path: Path, before: int) -> None:
 def test_those_of_processes_that_are_gone_are_forgotten(tmp_path: Path) -> None:
     one, other = Metrics(tmp_path), Metrics(tmp_path)
     for metrics in (one, other):
-        metrics.callback_kept("carrierx", "accepted")
+        metrics.count(CALLBACKS_KEPT, "carrierx", "accepted")
     del one
     forget_ended(tmp_path)
     assert kept(tmp_path) == 1
-    other.callback_kept("carrierx", "accepted")
+    other.count(CALLBACKS_KEPT, "carrierx", "accepted")
     forget_ended(tmp_path / "nowhere")
     assert kept(tmp_path) == 2
 
@@ -204,8 +216,8 @@ def test_without_a_place_it_counts_in_memory_and_says_so_once(tmp_path: Path) ->
     metrics = Metrics(tmp_path)
     with capture_logs() as logs:
         for _ in range(2):
-            metrics.callback_kept("carrierx", "accepted")
-            metrics.callback_answered("carrierx", 3.0)
+            metrics.count(CALLBACKS_KEPT, "carrierx", "accepted")
+            metrics.observe(CALLBACK_SECONDS, 3.0, "carrierx")
     assert [line["event"] for line in logs] == ["metrics_not_kept"] and logs[0]["reason"]
     assert counted(tmp_path) == {}
 
@@ -220,7 +232,7 @@ def test_without_a_folder_it_counts_for_nobody() -> None:
 def test_histograms(tmp_path: Path) -> None:
     metrics = Metrics(tmp_path)
     for seconds in (0.001, 0.0011, 0.2, 77.0):
-        metrics.callback_answered("carrierx", seconds)
+        metrics.observe(CALLBACK_SECONDS, seconds, "carrierx")
     found = counted(tmp_path)
     label = ("format", "carrierx")
     counts = {bound: found[f"{TOOK}_bucket", (label, ("le", bound))] for bound in ("0.001", "0.0025", "5", "+Inf")}
@@ -253,13 +265,13 @@ def test_any_label_that_was_counted_can_be_read_back(values: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         metrics = Metrics(Path(folder))
         for value in values:
-            metrics.orphan_update(value)
+            metrics.count(ORPHAN_UPDATES, value)
         assert counted(Path(folder)) == {("gateway_orphan_updates_total", (("reason", one),)): 1 for one in values}
 
 
 def test_escapes(tmp_path: Path) -> None:
     metrics = Metrics(tmp_path)
-    metrics.orphan_update('a"b\\c\nd\te')
+    metrics.count(ORPHAN_UPDATES, 'a"b\\c\nd\te')
     assert 'reason="a\\"b\\\\c\\nd e"} 1.0\n' in text(metrics.collect()).decode()
 
 
@@ -296,7 +308,7 @@ def test_pages_that_calls_named_are_one(tmp_path: Path) -> None:
 def test_the_senders_metrics(tmp_path: Path) -> None:
     metrics = Metrics(tmp_path)
     for outcome in ("sent", "sent", "undecided"):
-        metrics.send("legacy", outcome)
+        metrics.count(SENDS, "legacy", outcome)
     found = counted(tmp_path)
     assert found["gateway_sends_total", (("origin", "legacy"), ("outcome", "sent"))] == 2
     assert found["gateway_sends_total", (("origin", "legacy"), ("outcome", "undecided"))] == 1

@@ -20,7 +20,7 @@ import structlog
 from gateway.carrierx import CoreAPI
 from gateway.config import CarrierX, Settings
 from gateway.delivery.maintenance import ClockJumpDetector
-from gateway.metrics import Metrics
+from gateway.metrics import SENDS, Metrics
 from gateway.sender.batch import STORE_CHECK_INTERVAL_SECONDS, SubmitBatchWriter
 from gateway.sender.outcome import CarrierXBreaker, SubmissionResult
 from gateway.sender.poll_status import StatusPoller
@@ -199,7 +199,7 @@ class Sender:
     def _report(self, result: SubmissionResult) -> None:
         claimed, entry = result.submission.claimed, result.submission.entry
         if result.change in ("sent", "refused", "undecided"):
-            self._metrics.send(entry.origin if entry else "", result.change)
+            self._metrics.count(SENDS, entry.origin if entry else "", result.change)
         self._log.info(
             "send",
             send=claimed.delivery_id,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.config import Config, Settings, environment, take_variable
-from gateway.metrics import CONTENT_TYPE, Metrics
+from gateway.metrics import CONTENT_TYPE, PROCESS_STARTS, SERVER_REFUSALS, Metrics
 from gateway.metrics import text as metrics_text
 from gateway.serve.startup import (
     LISTEN,
@@ -72,7 +72,7 @@ def run_web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None
     app.config["OWN_ADDRESSES"] = frozenset({(host, port)})
     app.config["OWN_URL"] = url_of(host, port)
     metrics = web_context(app).metrics
-    metrics.process_started("web")
+    metrics.count(PROCESS_STARTS, "web")
     _freeze_memory()
     try:
         serve(
@@ -82,7 +82,7 @@ def run_web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None
             lifeline=lifeline,
             quick=callbacks.are_quick,
             is_proxy=partial(is_trusted_proxy, settings),
-            count=metrics.server_refusal,
+            count=partial(metrics.count, SERVER_REFUSALS),
         )
     finally:
         store.close(timeout=1.0)
@@ -121,7 +121,7 @@ def run_worker(settings: Settings, *, lifeline: bool, metrics_address: tuple[str
         wake_others={ledger.ENDPOINT: sender.wake},
     )
     on_stop(ask_to_stop, lifeline=lifeline)
-    metrics.process_started("worker")
+    metrics.count(PROCESS_STARTS, "worker")
     _freeze_memory()
     try:
         with serve_metrics(metrics, *metrics_address) if metrics_address else nullcontext(), sending:

@@ -18,6 +18,7 @@ from werkzeug.sansio.response import Response as WSGIResponse
 
 from gateway.inbound.accept import accept
 from gateway.inbound.callback import Callback
+from gateway.metrics import CALLBACK_SECONDS, CALLBACKS_KEPT, CALLBACKS_TURNED_AWAY, ORPHAN_UPDATES
 from gateway.routing.route import HOPS
 from gateway.store import StoreUnavailable
 from gateway.store.greenlets import current
@@ -109,9 +110,9 @@ def _receive(context: WebContext, wire_format: str, key: str = "") -> Response:
         raise
     except Exception as error:  # a fault of the gateway, not of the caller, who is asked to send it again
         context.log.error("callback_failed", exc_info=error)
-        context.metrics.callback_turned_away(wire_format, "fault")
+        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "fault")
         return _try_later(wire_format)
-    context.metrics.callback_answered(wire_format, perf_counter() - started)
+    context.metrics.observe(CALLBACK_SECONDS, perf_counter() - started, wire_format)
     return response
 
 
@@ -119,15 +120,15 @@ def _keep(context: WebContext, wire_format: str, key: str) -> Response:
     """Makes the checks that need no body, reads it, keeps the callback, and answers what became of it."""
     environ, config = request.environ, context.settings.current
     if not _is_authorized(key, config.keys):
-        context.metrics.callback_turned_away(wire_format, "key")
+        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "key")
         return _refuse(wire_format, 403, {"key": ("Not one of the configured keys.",)})
     try:
         body = read_body()
     except UnsupportedMediaType as error:
-        context.metrics.callback_turned_away(wire_format, "encoding")
+        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "encoding")
         return _refuse(wire_format, 415, {"body": (str(error.description),)})
     except RequestEntityTooLarge:
-        context.metrics.callback_turned_away(wire_format, "size")
+        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "size")
         return _refuse(wire_format, 413, {"body": (TOO_LARGE,)})
     hops = environ.get(_HOPS, "")
     callback = Callback(
@@ -142,11 +143,11 @@ def _keep(context: WebContext, wire_format: str, key: str) -> Response:
         accepted = accept(callback, config, context.store)
     except StoreUnavailable as error:
         context.log.error("store_unavailable", reason=str(error))
-        context.metrics.callback_turned_away(wire_format, "store")
+        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "store")
         return _try_later(wire_format)
-    context.metrics.callback_kept(wire_format, accepted.state)
+    context.metrics.count(CALLBACKS_KEPT, wire_format, accepted.state)
     if accepted.orphan:
-        context.metrics.orphan_update(accepted.orphan)
+        context.metrics.count(ORPHAN_UPDATES, accepted.orphan)
     context.log.info("callback_kept", format=wire_format, state=accepted.state, event_id=accepted.event_id)
     if accepted.errors is not None:
         return _refuse(wire_format, 403 if accepted.forbidden else 400, accepted.errors)

@@ -13,6 +13,7 @@ import limits
 from flask import Blueprint, Response, abort, render_template, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, TooManyRequests, UnsupportedMediaType
 
+from gateway.metrics import CALLS
 from gateway.outbound import accept
 from gateway.outbound.model import CallAnswer, ErrorCode
 from gateway.store import StoreUnavailable
@@ -122,7 +123,7 @@ def _call(context: WebContext, name: str, arguments: legacy_forms.Pairs, kept: b
         facts = {"recipients": len(call.recipients), "event_id": accepted.event_id}
     error_code = ErrorCode.OK.value if isinstance(result, list) else result.error_code
     outcome = "refused" if error_code else "answered" if name in legacy_forms.QUERIES else "accepted"
-    context.metrics.legacy_call(name, outcome)
+    context.metrics.count(CALLS, name, outcome)
     context.log.info("legacy_call", call=name, outcome=outcome, error_code=error_code, **facts)
     return result
 
@@ -160,7 +161,7 @@ def _fault(context: WebContext, name: str, error: Exception) -> _Fault:
     else:
         context.log.error("legacy_call_failed", call=name, exc_info=error)
         fault = _Fault(503, "fault", ErrorCode.LATER.sentence, ErrorCode.LATER)
-    context.metrics.legacy_call(name, fault.outcome)
+    context.metrics.count(CALLS, name, fault.outcome)
     return fault
 
 

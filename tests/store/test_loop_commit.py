@@ -1,4 +1,4 @@
-"""What errands of one turn of the loop write is committed together, on a real SQLite file."""
+"""Writes of one turn of the loop are committed together, on a real SQLite file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from gateway.store import Connection, Store, StoreUnavailable
 from gateway.store.greenlets import MAX_OPERATIONS, GreenletPool
-from gateway.store.group_commit import GroupCommitter, WriteOperation
+from gateway.store.group_commit import GroupCommitter, OutcomeUnknown, WriteOperation
 from gateway.store.sqlite import FileLock
 
 Outcome = int | BaseException
@@ -138,12 +138,10 @@ def test_a_commit_that_fails_is_not_tried_twice(store: Store, path: Path, monkey
     """Done or not, nobody knows: the thread must not do it again."""
     tried: list[object] = []
 
-    def finish(group: GroupCommitter, connection: Connection) -> None:
+    def commit(connection: Connection) -> None:
         tried.append(connection)
-        raise group_module.OutcomeUnknown("commit: disk I/O error")
+        raise sqlite3.OperationalError("disk I/O error")
 
-    from gateway.store import group_commit as group_module
-
-    monkeypatch.setattr(GroupCommitter, "_finish", finish)
-    assert [type(one) for one in written(store, [1])] == [group_module.OutcomeUnknown]
+    monkeypatch.setattr(Connection, "commit", commit)
+    assert [type(one) for one in written(store, [1])] == [OutcomeUnknown]
     assert len(tried) == 1
