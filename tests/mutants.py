@@ -113,6 +113,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "gateway/outbound/replies.py": ("tests/outbound/test_replies.py", "-k", "not postgresql"),
     "gateway/outbound/status_posts.py": (
         "tests/outbound/test_accept.py",
+        "tests/outbound/test_status_posts.py",
         "tests/sender/test_settle.py",
         "tests/inbound/test_status_update.py",
         "-k",

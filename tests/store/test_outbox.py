@@ -342,3 +342,31 @@ def test_several_are_settled_at_once_and_each_gets_its_answer(store: Store) -> N
 
 def test_nothing_at_all_may_be_settled(store: Store) -> None:
     assert store.writer.write(partial(leases.settle_all, owner="worker", settled=[], now=NOW)) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "begins"), [(1_700_000_000.123, "018bcfe5-687b-7"), (0.0, "0" * 8 + "-0000-7"), (-5.0, "0" * 8 + "-0000-7")]
+)
+def test_ids_grow_with_time_and_are_never_the_same(now: float, begins: str) -> None:
+    made = [outbox.new_id(now) for _ in range(2_000)]
+    assert all(each.startswith(begins) and uuid.UUID(each).variant == uuid.RFC_4122 for each in made)
+    assert len(set(made)) == len(made) and len(made[0]) == 36
+    # Each of the 74 random bits is set in some of them, and in some it is not.
+    bits = [uuid.UUID(each).int for each in made]
+    varies = [any(one >> at & 1 for one in bits) and not all(one >> at & 1 for one in bits) for at in range(128)]
+    assert [at for at in range(128) if varies[at]] == [*range(62), *range(64, 76)]
+
+
+def test_when_the_first_delivery_of_an_endpoint_is_due(store: Store) -> None:
+    def due(endpoint: str) -> float | None:
+        with store.reader() as conn:
+            return outbox.next_due(conn, endpoint)
+
+    assert due("crm") is None
+    owe(store, letter("crm|1"), now=NOW)
+    [claimed] = claim(store)
+    assert due("crm") == NOW + LEASE
+    settle(store, claimed, "again", due=NOW + 5)
+    assert due("crm") == NOW + 5
+    owe(store, letter("crm|2"), letter("crm|2"), now=NOW + 3)
+    assert due("crm") == NOW + 3 and due("other") is None
