@@ -15,6 +15,39 @@ from gateway.config import Endpoint
 from gateway.safe_http.error_pages import FAILURE_BODY, WARNING, decode_body, find_page, page_name
 from gateway.safe_http.models import Request, Response
 
+_PASSWORD = re.compile(r"<input[^<>]{1,300}type=[\"']?password", re.IGNORECASE)
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+_LOGIN = re.compile(r"log[-_]?in|log[-_]?on|sign[-_]?[io]n|\bauth|\bsso\b|\bsaml|\boauth|\baccount/", re.IGNORECASE)
+_FAILURE_HINTS = {
+    "name": "is the host's name spelt right, and known to this machine's name server?",
+    "connect": "is the server running, on this port, and open to this machine?",
+    "reset": "the application may have crashed: its own log tells",
+    "too_large": "an answer needs a status and a few words",
+    "resources": "this says nothing of the endpoint: the gateway may have too few files open to it (ulimit -n)",
+    "proxy": "egress_proxy decides where we may go: ask whoever runs it",
+}
+_CRASHED = "the application failed: its own log tells why"
+_STATUS_HINTS = {
+    404: "there is no page at this path: is the URL right, letter for letter?",
+    405: "the page takes no POST: is it the right one?",
+    406: "a filter before the application (ModSecurity, say) refused the request",
+    407: "the egress proxy asks for a login: write user and password into egress_proxy",
+    408: "the server did not wait for the body: it, or a proxy before it, is overloaded",
+    410: "the page is gone for good",
+    411: "something on the way lost Content-Length: we always send one",
+    413: "the server takes smaller bodies only",
+    414: "the server takes shorter URLs only",
+    419: "a framework asks for its CSRF token: exempt this path, a gateway has none",
+    421: "the server does not serve this host",
+    422: "the application cannot use a field, or asks for a CSRF token",
+    431: "the server takes fewer or shorter headers only",
+    501: "the server does not know POST",
+    502: "the web server is there, the application behind it is not",
+    503: "the server is overloaded or in maintenance",
+    504: "the web server is there, the application behind it is too slow",
+    511: "a portal on the way asks for a login",
+}
+
 
 def diagnose(request: Request, response: Response, endpoint: Endpoint) -> list[str]:
     """Short sentences, the most telling first. An answer that is fine has none, or a remark."""
@@ -58,10 +91,6 @@ def headline(response: Response, endpoint: Endpoint) -> str:
     return f"answered {response.status}, but success_body is not found in {body}"
 
 
-_PHRASES = {status.value: status.phrase for status in HTTPStatus}
-_LOGIN = re.compile(r"log[-_]?in|log[-_]?on|sign[-_]?[io]n|\bauth|\bsso\b|\bsaml|\boauth|\baccount/", re.IGNORECASE)
-
-
 def _redirect(response: Response) -> str:
     location = response.header("Location")
     if location is None or response.status not in (301, 302, 303, 307, 308):
@@ -80,39 +109,6 @@ def _splits(location: str) -> bool:
     except ValueError:
         return False
     return location.isprintable()
-
-
-_FAILURE_HINTS = {
-    "name": "is the host's name spelt right, and known to this machine's name server?",
-    "connect": "is the server running, on this port, and open to this machine?",
-    "reset": "the application may have crashed: its own log tells",
-    "too_large": "an answer needs a status and a few words",
-    "resources": "this says nothing of the endpoint: the gateway may have too few files open to it (ulimit -n)",
-    "proxy": "egress_proxy decides where we may go: ask whoever runs it",
-}
-
-
-_CRASHED = "the application failed: its own log tells why"
-_STATUS_HINTS = {
-    404: "there is no page at this path: is the URL right, letter for letter?",
-    405: "the page takes no POST: is it the right one?",
-    406: "a filter before the application (ModSecurity, say) refused the request",
-    407: "the egress proxy asks for a login: write user and password into egress_proxy",
-    408: "the server did not wait for the body: it, or a proxy before it, is overloaded",
-    410: "the page is gone for good",
-    411: "something on the way lost Content-Length: we always send one",
-    413: "the server takes smaller bodies only",
-    414: "the server takes shorter URLs only",
-    419: "a framework asks for its CSRF token: exempt this path, a gateway has none",
-    421: "the server does not serve this host",
-    422: "the application cannot use a field, or asks for a CSRF token",
-    431: "the server takes fewer or shorter headers only",
-    501: "the server does not know POST",
-    502: "the web server is there, the application behind it is not",
-    503: "the server is overloaded or in maintenance",
-    504: "the web server is there, the application behind it is too slow",
-    511: "a portal on the way asks for a login",
-}
 
 
 def _redirect_hint(request: Request, response: Response) -> str:
@@ -195,8 +191,6 @@ _HINTS: dict[int, Callable[[Request, Response], str]] = {
     429: _slow_down,
     500: _crashed,
 }
-
-_PASSWORD = re.compile(r"<input[^<>]{1,300}type=[\"']?password", re.IGNORECASE)
 
 
 def _remarks(response: Response) -> Iterable[str]:

@@ -35,6 +35,14 @@ MAX_REPLY_CHARACTERS = 1_600
 MAX_REDACTIONS = 1_000
 """Endpoints whose secrets are remembered; URLs that came with requests may be any number."""
 
+_SECONDS = re.compile(r"[0-9]{1,9}")
+_HTML = re.compile(
+    r"<\s?(?:!doctype|!--|\?|/?(?:html|head|body|script|style|title|meta|link|div|span|p|br|hr|b|i|u|a|h[1-6]|ul|ol|li"
+    r"|table|tr|td|th|font|center|strong|em|pre|form|input|img|iframe)(?:\s+[\w:-]+\s*=[^<>]*|\s*/?)>)",
+    re.IGNORECASE,
+)
+_redactions: dict[str, tuple[Endpoint, EndpointRedaction]] = {}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
@@ -76,9 +84,6 @@ def retry_delay(attempts: int, random: float, retry_after: float | None = None) 
     return asked * (1 + JITTER * random)
 
 
-_SECONDS = re.compile(r"[0-9]{1,9}")
-
-
 def _retry_after(response: Response, now: float) -> float | None:
     """Seconds or an HTTP date (RFC 9110, 10.2.3); None where there is none, or none that can be read."""
     text = (response.header("Retry-After") or "").strip()
@@ -112,9 +117,6 @@ class AttemptResult(NamedTuple):
     """How much it counts against the endpoint, see `failure_weight`; 0 after a success, None if it says nothing."""
     pause: float | None
     """Seconds for which the endpoint asks to get no deliveries."""
-
-
-_redactions: dict[str, tuple[Endpoint, EndpointRedaction]] = {}
 
 
 def classify(attempt: AttemptInFlight, response: Response, now: float, random: float) -> AttemptResult:
@@ -161,13 +163,6 @@ def classify(attempt: AttemptInFlight, response: Response, now: float, random: f
         reply=reply,
     )
     return AttemptResult(settled, weight, pause)
-
-
-_HTML = re.compile(
-    r"<\s?(?:!doctype|!--|\?|/?(?:html|head|body|script|style|title|meta|link|div|span|p|br|hr|b|i|u|a|h[1-6]|ul|ol|li"
-    r"|table|tr|td|th|font|center|strong|em|pre|form|input|img|iframe)(?:\s+[\w:-]+\s*=[^<>]*|\s*/?)>)",
-    re.IGNORECASE,
-)
 
 
 def reply_text(response: Response) -> tuple[str, str]:

@@ -42,6 +42,20 @@ _SHORT = frozenset(
 )
 """10055 is WSAENOBUFS, which `errno` does not name everywhere."""
 
+_BROKEN = re.compile(r"reset|broken pipe|recv failure|send failure|aborted|closed|unexpected eof", re.IGNORECASE)
+_OLD_TLS = re.compile(r"protocol version|unsupported protocol|no protocols available|version too low", re.IGNORECASE)
+_PLAIN = re.compile(r"wrong version number|packet length too long|http request|record overflow", re.IGNORECASE)
+_WEAK = re.compile(r"key too small|md too weak|legacy|no shared cipher|no ciphers", re.IGNORECASE)
+_CLIENT = re.compile(r"certificate required|bad certificate|client cert", re.IGNORECASE)
+_ERRNO = {
+    errno.ECONNREFUSED: "connection refused: nobody listens there, or a firewall says no",
+    errno.EHOSTUNREACH: "no way to that host",
+    errno.ENETUNREACH: "no way to that network",
+    errno.ETIMEDOUT: "no connection: the server is down, or a firewall drops what we send",
+    errno.EADDRNOTAVAIL: "this machine has no address or port left to connect from",
+    errno.EMFILE: "this process has too many files open",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurlError:
@@ -94,9 +108,6 @@ def _other(code: int, text: str) -> Failure:
     return Failure(kind="protocol", sentence=f"the transfer failed: {text} ({code})")
 
 
-_BROKEN = re.compile(r"reset|broken pipe|recv failure|send failure|aborted|closed|unexpected eof", re.IGNORECASE)
-
-
 def _broken_off(error: CurlError) -> Failure:
     if error.secure and not error.connected:
         return Failure(kind="tls", sentence=_tls(error.text))
@@ -120,16 +131,6 @@ def _timeout(error: CurlError) -> str:
     return f"no answer within {whole}, though the server took the connection"
 
 
-_ERRNO = {
-    errno.ECONNREFUSED: "connection refused: nobody listens there, or a firewall says no",
-    errno.EHOSTUNREACH: "no way to that host",
-    errno.ENETUNREACH: "no way to that network",
-    errno.ETIMEDOUT: "no connection: the server is down, or a firewall drops what we send",
-    errno.EADDRNOTAVAIL: "this machine has no address or port left to connect from",
-    errno.EMFILE: "this process has too many files open",
-}
-
-
 def _certificate(error: CurlError) -> str:
     text, verified = error.text, error.verified
     if verified == _EXPIRED or "has expired" in text:
@@ -141,12 +142,6 @@ def _certificate(error: CurlError) -> str:
     if verified in _UNKNOWN_CA or "self-signed" in text or "issuer" in text:
         return "the certificate is signed by an authority that we do not know: give its file in verify_tls"
     return f"the certificate was not accepted: {text}"
-
-
-_OLD_TLS = re.compile(r"protocol version|unsupported protocol|no protocols available|version too low", re.IGNORECASE)
-_PLAIN = re.compile(r"wrong version number|packet length too long|http request|record overflow", re.IGNORECASE)
-_WEAK = re.compile(r"key too small|md too weak|legacy|no shared cipher|no ciphers", re.IGNORECASE)
-_CLIENT = re.compile(r"certificate required|bad certificate|client cert", re.IGNORECASE)
 
 
 def _tls(text: str) -> str:

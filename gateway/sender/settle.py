@@ -26,7 +26,6 @@ MAX_STALE_CONVERSATIONS = 100
 
 BY_HAND = "Somebody has said that it was sent."
 GIVEN_UP = "Nobody could tell whether it was sent, and it was given up by hand."
-_GONE = "There is no such send, or not any more."
 
 
 class AlreadyDecided(Exception):
@@ -142,9 +141,7 @@ def decide_given_up(store: Store, send_id: str, config: Config, now: float) -> f
 
 def _decide(store: Store, send_id: str, decide: Callable[[Connection], frozenset[str]]) -> frozenset[str]:
     with store.reader() as conn:
-        entry = ledger.of_send(conn, send_id)
-    if entry is None:
-        raise AlreadyDecided(_GONE)
+        entry = _entry(conn, send_id)
     return store.writer.write(decide, ordering_keys=(conversation_key(entry.number, entry.phone),))
 
 
@@ -162,5 +159,5 @@ def _already_decided(conn: Connection, send_id: str) -> AlreadyDecided:
 def _entry(conn: Connection, send_id: str) -> LedgerEntry:
     entry = ledger.of_send(conn, send_id)
     if entry is None:
-        raise AlreadyDecided(_GONE)
+        raise AlreadyDecided("There is no such send, or not any more.")
     return entry

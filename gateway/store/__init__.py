@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import structlog
@@ -53,7 +53,7 @@ class Store:
             self.writer = Writer(group, database.lock(), ImmediateCommitter(immediate, database.lock()))
         else:  # another machine is asked, and no event loop may wait for it
             group = GroupCommitter(database.writing, database.is_current, PgNotifier(database.writing))
-            self.writer = Writer(group, database.lock())
+            self.writer = Writer(group, nullcontext())
 
     @property
     def name(self) -> str:

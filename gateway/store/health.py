@@ -2,8 +2,8 @@
 
 Heartbeats tell whether the store can commit and which workers are alive, breaker rows which endpoints are left alone
 just now. Every worker has breaker rows of its own and writes them anew now and then. Rows of a worker that is gone do
-not count after a while, and the next worker that writes sweeps them away. The gauges are one look into an index each,
-or a count along one.
+not count after a while, and the next worker that writes deletes them. Each gauge is one look-up in an index, or a count
+along one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The last status of every message, so that nothing is passed on twice or backwards; the last custom_ticket between a
-number and a phone, which a keyword callback hands back; and opt-outs, which are never swept away: they hold until the
-phone says otherwise.
+number and a phone, which a keyword callback hands back; and opt-outs, which are never deleted: they hold until the
+phone opts in again.
 
 The status of a message has one row for each (message, recipient), with every status that was ever recorded: a single
 insert for the first, which is all that most messages ever need. That insert is also the lock between two machines that

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -121,9 +121,6 @@ class PostgresqlDatabase:
         # Ten people look at the console: fifteen connections will do.
         reading = _engine(url, lock_timeout, max_connections=15)
         self.reading: Engine = reading.execution_options(postgresql_readonly=True)
-
-    def lock(self) -> AbstractContextManager[None]:
-        return nullcontext()
 
     def is_current(self, conn: Connection) -> bool:
         now = time.monotonic()

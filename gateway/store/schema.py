@@ -6,6 +6,8 @@ migrations make exactly this: a test compares them on both databases.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 metadata = sa.MetaData(
@@ -20,6 +22,10 @@ metadata = sa.MetaData(
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
+def _table(name: str, *columns: sa.schema.SchemaItem, **options: Any) -> sa.Table:
+    return sa.Table(name, metadata, *columns, **options)
+
+
 def _texts(*names: str, primary_key: bool = False) -> list[sa.Column[str]]:
     """Makes columns of text that need no explanation; none of them is ever null."""
     return [sa.Column(name, sa.Text, nullable=False, primary_key=primary_key) for name in names]
@@ -30,9 +36,8 @@ def _partial(name: str, *columns: sa.Column[object], where: str, unique: bool = 
     return sa.Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
 
 
-events = sa.Table(
+events = _table(
     "events",
-    metadata,
     sa.Column("id", Id, primary_key=True, autoincrement=True),
     sa.Column("source", sa.Text, nullable=False),  # carrierx, legacy-callback, legacy-status, legacy-send, command
     sa.Column("state", sa.Text, nullable=False),  # accepted, duplicate, stale, unrouted, refused, waiting, orphan
@@ -46,9 +51,8 @@ events = sa.Table(
     sqlite_autoincrement=True,  # an id is never given twice, not even after all events were deleted
 )
 
-deliveries = sa.Table(
+deliveries = _table(
     "deliveries",
-    metadata,
     sa.Column("id", Id, primary_key=True, autoincrement=True),
     sa.Column("delivery_id", sa.Text, nullable=False),  # UUID, the same on every attempt
     sa.Column("event_id", Id, sa.ForeignKey("events.id"), nullable=False),
@@ -76,9 +80,8 @@ deliveries = sa.Table(
 )
 
 # Attempts that ended. An attempt in flight is in its delivery's row: owner, started_at, and its number in `attempts`.
-attempts = sa.Table(
+attempts = _table(
     "attempts",
-    metadata,
     sa.Column("delivery_id", Id, sa.ForeignKey("deliveries.id"), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),  # the delivery's n-th
     *_texts("endpoint", "owner"),
@@ -95,9 +98,8 @@ attempts = sa.Table(
     sa.PrimaryKeyConstraint("delivery_id", "number"),
 )
 
-states = sa.Table(
+states = _table(
     "states",
-    metadata,
     *_texts("message_sid", "recipient", primary_key=True),
     sa.Column("status", sa.Text, nullable=False),  # the newest in the flow
     sa.Column("final", sa.Boolean, nullable=False),
@@ -106,9 +108,8 @@ states = sa.Table(
     sqlite_with_rowid=False,
 )
 
-tickets = sa.Table(
+tickets = _table(
     "tickets",
-    metadata,
     *_texts("number", "phone", primary_key=True),
     sa.Column("custom_ticket", sa.Text, nullable=False),  # of the last message sent
     sa.Column("sent_at", sa.Double, nullable=False),
@@ -116,9 +117,8 @@ tickets = sa.Table(
 )
 
 # Every message that we send, one row for each recipient: its ids on either side, and what became of it.
-ledger = sa.Table(
+ledger = _table(
     "ledger",
-    metadata,
     sa.Column("id", Id, primary_key=True, autoincrement=True),
     sa.Column("send_id", sa.Text, nullable=False),  # UUID: its delivery's delivery_id, and its user_data at CarrierX
     sa.Column("ticket", sa.Text, nullable=False),  # UUID of the call: all its recipients have the same
@@ -143,9 +143,8 @@ ledger = sa.Table(
     sqlite_autoincrement=True,
 )
 
-opt_outs = sa.Table(
+opt_outs = _table(
     "opt_outs",
-    metadata,
     *_texts("number", "phone", primary_key=True),
     sa.Column("out", sa.Boolean, nullable=False),  # false: it was, and came back
     sa.Column("word", sa.Text, nullable=False),  # STOP, START …; "import"
@@ -153,16 +152,14 @@ opt_outs = sa.Table(
     sqlite_with_rowid=False,
 )
 
-heartbeat = sa.Table(
+heartbeat = _table(
     "heartbeat",
-    metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),  # whose: see `gateway.store.health`
     sa.Column("at", sa.Double, nullable=False),
 )
 
-breakers = sa.Table(
+breakers = _table(
     "breakers",
-    metadata,
     *_texts("endpoint", "owner", primary_key=True),  # the owner is the worker whose breaker it is
     sa.Column("state", sa.Text, nullable=False),  # open, half_open, ramp; closed: no row
     sa.Column("since", sa.Double, nullable=False),
@@ -173,9 +170,8 @@ breakers = sa.Table(
     sqlite_with_rowid=False,
 )
 
-clock = sa.Table(
+clock = _table(
     "clock",
-    metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),  # whose: see `gateway.store.health`
     sa.Column("seen", sa.Double, nullable=False),  # by the worker that wrote last
     sa.Column("handled", sa.Double, nullable=False),  # the clock was set back from then, and that is handled

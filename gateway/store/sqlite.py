@@ -247,19 +247,16 @@ class Checkpoints:
             self._committed.wait()
             self._closing.wait(CHECKPOINT_SECONDS)
             self._committed.clear()
-            if not self._closing.is_set():
-                self._checkpoint()
-        self._disconnect()
-
-    def _checkpoint(self) -> None:
-        """An error that hinders it hinders the writer, too, and is reported there."""
-        try:
-            if self._conn is None or _identity(self._path) != self._file:  # another file may have taken its place
+            if self._closing.is_set():
+                break
+            try:
+                if self._conn is None or _identity(self._path) != self._file:  # another file may have taken its place
+                    self._disconnect()
+                    self._file, self._conn = _identity(self._path), _connect(self._path, WRITING, self._lock_timeout)
+                self._conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except sqlite3.Error:  # what hinders it hinders the writer, too, and is reported there
                 self._disconnect()
-                self._file, self._conn = _identity(self._path), _connect(self._path, WRITING, self._lock_timeout)
-            self._conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error:
-            self._disconnect()
+        self._disconnect()
 
     def _disconnect(self) -> None:
         conn, self._conn = self._conn, None
