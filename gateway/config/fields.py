@@ -31,7 +31,7 @@ D = TypeVar("D")
 Network = IPv4Network | IPv6Network
 
 MAX_TEXT_CHARACTERS = 1_600
-"""Of a text that is sent, before placeholders are filled: ten messages and a bit."""
+"""The longest text to be sent, before its placeholders are filled: some ten messages."""
 _TOML_TYPES = (
     (bool, "true or false"),
     (int, "a whole number"),
@@ -69,11 +69,11 @@ class Setting:
     """One setting of a table of the file."""
 
     default: Any
-    """For a table that does not have it; MISSING where it must be there."""
+    """The value where a table does not have it; MISSING where it must be there."""
     read: Callable[[Any], Any]
     """TOML's value → the model's. Raises `Mistake`."""
     sentence: str
-    """For the documentation, in Markdown."""
+    """It describes the setting in the documentation, in Markdown."""
     otherwise: str = ""
     """Words for a default that other settings decide: it is filled in when the model is built."""
     secret: bool = False

@@ -198,7 +198,7 @@ class Config:
         "An SQLite file, or `postgresql://user@host/db` for several machines; "
         "`postgresql://user@db1:5432,db2:5432/db?target_session_attrs=read-write` goes to whichever can be written to.",
         secret=True)
-    """For SQLAlchemy; the path of an SQLite file is absolute."""
+    """A URL of SQLAlchemy; the path of an SQLite file is absolute."""
     public_url: str = setting("", fields.public_url,
         "How others reach this gateway: links, and the URLs given to CarrierX, are made from it. The `Host` header is "
         "never trusted for that.")

@@ -28,7 +28,7 @@ MIN_PASSWORD_CHARACTERS = 10
 _GUESSED = "is shorter than {} characters, and could be guessed"
 _SHORT_CODE_DIGITS = range(3, 7)
 _NAME = re.compile(r"[\w.-]{1,64}")
-"""Of an endpoint or a template: it stands in URLs, logs, metrics and command lines."""
+"""Names of endpoints and IDs of templates stand in URLs, logs, metrics and command lines."""
 _SLOW = "has a repetition within a repetition, as in (a+)+: some texts would block the gateway for a very long time"
 
 

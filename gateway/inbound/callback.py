@@ -78,5 +78,5 @@ class Accepted:
     endpoints: tuple[str, ...] = ()
     """The names of those that something is owed to now."""
     orphan: str = ""
-    """For a status update of a message that the gateway did not send: ``number`` (it is not one of ours), ``endpoints``
-    (the number has no status endpoints), ``message`` (it goes to the number's status endpoints all the same)."""
+    """Set for a status update of a message that the gateway did not send: ``number`` (it is not one of ours),
+    ``endpoints`` (the number has no status endpoints), ``message`` (its status endpoints get it all the same)."""

@@ -68,7 +68,7 @@ class SendCall:
     custom_ticket: str = ""
     status_url: str = ""
     media_urls: tuple[str, ...] = ()
-    """Of the gateway's own calls: the platform's have none."""
+    """Only the gateway's own calls have them, not the platform's."""
     source: str = "legacy-send"
     """The event's source: ``legacy-send``, or ``command`` from the shell."""
     body: bytes = field(default=b"", repr=False)

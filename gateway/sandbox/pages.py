@@ -31,7 +31,7 @@ from schemas.legacy import CALLBACK_FIELDS
 HANDSET = "15162065515"
 RECIPIENT = "15162060001"
 """A handset that gets what it is sent; other endings choose other scenarios."""
-MAX_CHARACTERS = 1600
+MAX_TEXT_CHARACTERS = 1600
 MAX_ANSWERS = 100
 REFRESH_SECONDS = 1
 """A page whose deliveries are not settled reloads itself after this time."""
@@ -98,7 +98,7 @@ def post(kind: str) -> ResponseReturnValue:
     text = HandsetText(
         handset=request.form.get("phone", "").strip() or (RECIPIENT if kind == "send" else HANDSET),
         number=number.number,
-        text=request.form.get("text", "").replace("\r\n", "\n")[:MAX_CHARACTERS],
+        text=request.form.get("text", "").replace("\r\n", "\n")[:MAX_TEXT_CHARACTERS],
         id=str(uuid.uuid4()) if kind in ("text", "status") else f"sandbox-{secrets.token_hex(8)}",
     )
     # Never by what the caller says of our address.

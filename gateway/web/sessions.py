@@ -34,7 +34,7 @@ from gateway.config import Config, Settings
 SESSION_SECONDS = 12 * 3_600
 """From login to the end, idle or not."""
 MAX_CLOCK_SKEW_SECONDS = 300
-"""By which the clocks of two machines may differ."""
+"""The clocks of two machines may differ by this much."""
 MAX_PASSWORD_CHARACTERS = 1_024
 """A longer text is refused without being hashed."""
 GUESSES_PER_MINUTE = limits.parse("10/minute")

@@ -34,15 +34,14 @@ _FAULT_CODES_12 = {"Client": "Sender", "Server": "Receiver"}
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 MAX_TAGS = 60_000
-MAX_ATTRIBUTES = 100
-"""Of one element."""
+MAX_ELEMENT_ATTRIBUTES = 100
 MAX_DEPTH = 64
 MAX_VISITS = 20_000
 """Elements that are read as values; one that is referred to twice counts twice."""
 MAX_VALUE_DEPTH = 24
 """Depth of a value, references followed; also the number of references in a row."""
-MAX_CHARACTERS = 2 * 1024 * 1024
-"""Of all texts together; one that is referred to twice counts twice."""
+MAX_DOCUMENT_CHARACTERS = 2 * 1024 * 1024
+"""All texts together have at most so many; one that is referred to twice counts twice."""
 
 CHARSETS = frozenset(("utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "iso8859-1", "iso8859-15", "ascii"))
 """By Python's names."""
@@ -160,7 +159,7 @@ class _Document:
             return pairs
         text = str(element.text or "")
         self._characters += len(text)
-        if self._characters > MAX_CHARACTERS:
+        if self._characters > MAX_DOCUMENT_CHARACTERS:
             raise UnreadableEnvelope("Too much text, by references to the same.")
         return text
 
@@ -244,8 +243,8 @@ def _parse(body: bytes, content_type: str | None) -> Element:
         if depth > MAX_DEPTH:
             raise UnreadableEnvelope(f"Nested deeper than {MAX_DEPTH}.")
         # To read all of n attributes takes lxml n² steps: a minute for a mebibyte of them.
-        if len(element.attrib) > MAX_ATTRIBUTES:
-            raise UnreadableEnvelope(f"An element with more than {MAX_ATTRIBUTES} attributes.")
+        if len(element.attrib) > MAX_ELEMENT_ATTRIBUTES:
+            raise UnreadableEnvelope(f"An element with more than {MAX_ELEMENT_ATTRIBUTES} attributes.")
     return root
 
 

@@ -19,7 +19,7 @@ Pair = tuple[str, str]
 FRESH_SECONDS = 5.0
 """How long an answer is good: many may ask, the store is asked once."""
 KEYWORDS_FRESH_SECONDS = 60.0
-"""The same for keywords, whose silence counts in days."""
+"""How long the times of keywords are good: their silence counts in days."""
 REST_FACTOR = 20
 """An answer is good for at least this many times as long as it took: no more than a twentieth of the time is spent on
 looking."""

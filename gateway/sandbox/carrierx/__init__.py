@@ -61,7 +61,7 @@ class CarrierXStub:
 
     @property
     def url(self) -> str:
-        """For `base_url`."""
+        """The gateway's `base_url` for it."""
         return f"{self.address}/core/v2"
 
     def __enter__(self) -> CarrierXStub:

@@ -41,10 +41,10 @@ class Setup:
     """The settings of a stand-in."""
 
     token: str = field(default="sandbox", repr=False)
-    """For Bearer. Where this and `login` are empty, no credentials are needed."""
+    """The Bearer token. Where this and `login` are empty, no credentials are needed."""
     login: str = ""
     password: str = field(default="", repr=False)
-    """The two for Basic."""
+    """The user name and password for Basic."""
     numbers: Sequence[str] = ()
     """The account's DIDs; without any, every number is one."""
     callback: str = field(default="", repr=False)
@@ -55,7 +55,7 @@ class Setup:
     attempts: int = 8
     """How often a callback is posted at most. The vendor documents nothing: 1 is the worst case."""
     shape: str = "asked"
-    """Of Message objects: ``older``, ``newer``, or the one that fits the names in the request."""
+    """The names in Message objects: ``older``, ``newer``, or ``asked``: those of the request."""
     newest_first: bool = True
     """The order of lists."""
     kept: int = MAX_MESSAGES

@@ -39,7 +39,7 @@ class Scenario:
 
     ending: str
     summary: str
-    """For people."""
+    """The course in words, for people."""
     flow: tuple[str, ...] = DELIVERED
     answer: str = ""
     """One of `FAULTS_BEFORE` or `FAULTS_AFTER`, or ``refused``; empty: 200."""
@@ -156,7 +156,7 @@ class PlannedFaults:
     early: int = 0
     """This many updates come before the answer."""
     updates: tuple[frozenset[str], ...] = ()
-    """For each update, the `UPDATE_FAULTS` that it has."""
+    """The `UPDATE_FAULTS` that each update has."""
 
     @property
     def accepts(self) -> bool:

@@ -118,7 +118,7 @@ class SendRequest:
 
     sender: str
     to: str
-    """Of a group: its first recipient."""
+    """The recipient; the first one of a group."""
     message: str | None
     media_urls: tuple[str, ...] = ()
     group: tuple[str, ...] = ()
