@@ -499,6 +499,14 @@ def test_explain(visitor: Visitor, query: str, said: str) -> None:
     assert said in words(page) and not CANARY.search(page.text)
 
 
+def test_explain_says_which_keywords_match_as_well(app: Flask, visitor: Visitor, tmp_path: Path) -> None:
+    configure(
+        app, tmp_path, CONFIG + '\n  [[number.keyword]]\n  word = "JO"\n  match = "prefix"\n  callback = ["app"]\n'
+    )
+    page = visitor.get("/explain?to=12345&text=join")
+    assert 'JO (prefix): the text begins with "JO"; but match = "word" is more exact' in words(page)
+
+
 # What goes wrong
 
 
