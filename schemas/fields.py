@@ -121,7 +121,7 @@ class Timestamp(Direct[datetime]):
         if not isinstance(value, str) or not _ISO.fullmatch(value.strip()):
             raise ValidationError(NOT_A_DATE)
         try:
-            moment = datetime.fromisoformat(value.strip().upper().replace(",", "."))
+            moment = datetime.fromisoformat(value.strip().upper())
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         except (ValueError, OverflowError):
             raise ValidationError(NOT_A_DATE) from None

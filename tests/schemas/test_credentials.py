@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
-from schemas.credentials import CREDENTIALS, SECRETS, scrub, scrub_call, scrub_object, scrub_refused
+from schemas.credentials import CREDENTIALS, SECRETS, append, scrub, scrub_call, scrub_object, scrub_refused
+from schemas.message import FormatOptions
 
 
 def escaped(name: str, at: int) -> str:
@@ -63,3 +64,38 @@ def test_a_callback_has_the_trio_by_its_exact_names(name: str) -> None:
     # Names in heads of parts are taken in any case, as ever: servers differ.
     blanked = scrub(part, "multipart/form-data; boundary=b") != part
     assert blanked == (name == "Password")
+
+
+MULTIPART = "multipart/form-data; boundary=b"
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        (b"password=a=canary&a=b=c", b"password=&a=b=c"),
+        (b"pass%00word=canary", b"pass%00word="),
+        (b"pass\0word=canary", b"pass\0word="),
+    ],
+)
+def test_all_of_a_value_is_blanked(body: bytes, kept: bytes) -> None:
+    assert scrub(body, None) == kept
+
+
+def test_a_part_is_blanked_up_to_the_boundary_and_only_by_its_name() -> None:
+    """A line that begins with `--` is no boundary, and a text may speak of a name."""
+    head = '--b\r\nContent-Disposition: form-data; name="{}"\r\n\r\n'
+    body = f'{head.format("password")}hunter\r\n--canary\r\n{head.format("message")}name="password"\r\n--b--\r\n'
+    wanted = f'{head.format("password")}\r\n{head.format("message")}name="password"\r\n--b--\r\n'
+    assert scrub(body.encode(), MULTIPART) == wanted.encode()
+
+
+def test_a_boundary_that_no_header_can_hold_is_no_accident() -> None:
+    assert scrub(b"a=b", "multipart/form-data; boundary=\u65e5") == b"a=b"
+
+
+def test_the_trio_goes_out_as_the_other_fields_do() -> None:
+    values = {"api_key": "k", "password": "p w", "user_name": ""}
+    assert append(b"a=b", values, FormatOptions()) == b"a=b&password=p+w&api_key=k"
+    twice = FormatOptions(encode_twice=frozenset({"password"}))
+    assert append(b"", values, twice) == b"password=p%2Bw&api_key=k"
+    assert append(b"a=b", {"password": "é"}, FormatOptions(charset="iso-8859-1")) == b"a=b&password=%E9"

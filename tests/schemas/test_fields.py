@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields as attributes
 from dataclasses import replace
+from datetime import UTC, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing, validate
 
 from schemas import Message, carrierx, legacy
-from schemas.fields import Fieldwise, PhoneNumber, Price, Text, Timestamp, Whole
+from schemas.fields import Fieldwise, PhoneNumber, Price, Text, Timestamp, Whole, number, timestamp
 from schemas.message import replace as message_replace
 from tests import drawn
 
@@ -77,3 +79,29 @@ def test_a_message_with_other_values(message: Message, text: str, number: str) -
     before = {one.name: getattr(message, one.name) for one in attributes(message)}
     assert message_replace(message, message=text, to=number) == replace(message, message=text, to=number)
     assert {one.name: getattr(message, one.name) for one in attributes(message)} == before
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("2026-03-01T12:00:00", "2026-03-01T12:00:00.000Z"),
+        ("2026-03-01 12:00:00,25", "2026-03-01T12:00:00.250Z"),
+        ("2026-03-01t12:00:00.5z", "2026-03-01T12:00:00.500Z"),
+        ("2026-03-01T12:00:00+02:00", "2026-03-01T10:00:00.000Z"),
+    ],
+)
+def test_the_time_zone_of_the_machine_does_not_count(text: str, written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        moment = Timestamp().deserialize(text)
+        assert moment.tzinfo is UTC and timestamp(moment) == written
+        assert timestamp(moment.astimezone(timezone(timedelta(hours=-3)))) == written
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_plus_says_that_the_country_code_is_there() -> None:
+    assert number("+516-206-5919", "1") == "5162065919" and number("516-206-5919", "1") == "15162065919"
+    assert PhoneNumber().deserialize(0) == "0"
