@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from gateway.store import Store, ledger, replay, search
+from schemas.message import CannotSay
 from tests.store_samples import NOW, claim, entry_of, ids, letter, owe, owe_text, settle
 
 
@@ -98,6 +99,13 @@ def test_only_those_asked_for(store: Store) -> None:
         assert replay.find(conn, replay.ReplayFilter(state="succeeded")) == []
 
 
+def test_what_never_had_a_body_is_not_found(store: Store) -> None:
+    owe(store, letter(body=CannotSay("there is no such field")))
+    with store.reader() as conn:
+        assert replay.find(conn, replay.ReplayFilter()) == []
+    assert replay.replay_all(store, replay.ReplayFilter(), NOW, 0.0) == 0
+
+
 def test_what_succeeded_can_be_sent_once_more(store: Store) -> None:
     [delivery_id] = owe(store, letter())
     settle(store, claim(store)[0])
@@ -162,6 +170,36 @@ def test_a_text_that_was_dead_and_is_known_to_be_sent_by_now_is_left_alone(store
     undecided = text(store, "undecided", "1")
     store.writer.write(partial(ledger.mark_sent, send_id=undecided, message_sid="sid", now=NOW, fetch_at=NOW))
     assert replay.replay_all(store, replay.ReplayFilter(), NOW, 0.0) == 0
+
+
+def test_a_refused_text_is_put_back_for_whoever_asks_for_it(store: Store) -> None:
+    for phone in "12":
+        refused = text(store, "refused", phone)
+        which = {"event_id": entry_of(store, refused).ticket_number} if phone == "1" else {"delivery_ids": [refused]}
+        assert replay.replay_all(store, replay.ReplayFilter(**which), NOW, 0.0) == 1
+
+
+def test_a_text_that_was_sent_meanwhile_does_not_hold_up_the_others(store: Store) -> None:
+    first, second = text(store, "refused", "1"), text(store, "refused", "2")
+    with store.reader() as conn:
+        found = replay.load_candidates(conn, replay.find(conn, OF_CARRIERX))
+    store.writer.write(partial(ledger.mark_sent, send_id=first, message_sid="sid", now=NOW, fetch_at=NOW))
+    work = partial(replay.replay, candidates=found, state="dead", now=NOW, interval_seconds=0.0)
+    assert store.writer.write(work, ordering_keys=[one.ordering_key for one in found]) == 1
+    assert ids(claim(store, ledger.ENDPOINT)) == [second]
+
+
+def test_a_person_puts_one_text_back(store: Store) -> None:
+    undecided = text(store, "undecided", "1")
+    with store.reader() as conn:
+        delivery = search.load_delivery(conn, undecided)
+        assert delivery is not None
+        [row_id] = conn.exec_driver_sql("SELECT id FROM deliveries").scalars()
+    work = partial(replay.put_back, id_=row_id, ordering_key="1", now=NOW + 9)
+    assert store.writer.write(work, ordering_keys=["1"]) is True
+    assert store.writer.write(work, ordering_keys=["1"]) is False, "it is not dead any more"
+    assert not claim(store, ledger.ENDPOINT, now=NOW + 8)
+    assert ids(claim(store, ledger.ENDPOINT, now=NOW + 9)) == [undecided]
 
 
 OF_CARRIERX = replay.ReplayFilter(endpoint=ledger.ENDPOINT)

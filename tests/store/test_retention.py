@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from sqlalchemy import text
 
-from gateway.store import Store, leases, ledger, message_status, replay, retention
+from gateway.store import Connection, Store, leases, ledger, message_status, replay, retention
 from tests.store_samples import NOW, SEND, add, claim, count, entry_of, letter, owe, owe_text, settle
 
 
@@ -105,7 +105,8 @@ def test_a_step_ends_by_the_clock_and_the_next_goes_on_from_there(store: Store) 
     """Each step takes a chunk at least, or it would never come to an end."""
     old_events(store, 3 * retention.CHUNK_ROWS)
     first = store.writer.write(partial(retention.sweep, before=NOW, seconds=0.0))
-    assert (first.events, first.reached is None) == (retention.CHUNK_ROWS, False)
+    last = NOW - 1000 + (retention.CHUNK_ROWS - 1) // 2
+    assert (first.events, first.reached) == (retention.CHUNK_ROWS, retention.SweepPosition(last, retention.CHUNK_ROWS))
     second = store.writer.write(partial(retention.sweep, before=NOW, after=first.reached, seconds=60.0))
     assert (second.events, second.reached) == (2 * retention.CHUNK_ROWS, None)
     assert count(store) == 0
@@ -113,15 +114,35 @@ def test_a_step_ends_by_the_clock_and_the_next_goes_on_from_there(store: Store) 
 
 def test_what_is_owed_for_long_is_passed_by_once(store: Store) -> None:
     for turn in range(2 * retention.CHUNK_ROWS):
-        owe(store, letter(f"crm|{turn}"), now=NOW - 100)
+        owe(store, letter(f"crm|{turn}"), now=NOW - 100 + turn)
     add(store, received_at=NOW - 50)
-    place, gone = retention.BEGINNING, []
+    place, gone, reached = retention.BEGINNING, [], []
     for _ in range(3):
         swept = store.writer.write(partial(retention.sweep, before=NOW, after=place, seconds=0.0))
         gone.append(swept.events)
         place = swept.reached or retention.BEGINNING
+        reached.append(place.at)
     assert gone == [0, 0, 1]
-    assert place == retention.BEGINNING
+    assert reached == [NOW - 101 + retention.CHUNK_ROWS, NOW - 101 + 2 * retention.CHUNK_ROWS, 0.0]
+
+
+def test_a_step_has_done_something_whatever_it_deleted() -> None:
+    assert retention.Swept(events=1) and retention.Swept(states=1) and retention.Swept(tickets=1)
+    assert not retention.Swept()
+
+
+def test_a_step_deletes_no_more_of_each_kind_than_its_limit(store: Store) -> None:
+    def many(conn: Connection) -> None:
+        for turn in range(30):
+            message_status.record_status(conn, f"sid-{turn}", "1", "sent", OLD)
+            message_status.remember_custom_ticket(conn, "1", f"{turn}", "x", OLD)
+
+    store.writer.write(many)
+    swept = store.writer.write(partial(retention.sweep, before=NOW, limit=20, seconds=60.0))
+    assert (swept.events, swept.states, swept.tickets) == (0, 20, 20)
+    store.writer.write(lambda conn: conn.execute(text("DELETE FROM tickets")))
+    swept = store.writer.write(partial(retention.sweep, before=NOW, limit=3, seconds=60.0))
+    assert (swept.states, swept.tickets) == (3, 0)
 
 
 def test_others_write_between_the_steps(store: Store, another: Callable[[], Store]) -> None:
