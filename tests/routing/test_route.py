@@ -234,7 +234,7 @@ def test_a_route_is_explained(tmp_path: Path) -> None:
     assert found.losers == () and found.perhaps == ()
     found = explain("nowhere", second, config)
     assert found.match and found.match.keyword.word == "NOWHERE" and found.endpoints == ()
-    assert [(loser.match.keyword.word, loser.why) for loser in found.losers] == [
+    assert [(match.keyword.word, why) for match, why in found.losers] == [
         ("NO", 'match = "word" is more exact than match = "prefix"')
     ]
     found = explain("jion", first, config)
