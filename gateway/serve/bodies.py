@@ -7,6 +7,7 @@ application is asked first, with a body that it cannot read. If it answers witho
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -35,8 +36,8 @@ SMALL_CHUNKS = 1000
 SMALL_CHUNK_BYTES = 64
 """A body may come in `SMALL_CHUNKS` chunks, and one more for each so many bytes: a chunk of two bytes costs as much CPU
 as one of a kilobyte."""
-ASKED = 8
-"""For so many slow bodies at once the application is asked: a flood of them must not take all CPU."""
+FEW = 32
+"""The application is asked early while no more bodies are slow: a flood of them must not take all CPU."""
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +83,9 @@ class Bodies:
         self._loop = asyncio.get_running_loop()
         self._slow: dict[_Body, str] = {}
         """The longest under way first, each with its client."""
-        self._reserved = self._asked = 0
+        self._held = Counter[str]()
+        """How many of them each client has."""
+        self._reserved = 0
         self._is_ended = False
 
     def stop(self) -> None:
@@ -113,7 +116,7 @@ class Bodies:
         except (ProtocolClosed, ProtocolError):  # what came of it is nobody's request
             self._refuse(body, "cut_off", plain(400, "The body was cut off."))
         finally:
-            self._slow.pop(body, None)
+            self._forget(body)
             self._reserved -= body.reserved
             if body.timer is not None:
                 body.timer.cancel()
@@ -161,14 +164,14 @@ class Bodies:
     def _is_slow(self, body: _Body) -> None:
         body.timer = self._loop.call_later(BODY_SECONDS - SLOW_SECONDS, self._is_late, body)
         client = self._slow[body] = self._connections.client(body.environ)
+        self._held[client] += 1
         if self._is_ended:
             self._refuse(body, "stopping", later("The gateway is stopping."))
-        elif "HTTP_EXPECT" not in body.environ and self._asked < ASKED:
+        elif self._held[client] > self._connections.per_client:
+            longest = next(other for other, its_client in self._slow.items() if its_client == client)
+            self._refuse(longest, "client", later("Too many of your requests are under way."))
+        elif len(self._slow) <= FEW and "HTTP_EXPECT" not in body.environ:
             body.asking = self._loop.create_task(self._ask_early(body))
-        if len(self._slow) > (most := self._connections.per_client):
-            mine = [other for other, its_client in self._slow.items() if its_client == client]
-            for other in mine[:-most]:
-                self._refuse(other, "client", later("Too many of your requests are under way."))
 
     def _is_late(self, body: _Body) -> None:
         log.info("body_never_came", seconds=BODY_SECONDS)
@@ -176,13 +179,16 @@ class Bodies:
 
     async def _ask_early(self, body: _Body) -> None:
         """What does the application say without the body?"""
-        self._asked += 1
-        try:
-            answer = await self._calls.on_thread({**body.environ, "wsgi.input": Unread()})
-        finally:
-            self._asked -= 1
+        answer = await self._calls.on_thread({**body.environ, "wsgi.input": Unread()})
         if answer is not None:
             self._answer(body, answer)
+
+    def _forget(self, body: _Body) -> None:
+        client = self._slow.pop(body, None)
+        if client is not None:
+            self._held[client] -= 1
+            if not self._held[client]:
+                del self._held[client]
 
     def _refuse(self, body: _Body, reason: str, answer: Answer) -> None:
         if not body.is_answered:
@@ -193,7 +199,7 @@ class Bodies:
         """And the connection ends: what follows may be the rest of the body."""
         if not body.is_answered:
             body.is_answered = True
-            self._slow.pop(body, None)
+            self._forget(body)
             send(body.proto, answer, close=True)
             if body.timer is not None:
                 body.timer.cancel()
