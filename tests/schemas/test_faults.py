@@ -65,6 +65,10 @@ def test_all_faults_are_named_at_once() -> None:
         read("carrierx", body)
 
 
+def test_faults_of_one_name_stand_together() -> None:
+    assert str(BadCallback({"to": ["One.", "Two."], "mcc": ("Three.",)})) == "to: One. Two.; mcc: Three."
+
+
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
@@ -213,6 +217,7 @@ def test_our_number_is_the_one_of_the_configuration() -> None:
         ("5 €", b"5+EUR", False),
         ("日", b"%3F", False),
         ("\u2028", b"%0A", False),
+        ("1\u20dd", b"1", False),
     ],
 )
 def test_a_text_in_a_charset_that_lacks_its_letters(text: str, written: bytes, exact: bool) -> None:
