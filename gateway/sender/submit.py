@@ -21,6 +21,7 @@ from queue import Empty, SimpleQueue
 
 from gateway.carrierx import CoreAPI, Page, errors
 from gateway.config import Config
+from gateway.outbound.model import ErrorCode
 from gateway.sender import reconcile, settle
 from gateway.sender.outcome import Submission, SubmissionResult, SubmitAction, SubmitContext, SubmitFault, throttled
 from gateway.store import Connection, StoreUnavailable, ledger, message_status
@@ -44,7 +45,6 @@ LISTING_CLOSED = 403, 404, 405, 501
 UNCERTAIN_STATUSES = 408, 425
 """Refusals of which nobody knows whether something was done."""
 
-OPTED_OUT = "The recipient has opted out of messages from this number."
 GONE = "The ledger does not have this message any more: it is not sent."
 TOO_LATE = "The request could not leave in time."
 ABSENT = "CarrierX does not have it: it is sent again."
@@ -83,7 +83,7 @@ def submit(api: CoreAPI, context: SubmitContext) -> SubmissionResult:
         if action == "known":
             return SubmissionResult(context.submission, context.clock(), "succeeded", "unchanged")
         if action == "opted out":
-            return context.refused(OPTED_OUT)
+            return context.refused(ErrorCode.OPTED_OUT.sentence)
         return _post(api, context, entry) if action == "post" else _look_up(api, context, entry)
     except StoreUnavailable:  # it is only asked by a search
         return context.not_yet()
