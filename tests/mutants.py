@@ -70,14 +70,20 @@ TESTS: dict[str, tuple[str, ...]] = {
     "gateway/store/errors.py": ("tests/store/test_writer.py", "tests/store/test_store.py"),
     "gateway/store/events.py": ("tests/store/test_store.py", "tests/store/test_search.py", "-k", "not postgresql"),
     "gateway/store/leases.py": ("tests/store/test_outbox.py", "tests/store/test_leases.py"),
-    "gateway/store/ledger.py": ("tests/store/test_ledger.py", "-k", "not postgresql"),
+    "gateway/store/ledger.py": (
+        "tests/store/test_ledger.py",
+        "tests/store/test_replay.py",
+        "tests/sender/test_settle.py",
+        "-k",
+        "not postgresql",
+    ),
     "gateway/store/message_status.py": ("tests/store/test_message_status.py", "-k", "not postgresql"),
     "gateway/store/outbox.py": ("tests/store/test_outbox.py",),
     "gateway/store/replay.py": ("tests/store/test_replay.py", "-k", "not postgresql"),
     "gateway/store/retention.py": ("tests/store/test_retention.py", "-k", "not postgresql"),
     "gateway/store/statement.py": (
         "tests/store/test_statement.py",
-        "tests/store/test_store.py",
+        "tests/store/test_leases.py",
         "-k",
         "not postgresql",
     ),
@@ -122,7 +128,7 @@ TESTS: dict[str, tuple[str, ...]] = {
 }
 """File or folder → what pytest is given for it. The longest name that fits counts."""
 
-FRESH = ("schemas/segments.py",)
+FRESH = ("gateway/store/statement.py", "schemas/segments.py")
 """Files with functions that run at import: each change is tried in a new interpreter, which is slow."""
 
 KILLED = {"killed", "timeout", "segfault", "suspicious", "check was interrupted by user"}

@@ -107,7 +107,9 @@ def test_a_step_ends_by_the_clock_and_the_next_goes_on_from_there(store: Store) 
     first = store.writer.write(partial(retention.sweep, before=NOW, seconds=0.0))
     last = NOW - 1000 + (retention.CHUNK_ROWS - 1) // 2
     assert (first.events, first.reached) == (retention.CHUNK_ROWS, retention.SweepPosition(last, retention.CHUNK_ROWS))
-    second = store.writer.write(partial(retention.sweep, before=NOW, after=first.reached, seconds=60.0))
+    second = store.writer.write(
+        partial(retention.sweep, before=NOW, after=first.reached or retention.BEGINNING, seconds=60.0)
+    )
     assert (second.events, second.reached) == (2 * retention.CHUNK_ROWS, None)
     assert count(store) == 0
 

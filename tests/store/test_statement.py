@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from gateway.store.statement import (
     index_keys,
     pairs_from_json,
     pairs_to_json,
+    storable,
     texts_to_json,
     to_json,
 )
@@ -43,3 +45,38 @@ def test_keys_are_short_and_different_texts_stay_different(text: str, times: int
 @given(TEXTS, TEXTS, st.integers(1, 30))
 def test_keys_of_several_columns_are_the_keys_of_each(text: str, other: str, times: int) -> None:
     assert index_keys(a=text * times, b=other * times) == {"a": index_key(text * times), "b": index_key(other * times)}
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("plain", "plain"),
+        ("", ""),
+        ("a\0b", "ab"),
+        ("é\0", "é"),
+        ("half \ud800 a pair", "half ? a pair"),
+        ("x" * MAX_KEY_BYTES, "x" * MAX_KEY_BYTES),
+        ("é" * (MAX_KEY_BYTES // 2), "é" * (MAX_KEY_BYTES // 2)),
+    ],
+)
+def test_a_column_holds_what_a_database_takes(text: str, kept: str) -> None:
+    assert storable(text) == index_key(text) == kept
+    assert index_keys(one=text, two="") == {"one": kept, "two": ""}
+
+
+@pytest.mark.parametrize("text", ["x" * (MAX_KEY_BYTES + 1), "é" * (MAX_KEY_BYTES // 2 + 1)])
+def test_a_key_that_is_too_long_is_shortened_to_one_that_no_other_has(text: str) -> None:
+    shortened = index_key(text)
+    assert len(shortened.encode()) <= MAX_KEY_BYTES and shortened.startswith(text[:50])
+    assert shortened != index_key(f"{text}.") and index_keys(one=text) == {"one": shortened}
+
+
+def test_nothing_at_all_as_json() -> None:
+    assert (to_json({}), to_json([]), to_json(()), texts_to_json([]), pairs_to_json([])) == (
+        "{}",
+        "[]",
+        "[]",
+        "[]",
+        "[]",
+    )
+    assert pairs_from_json("[]") == () and pairs_from_json('[["a","b"]]') == (("a", "b"),)
