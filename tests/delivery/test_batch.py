@@ -27,7 +27,7 @@ from gateway.delivery.batch import (
 from gateway.delivery.circuit_breaker import FAILURES_TO_OPEN, HEAVY
 from gateway.delivery.scheduler import Scheduler
 from gateway.metrics import Metrics
-from gateway.store import Connection, Store, StoreUnavailable, clock, health, leases
+from gateway.store import Connection, Store, StoreUnavailable, clock, health, leases, search
 from gateway.store.health import BREAKER_REFRESH_SECONDS, BreakerState
 from gateway.store.leases import ClaimedDelivery, ClaimLimit, SettledDelivery
 from tests import acme
@@ -70,6 +70,10 @@ class Seen(Metrics):
         self.breakers.append((endpoint, state))
 
 
+def nothing_owed(conn: Connection, settled: Any, config: Config, now: float) -> Collection[str]:
+    return ()
+
+
 class Desk:
     """A `BatchWriter` with everything around it, and a monotonic clock that stands still."""
 
@@ -86,7 +90,7 @@ class Desk:
             structlog.get_logger(),
             self.metrics,
             self.in_flight.keys(),
-            None,
+            nothing_owed,
             self.notified.append,
         )
 
@@ -137,6 +141,7 @@ def test_what_is_due_is_claimed_and_given_to_the_worker(desk: Desk, config: Conf
     batch = desk.store.batch
     assert (batch.owner, batch.config, batch.now) == ("worker", config, NOW)
     assert list(batch.limits) == ["page"] and batch.record_clock and not batch.last
+    assert batch.owe_replies is nothing_owed
     assert desk.writer.finish(0.0) is None and desk.writer.pending is not None, "the store still has it"
     claimed = [delivery(nth) for nth in range(batch.limits["page"].all)]
     desk.store.future.set_result(BatchResult(claimed, ["app"]))
@@ -235,12 +240,13 @@ def test_a_batch_that_the_store_does_not_begin_is_taken_back(desk: Desk, config:
 def test_claims_whose_leases_may_be_too_short_by_now_are_given_back(
     desk: Desk, config: Config, seconds: float, late: bool
 ) -> None:
-    desk.scheduler.due.mark_due("page")
+    desk.scheduler.due.mark_due_at("page", NOW)
     desk.began(config)
+    desk.writer.unattempted.append((delivery(9), NOW + 5))
     desk.monotonic += seconds
     desk.store.future.set_result(BatchResult([delivery()]))
     assert desk.writer.finish(0.0) == (None if late else (config, [delivery()]))
-    assert desk.writer.unattempted == ([(delivery(), None)] if late else [])
+    assert desk.writer.unattempted == [(delivery(9), NOW + 5), *([(delivery(), None)] if late else [])]
 
 
 def test_breakers_are_written_down_when_they_change_and_now_and_then(desk: Desk, config: Config) -> None:
@@ -312,6 +318,7 @@ def test_the_last_batch(desk: Desk, config: Config) -> None:
     assert (batch.owner, batch.config, batch.now, batch.last) == ("worker", config, NOW, False)
     assert (batch.settled, batch.unattempted) == ((ended(delivery(1), "succeeded"),), ((delivery(2), None),))
     assert batch.interrupted == [delivery(3)] and not batch.limits and store.taken[-1][1] == ["1"]
+    assert batch.owe_replies is nothing_owed
     assert desk.notified == [["app"]]
 
 
@@ -376,6 +383,8 @@ def test_everything_is_written_in_one_transaction(store: Store, config: Config) 
     with store.reader() as conn:
         assert health.current_breakers(conn, NOW + 1) == {"page": state}
         assert clock.seconds_behind(conn, NOW - 9) == 10
+        found = search.load_delivery(conn, made[0])
+        assert found is not None and (found.state, found.settled_at) == ("succeeded", NOW + 1)
     assert ids(claim(store, "page", now=NOW + 1)) in ([made[1], made[4]], [made[4], made[1]])
     assert ids(claim(store, "page", now=NOW + 3)) == [made[2]]
     assert claim(store, "page", now=NOW + 5.9) == [] and ids(claim(store, "page", now=NOW + 6)) == [made[3]]
