@@ -52,15 +52,13 @@ else:
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 FOLDER_NAME = "metrics"
-FIRST_BYTES = 65_536
-"""Size of a new file, doubled when it is full."""
+FIRST_BYTES = 65_536  # size of a new file, doubled when it is full
 MAX_FILES = 256
 BROKEN = (RuntimeError, ValueError, struct.error)
 """Raised by reading a file that a power failure cut off, or that is just being created."""
 
 
-FAMILIES: dict[str, Family] = {}
-"""By name, as they are declared below."""
+FAMILIES: dict[str, Family] = {}  # by name, as they are declared below
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,8 +68,7 @@ class Family:
     name: str
     help: str
     labels: tuple[str, ...] = ()
-    buckets: tuple[float, ...] = ()
-    """Upper bounds in seconds, but for the last one, which has none."""
+    buckets: tuple[float, ...] = ()  # upper bounds in seconds, but for the last one, which has none
 
     def __post_init__(self) -> None:
         FAMILIES[self.name] = self

@@ -20,10 +20,8 @@ class PreviewBody:
 
     endpoint: str = ""
     format: str
-    bodies: Sequence[Body] = ()
-    """One; or one for each recipient of a group."""
-    error: str = ""
-    """The reason why the format cannot express the message."""
+    bodies: Sequence[Body] = ()  # one; or one for each recipient of a group
+    error: str = ""  # the reason why the format cannot express the message
 
     def as_json(self) -> dict[str, Any]:
         bodies = [
@@ -46,8 +44,7 @@ class Preview:
     message: Message
     route: Route
     other_side: PreviewBody
-    deliveries: Sequence[PreviewBody]
-    """The bodies that the endpoints of the route would get."""
+    deliveries: Sequence[PreviewBody]  # the bodies that the endpoints of the route would get
 
     def as_json(self) -> dict[str, Any]:
         route = self.route

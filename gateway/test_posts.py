@@ -29,8 +29,7 @@ from schemas.credentials import CREDENTIALS
 
 FIELDS: Mapping[str, tuple[str, ...]] = {"callback": legacy.CALLBACK_FIELDS, "status": legacy.STATUS_FIELDS}
 """The two kinds of test, and the fields of their format in the documented order."""
-FREE_FORM = ""
-"""The name of the endpoint that a free-form URL is made into."""
+FREE_FORM = ""  # the name of the endpoint that a free-form URL is made into
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_.:-]+)", re.IGNORECASE)
 _READABLE = frozenset({"utf-8", "utf8", "us-ascii", "iso-8859-1", "latin1", "iso-8859-15", "windows-1252", "utf-16"})
 
@@ -47,8 +46,7 @@ class InvalidTestPost(ValueError):
 class TestPost:
     """A form to send, and its target: an endpoint of the configuration or a URL, one of the two."""
 
-    kind: str
-    """``callback`` or ``status``."""
+    kind: str  # ``callback`` or ``status``
     endpoint: str = ""
     url: str = field(default="", repr=False)
     fields: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -58,29 +56,24 @@ class TestPost:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownRequest:
     url: str
-    headers: Sequence[tuple[str, str]] = ()
-    """As they went out; as they would have, where nothing did."""
+    headers: Sequence[tuple[str, str]] = ()  # as they went out; as they would have, where nothing did
     body: str = ""
-    line: str = ""
-    """The first line of the bytes sent, for `url`; empty where none were."""
+    line: str = ""  # the first line of the bytes sent, for `url`; empty where none were
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownResponse:
     status: int
     headers: Sequence[tuple[str, str]]
-    body: str
-    """At most the 64 KB that are read of a response."""
+    body: str  # at most the 64 KB that are read of a response
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestPostResult:
     """The outcome, without secrets: for the page, for programs, for the shell."""
 
-    ok: bool
-    """A delivery would have succeeded."""
-    verdict: str
-    """``succeeded``; ``again`` (a delivery would be retried); ``dead`` (it would not)."""
+    ok: bool  # a delivery would have succeeded
+    verdict: str  # ``succeeded``; ``again`` (a delivery would be retried); ``dead`` (it would not)
     diagnosis: Sequence[str]
     request: ShownRequest
     response: ShownResponse | None = None

@@ -29,10 +29,8 @@ MAX_RESPONSE_BYTES = 1024 * 1024
 MAX_LIST_BYTES = 16 * MAX_RESPONSE_BYTES
 MAX_PAGE_ITEMS = 1000
 MAX_MEDIA = 10
-MAX_MMS_CHARACTERS = 1600
-"""A text message is cut into segments instead, and has no documented limit."""
-MAX_GROUP_NUMBERS = 10
-"""The sender's number is among them."""
+MAX_MMS_CHARACTERS = 1600  # a text message is cut into segments instead, and has no documented limit
+MAX_GROUP_NUMBERS = 10  # the sender's number is among them
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")

@@ -60,8 +60,7 @@ class CoreError(CarrierXError):
         self.message = message
         """The vendor's message, or the beginning of another body, such as a proxy's; empty where there is none."""
         self.errors = tuple(errors)
-        self.retry_after = retry_after
-        """Seconds that CarrierX asks to wait; None where it does not ask."""
+        self.retry_after = retry_after  # seconds that CarrierX asks to wait; None where it does not ask
 
     def __str__(self) -> str:
         details = "; ".join(part.rstrip(".") for part in (self.message, *map(str, self.errors)) if part)

@@ -31,8 +31,7 @@ MayLeave = Callable[[], bool]
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 """Until there must be a connection, where the timeout of the whole request is not shorter."""
-MAX_EXCEPTIONS = 20
-"""Exceptions of a chain that are searched for the one that says what happened."""
+MAX_EXCEPTIONS = 20  # exceptions of a chain that are searched for the one that says what happened
 _PIECE_BYTES = 65_536
 _WHILE_CONNECTING = frozenset(("ConnectTimeout", "ConnectTimeoutError", "NewConnectionError", "NameResolutionError"))
 

@@ -9,10 +9,8 @@ from itertools import groupby
 from typing import Any
 
 HIDDEN = "[hidden]"
-MIN_CHARACTERS = 4
-"""Shorter values are not hidden: they stand everywhere by chance."""
-RUN_CHARACTERS = 12
-"""A run of this length in common is no chance: an echo may be cut, or quoted in another way."""
+MIN_CHARACTERS = 4  # shorter values are not hidden: they stand everywhere by chance
+RUN_CHARACTERS = 12  # a run of this length in common is no chance: an echo may be cut, or quoted in another way
 MAX_READ_CHARACTERS = 4000
 MAX_SHOWN_CHARACTERS = 200
 

@@ -34,8 +34,7 @@ MAX_ERRORS = 20
 MAX_PAGES = 10_000
 MAX_PAGES_WITHOUT_NEW_ITEMS = 3
 """After so many pages in a row that repeat known items, the list will not come to an end."""
-FIRST_PAUSE_SECONDS = 0.5
-"""Before the first repetition; doubled before each that follows."""
+FIRST_PAUSE_SECONDS = 0.5  # before the first repetition; doubled before each that follows
 MAX_PAUSE_SECONDS = 30.0
 MAX_RETRY_AFTER_SECONDS = 60.0
 """The longest pause that CarrierX may ask for: a longer one is not waited for, and not shortened either."""
@@ -50,8 +49,7 @@ class ApiResponse:
 
     status: int
     body: bytes = field(repr=False)
-    fault: str = ""
-    """The reason why the body is not complete; empty: it is."""
+    fault: str = ""  # the reason why the body is not complete; empty: it is
     retry_after: str | None = None
 
 
@@ -61,8 +59,7 @@ class Page:
 
     items: tuple[JsonObject, ...] = field(repr=False)
     count: int | None = None
-    total: int | None = None
-    """None where CarrierX does not say, as with `count` and `has_more`."""
+    total: int | None = None  # None where CarrierX does not say, as with `count` and `has_more`
     has_more: bool | None = None
 
     def is_last(self, offset: int) -> bool:

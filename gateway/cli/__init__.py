@@ -21,8 +21,7 @@ from gateway.safe_http.ssrf import mask_url
 if TYPE_CHECKING:
     from gateway.store import Store
 
-MAX_LISTED_NUMBERS = 20
-"""Configured numbers that are listed where one is not known."""
+MAX_LISTED_NUMBERS = 20  # configured numbers that are listed where one is not known
 
 # A command that needs more is in a module of its own, which is imported when the command is asked for: `gateway check`
 # needs no web, no database, no libcurl.

@@ -33,8 +33,7 @@ PATH = "/carrierx/callback"
 LEVELS = {"did": "DID", "did_group": "DID group", "partner": "partner"}
 """Objects with a callback, by their names in CarrierX's API: that of an earlier one wins."""
 PRECEDENCE = "CarrierX calls the first that is set: the DID's callback, else its DID group's, else the partner's."
-MAX_LISTED = 20
-"""DIDs and groups that are listed by name."""
+MAX_LISTED = 20  # DIDs and groups that are listed by name
 HINTS: dict[type[CarrierXError], str] = {
     NotAuthorized: "The token, or login and password, under [carrierx] are not valid.",
     Forbidden: "This account may not read or change this {}.",
@@ -107,8 +106,7 @@ class CallbackSetting:
     api: CoreAPI
     config: Config
     keys: tuple[str, ...] = field(repr=False)
-    level: str
-    """A name of `LEVELS`."""
+    level: str  # a name of `LEVELS`
     sid: str
 
     def show_or_set(self, show: bool) -> None:

@@ -22,8 +22,7 @@ from schemas.fields import number as normalize_number
 
 COLUMNS = ("number", "phone", "state", "word", "at")
 STATES = {"out": True, "in": False}
-BATCH_ROWS = 300
-"""Rows read, or written, in one transaction: a long list must not block other writers."""
+BATCH_ROWS = 300  # rows read, or written, in one transaction: a long list must not block other writers
 _NUMBER = re.compile(r"[0-9]{3,15}")
 
 

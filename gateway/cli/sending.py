@@ -20,8 +20,7 @@ from gateway.store import Store, ledger
 from gateway.store.ledger import LedgerEntry
 from gateway.store.wakeup import WorkerNotifier
 
-POLL_INTERVAL_SECONDS = 0.1
-"""Between two looks at a text that the command waits for."""
+POLL_INTERVAL_SECONDS = 0.1  # between two looks at a text that the command waits for
 ENDED = frozenset(("sent", "refused", "undecided"))
 STATES = {
     "owed": "it waits to be sent",

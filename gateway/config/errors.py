@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-SettingPath = tuple[str | int, ...]
-"""Where a setting stands in the file: ``("number", 0, "keyword", 1, "match")``."""
+SettingPath = tuple[str | int, ...]  # where a setting stands in the file: ``("number", 0, "keyword", 1, "match")``
 Messages = str | Mapping[Any, "Messages"]
 """A sentence about one setting, or sentences by the names and indices of its parts."""
 
@@ -32,10 +31,8 @@ _STRING = r'"""(?s:\\.|[^\\])*?"""(?:"{0,2})|' r"'''(?s:.)*?'''(?:'{0,2})|" r'"(
 class Fault:
     """One mistake in the configuration, in words that hold no value of a secret setting."""
 
-    path: str
-    """``endpoint.signup.timeout``; empty for the file as a whole."""
-    line: int | None
-    """Counted from 1; None where it is not known for sure."""
+    path: str  # ``endpoint.signup.timeout``; empty for the file as a whole
+    line: int | None  # counted from 1; None where it is not known for sure
     text: str
 
     def message(self, file: str) -> str:
@@ -167,8 +164,7 @@ class _Scan:
         self.at = 0
         self.newlines = [found.start() for found in re.finditer("\n", text)]
         self.lines: dict[SettingPath, int] = {}
-        self.lengths: dict[SettingPath, int] = {}
-        """Tables that each ``[[array]]`` has so far."""
+        self.lengths: dict[SettingPath, int] = {}  # tables that each ``[[array]]`` has so far
         table: SettingPath = ()
         while character := self._next():
             if character == "[":

@@ -30,8 +30,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 Network = IPv4Network | IPv6Network
 
-MAX_TEXT_CHARACTERS = 1_600
-"""The longest text to be sent, before its placeholders are filled: some ten messages."""
+MAX_TEXT_CHARACTERS = 1_600  # the longest text to be sent, before its placeholders are filled: some ten messages
 _TOML_TYPES = (
     (bool, "true or false"),
     (int, "a whole number"),
@@ -68,18 +67,12 @@ class Mistake(Exception):
 class Setting:
     """One setting of a table of the file."""
 
-    default: Any
-    """The value where a table does not have it; MISSING where it must be there."""
-    read: Callable[[Any], Any]
-    """TOML's value → the model's. Raises `Mistake`."""
-    sentence: str
-    """It describes the setting in the documentation, in Markdown."""
-    otherwise: str = ""
-    """Words for a default that other settings decide: it is filled in when the model is built."""
-    secret: bool = False
-    """Neither messages nor logs nor pages show it."""
-    format: str = ""
-    """The only format of an endpoint that it means something for; empty: every format."""
+    default: Any  # the value where a table does not have it; MISSING where it must be there
+    read: Callable[[Any], Any]  # TOML's value → the model's. Raises `Mistake`
+    sentence: str  # it describes the setting in the documentation, in Markdown
+    otherwise: str = ""  # words for a default that other settings decide: it is filled in when the model is built
+    secret: bool = False  # neither messages nor logs nor pages show it
+    format: str = ""  # the only format of an endpoint that it means something for; empty: every format
 
     @property
     def example(self) -> str:

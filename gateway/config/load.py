@@ -23,8 +23,7 @@ from gateway.config.schema import build, read
 from gateway.config.secrets import complete
 from gateway.config.validate import check
 
-CHECK_INTERVAL_SECONDS = 1.0
-"""From one look at the file to the next."""
+CHECK_INTERVAL_SECONDS = 1.0  # from one look at the file to the next
 _log = structlog.get_logger("gateway.config")
 _AT = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 _HINTS = {

@@ -28,12 +28,10 @@ MORE_FIELDS = tuple(name for name in EXTRA_FIELDS if name not in FORM_FIELDS)
 """Names that an endpoint may ask for besides. No name that a post has already: each name goes once."""
 MAX_TIMEOUT_SECONDS = 300
 """A delivery is leased for longer than its timeout, and a crashed worker's lease must run out some day."""
-MAX_SEND_SECONDS = 60
-"""A send is leased for longer than one request to CarrierX may take."""
+MAX_SEND_SECONDS = 60  # a send is leased for longer than one request to CarrierX may take
 STATUS_URLS = "@status_url"
 """The endpoint label of all pages that calls named: there may be any number, with secrets in their addresses."""
-RESPONSE = "response"
-"""A keyword's `reply` that is no text of its own: the endpoint's answer."""
+RESPONSE = "response"  # a keyword's `reply` that is no text of its own: the endpoint's answer
 
 _opt_out = partial(fields.choice, ("record", "reply", "off"))
 _names = partial(fields.list_of, fields.filled)
@@ -88,8 +86,7 @@ class Endpoint:
     """Whole, with its query: that may hold a secret. People see it by `mask_url`."""
     format: str = setting("legacy", partial(fields.choice, ("legacy", "carrierx")),
         '`"legacy"`: the keyword platform\'s form posts. `"carrierx"`: JSON as CarrierX posts it.')
-    format_options: FormatOptions = field(default_factory=FormatOptions)
-    """Its settings are `FORMAT_OPTIONS`."""
+    format_options: FormatOptions = field(default_factory=FormatOptions)  # its settings are `FORMAT_OPTIONS`
     timeout: float = setting(15.0, _timeout, "Seconds for a whole attempt; at most 300.")
     connect_timeout: float = setting(5.0, _timeout, "Seconds until connected; at most `timeout`.", "`5`, or `timeout`")
     concurrency: int = setting(8, partial(fields.whole, 1, 1_000), "Attempts side by side; 1 to 1000.")
@@ -190,8 +187,7 @@ class Number:
 class Config:
     """One whole configuration. Two of one file with one environment are equal."""
 
-    path: Path | None = None
-    """The file; None for a configuration that never was one."""
+    path: Path | None = None  # the file; None for a configuration that never was one
     folder: Path
     data: Path
     database: str = setting("sqlite:///data/gateway.db", fields.database,
@@ -235,14 +231,11 @@ class Config:
     tickets: str = setting("uuid", partial(fields.choice, ("uuid", "decimal")),
         'How senders are told tickets: `"decimal"` for applications that keep them in columns of numbers. Both are '
         "understood in questions about them.")
-    templates: Mapping[str, str] = field(default_factory=dict)
-    """Texts of `sendTemplateMessage` by their IDs."""
+    templates: Mapping[str, str] = field(default_factory=dict)  # texts of `sendTemplateMessage` by their IDs
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     numbers: tuple[Number, ...] = ()
-    prefix: str = "1"
-    """Calling code of `country`, put before ten digits; empty with no country."""
-    warnings: tuple[str, ...] = ()
-    """One line each, as `gateway check` prints them."""
+    prefix: str = "1"  # calling code of `country`, put before ten digits; empty with no country
+    warnings: tuple[str, ...] = ()  # one line each, as `gateway check` prints them
     sandbox: bool = False
     _by_number: Mapping[str, Number] = field(init=False, repr=False, compare=False)
 

@@ -23,11 +23,9 @@ from gateway.store.health import BreakerState
 from gateway.store.leases import ClaimedDelivery, ClaimLimit, SettledDelivery
 
 MAX_SETTLED_PER_BATCH = 256
-LEASE_MARGIN_SECONDS = 30.0
-"""A lease outlives the longest attempt by this: the time to settle it."""
+LEASE_MARGIN_SECONDS = 30.0  # a lease outlives the longest attempt by this: the time to settle it
 BATCH_WAIT_SECONDS = 0.25
-WRITE_TIMEOUT_SECONDS = 10.0
-"""After this, a batch that the store has not begun is taken back."""
+WRITE_TIMEOUT_SECONDS = 10.0  # after this, a batch that the store has not begun is taken back
 PAUSE_AFTER_FAILURE_SECONDS = 1.0
 
 OweReplies = Callable[[Connection, Sequence[SettledDelivery], Config, float], Collection[str]]
@@ -37,8 +35,7 @@ Returns the endpoints that something is owed to, to be notified after the commit
 
 class BatchResult(NamedTuple):
     claimed: list[ClaimedDelivery]
-    owed: Collection[str] = ()
-    """Endpoints that this batch owes something to."""
+    owed: Collection[str] = ()  # endpoints that this batch owes something to
 
 
 @dataclass(kw_only=True)
@@ -50,21 +47,17 @@ class Batch:
     config: Config
     now: float
     settled: Sequence[SettledDelivery] = ()
-    limits: Mapping[str, ClaimLimit] = field(default_factory=dict)
-    """How many deliveries to claim, by endpoint."""
+    limits: Mapping[str, ClaimLimit] = field(default_factory=dict)  # how many deliveries to claim, by endpoint
     unattempted: Sequence[tuple[ClaimedDelivery, float | None]] = ()
     """Deliveries that were claimed and never sent, and when they are due, if not at once."""
     interrupted: Sequence[ClaimedDelivery] = ()
     """Deliveries whose transfers were cut off. They may have arrived, and are due soon, as after a first attempt."""
-    uncertain: Collection[str] = ()
-    """Endpoints of claims of which nobody knows whether they were committed."""
-    known: Collection[int] = ()
-    """Ids of the deliveries that this worker knows to have, where some are uncertain."""
+    uncertain: Collection[str] = ()  # endpoints of claims of which nobody knows whether they were committed
+    known: Collection[int] = ()  # ids of the deliveries that this worker knows to have, where some are uncertain
     breaker_states: Sequence[BreakerState] = ()
     owe_replies: OweReplies | None = None
     record_clock: bool = False
-    last: bool = False
-    """The worker ends: its breakers are forgotten."""
+    last: bool = False  # the worker ends: its breakers are forgotten
 
     def __bool__(self) -> bool:
         """True if there is anything to write."""
@@ -134,8 +127,7 @@ class BatchWriter:
         self._log, self._metrics = log, metrics
         self._in_flight, self._owe_replies, self._notify = in_flight, owe_replies, notify
         self._uncertain: set[str] = set()
-        self.settled: list[SettledDelivery] = []
-        """Attempts that ended, and are not known to be written."""
+        self.settled: list[SettledDelivery] = []  # attempts that ended, and are not known to be written
         self.unattempted: list[tuple[ClaimedDelivery, float | None]] = []
         """Deliveries that are not to be sent after all, and when they are due, if not at once."""
         self.pending: SubmittedBatch | None = None

@@ -25,17 +25,12 @@ from gateway.config.model import is_url
 from gateway.safe_http.models import Response
 
 FAILURES_TO_OPEN = 5
-LIGHT, HEAVY = 1, 5
-"""Weights of a refusal, and of a failure of the whole endpoint."""
-CONCURRENCY_DIVISOR = 4
-"""A row of failures must be at least as long as this part of the endpoint's concurrency."""
-OPEN_SECONDS = (5.0, 10.0, 20.0, 40.0, 60.0)
-"""How long a breaker is open the first time, the second … each ±20 %."""
+LIGHT, HEAVY = 1, 5  # weights of a refusal, and of a failure of the whole endpoint
+CONCURRENCY_DIVISOR = 4  # a row of failures must be at least as long as this part of the endpoint's concurrency
+OPEN_SECONDS = (5.0, 10.0, 20.0, 40.0, 60.0)  # how long a breaker is open the first time, the second … each ±20 %
 JITTER = 0.2
-MAX_REQUESTED_PAUSE_SECONDS = 3600.0
-"""No endpoint stops its deliveries for longer by asking."""
-MAX_URL_BREAKERS = 256
-"""Breakers kept for origins of URLs that came with requests: those that failed last."""
+MAX_REQUESTED_PAUSE_SECONDS = 3600.0  # no endpoint stops its deliveries for longer by asking
+MAX_URL_BREAKERS = 256  # breakers kept for origins of URLs that came with requests: those that failed last
 
 DOWN_FAILURES = frozenset({"name", "refused_address", "connect", "tls", "certificate", "timeout", "reset", "proxy"})
 """Kinds of `Failure` that are about the endpoint, whatever the message."""
@@ -68,21 +63,16 @@ class Breaker:
 
     since: float
     state: str = CLOSED
-    until: float = 0.0
-    """While it is open: when the endpoint is probed."""
-    reason: str = ""
-    """Why it opened last: a sentence for people."""
-    failures: int = 0
-    """The number of failures in a row."""
+    until: float = 0.0  # while it is open: when the endpoint is probed
+    reason: str = ""  # why it opened last: a sentence for people
+    failures: int = 0  # the number of failures in a row
     generation: int = 0
     """How often it has opened. An attempt that began in an earlier generation says nothing of this one."""
     _weight: int = 0
-    _times_opened: int = 0
-    """Counted since it was closed last: the pause grows with it."""
+    _times_opened: int = 0  # counted since it was closed last: the pause grows with it
     _limit: int = 0
     _successes: int = 0
-    reported: str = CLOSED
-    """The state when `Breakers.changes` looked last."""
+    reported: str = CLOSED  # the state when `Breakers.changes` looked last
 
     def allowed(self, now: float, concurrency: int) -> int:
         """The number of attempts that may be in flight."""
@@ -153,8 +143,7 @@ class Breakers:
 
     def __init__(self) -> None:
         self._of: dict[str, Breaker] = {}
-        self._of_urls: dict[str, None] = {}
-        """Origins of URLs, in the order of their last failures."""
+        self._of_urls: dict[str, None] = {}  # origins of URLs, in the order of their last failures
         self._first_generation = 0
         """For an endpoint without a breaker: later than all generations of those that were dropped."""
         self._touched: set[str] = set()

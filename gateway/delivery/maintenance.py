@@ -17,17 +17,14 @@ from gateway.store.leases import ClaimedDelivery
 from gateway.store.retention import BEGINNING, Swept, sweep
 
 MIN_SCAN_INTERVAL_SECONDS, MAX_SCAN_INTERVAL_SECONDS = 0.25, 10.0
-MAX_SCAN_SHARE = 0.02
-"""Of the time; where a scan takes longer, the next one comes later."""
+MAX_SCAN_SHARE = 0.02  # of the time; where a scan takes longer, the next one comes later
 SWEEP_INTERVAL_SECONDS = 60.0
-SWEEP_STEP_INTERVAL_SECONDS = 0.03
-"""One step deletes for about a millisecond."""
+SWEEP_STEP_INTERVAL_SECONDS = 0.03  # one step deletes for about a millisecond
 MAX_DELETED_PER_STEP = 500
 WRITE_TIMEOUT_SECONDS = 2.0
 CATCH_UP_SECONDS = (1.0, 5.0, 20.0)
 """Times after the clock was set back: by the last one, every callback that came before it is committed."""
-CLOCK_TOLERANCE_SECONDS = 2.0
-"""Between two looks; slower corrections do no harm."""
+CLOCK_TOLERANCE_SECONDS = 2.0  # between two looks; slower corrections do no harm
 
 
 class ClockJumpDetector:
@@ -51,12 +48,10 @@ class Maintenance:
         self._clock = ClockJumpDetector(now, time.monotonic())
         self._set_back_from: float | None = 0.0
         """The time before the clock was set back; 0.0: only the store knows; None: it was not, or all is moved."""
-        self._set_forward = 0.0
-        """Seconds by which leases are still to be extended."""
+        self._set_forward = 0.0  # seconds by which leases are still to be extended
         self._catch_up_at: list[float] = []
         self._config: Config | None = None
-        self.scan_now = True
-        """Something is due, and nobody knows for which endpoint."""
+        self.scan_now = True  # something is due, and nobody knows for which endpoint
         self.scan_at = self._sweep_at = 0.0
         self._sweeping: Future[Swept] | None = None
         self._swept_to = BEGINNING

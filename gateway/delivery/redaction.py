@@ -19,8 +19,7 @@ from gateway.safe_http.models import KEPT_BODY_BYTES
 from gateway.safe_http.ssrf import HIDDEN
 from schemas.credentials import CREDENTIALS
 
-MIN_CHARACTERS = 4
-"""To hide every `1` of a page would hide the page, and a secret that short is none."""
+MIN_CHARACTERS = 4  # to hide every `1` of a page would hide the page, and a secret that short is none
 MIN_CHARACTERS_UNSURE = 8
 """User names, headers and query values may be usual words: shorter ones are hidden by their names alone."""
 HARMLESS_HEADERS = frozenset({"accept", "accept-language", "content-language", "user-agent", "x-requested-with"})
@@ -37,11 +36,9 @@ _PERCENT_ENCODED = re.compile(r"%[0-9A-F]{2}")
 class EndpointRedaction:
     """Hides the secrets of one endpoint in texts."""
 
-    names: frozenset[str]
-    """Names of headers whose values are hidden, in lower case."""
+    names: frozenset[str]  # names of headers whose values are hidden, in lower case
     values: re.Pattern[str] | None
-    credentials: bool
-    """Whether credentials are hidden by the names of their form fields."""
+    credentials: bool  # whether credentials are hidden by the names of their form fields
     markers: tuple[str, ...] = _CREDENTIAL_NAMES
     """A text without any of these holds no secret. They are looked for first: most answers have none, and to find that
     out with the patterns took longer than all else that is done with an answer."""

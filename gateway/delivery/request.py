@@ -25,8 +25,7 @@ from gateway.safe_http.ssrf import OwnAddresses
 from schemas import Body, credentials
 from schemas.wire import FORM
 
-MAX_FIXED_PARTS = 10_000
-"""Endpoints whose fixed parts are remembered."""
+MAX_FIXED_PARTS = 10_000  # endpoints whose fixed parts are remembered
 
 
 def request_for(
@@ -79,8 +78,7 @@ class _FixedParts:
     """Everything that is the same in each request to one endpoint."""
 
     endpoint: Endpoint
-    credentials: bytes = field(repr=False)
-    """In the syntax of a form; empty: there are none."""
+    credentials: bytes = field(repr=False)  # in the syntax of a form; empty: there are none
     headers: Headers = field(repr=False)
 
 

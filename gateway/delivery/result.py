@@ -29,11 +29,9 @@ from schemas import charsets
 
 RETRY_SECONDS = (5, 30, 120, 600, 1800, 3600, 10800, 21600, 43200)
 JITTER = 0.2
-MAX_RETRY_AFTER_SECONDS = 3600
-"""An endpoint cannot put off the next attempt for longer, unless the schedule does."""
+MAX_RETRY_AFTER_SECONDS = 3600  # an endpoint cannot put off the next attempt for longer, unless the schedule does
 MAX_REPLY_CHARACTERS = 1_600
-MAX_REDACTIONS = 1_000
-"""Endpoints whose secrets are remembered; URLs that came with requests may be any number."""
+MAX_REDACTIONS = 1_000  # endpoints whose secrets are remembered; URLs that came with requests may be any number
 
 _SECONDS = re.compile(r"[0-9]{1,9}")
 _HTML = re.compile(
@@ -48,12 +46,9 @@ _redactions: dict[str, tuple[Endpoint, EndpointRedaction]] = {}
 class Verdict:
     """How one response counts."""
 
-    outcome: str
-    """``succeeded``, ``again`` or ``dead``."""
-    sentence: str = ""
-    """Why it is no success."""
-    retry_after: float | None = None
-    """Seconds that the endpoint asks to wait."""
+    outcome: str  # ``succeeded``, ``again`` or ``dead``
+    sentence: str = ""  # why it is no success
+    retry_after: float | None = None  # seconds that the endpoint asks to wait
 
 
 SUCCEEDED = Verdict(outcome="succeeded")
@@ -105,8 +100,7 @@ class AttemptInFlight:
     request: Request
     started: float
     generation: int
-    seconds: float = 0.0
-    """How long it took, once it has ended."""
+    seconds: float = 0.0  # how long it took, once it has ended
 
 
 class AttemptResult(NamedTuple):
@@ -115,8 +109,7 @@ class AttemptResult(NamedTuple):
     settled: SettledDelivery
     weight: int | None
     """How much it counts against the endpoint, see `failure_weight`; 0 after a success, None if it says nothing."""
-    pause: float | None
-    """Seconds for which the endpoint asks to get no deliveries."""
+    pause: float | None  # seconds for which the endpoint asks to get no deliveries
 
 
 def classify(attempt: AttemptInFlight, response: Response, now: float, random: float) -> AttemptResult:

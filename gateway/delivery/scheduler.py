@@ -37,8 +37,7 @@ from gateway.store.leases import ClaimedDelivery, ClaimLimit
 
 MAX_IN_FLIGHT = 512
 MAX_ENDPOINTS_PER_BATCH = 64
-MAX_CLAIMS_PER_BATCH = 256
-"""But for what the limit of the last endpoint adds."""
+MAX_CLAIMS_PER_BATCH = 256  # but for what the limit of the last endpoint adds
 SLOW_ANSWER_SECONDS = 2.0
 FIRST_ATTEMPTS_DIVISOR = 4
 MAX_UNBLOCKED = 8
@@ -50,8 +49,7 @@ class InFlight:
     """The attempts in flight to one endpoint, or to one origin of URLs."""
 
     all: int = 0
-    retries: int = 0
-    """Second and later attempts among them."""
+    retries: int = 0  # second and later attempts among them
     quick: bool = False
 
 
@@ -110,8 +108,7 @@ class Capacity:
     """The number of attempts that one scheduling pass may still give out."""
 
     free: int
-    slow: int
-    """Of these, to endpoints that are not known to be quick."""
+    slow: int  # of these, to endpoints that are not known to be quick
 
 
 def fair_share(capacity: Capacity, in_flight: InFlight, limit: int, urls: int) -> ClaimLimit:

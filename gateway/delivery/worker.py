@@ -36,11 +36,9 @@ from gateway.store.leases import ClaimedDelivery
 from gateway.store.wakeup import WakeupSocket
 from schemas import Body
 
-TICK_SECONDS = 0.5
-"""The longest turn of the loop: it must give a heartbeat at least once a second."""
+TICK_SECONDS = 0.5  # the longest turn of the loop: it must give a heartbeat at least once a second
 STORE_CHECK_INTERVAL_SECONDS = 0.02
-DRAIN_TIMEOUT_SECONDS = 7.0
-"""For transfers in flight when the worker is asked to stop."""
+DRAIN_TIMEOUT_SECONDS = 7.0  # for transfers in flight when the worker is asked to stop
 LAST_WRITE_TIMEOUT_SECONDS = 1.0
 
 

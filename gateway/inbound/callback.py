@@ -15,14 +15,12 @@ from schemas import Message, ReceiveContext, credentials
 class Callback:
     """One HTTP request of a platform, as it came in."""
 
-    format: str
-    """A name of `FORMATS`."""
+    format: str  # a name of `FORMATS`
     body: bytes
     content_type: str | None
     remote: str
     now: datetime
-    hops: int = 0
-    """The number of gateways like this one that it came through."""
+    hops: int = 0  # the number of gateways like this one that it came through
 
     @classmethod
     def from_event(cls, event: events.Event) -> Callback:
@@ -70,13 +68,11 @@ class Callback:
 class Accepted:
     """The result for a callback that is on disk."""
 
-    state: str
-    """``accepted``, ``duplicate``, ``stale``, ``unrouted``, ``refused``, ``waiting`` or ``orphan``."""
+    state: str  # ``accepted``, ``duplicate``, ``stale``, ``unrouted``, ``refused``, ``waiting`` or ``orphan``
     event_id: int
     errors: dict[str, tuple[str, ...]] | None = None
     forbidden: bool = False
-    endpoints: tuple[str, ...] = ()
-    """The names of those that something is owed to now."""
+    endpoints: tuple[str, ...] = ()  # the names of those that something is owed to now
     orphan: str = ""
     """Set for a status update of a message that the gateway did not send: ``number`` (it is not one of ours),
     ``endpoints`` (the number has no status endpoints), ``message`` (its status endpoints get it all the same)."""

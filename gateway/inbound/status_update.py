@@ -32,14 +32,11 @@ class _Classified:
     state: str
     drafts: tuple[DeliveryDraft, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
-    new_for: frozenset[str] = frozenset()
-    """The recipients for whom the status is new."""
-    entry: LedgerEntry | None = None
-    """The message in the ledger, where we sent it."""
+    new_for: frozenset[str] = frozenset()  # the recipients for whom the status is new
+    entry: LedgerEntry | None = None  # the message in the ledger, where we sent it
     orphan: str = ""
     notes: tuple[str, ...] = ()
-    woken: frozenset[str] = frozenset()
-    """Endpoints that something else is owed to by now."""
+    woken: frozenset[str] = frozenset()  # endpoints that something else is owed to by now
 
 
 class AcceptStatusUpdate:

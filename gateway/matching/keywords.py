@@ -67,8 +67,7 @@ class KeywordMatch(Generic[K]):
     """A keyword that a text matches."""
 
     keyword: K
-    form: str
-    """The word, alias or pattern that matched, as configured."""
+    form: str  # the word, alias or pattern that matched, as configured
 
     @property
     def why(self) -> str:
@@ -235,8 +234,7 @@ _OPT_OUT_WORDS = {
     )
     for word in words
 }
-_MAX_OPT_OUT_CHARACTERS = 40
-"""A longer text is no such word, whatever stands around it."""
+_MAX_OPT_OUT_CHARACTERS = 40  # a longer text is no such word, whatever stands around it
 
 
 def opt_out_word(text: str | None) -> tuple[str, str] | None:

@@ -15,8 +15,7 @@ from typing import Any
 from gateway.matching.keywords import MAX_COMPARED_CHARACTERS, fold, normalized
 
 _USUAL_FORMS = "white space is single spaces then, and letters have their usual forms"
-_UNBOUNDED_REPETITIONS = 1_000
-"""Repetitions from which on a limit is as good as none."""
+_UNBOUNDED_REPETITIONS = 1_000  # repetitions from which on a limit is as good as none
 
 
 def why_never_matches(match: str, form: str) -> str:

@@ -19,12 +19,10 @@ from schemas.fields import number as normalised
 from schemas.status import NUMERIC
 
 WRITE_TIMEOUT_SECONDS = 10.0
-OPERATOR = "command"
-"""The source of calls from the shell of this machine: an operator needs no credentials."""
+OPERATOR = "command"  # the source of calls from the shell of this machine: an operator needs no credentials
 OPTED_OUT_STATUS_CODE = 110
 """The `status_code` of a recipient who has opted out. Legacy applications read 110 to 116 as failed."""
-UNKNOWN_STATUS_CODE = 102
-"""The `status_code` of a text that may or may not have been sent: it is not known yet."""
+UNKNOWN_STATUS_CODE = 102  # the `status_code` of a text that may or may not have been sent: it is not known yet
 _NEVER_ARRIVED = frozenset(("undelivered", "timed_out", "sending_failed", "failed"))
 
 
@@ -33,8 +31,7 @@ class AcceptedCall:
     """The answer to a call, and what is on disk for it."""
 
     answer: CallAnswer
-    endpoints: tuple[str, ...] = ()
-    """The names of those that something is owed to now."""
+    endpoints: tuple[str, ...] = ()  # the names of those that something is owed to now
     event_id: int = 0
 
 

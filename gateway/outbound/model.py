@@ -39,8 +39,7 @@ class CallCredentials:
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     api_key: str = field(default="", repr=False)
-    code: str = ""
-    """The short code or number to send from."""
+    code: str = ""  # the short code or number to send from
     keyword: str = ""
 
 
@@ -48,8 +47,7 @@ class CallCredentials:
 class Recipient:
     """One recipient of a call's ``recipientList``."""
 
-    phone: str
-    """As it was given (``sendTo``)."""
+    phone: str  # as it was given (``sendTo``)
     values: Mapping[str, str] = field(default_factory=dict)
     """Values for a template's placeholders, which were given beside the phone."""
 
@@ -60,19 +58,15 @@ class SendCall:
 
     name: str
     auth: CallCredentials
-    text: str = ""
-    """The message; for `sendTemplateMessage` the template's ID."""
+    text: str = ""  # the message; for `sendTemplateMessage` the template's ID
     values: Mapping[str, str] = field(default_factory=dict)
     """Values for a template's placeholders, the same for all recipients."""
     recipients: tuple[Recipient, ...] = ()
     custom_ticket: str = ""
     status_url: str = ""
-    media_urls: tuple[str, ...] = ()
-    """Only the gateway's own calls have them, not the platform's."""
-    source: str = "legacy-send"
-    """The event's source: ``legacy-send``, or ``command`` from the shell."""
-    body: bytes = field(default=b"", repr=False)
-    """The bytes that are kept with the event: without the credentials."""
+    media_urls: tuple[str, ...] = ()  # only the gateway's own calls have them, not the platform's
+    source: str = "legacy-send"  # the event's source: ``legacy-send``, or ``command`` from the shell
+    body: bytes = field(default=b"", repr=False)  # the bytes that are kept with the event: without the credentials
     content_type: str = ""
     remote: str = ""
     now: datetime
@@ -83,8 +77,7 @@ class CallAnswer:
     """The answer to a call, in the platform's shape. Only a `result` of True has a ticket."""
 
     result: bool
-    error_code: int = 0
-    """A value of `ErrorCode`."""
+    error_code: int = 0  # a value of `ErrorCode`
     message: str = ""
     custom_ticket: str = ""
     ticket: str = ""
@@ -97,18 +90,14 @@ class StatusQuery:
     auth: CallCredentials
     ticket: str = ""
     custom_ticket: str = ""
-    phone: str = ""
-    """The recipient that is asked for (``sentTo``); empty: all."""
+    phone: str = ""  # the recipient that is asked for (``sentTo``); empty: all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusRow:
     """One recipient's row in the answer to a query."""
 
-    phone: str
-    """``sendTo``"""
+    phone: str  # ``sendTo``
     status_code: int
-    status_message: str
-    """CarrierX's word, or the reason why the message has none."""
-    result: bool = True
-    """False: the message will not arrive."""
+    status_message: str  # CarrierX's word, or the reason why the message has none
+    result: bool = True  # False: the message will not arrive

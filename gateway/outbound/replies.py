@@ -22,14 +22,11 @@ class Replies:
     def __init__(self, message: Message, route: Route, config: Config) -> None:
         self._config, self._number, self._phone = config, route.number, message.from_
         reply = route.keyword.reply if route.keyword else ""
-        self.text = "" if reply == RESPONSE else reply
-        """The keyword's own reply."""
-        self.wants_answer = reply == RESPONSE
-        """The first endpoint's answer is to be texted back."""
+        self.text = "" if reply == RESPONSE else reply  # the keyword's own reply
+        self.wants_answer = reply == RESPONSE  # the first endpoint's answer is to be texted back
         listens = route.number is not None and route.number.opt_out != "off"
         self._kind, self._word = (listens and keywords.opt_out_word(message.message)) or ("", "")
-        self.ordering_keys: tuple[str, ...] = ()
-        """The ordering keys of texts that may be owed; empty: none is."""
+        self.ordering_keys: tuple[str, ...] = ()  # the ordering keys of texts that may be owed; empty: none is
         if route.number is not None and (self.text or self._kind):
             self.ordering_keys = (enqueue.conversation_key(route.number.number, self._phone),)
 

@@ -13,11 +13,9 @@ from gateway.outbound.model import CallAnswer, CallCredentials, ErrorCode, Recip
 from gateway.safe_http.ssrf import check_address, check_url, host_and_port
 from schemas.fields import number as normalised
 
-MAX_TEXT_CHARACTERS = 1600
-"""No phone gets a longer text whole."""
+MAX_TEXT_CHARACTERS = 1600  # no phone gets a longer text whole
 MAX_RECIPIENTS = 1000
-MAX_CUSTOM_TICKET_BYTES = 200
-"""Status queries search by it."""
+MAX_CUSTOM_TICKET_BYTES = 200  # status queries search by it
 _PHONE = re.compile(r"[0-9]{7,15}")
 _IPV4 = re.compile(r"[0-9]+(\.[0-9]+){3}")
 
@@ -45,10 +43,8 @@ class CheckedCall:
     """A call that may be accepted."""
 
     number: Number
-    texts: Mapping[str, str]
-    """Phone → its text, in the order given."""
-    bad: tuple[str, ...]
-    """Recipients that are no phone numbers, as they were given; there are others that are."""
+    texts: Mapping[str, str]  # phone → its text, in the order given
+    bad: tuple[str, ...]  # recipients that are no phone numbers, as they were given; there are others that are
 
 
 def authenticate(auth: CallCredentials, config: Config) -> None:

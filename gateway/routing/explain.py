@@ -17,10 +17,8 @@ class Explanation:
     """None: no keyword matches, and the text goes to the number's own callback endpoints."""
     losers: tuple[tuple[KeywordMatch[Keyword], str], ...]
     """Keywords that match, too, though another one is more exact, and why: ``match = "word" is more exact than …``"""
-    perhaps: tuple[str, ...]
-    """Guesses at the keyword that was meant, where the text matches none."""
-    endpoints: tuple[Endpoint, ...]
-    """Empty: the text is kept as unrouted."""
+    perhaps: tuple[str, ...]  # guesses at the keyword that was meant, where the text matches none
+    endpoints: tuple[Endpoint, ...]  # empty: the text is kept as unrouted
 
 
 def explain(text: str, number: Number, config: Config) -> Explanation:

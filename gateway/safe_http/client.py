@@ -33,8 +33,7 @@ NO_LIMIT_SECONDS = 1_000_000.0
 MAX_READS_AFTER_SLEEP = 16
 """Times that libcurl reads on after a sleep: an answer that is longer than we take is cut long before."""
 
-Result = tuple[Any, Response]
-"""(the tag given to `start`, the response)"""
+Result = tuple[Any, Response]  # (the tag given to `start`, the response)
 
 
 class HttpClient:
@@ -47,11 +46,9 @@ class HttpClient:
         self._loop = SocketLoop()
         self.watch, self.unwatch = self._loop.watch, self._loop.unwatch
         """`watch(fileobj, callback)`: `run` calls back, and returns, whenever `fileobj` has something to read."""
-        self.wake = self._loop.wake
-        """Makes `run` return. From any thread, and from signal handlers."""
+        self.wake = self._loop.wake  # makes `run` return. From any thread, and from signal handlers
         self._resolver = Resolver(self.wake, lookup, ttl)
-        self._waiting: dict[str, list[PendingRequest]] = {}
-        """Requests by the name that they wait for."""
+        self._waiting: dict[str, list[PendingRequest]] = {}  # requests by the name that they wait for
         self._policies: dict[str, AddressPolicy] = {}
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._loop.want)

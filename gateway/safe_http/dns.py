@@ -23,8 +23,7 @@ TTL_SECONDS = 60.0
 ERROR_TTL_SECONDS = 1.0
 MAX_KNOWN_NAMES = 1024
 
-Lookup = Callable[..., Iterable[tuple[Any, ...]]]
-"""`socket.getaddrinfo`, or what takes its place."""
+Lookup = Callable[..., Iterable[tuple[Any, ...]]]  # `socket.getaddrinfo`, or what takes its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +32,8 @@ class ResolvedName:
 
     addresses: tuple[str, ...] = ()
     error: str = ""
-    literal: bool = False
-    """The host was an address already, in whatever spelling."""
-    short: bool = False
-    """No name server was asked: this machine ran out of something."""
+    literal: bool = False  # the host was an address already, in whatever spelling
+    short: bool = False  # no name server was asked: this machine ran out of something
 
 
 class Resolver:

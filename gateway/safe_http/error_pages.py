@@ -75,8 +75,7 @@ _PATTERNS = (
 PAGES = tuple((name, word, re.compile(pattern, _FLAGS)) for name, word, pattern in _PATTERNS)
 _NAMES = {pattern: name for name, _, pattern in PAGES}
 
-MIN_PAGE_BYTES = 12
-"""Length of the shortest text in which any of these is found: ``[XException]``."""
+MIN_PAGE_BYTES = 12  # length of the shortest text in which any of these is found: ``[XException]``
 
 FAILURE_BODY: tuple[re.Pattern[str], ...] = tuple(_NAMES)
 """The default `failure_body` of endpoints of the legacy format: an answer in which one is found is no success."""

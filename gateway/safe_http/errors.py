@@ -30,8 +30,7 @@ _PROXY = 97
 _TOO_LARGE = 100
 
 _EXPIRED, _NOT_YET = 10, 9
-_UNKNOWN_CA = (2, 18, 19, 20, 21)
-"""X509_V_ERR_… of OpenSSL: no issuer, self-signed, cannot be verified."""
+_UNKNOWN_CA = (2, 18, 19, 20, 21)  # X509_V_ERR_… of OpenSSL: no issuer, self-signed, cannot be verified
 
 OUT_OF_RESOURCES = "resources"
 """The kind of a `Failure` of this machine: the request was never sent, and no endpoint is to blame."""
@@ -63,15 +62,12 @@ class CurlError:
 
     code: int
     text: str
-    errno: int = 0
-    """The operating system's, of the last connection tried."""
-    verified: int = 0
-    """OpenSSL's verdict on the certificate; 0 is fine, or not checked."""
+    errno: int = 0  # the operating system's, of the last connection tried
+    verified: int = 0  # OpenSSL's verdict on the certificate; 0 is fine, or not checked
     secure: bool = False
     status: int | None = None
     times: Timings = Timings()
-    connected: bool = False
-    """A connection stood, handshake and all, so that the request could be sent."""
+    connected: bool = False  # a connection stood, handshake and all, so that the request could be sent
     timeout: float = 0.0
     connect_timeout: float = 0.0
 

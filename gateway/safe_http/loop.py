@@ -13,11 +13,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-Ready = list[tuple[int, int]]
-"""(file descriptor, what it is ready for in libcurl's numbers)"""
+Ready = list[tuple[int, int]]  # (file descriptor, what it is ready for in libcurl's numbers)
 READ, WRITE = 1, 4
-_EVENTS = (0, READ, WRITE, READ | WRITE)
-"""Events by libcurl's numbers, which `selectors` shares."""
+_EVENTS = (0, READ, WRITE, READ | WRITE)  # events by libcurl's numbers, which `selectors` shares
 
 
 class Selector:

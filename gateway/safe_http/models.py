@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from gateway.safe_http.ssrf import NO_ADDRESSES, Network, OwnAddresses
 
-KEPT_BODY_BYTES = 2048
-"""Bytes of an answer's body that are kept; the checks of an endpoint see all that was read."""
+KEPT_BODY_BYTES = 2048  # bytes of an answer's body that are kept; the checks of an endpoint see all that was read
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -25,14 +24,10 @@ class Request:
     body: bytes = field(repr=False)
     headers: Headers = field(default=(), repr=False)
     """In the order and spelling in which they go out. `transfer.header_lines` refuses some."""
-    timeout: float = 15
-    """Of the whole attempt, from the name lookup to the last byte of the answer."""
-    connect_timeout: float = 5
-    """Of name lookup, connection and TLS handshake together."""
-    verify_tls: bool | str = True
-    """True: the machine's authorities; a path: that CA file; False: no check."""
-    tls_min: str = "1.2"
-    """``1.0``, ``1.1``, ``1.2`` or ``1.3``."""
+    timeout: float = 15  # of the whole attempt, from the name lookup to the last byte of the answer
+    connect_timeout: float = 5  # of name lookup, connection and TLS handshake together
+    verify_tls: bool | str = True  # True: the machine's authorities; a path: that CA file; False: no check
+    tls_min: str = "1.2"  # ``1.0``, ``1.1``, ``1.2`` or ``1.3``
     free_form: bool = False
     """True: the URL came with a request and may only go to the public internet and `allow_networks`.
     False: an endpoint of the configuration; private is allowed, link-local and metadata addresses never."""
@@ -40,8 +35,7 @@ class Request:
     egress_proxy: str = field(default="", repr=False)
     own_addresses: OwnAddresses = NO_ADDRESSES
     """(address, port) pairs that the gateway listens on. A wildcard means every address of this machine."""
-    capture: bool = False
-    """Fill `Response.request_bytes`. Costs a few microseconds; for the test forms."""
+    capture: bool = False  # fill `Response.request_bytes`. Costs a few microseconds; for the test forms
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -51,8 +45,7 @@ class Failure:
     kind: str
     """``url``, ``name``, ``refused_address``, ``connect``, ``tls``, ``certificate``, ``timeout``, ``reset``,
     ``too_large``, ``protocol``, ``proxy``; ``resources``: this machine ran out of them, and nothing was sent."""
-    sentence: str
-    """For the operator, in plain words."""
+    sentence: str  # for the operator, in plain words
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -80,17 +73,14 @@ class Response:
     """The answer to a request. A `failure` may come with a status: the answer had begun."""
 
     status: int | None = None
-    headers: Headers = ()
-    """Of the final answer, as they came, decoded as latin-1."""
+    headers: Headers = ()  # of the final answer, as they came, decoded as latin-1
     body: bytes = field(default=b"", repr=False)
     """As it came, never decompressed, at most 64 KB of it: reading ends there, and the status counts."""
-    size: int = 0
-    """Bytes of body that were read; more than `body` holds where it was cut."""
+    size: int = 0  # bytes of body that were read; more than `body` holds where it was cut
     request_bytes: bytes = field(default=b"", repr=False)
     """Head and body of the request exactly as they went out, if `Request.capture` asks for them. Holds credentials."""
     times: Timings = Timings()
-    address: str = ""
-    """The IP address that was connected to."""
+    address: str = ""  # the IP address that was connected to
     failure: Failure | None = None
 
     @property

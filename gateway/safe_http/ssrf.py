@@ -15,22 +15,17 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
-OwnAddresses = frozenset[tuple[str, int]]
-"""(address, port) pairs that the gateway listens on."""
+OwnAddresses = frozenset[tuple[str, int]]  # (address, port) pairs that the gateway listens on
 
-REFUSED = "this address is not allowed"
-"""All that a caller of an API is told. The full reason is for the operator."""
+REFUSED = "this address is not allowed"  # all that a caller of an API is told. The full reason is for the operator
 
 PORTS = frozenset((80, 443, 8080, 8443))
 """Ports below 1024 that are websites, and their twins; from 1024 up every port is open."""
 MAX_URL_CHARACTERS = 2048
 NO_ADDRESSES: OwnAddresses = frozenset()
-MAX_CHECKED_ADDRESSES = 1024
-"""Addresses whose verdict an `AddressPolicy` remembers."""
-HIDDEN = "[hidden]"
-"""Stands for a secret in what people see."""
-NO_ORIGIN = "://"
-"""The origin of what cannot be called at all."""
+MAX_CHECKED_ADDRESSES = 1024  # addresses whose verdict an `AddressPolicy` remembers
+HIDDEN = "[hidden]"  # stands for a secret in what people see
+NO_ORIGIN = "://"  # the origin of what cannot be called at all
 
 
 def _table(*rows: tuple[str, str]) -> tuple[tuple[Network, str], ...]:

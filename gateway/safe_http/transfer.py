@@ -43,8 +43,7 @@ _SUPPRESS_CONNECT_HEADERS, _NATIVE_CA = 265, 16
 MAX_BODY_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 16 * 1024
 MAX_HEAD_LINES = 100
-MAX_CACHED_HEAD_BYTES = 1024
-"""Longer heads are not remembered once they were read."""
+MAX_CACHED_HEAD_BYTES = 1024  # longer heads are not remembered once they were read
 
 # CURL_WRITEFUNC_… ("taken: nothing" ends the transfer), CURL_SOCKET_BAD, CURL_PREREQFUNC_…, CURLINFO_…_OUT.
 _STOP, _SOCKET_BAD, _GO_ON, _ABORT, _HEAD_OUT, _BODY_OUT = 0, -1, 0, 1, 2, 4
@@ -56,15 +55,12 @@ _NEXT_HEAD = re.compile(rb"\r?\n\r?\n(?=HTTP/)")
 class Target:
     """A URL, checked and taken apart."""
 
-    fault: str = ""
-    """The reason why the URL may not be called; then nothing else is set."""
+    fault: str = ""  # the reason why the URL may not be called; then nothing else is set
     host: str = ""
     port: int = 0
     secure: bool = False
-    path: str = ""
-    """Path and query exactly as written: left alone, libcurl would send ``%2f`` as ``%2F``."""
-    absolute: str = ""
-    """The URL without its fragment, as a proxy is asked for it."""
+    path: str = ""  # path and query exactly as written: left alone, libcurl would send ``%2f`` as ``%2F``
+    absolute: str = ""  # the URL without its fragment, as a proxy is asked for it
 
 
 @lru_cache(1024)
@@ -161,8 +157,7 @@ class PendingRequest:
     request: Request
     tag: object
     target: Target
-    started_at: float
-    """Monotonic seconds."""
+    started_at: float  # monotonic seconds
     lookup_seconds: float = 0.0
 
     @property

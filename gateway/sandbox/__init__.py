@@ -8,8 +8,7 @@ from importlib import resources
 from gateway.config import Config, loads
 
 PAGE = "http://127.0.0.1:8081"
-CARRIERX = "http://127.0.0.1:8082"
-"""The stand-ins' URLs, unless `gateway serve` found these ports taken."""
+CARRIERX = "http://127.0.0.1:8082"  # the stand-ins' URLs, unless `gateway serve` found these ports taken
 
 
 def sample_config(page: str = PAGE, carrierx: str = CARRIERX) -> Config:

@@ -29,14 +29,11 @@ from gateway.web.context import config, web_context
 from schemas.legacy import CALLBACK_FIELDS
 
 HANDSET = "15162065515"
-RECIPIENT = "15162060001"
-"""A handset that gets what it is sent; other endings choose other scenarios."""
+RECIPIENT = "15162060001"  # a handset that gets what it is sent; other endings choose other scenarios
 MAX_TEXT_CHARACTERS = 1600
 MAX_ANSWERS = 100
-REFRESH_SECONDS = 1
-"""A page whose deliveries are not settled reloads itself after this time."""
-TIMEOUT_SECONDS = 20.0
-"""The gateway answers when it has the callback on disk."""
+REFRESH_SECONDS = 1  # a page whose deliveries are not settled reloads itself after this time
+TIMEOUT_SECONDS = 20.0  # the gateway answers when it has the callback on disk
 RECORDS_TIMEOUT_SECONDS = 2.0
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded; charset=UTF-8"
@@ -70,8 +67,7 @@ class HandsetText:
     handset: str
     number: str
     text: str
-    id: str
-    """`message_sid`, or the `custom_ticket` where the keyword platform is played, which has no other id."""
+    id: str  # `message_sid`, or the `custom_ticket` where the keyword platform is played, which has no other id
 
 
 _answers: OrderedDict[str, list[GatewayAnswer]] = OrderedDict()

@@ -19,16 +19,14 @@ from gateway.store.health import BreakerState
 from gateway.store.leases import ClaimLimit, SettledDelivery
 from schemas import Message
 
-FIRST_ATTEMPTS_DIVISOR = 4
-"""This part of a claim is kept for texts that are sent for the first time."""
+FIRST_ATTEMPTS_DIVISOR = 4  # this part of a claim is kept for texts that are sent for the first time
 MAX_SETTLED_PER_BATCH = 64
 STORE_CHECK_INTERVAL_SECONDS = 0.25
 
 
 class SubmitBatchResult(NamedTuple):
     submissions: list[Submission]
-    owed: frozenset[str]
-    """Endpoints that something is owed to now."""
+    owed: frozenset[str]  # endpoints that something is owed to now
 
 
 @dataclass(kw_only=True)
@@ -40,14 +38,10 @@ class SubmitBatch:
     now: float
     ended: Sequence[SubmissionResult] = ()
     limit: int = 0
-    extend: Sequence[Submission] = ()
-    """Submissions whose leases are extended: they take long, or the clock was set."""
-    is_uncertain: bool = False
-    """Nobody knows whether the claims of the batch before were committed."""
-    known: Collection[int] = ()
-    """Ids of the deliveries that this Sender knows to have, where some are uncertain."""
-    release_stale: bool = False
-    """Releases updates that wait for nothing any more."""
+    extend: Sequence[Submission] = ()  # submissions whose leases are extended: they take long, or the clock was set
+    is_uncertain: bool = False  # nobody knows whether the claims of the batch before were committed
+    known: Collection[int] = ()  # ids of the deliveries that this Sender knows to have, where some are uncertain
+    release_stale: bool = False  # releases updates that wait for nothing any more
     breaker_states: Sequence[BreakerState] = ()
 
     def __bool__(self) -> bool:
@@ -157,10 +151,8 @@ class SubmitBatchWriter:
         self._store, self._owner, self._log, self._alive = store, owner, log, alive
         self._is_away = self._is_uncertain = self._has_failed = False
         self.paused_until = 0.0
-        self.ended: list[SubmissionResult] = []
-        """Submissions that ended, and are not known to be written."""
-        self.give_up_at = float("inf")
-        """When to stop waiting for the store; monotonic seconds, as `paused_until`."""
+        self.ended: list[SubmissionResult] = []  # submissions that ended, and are not known to be written
+        self.give_up_at = float("inf")  # when to stop waiting for the store; monotonic seconds, as `paused_until`
 
     def write(
         self,

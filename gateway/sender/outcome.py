@@ -24,12 +24,10 @@ from gateway.store.leases import ClaimedDelivery
 
 INTERRUPTED_RETRY_SECONDS = 60.0
 """The time to the next attempt of a text that has used up its attempts, none of which said anything."""
-FIRST_LOOKUP_SECONDS = 0.5
-"""The time to the first search for a text whose answer was lost; most often it is there."""
+FIRST_LOOKUP_SECONDS = 0.5  # the time to the first search for a text whose answer was lost; most often it is there
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
 MAX_REQUESTED_PAUSE_SECONDS = 300.0
-MAX_ERRORS_IN_A_ROW = 5
-"""Fewer errors may be about these messages alone."""
+MAX_ERRORS_IN_A_ROW = 5  # fewer errors may be about these messages alone
 
 SubmitAction = Literal["post", "look up", "known", "opted out", "gone"]
 LedgerChange = Literal["sent", "refused", "undecided", "uncertain", "owed", "unchanged", "recorded"]
@@ -43,8 +41,7 @@ class SubmitFault(NamedTuple):
 
     reason: str
     kind: Literal["unreachable", "throttled", "failing"] = "unreachable"
-    seconds: float | None = None
-    """How long CarrierX asks to wait."""
+    seconds: float | None = None  # how long CarrierX asks to wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +75,10 @@ class SubmissionResult:
     due: float | None = None
     sentence: str = ""
     status: int | None = None
-    answer: bytes = field(default=b"", repr=False)
-    """CarrierX's object of a text that was sent."""
+    answer: bytes = field(default=b"", repr=False)  # CarrierX's object of a text that was sent
     fault: SubmitFault | None = None
     warning: str = ""
-    seconds: float = 0.0
-    """How long it took."""
+    seconds: float = 0.0  # how long it took
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,14 +88,10 @@ class SubmitContext:
     submission: Submission
     clock: Callable[[], float]
     random: Callable[[], float]
-    is_too_late: Callable[[], bool]
-    """True if the request must not leave any more."""
-    is_over: Callable[[], bool]
-    """True if the time to read the listing is over."""
-    remaining: Callable[[], float]
-    """Monotonic seconds in which an uncertain text may still appear."""
-    is_known: Callable[[str], bool]
-    """True if a `message_sid` belongs to another text of ours."""
+    is_too_late: Callable[[], bool]  # True if the request must not leave any more
+    is_over: Callable[[], bool]  # True if the time to read the listing is over
+    remaining: Callable[[], float]  # monotonic seconds in which an uncertain text may still appear
+    is_known: Callable[[str], bool]  # True if a `message_sid` belongs to another text of ours
 
     def sent(self, answer: bytes, warning: str = "") -> SubmissionResult:
         return SubmissionResult(self.submission, self.clock(), "succeeded", "sent", answer=answer, warning=warning)

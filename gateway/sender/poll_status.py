@@ -18,10 +18,8 @@ from schemas import BadCallback, wire
 
 IDLE_SECONDS, BUSY_SECONDS = 5.0, 1.0
 """Time between two polls: where there was nothing to ask, and where there may be more."""
-MAX_MESSAGES = 5
-"""Messages that one poll asks about, one after the other."""
-FETCHED = "fetched"
-"""Stands for the caller's address in an event."""
+MAX_MESSAGES = 5  # messages that one poll asks about, one after the other
+FETCHED = "fetched"  # stands for the caller's address in an event
 
 
 class StatusPoller:

@@ -23,20 +23,13 @@ from typing import Any
 
 from gateway.carrierx.responses import Page
 
-PAGE_SIZE = 1000
-"""Messages on a page; CarrierX gives no more."""
-MAX_MESSAGES = 100_000
-"""The longest listing that is read."""
-MAX_STARTS = 4
-"""How often a listing is read from its beginning, where it changes too fast."""
-MAX_OVERLAP = 20
-"""Messages of a page that the next one shows again."""
-MAX_CLOCK_DIFFERENCE_SECONDS = 900.0
-"""Between CarrierX's clock and ours."""
-PROVING_DATES = 20
-"""Different dates, one after the other, that prove an order."""
-PAGES_BEFORE_END = 3
-"""Where the oldest come first, reading goes on so many pages before the end."""
+PAGE_SIZE = 1000  # messages on a page; CarrierX gives no more
+MAX_MESSAGES = 100_000  # the longest listing that is read
+MAX_STARTS = 4  # how often a listing is read from its beginning, where it changes too fast
+MAX_OVERLAP = 20  # messages of a page that the next one shows again
+MAX_CLOCK_DIFFERENCE_SECONDS = 900.0  # between CarrierX's clock and ours
+PROVING_DATES = 20  # different dates, one after the other, that prove an order
+PAGES_BEFORE_END = 3  # where the oldest come first, reading goes on so many pages before the end
 
 Item = Mapping[str, Any]
 
@@ -49,8 +42,7 @@ class Wanted:
     number: str
     phone: str
     text: str
-    since: float
-    """Epoch seconds by our clock: its request did not leave earlier."""
+    since: float  # epoch seconds by our clock: its request did not leave earlier
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,8 @@ from gateway.store import Connection, Store, events, ledger, replay, search
 from gateway.store.ledger import LedgerEntry
 from schemas import FORMATS, BadCallback, Message, ReceiveContext, wire
 
-STALE_UPDATE_SECONDS = 60.0
-"""An update that waits for so long, though nothing is in flight any more, is released."""
-MAX_STALE_CONVERSATIONS = 100
-"""Conversations whose updates one transaction releases."""
+STALE_UPDATE_SECONDS = 60.0  # an update that waits for so long, though nothing is in flight any more, is released
+MAX_STALE_CONVERSATIONS = 100  # conversations whose updates one transaction releases
 
 BY_HAND = "Somebody has said that it was sent."
 GIVEN_UP = "Nobody could tell whether it was sent, and it was given up by hand."

@@ -28,22 +28,15 @@ from gateway.store import Connection, StoreUnavailable, ledger, message_status
 from gateway.store.leases import ClaimedDelivery
 from gateway.store.ledger import LedgerEntry
 
-START_SECONDS = 10.0
-"""After its claim; a request that has not left by then does not leave any more."""
-MAX_REQUEST_SECONDS = 600.0
-"""No request takes longer, whatever happens."""
-MAX_SEARCH_SECONDS = 20.0
-"""After this, no further page of the listing is asked for."""
-PAGE_RETRY_SECONDS = 0.2, 1.0
-"""Before a page of the listing is asked for once more, and once again."""
-EXTEND_SECONDS = 10.0
-"""The age at which the lease of a submission is extended."""
-MAX_UNCERTAIN = 10_000
-"""Texts that are remembered as uncertain."""
+START_SECONDS = 10.0  # after its claim; a request that has not left by then does not leave any more
+MAX_REQUEST_SECONDS = 600.0  # no request takes longer, whatever happens
+MAX_SEARCH_SECONDS = 20.0  # after this, no further page of the listing is asked for
+PAGE_RETRY_SECONDS = 0.2, 1.0  # before a page of the listing is asked for once more, and once again
+EXTEND_SECONDS = 10.0  # the age at which the lease of a submission is extended
+MAX_UNCERTAIN = 10_000  # texts that are remembered as uncertain
 LISTING_CLOSED = 403, 404, 405, 501
 """Statuses of a listing that this account does not have; waiting does not open it."""
-UNCERTAIN_STATUSES = 408, 425
-"""Refusals of which nobody knows whether something was done."""
+UNCERTAIN_STATUSES = 408, 425  # refusals of which nobody knows whether something was done
 
 GONE = "The ledger does not have this message any more: it is not sent."
 TOO_LATE = "The request could not leave in time."

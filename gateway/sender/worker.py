@@ -28,15 +28,11 @@ from gateway.sender.settle import STALE_UPDATE_SECONDS
 from gateway.sender.submit import SubmitPool
 from gateway.store import Store, StoreUnavailable, events, ledger, outbox
 
-TICK_SECONDS = 1.0
-"""The longest turn of the loop."""
-RELEASE_INTERVAL_SECONDS = 30.0
-"""Between two searches for updates that wait for nothing any more."""
-DRAIN_TIMEOUT_SECONDS = 7.0
-"""For requests in flight when the Sender is asked to stop."""
+TICK_SECONDS = 1.0  # the longest turn of the loop
+RELEASE_INTERVAL_SECONDS = 30.0  # between two searches for updates that wait for nothing any more
+DRAIN_TIMEOUT_SECONDS = 7.0  # for requests in flight when the Sender is asked to stop
 LAST_WRITE_TIMEOUT_SECONDS = 1.0
-HANG_SECONDS = 15.0
-"""Without a turn of the loop for so long, it hangs."""
+HANG_SECONDS = 15.0  # without a turn of the loop for so long, it hangs
 
 
 class Sender:
@@ -60,8 +56,7 @@ class Sender:
         self._clients, self._breaker = ClientCache(self._log), CarrierXBreaker(self._log)
         self._poller = StatusPoller(store, clock, self._log, notify)
         self._clock_jumps, self._jump = ClockJumpDetector(clock(), time.monotonic()), 0.0
-        self._next_due: float | None = 0.0
-        """Epoch seconds; None: nothing is owed."""
+        self._next_due: float | None = 0.0  # epoch seconds; None: nothing is owed
         self._look_at = self._claim_at = self._release_at = 0.0
         self._alive_at = time.monotonic()
         self._stop = threading.Event()

@@ -41,8 +41,7 @@ class Store:
     """
 
     def __init__(self, url: str, *, lock_timeout: float = 5.0) -> None:
-        self.url = url
-        """As given, with its password: not for any log."""
+        self.url = url  # as given, with its password: not for any log
         self._was_ready = True
         self._database = database = _database(url, lock_timeout)
         self.has_room = database.has_room

@@ -24,14 +24,10 @@ from gateway.store.statement import Statement
 if TYPE_CHECKING:
     from gateway.store import Store
 
-TOLERANCE_SECONDS = 2.0
-"""Clocks of different machines differ by less, and corrections are smaller."""
-RECORD_SECONDS = 5.0
-"""Between two records of the time, at most as often as something is written anyway."""
-MAX_DELIVERIES = 500
-"""In one transaction."""
-MAX_ENDPOINTS = 50
-"""That are looked through in one transaction."""
+TOLERANCE_SECONDS = 2.0  # clocks of different machines differ by less, and corrections are smaller
+RECORD_SECONDS = 5.0  # between two records of the time, at most as often as something is written anyway
+MAX_DELIVERIES = 500  # in one transaction
+MAX_ENDPOINTS = 50  # that are looked through in one transaction
 
 RECORD = Statement("""
     INSERT INTO clock (id, seen, handled) VALUES (1, :now, 0)

@@ -28,13 +28,10 @@ from gateway.store.outbox import MAX_KEYS_PER_TRANSACTION
 
 MAX_SPARE_GREENLETS = 256
 """Greenlets that are kept for later requests: a new one costs 10 µs, most of it for its stack."""
-MAX_OPERATIONS = 64
-"""In one transaction: while it lasts, the loop stands still."""
+MAX_OPERATIONS = 64  # in one transaction: while it lasts, the loop stands still
 MAX_WAITING = 4096
-MAX_DELAY_SECONDS = 0.004
-"""For which a commit may be put off while more operations come."""
-MAX_TRYING_SECONDS = 0.05
-"""For which the loop tries to get the lock, before the writer's thread takes over."""
+MAX_DELAY_SECONDS = 0.004  # for which a commit may be put off while more operations come
+MAX_TRYING_SECONDS = 0.05  # for which the loop tries to get the lock, before the writer's thread takes over
 IDLE_SLEEP_SECONDS = 0.0001
 GRACE_SECONDS = 5.0
 """That a caller gives to an operation that is under way when its own time is up: soon it will know."""
@@ -121,12 +118,9 @@ class LoopCommitter:
     ) -> None:
         self._loop, self._immediate, self._submit = loop, immediate, submit
         self._waiting: list[_Waiting] = []
-        self._first_at = 0.0
-        """When the first of them came."""
-        self._count_before = 0
-        """How many there were a turn ago."""
-        self._refused_since: float | None = None
-        """When the lock was first not free; None: it was free last time."""
+        self._first_at = 0.0  # when the first of them came
+        self._count_before = 0  # how many there were a turn ago
+        self._refused_since: float | None = None  # when the lock was first not free; None: it was free last time
         self._refused_count = 0
         self._is_scheduled = False
 

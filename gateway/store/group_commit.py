@@ -18,8 +18,7 @@ from gateway.store.outbox import hold_first
 from gateway.store.sqlite import FileLock
 from gateway.store.wakeup import PgNotifier, take_marked
 
-MAX_TRIES = 5
-"""Of an operation that the database says is in conflict with another transaction."""
+MAX_TRIES = 5  # of an operation that the database says is in conflict with another transaction
 
 
 @dataclass(frozen=True, slots=True)

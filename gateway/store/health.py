@@ -18,16 +18,12 @@ from gateway.store import ledger, message_status
 from gateway.store.search import DEAD, pending
 from gateway.store.statement import Statement, index_key, storable
 
-STORE, WORKER = 1, 2
-"""Whose heartbeat: the store's own; any worker's, on whatever machine."""
-HEARTBEAT_SECONDS = 10.0
-"""Between two heartbeats of a worker."""
-BREAKER_REFRESH_SECONDS = 30.0
-"""After this time a worker writes its breaker rows again."""
+STORE, WORKER = 1, 2  # whose heartbeat: the store's own; any worker's, on whatever machine
+HEARTBEAT_SECONDS = 10.0  # between two heartbeats of a worker
+BREAKER_REFRESH_SECONDS = 30.0  # after this time a worker writes its breaker rows again
 BREAKER_STALE_SECONDS = 3 * BREAKER_REFRESH_SECONDS
 """After this time a row that was not written again does not count."""
-MAX_TEXTS = 500
-"""That are read of one keyword, where its newest belongs to another number."""
+MAX_TEXTS = 500  # that are read of one keyword, where its newest belongs to another number
 _SEVERITY = {"ramp": 0, "half_open": 1, "open": 2}
 
 BEAT = Statement("INSERT INTO heartbeat (id, at) VALUES (:who, :at) ON CONFLICT (id) DO UPDATE SET at = excluded.at")
@@ -57,15 +53,11 @@ class BreakerState:
     """How a breaker is. Times are epoch seconds."""
 
     endpoint: str
-    state: str
-    """``closed``, ``open``, ``half_open`` or ``ramp``."""
+    state: str  # ``closed``, ``open``, ``half_open`` or ``ramp``
     since: float
-    until: float
-    """While it is open: when the endpoint is asked again."""
-    reason: str
-    """Why it opened last."""
-    failures: int
-    """In a row."""
+    until: float  # while it is open: when the endpoint is asked again
+    reason: str  # why it opened last
+    failures: int  # in a row
 
 
 def beat(conn: Connection, who: int = STORE) -> None:
@@ -113,14 +105,11 @@ def current_breakers(conn: Connection, now: float) -> dict[str, BreakerState]:
 class Gauges:
     """Times are epoch seconds."""
 
-    owed: Mapping[str, int]
-    """Endpoint → deliveries."""
-    oldest: Mapping[str, float]
-    """Endpoint → when the oldest of them was owed."""
+    owed: Mapping[str, int]  # endpoint → deliveries
+    oldest: Mapping[str, float]  # endpoint → when the oldest of them was owed
     dead: Mapping[str, int]
     oldest_event: float | None
-    worker: float | None
-    """The last heartbeat of any worker."""
+    worker: float | None  # the last heartbeat of any worker
     sends: ledger.OpenSends = field(default_factory=ledger.OpenSends)
     opt_outs: int = 0
 
@@ -144,8 +133,7 @@ class NewestTexts:
     """When the newest texts with one keyword were received, epoch seconds."""
 
     by_number: Mapping[str, float]
-    horizon: float | None
-    """A number that is not there has had none since then. None: it has none at all."""
+    horizon: float | None  # a number that is not there has had none since then. None: it has none at all
 
 
 def newest_texts(conn: Connection, spellings: Iterable[str], numbers: Iterable[str]) -> NewestTexts:

@@ -115,8 +115,7 @@ class ClaimLimit(NamedTuple):
     """How many more deliveries an endpoint may have in flight."""
 
     all: int
-    first: int = 0
-    """Places among them that are kept for first attempts, and stay free where there are none."""
+    first: int = 0  # places among them that are kept for first attempts, and stay free where there are none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,16 +128,13 @@ class ClaimedDelivery:
     endpoint: str
     wire_format: str
     ordering_key: str
-    number: int
-    """The number of this attempt, from 1, counted over all replays."""
-    attempts_since_replay: int
-    """Attempts since the delivery was owed or last replayed, this one included."""
+    number: int  # the number of this attempt, from 1, counted over all replays
+    attempts_since_replay: int  # attempts since the delivery was owed or last replayed, this one included
     content_type: str
     headers: tuple[tuple[str, str], ...]
     body: bytes = field(repr=False)
     created_at: float
-    started_at: float = 0.0
-    """When the lease was taken: the beginning of the attempt, as people see it."""
+    started_at: float = 0.0  # when the lease was taken: the beginning of the attempt, as people see it
     replies: bool = False
 
     @property
@@ -153,18 +149,14 @@ class SettledDelivery:
     claimed: ClaimedDelivery
     outcome: AttemptOutcome
     finished_at: float
-    due: float | None = None
-    """When to try again, epoch seconds; with ``again``, and only then."""
-    sentence: str = ""
-    """Why it did not succeed."""
+    due: float | None = None  # when to try again, epoch seconds; with ``again``, and only then
+    sentence: str = ""  # why it did not succeed
     status: int | None = None
     answer_headers: Sequence[tuple[str, str]] = ()
     answer_body: bytes = field(default=b"", repr=False)
-    times: Mapping[str, float] = field(default_factory=dict)
-    """Milliseconds: name, connect, tls, first_byte, total."""
+    times: Mapping[str, float] = field(default_factory=dict)  # milliseconds: name, connect, tls, first_byte, total
     diagnosis: Sequence[str] = ()
-    reply: str = ""
-    """The endpoint's answer as a text, where that is texted back."""
+    reply: str = ""  # the endpoint's answer as a text, where that is texted back
 
     def __post_init__(self) -> None:
         if (self.outcome == "again") != (self.due is not None):

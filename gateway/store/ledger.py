@@ -24,11 +24,9 @@ from schemas.status import is_final, supersedes
 
 ENDPOINT = "@carrierx"
 """The outbox's name for CarrierX, which texts are owed to. No endpoint of a configuration can be called so."""
-WIRE_FORMAT = "carrierx-send"
-"""The wire format of those deliveries: the Core API's own request."""
+WIRE_FORMAT = "carrierx-send"  # the wire format of those deliveries: the Core API's own request
 STATES = ("owed", "sending", "sent", "refused", "undecided")
-MAX_POLLS = 8
-"""Times that CarrierX is asked about one message, each after twice the time of the one before."""
+MAX_POLLS = 8  # times that CarrierX is asked about one message, each after twice the time of the one before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,18 +76,15 @@ class SendSearch(Search):
 @dataclass(frozen=True, slots=True)
 class SendPage:
     send_ids: tuple[str, ...]
-    more: bool
-    """There are older ones."""
+    more: bool  # there are older ones
 
 
 @dataclass(frozen=True, slots=True)
 class OpenSends:
     """How many messages have not come to their end."""
 
-    open: Mapping[str, int] = field(default_factory=dict)
-    """``owed``, ``sending``, ``undecided`` → messages."""
-    waiting: int = 0
-    """Status updates whose message is not known yet."""
+    open: Mapping[str, int] = field(default_factory=dict)  # ``owed``, ``sending``, ``undecided`` → messages
+    waiting: int = 0  # status updates whose message is not known yet
 
 
 _NAMES = [column.name for column in fields(LedgerEntry)]

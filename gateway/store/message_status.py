@@ -21,8 +21,7 @@ from schemas.status import is_final, supersedes
 
 Verdict = Literal["new", "duplicate", "stale"]
 
-MAX_STATUSES = 64
-"""Statuses remembered for one message: the flow has nine, a caller may make up any number."""
+MAX_STATUSES = 64  # statuses remembered for one message: the flow has nine, a caller may make up any number
 
 _COLUMN = schema.states.c
 FIRST_STATUS = Statement("""
@@ -78,11 +77,9 @@ COUNT_OPT_OUTS = Statement("SELECT count(*) FROM opt_outs WHERE out")
 class OptOut:
     number: str
     phone: str
-    out: bool
-    """False: it was out, and came back."""
+    out: bool  # False: it was out, and came back
     word: str
-    at: float
-    """Epoch seconds."""
+    at: float  # epoch seconds
 
 
 def record_status(conn: Connection, message_sid: str, recipient: str, status: str, now: float) -> Verdict:

@@ -99,13 +99,11 @@ class OwedDelivery:
     """One body for one endpoint. A body that its format cannot say is dead from the start, and shown."""
 
     endpoint: str
-    wire_format: str
-    """The wire format's name."""
+    wire_format: str  # the wire format's name
     ordering_key: str
     """Deliveries of one ordering key go one after another: endpoint + conversation, or endpoint + message."""
     body: Body | CannotSay
-    delivery_id: str = ""
-    """A UUID that is known already; empty: a new one."""
+    delivery_id: str = ""  # a UUID that is known already; empty: a new one
     replies: bool | None = None
 
 

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from gateway.store import Store
 
 MAX_PER_TRANSACTION = 200
-REPLAY_INTERVAL_SECONDS = 0.02
-"""From one delivery to the next, usually: 50 a second leave room for today's texts."""
+REPLAY_INTERVAL_SECONDS = 0.02  # from one delivery to the next, usually: 50 a second leave room for today's texts
 _COLUMN = schema.deliveries.c
 _REFUSED_TEXT = and_(
     _COLUMN.state == literal_column("'dead'"),
@@ -56,13 +55,10 @@ class ReplayFilter:
 
     state: Literal["dead", "succeeded"] = "dead"
     endpoint: str | None = None
-    since: float | None = None
-    """Settled at this time or later."""
-    until: float | None = None
-    """Settled before this time."""
+    since: float | None = None  # settled at this time or later
+    until: float | None = None  # settled before this time
     event_id: int | None = None
-    delivery_ids: Sequence[str] | None = None
-    """As a person selects them: some hundreds at most."""
+    delivery_ids: Sequence[str] | None = None  # as a person selects them: some hundreds at most
 
 
 class ReplayCandidate(NamedTuple):

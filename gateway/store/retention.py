@@ -15,10 +15,8 @@ from sqlalchemy import Connection, bindparam, literal_column, select
 from gateway.store.schema import deliveries
 from gateway.store.statement import Statement
 
-STEP_SECONDS = 0.001
-"""Of deleting in one step; committing it takes as long again."""
-CHUNK_ROWS = 8
-"""Of each table, between two readings of the clock."""
+STEP_SECONDS = 0.001  # of deleting in one step; committing it takes as long again
+CHUNK_ROWS = 8  # of each table, between two readings of the clock
 
 # Along the index in the order of time, and past what another step has looked at: an event that is owed for ever is
 # passed over once. An update that waits for its message stays, and a call with a message not sent yet, or undecided.

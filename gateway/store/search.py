@@ -17,12 +17,9 @@ from gateway.store import events, schema
 from gateway.store.statement import Statement, index_key, pairs_from_json, storable
 
 MAX_OFFSET = 10**9
-MAX_RESULTS = 500
-"""Rows on one page."""
-PREVIEW_BYTES = 2048
-"""Of each body in a list: whole, fifty of them might be fifty megabytes."""
-MAX_ID = 2**63 - 1
-"""No database has an id above it, nor lets it be asked for."""
+MAX_RESULTS = 500  # rows on one page
+PREVIEW_BYTES = 2048  # of each body in a list: whole, fifty of them might be fifty megabytes
+MAX_ID = 2**63 - 1  # no database has an id above it, nor lets it be asked for
 
 # Pending deliveries stand in one of three small indices: due for the first time, due again, behind one of those.
 # They are counted along each, and then the first of each endpoint is read: with thousands of endpoints, a query for
@@ -60,10 +57,8 @@ class Search:
     ticket: str = ""
     message_sid: str = ""
     state: str = ""
-    since: float | None = None
-    """Received, or asked for, at this time or later."""
-    until: float | None = None
-    """Before this time."""
+    since: float | None = None  # received, or asked for, at this time or later
+    until: float | None = None  # before this time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +80,7 @@ class FoundEvent:
 @dataclass(frozen=True, slots=True)
 class EventPage:
     found: tuple[FoundEvent, ...]
-    more: bool
-    """There are older ones."""
+    more: bool  # there are older ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,21 +143,18 @@ class EndpointState:
 
     endpoint: str
     pending: int = 0
-    oldest: float | None = None
-    """When the oldest pending delivery was owed."""
+    oldest: float | None = None  # when the oldest pending delivery was owed
     dead: int = 0
     last_at: float | None = None
     last_outcome: str | None = None
-    last_latency: float | None = None
-    """Milliseconds that the last attempt took in all."""
+    last_latency: float | None = None  # milliseconds that the last attempt took in all
     last_error: str | None = None
     last_error_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    events: Mapping[str, int]
-    """State → how many were received since the time asked for."""
+    events: Mapping[str, int]  # state → how many were received since the time asked for
     endpoints: tuple[EndpointState, ...]
 
     @property

@@ -67,10 +67,8 @@ else:
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
-MIN_FREE_BYTES = 64 * 2**20
-"""With less free disk no callback is taken: those that were taken must still be settled."""
-DISK_CHECK_SECONDS = 1.0
-"""Between two checks of the disk: it does not fill up in less, and each callback asks."""
+MIN_FREE_BYTES = 64 * 2**20  # with less free disk no callback is taken: those that were taken must still be settled
+DISK_CHECK_SECONDS = 1.0  # between two checks of the disk: it does not fill up in less, and each callback asks
 CHECKPOINT_SECONDS = 0.25
 """From a commit to the checkpoint: pages that change all the time are folded once for many commits."""
 
@@ -166,8 +164,7 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._files: tuple[int, int] | None = None
-        """The turn and the lock."""
+        self._files: tuple[int, int] | None = None  # the turn and the lock
         self._has_turn = False
 
     def __enter__(self) -> FileLock:

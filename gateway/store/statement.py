@@ -24,8 +24,7 @@ Parameters = Mapping[str, object] | Sequence[object]
 NO_VALUES: Values = {}
 _Compiled = tuple[str, Callable[[Values], Parameters]]
 
-MAX_KEY_BYTES = 200
-"""PostgreSQL's indices take 2,704 bytes a row, in which a URL may stand beside the key."""
+MAX_KEY_BYTES = 200  # PostgreSQL's indices take 2,704 bytes a row, in which a URL may stand beside the key
 _json_string = json.encoder.encode_basestring_ascii
 _decode_json = json.JSONDecoder().raw_decode
 _encode_json = json.JSONEncoder(separators=(",", ":")).encode

@@ -31,25 +31,17 @@ from gateway.config import make_private
 
 HOST = "127.0.0.1"
 FOLDER_NAME = "workers"
-TOUCH_SECONDS = 3.0
-"""After this time a worker touches its file again."""
-GONE_SECONDS = 15.0
-"""A worker whose file was not touched for this time is not notified any more."""
-_FORGOTTEN_SECONDS = 60.0
-"""After this time its file is deleted; if the worker only slept, it makes another."""
-_LOOK_SECONDS = 1.0
-"""Between two checks of which workers listen."""
-_MAX_DATAGRAM_BYTES = 8192
-"""Loopback takes as many in one piece everywhere."""
+TOUCH_SECONDS = 3.0  # after this time a worker touches its file again
+GONE_SECONDS = 15.0  # a worker whose file was not touched for this time is not notified any more
+_FORGOTTEN_SECONDS = 60.0  # after this time its file is deleted; if the worker only slept, it makes another
+_LOOK_SECONDS = 1.0  # between two checks of which workers listen
+_MAX_DATAGRAM_BYTES = 8192  # loopback takes as many in one piece everywhere
 _MAX_DATAGRAMS = 1000
 
 CHANNEL = "sms_gateway_owed"
-MAX_NOTICE_BYTES = 7000
-"""PostgreSQL takes no 8,000."""
-_RECONNECT_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
-"""Pause before the first, second … attempt to connect again."""
-_CLOSE_CHECK_SECONDS = 1.0
-"""Between two looks whether the listener is to end."""
+MAX_NOTICE_BYTES = 7000  # PostgreSQL takes no 8,000
+_RECONNECT_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)  # pause before the first, second … attempt to connect again
+_CLOSE_CHECK_SECONDS = 1.0  # between two looks whether the listener is to end
 _NOTIFY = f"SELECT pg_notify('{CHANNEL}', %s)"
 _MARKED = "endpoints that something is owed to"
 

@@ -27,10 +27,8 @@ from gateway.store.outbox import MAX_KEYS_PER_TRANSACTION
 
 T = TypeVar("T")
 
-MAX_OPERATIONS = 256
-"""In one transaction: with more the first would wait for the last, and gain nothing."""
-MAX_WAITING = 4096
-"""Operations. As many wait only where nothing moves, and their callers are gone."""
+MAX_OPERATIONS = 256  # in one transaction: with more the first would wait for the last, and gain nothing
+MAX_WAITING = 4096  # operations. As many wait only where nothing moves, and their callers are gone
 
 
 class _Queued(NamedTuple):

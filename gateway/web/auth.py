@@ -23,8 +23,7 @@ from gateway.web.context import config, now, web_context
 
 OPEN = frozenset({"health"})
 """Blueprints that check callers themselves, or need not: no session, no CSRF token, no headers of the console."""
-VISITORS = frozenset({"login.form", "login.enter", "static"})
-"""Endpoints that are open without a login."""
+VISITORS = frozenset({"login.form", "login.enter", "static"})  # endpoints that are open without a login
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADERS = {
     "Content-Security-Policy": (

@@ -26,8 +26,7 @@ from schemas import BadCallback, credentials, wire
 PATH = "/legacy/webservices/"
 UNAUTHENTICATED_PER_MINUTE = limits.parse("60/minute")
 """Calls with wrong credentials, and unreadable ones, that one process keeps, from all senders together."""
-MAX_KEPT_BYTES = 4096
-"""Bytes that are kept of an unreadable call: its sender is not known."""
+MAX_KEPT_BYTES = 4096  # bytes that are kept of an unreadable call: its sender is not known
 _XML = "text/xml; charset=utf-8"
 
 blueprint = Blueprint("legacy_api", __name__)

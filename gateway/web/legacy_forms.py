@@ -19,8 +19,7 @@ from schemas import wire
 
 Value = Union[str, "Pairs"]
 Pairs = Sequence[tuple[str, Value]]
-CallResult = CallAnswer | list[StatusRow]
-"""An answer, or the rows of a query that found some."""
+CallResult = CallAnswer | list[StatusRow]  # an answer, or the rows of a query that found some
 Fields = dict[str, bool | int | str]
 
 _COMMON = ("recipientList", "custom_ticket", "status_url")
@@ -34,8 +33,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
 QUERIES = frozenset(("getTransactionStatus", "getCustomTransactionStatus"))
 
 _USER = ("username", "user_name")
-SECRETS = frozenset((*_USER, "password", "api_key"))
-"""Lower-case names of arguments whose values are not kept."""
+SECRETS = frozenset((*_USER, "password", "api_key"))  # lower-case names of arguments whose values are not kept
 _CODE = ("code", "shortcode")
 _RESERVED = frozenset(
     (*SECRETS, *_CODE, "keyword", "auth", "message", "template", "custom_ticket", "status_url")

@@ -31,12 +31,9 @@ from werkzeug.exceptions import TooManyRequests
 
 from gateway.config import Config, Settings
 
-SESSION_SECONDS = 12 * 3_600
-"""From login to the end, idle or not."""
-MAX_CLOCK_SKEW_SECONDS = 300
-"""The clocks of two machines may differ by this much."""
-MAX_PASSWORD_CHARACTERS = 1_024
-"""A longer text is refused without being hashed."""
+SESSION_SECONDS = 12 * 3_600  # from login to the end, idle or not
+MAX_CLOCK_SKEW_SECONDS = 300  # the clocks of two machines may differ by this much
+MAX_PASSWORD_CHARACTERS = 1_024  # a longer text is refused without being hashed
 GUESSES_PER_MINUTE = limits.parse("10/minute")
 """Wrong passwords (form, one-click link, HTTP Basic) from one address."""
 TEST_POSTS_PER_MINUTE = limits.parse("120/minute")
@@ -56,8 +53,7 @@ class _HashedPassword:
     hash: str
     session_key: bytes
     digest_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
-    known: bytes = b""
-    """The digest of the password that was found right, once it was."""
+    known: bytes = b""  # the digest of the password that was found right, once it was
 
     def digest(self, candidate: str) -> bytes:
         return hashlib.blake2b(_encoded(candidate), key=self.digest_key).digest()

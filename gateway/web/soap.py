@@ -36,10 +36,8 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 MAX_TAGS = 60_000
 MAX_ELEMENT_ATTRIBUTES = 100
 MAX_DEPTH = 64
-MAX_VISITS = 20_000
-"""Elements that are read as values; one that is referred to twice counts twice."""
-MAX_VALUE_DEPTH = 24
-"""Depth of a value, references followed; also the number of references in a row."""
+MAX_VISITS = 20_000  # elements that are read as values; one that is referred to twice counts twice
+MAX_VALUE_DEPTH = 24  # depth of a value, references followed; also the number of references in a row
 MAX_DOCUMENT_CHARACTERS = 2 * 1024 * 1024
 """All texts together have at most so many; one that is referred to twice counts twice."""
 
@@ -55,8 +53,7 @@ _DOCTYPE = re.compile(
     r"\A\s*+(?:(?:<\?(?:(?!\?>).)*+\?>|<!--(?:(?!-->).)*+-->)\s*+)*+<!(?!--)", re.DOTALL | re.IGNORECASE
 )
 
-Element = Any
-"""An element of lxml."""
+Element = Any  # an element of lxml
 
 
 class UnreadableEnvelope(ValueError):
@@ -69,17 +66,12 @@ class WrongVersion(UnreadableEnvelope):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoapEnvelope:
-    version: str = SOAP_11
-    """The namespace of the envelope."""
-    name: str = ""
-    """The operation, in the spelling of `OPERATIONS`; empty if it is none of these."""
-    namespace: str = NAMESPACE
-    """The namespace in which the operation was called: clients expect the answer in it."""
-    encoded: bool = False
-    """The call uses SOAP's own encoding."""
+    version: str = SOAP_11  # the namespace of the envelope
+    name: str = ""  # the operation, in the spelling of `OPERATIONS`; empty if it is none of these
+    namespace: str = NAMESPACE  # the namespace in which the operation was called: clients expect the answer in it
+    encoded: bool = False  # the call uses SOAP's own encoding
     arguments: Pairs = field(default=(), repr=False)
-    scrubbed: bytes = field(default=b"", repr=False)
-    """The envelope without credentials."""
+    scrubbed: bytes = field(default=b"", repr=False)  # the envelope without credentials
 
 
 def read_envelope(body: bytes, content_type: str | None) -> SoapEnvelope:

@@ -13,13 +13,10 @@ from gateway.store import Connection, Store
 from gateway.store.health import BreakerState, Gauges, current_breakers, gauges, newest_texts
 
 T = TypeVar("T")
-Pair = tuple[str, str]
-"""Number and keyword, both as configured."""
+Pair = tuple[str, str]  # number and keyword, both as configured
 
-FRESH_SECONDS = 5.0
-"""How long an answer is good: many may ask, the store is asked once."""
-KEYWORDS_FRESH_SECONDS = 60.0
-"""How long the times of keywords are good: their silence counts in days."""
+FRESH_SECONDS = 5.0  # how long an answer is good: many may ask, the store is asked once
+KEYWORDS_FRESH_SECONDS = 60.0  # how long the times of keywords are good: their silence counts in days
 REST_FACTOR = 20
 """An answer is good for at least this many times as long as it took: no more than a twentieth of the time is spent on
 looking."""

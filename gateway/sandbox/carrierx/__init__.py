@@ -30,11 +30,9 @@ from gateway.sandbox.carrierx.model import PARTNER, ApiError
 
 __all__ = ["PARTNER", "CarrierXStub", "Misbehaviour", "Setup", "make_carrierx"]
 
-IDLE_TIMEOUT_SECONDS = 120.0
-"""A connection that sends no request is closed after this time."""
+IDLE_TIMEOUT_SECONDS = 120.0  # a connection that sends no request is closed after this time
 MAX_BODY_BYTES = 1024 * 1024
-_LINGER_ZERO = struct.pack("ii", 1, 0)
-"""With it, closing a socket resets the connection."""
+_LINGER_ZERO = struct.pack("ii", 1, 0)  # with it, closing a socket resets the connection
 log = structlog.get_logger(__name__)
 
 

@@ -21,11 +21,9 @@ from gateway.sandbox.carrierx.engine import Engine
 from gateway.sandbox.carrierx.faults import Misbehaviour, PlannedFaults, scenario_table
 from gateway.sandbox.carrierx.model import ApiError, iso_time, json_object, read_send_request
 
-EARLY_TIMEOUT_SECONDS = 10.0
-"""An answer waits no longer than this for callbacks that are to come before it."""
+EARLY_TIMEOUT_SECONDS = 10.0  # an answer waits no longer than this for callbacks that are to come before it
 DEFAULT_LIMIT, MAX_LIMIT = 10, 1000
-CUT = "Stand-In-Cut"
-"""Header that tells `StubServer` how to lose the answer; the server removes it."""
+CUT = "Stand-In-Cut"  # header that tells `StubServer` how to lose the answer; the server removes it
 
 SERVER_ERROR = ApiError(500, "Internal error.")
 

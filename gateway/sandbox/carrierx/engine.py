@@ -27,8 +27,7 @@ from gateway.sandbox.carrierx.model import MAX_MESSAGES, Account, MessageList, P
 
 SHAPES = ("asked", "older", "newer")
 INBOUND = Scenario(ending="", summary="received", flow=("received",))
-MAX_REFUSED = 50_000
-"""Requests that were not accepted, for which it is known how often they came."""
+MAX_REFUSED = 50_000  # requests that were not accepted, for which it is known how often they came
 CALLBACK_THREADS = 8
 CALLBACK_TIMEOUT_SECONDS = 20.0
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.25, 4.0
@@ -43,23 +42,15 @@ class Setup:
     token: str = field(default="sandbox", repr=False)
     """The Bearer token. Where this and `login` are empty, no credentials are needed."""
     login: str = ""
-    password: str = field(default="", repr=False)
-    """The user name and password for Basic."""
-    numbers: Sequence[str] = ()
-    """The account's DIDs; without any, every number is one."""
-    callback: str = field(default="", repr=False)
-    """The partner's callback URL; may hold a key."""
+    password: str = field(default="", repr=False)  # the user name and password for Basic
+    numbers: Sequence[str] = ()  # the account's DIDs; without any, every number is one
+    callback: str = field(default="", repr=False)  # the partner's callback URL; may hold a key
     misbehaviour: Misbehaviour = Misbehaviour()
-    pace: float = 0.1
-    """Seconds between two statuses of a message."""
-    attempts: int = 8
-    """How often a callback is posted at most. The vendor documents nothing: 1 is the worst case."""
-    shape: str = "asked"
-    """The names in Message objects: ``older``, ``newer``, or ``asked``: those of the request."""
-    newest_first: bool = True
-    """The order of lists."""
-    kept: int = MAX_MESSAGES
-    """Messages; the oldest are forgotten."""
+    pace: float = 0.1  # seconds between two statuses of a message
+    attempts: int = 8  # how often a callback is posted at most. The vendor documents nothing: 1 is the worst case
+    shape: str = "asked"  # the names in Message objects: ``older``, ``newer``, or ``asked``: those of the request
+    newest_first: bool = True  # the order of lists
+    kept: int = MAX_MESSAGES  # messages; the oldest are forgotten
 
 
 class Engine:

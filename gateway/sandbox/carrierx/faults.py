@@ -26,8 +26,7 @@ ANSWERS = (*FAULTS_BEFORE, *FAULTS_AFTER)
 READ_ANSWERS = ("conflict", "too_many", "error_before", "lost_before", "broken_json")
 CUTS = ("close", "reset", "half")
 """How an answer is lost: the connection is closed, is reset, or is closed in the middle of the answer."""
-Random = Callable[[], float]
-"""Gives a number from 0 up to, but not including, 1."""
+Random = Callable[[], float]  # gives a number from 0 up to, but not including, 1
 
 TWICE = 2
 ALWAYS = 1_000_000
@@ -38,19 +37,13 @@ class Scenario:
     """The course of a message to a handset whose number has this ending."""
 
     ending: str
-    summary: str
-    """The course in words, for people."""
+    summary: str  # the course in words, for people
     flow: tuple[str, ...] = DELIVERED
-    answer: str = ""
-    """One of `FAULTS_BEFORE` or `FAULTS_AFTER`, or ``refused``; empty: 200."""
-    times: int = ALWAYS
-    """This many requests for one message get that answer; the next one gets 200."""
-    silent: bool = False
-    """No updates are posted."""
-    update_fault: str = ""
-    """``duplicate``, ``late``, ``out_of_order`` or ``early``: all updates come like this."""
-    reply: str = ""
-    """The text that the handset sends back once it has got the message."""
+    answer: str = ""  # one of `FAULTS_BEFORE` or `FAULTS_AFTER`, or ``refused``; empty: 200
+    times: int = ALWAYS  # this many requests for one message get that answer; the next one gets 200
+    silent: bool = False  # no updates are posted
+    update_fault: str = ""  # ``duplicate``, ``late``, ``out_of_order`` or ``early``: all updates come like this
+    reply: str = ""  # the text that the handset sends back once it has got the message
 
 
 SCENARIOS = (
@@ -115,8 +108,7 @@ class Misbehaviour:
     out_of_order: float = _probability("an update comes after the one behind it.")
     early: float = _probability("updates, from the first to all of them, come before the answer.")
     slow_for: float = 2.0
-    late_by: float = 2.0
-    """Seconds, like `slow_for`."""
+    late_by: float = 2.0  # seconds, like `slow_for`
     retry_after: int = 1
 
     def __post_init__(self) -> None:
@@ -150,13 +142,10 @@ def changed(now: Misbehaviour, values: Mapping[str, Any]) -> Misbehaviour:
 class PlannedFaults:
     """The faults of one request, and of the updates of its message."""
 
-    answer: str = ""
-    """One of `ANSWERS`, or ``refused``; empty: none."""
+    answer: str = ""  # one of `ANSWERS`, or ``refused``; empty: none
     cut: str = CUTS[0]
-    early: int = 0
-    """This many updates come before the answer."""
-    updates: tuple[frozenset[str], ...] = ()
-    """The `UPDATE_FAULTS` that each update has."""
+    early: int = 0  # this many updates come before the answer
+    updates: tuple[frozenset[str], ...] = ()  # the `UPDATE_FAULTS` that each update has
 
     @property
     def accepts(self) -> bool:

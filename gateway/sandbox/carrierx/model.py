@@ -18,10 +18,8 @@ from schemas.carrierx import MMS_SHAPE, SMS_SHAPE
 
 PARTNER = "cee93bf3-5746-43fe-a1a2-822c05fef687"
 _NAMESPACE = uuid.UUID(PARTNER)
-GROUP = str(uuid.uuid5(_NAMESPACE, "group"))
-"""The DID group that all DIDs are in."""
-OPERATOR = (310, 260)
-"""`mcc` and `mnc` of every handset."""
+GROUP = str(uuid.uuid5(_NAMESPACE, "group"))  # the DID group that all DIDs are in
+OPERATOR = (310, 260)  # `mcc` and `mnc` of every handset
 MAX_MMS_CHARACTERS, MAX_MEDIA, MAX_GROUP = 1600, 10, 10
 MAX_MESSAGES = 100_000
 
@@ -117,8 +115,7 @@ class SendRequest:
     """A request to send a message."""
 
     sender: str
-    to: str
-    """The recipient; the first one of a group."""
+    to: str  # the recipient; the first one of a group
     message: str | None
     media_urls: tuple[str, ...] = ()
     group: tuple[str, ...] = ()
@@ -216,8 +213,7 @@ class PendingCallback:
     body: bytes
     faults: frozenset[str]
     attempts: int = 0
-    last: bool = False
-    """Its message has no further status."""
+    last: bool = False  # its message has no further status
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -233,20 +229,15 @@ class StubMessage:
     statuses: list[tuple[str, float]] = field(default_factory=list)
     acknowledged: list[str] = field(default_factory=list)
     """The statuses of callbacks that were answered 2xx, one for each answer."""
-    given_up: int = 0
-    """Callbacks that were never answered 2xx."""
-    finished: int = 0
-    """Callbacks that need not be posted any more."""
+    given_up: int = 0  # callbacks that were never answered 2xx
+    finished: int = 0  # callbacks that need not be posted any more
     pending: deque[PendingCallback] = field(default_factory=deque)
-    held: PendingCallback | None = None
-    """Waits for the callback behind it to be posted first."""
-    is_posting: bool = False
-    """One of its callbacks is being posted: the others wait."""
+    held: PendingCallback | None = None  # waits for the callback behind it to be posted first
+    is_posting: bool = False  # one of its callbacks is being posted: the others wait
     early_posted: threading.Event = field(default_factory=threading.Event)
     """The callbacks that are to come before the answer were posted."""
     lock: threading.Lock = field(default_factory=threading.Lock)
-    _json: tuple[int, str] = (-1, "")
-    """The JSON that was shown last, and the number of statuses at that time."""
+    _json: tuple[int, str] = (-1, "")  # the JSON that was shown last, and the number of statuses at that time
 
     @property
     def status(self) -> str:

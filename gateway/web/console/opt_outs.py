@@ -13,8 +13,7 @@ from gateway.web.console.search_forms import PAGE_ROWS, number_of
 from gateway.web.context import config, now, web_context
 from schemas.fields import number as normalised
 
-BY_HAND = "by hand"
-"""Stands for the word that was not texted."""
+BY_HAND = "by hand"  # stands for the word that was not texted
 _PHONE = re.compile(r"[0-9]{3,15}")
 
 blueprint = Blueprint("opt_outs", __name__)

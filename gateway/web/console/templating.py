@@ -30,8 +30,7 @@ ENDPOINT_NAMES = {ledger.ENDPOINT: "CarrierX (sending)", STATUS_URLS: "status_ur
 """Endpoints that no configuration has."""
 ABSENT_SECONDS = 6 * health.HEARTBEAT_SECONDS
 """After this long without a heartbeat people are told that no worker delivers."""
-SILENT_SECONDS = 86_400.0
-"""After this long a keyword's silence is worth a line."""
+SILENT_SECONDS = 86_400.0  # after this long a keyword's silence is worth a line
 MAX_SILENT_KEYWORDS = 50
 _SPANS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
@@ -155,8 +154,7 @@ class SilentKeyword(NamedTuple):
     number: str
     title: str
     word: str
-    last: float
-    """When it was last texted, or the time of the oldest event of all."""
+    last: float  # when it was last texted, or the time of the oldest event of all
 
 
 def silent_keywords(heard: Mapping[Pair, float], config: Config, now: float) -> list[SilentKeyword]:
