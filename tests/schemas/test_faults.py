@@ -174,11 +174,21 @@ def test_a_thousand_pairs_are_read() -> None:
             ),
         ),
         ("", b"\xe9", "é", ("The bytes are no UTF-8: read as windows-1252.",)),
+        # The first half of a letter, which takes no second half from the next field.
+        (
+            "shift_jis",
+            b"\x81",
+            "\x81",
+            (
+                "The bytes are not shift_jis, which was declared.",
+                "The bytes are no UTF-8: read as windows-1252.",
+            ),
+        ),
     ],
 )
 def test_the_charset_of_a_form(charset: str, text: bytes, read_as: str, notes: tuple[str, ...]) -> None:
     declared = f"{FORM}; charset={charset}" if charset else FORM
-    message = read("legacy-callback", b"shortcode=12345&phone=15162065515&message=" + text, declared)
+    message = read("legacy-callback", b"shortcode=12345&phone=15162065515&message=" + text + b"&title=x", declared)
     assert (message.message, message.notes) == (read_as, notes)
 
 
