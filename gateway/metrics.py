@@ -189,10 +189,8 @@ class Metrics:
 
     def attempt(self, endpoint: str, outcome: str, seconds: float, since_owed: float) -> None:
         """An attempt ended: ``succeeded``, ``again`` or ``dead``, `seconds` after it began.
-
         `endpoint`: a name of the configuration, or a URL as it came with a call. `since_owed`: seconds from the moment
-        at which the delivery was owed to the attempt's end.
-        """
+        at which the delivery was owed to the attempt's end."""
         endpoint = STATUS_URLS if is_url(endpoint) else endpoint
         self.count(ATTEMPTS, endpoint, outcome)
         self.count(ENDPOINT_ATTEMPT_SECONDS, endpoint, amount=seconds)
@@ -284,10 +282,8 @@ class _Collected(Collector):
 
 class CounterFile(MmapedDict):
     """A file with the numbers of one process, by key. Raises OSError where there is no room for it, or no right to it.
-
     It belongs to the process that holds the lock beside it; the system releases that when the process ends, however it
-    ends. Files only ever grow, up to the number of series.
-    """
+    ends. Files only ever grow, up to the number of series."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

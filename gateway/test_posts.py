@@ -122,9 +122,7 @@ def send_test_post(
     test_post: TestPost, config: Config, now: datetime, own: OwnAddresses = NO_ADDRESSES
 ) -> TestPostResult:
     """Posts once and says what came of it. Raises `InvalidTestPost`; a refused address is a result.
-
-    `own`: where this gateway listens, never to be called. Blocks for the endpoint's timeout at most.
-    """
+    `own`: where this gateway listens, never to be called. Blocks for the endpoint's timeout at most."""
     endpoint = _endpoint(test_post, config)
     message = _message(test_post, config, now)
     target = wire_format(endpoint, message)

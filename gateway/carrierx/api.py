@@ -87,9 +87,7 @@ class CoreAPI:
         user_data: str | None = None,
     ) -> JsonObject:
         """Sends a text or MMS to one number, or an MMS to a group. Returns CarrierX's Message object, ``queued``.
-
-        ValueError for what the vendor does not take. Made again only where nothing was sent for sure.
-        """
+        ValueError for what the vendor does not take. Made again only where nothing was sent for sure."""
         body = build_send_request(from_, to, message, media_urls, group_recipients, user_data)
         return self._with_retries(
             lambda: responses.parse_message(self._request("POST", "/sms/messages", body)), is_idempotent=False
@@ -97,9 +95,7 @@ class CoreAPI:
 
     def send_raw(self, body: bytes, may_leave: MayLeave = lambda: True) -> bytes:
         """Makes one ``POST /sms/messages`` of these bytes, never again. Returns its answer, with a `message_sid`.
-
-        `may_leave` is called once more when there is a connection, right before the bytes leave; False: `NotSent`.
-        """
+        `may_leave` is called once more when there is a connection, right before the bytes leave; False: `NotSent`."""
         response = self._request("POST", "/sms/messages", body, may_leave=may_leave)
         responses.parse_message(response)
         return response.body
@@ -146,9 +142,7 @@ class CoreAPI:
         self, url: str | None, *, partner: str | None = None, did: str | None = None, did_group: str | None = None
     ) -> JsonObject:
         """Sets where CarrierX reports messages to, for one of the three; None: nowhere. Returns the changed object.
-
-        Of the three that are set for a message CarrierX takes the DID's, else the DID group's, else the partner's.
-        """
+        Of the three that are set for a message CarrierX takes the DID's, else the DID group's, else the partner's."""
         if sum(sid is not None for sid in (partner, did, did_group)) != 1:
             raise ValueError("A callback is set for one of partner, did and did_group.")
         if partner is not None:

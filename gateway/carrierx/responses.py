@@ -64,10 +64,8 @@ class Page:
 
     def is_last(self, offset: int) -> bool:
         """True if the list ends with this page, whose first item has the index `offset`.
-
         Where CarrierX does not say, or contradicts itself, only an empty page is an end. Raises `AnswerLost` for an
-        empty page that claims to have more behind it.
-        """
+        empty page that claims to have more behind it."""
         is_all = self.total is not None and offset + len(self.items) >= self.total
         if not self.items:
             if self.has_more and not is_all:

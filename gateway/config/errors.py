@@ -43,9 +43,7 @@ class Fault:
 
 class ConfigError(Exception):
     """The operator must act: every mistake of one file, in the order of its lines; `str()` gives one line for each.
-
-    `warnings` are those that could be found in spite of the mistakes.
-    """
+    `warnings` are those that could be found in spite of the mistakes."""
 
     def __init__(self, faults: Iterable[Fault], file: str = "gateway.toml", warnings: Sequence[str] = ()) -> None:
         self.faults = tuple(sorted(faults, key=lambda fault: fault.line or 0))

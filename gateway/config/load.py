@@ -55,9 +55,7 @@ def default_path(environ: Mapping[str, str] | None = None) -> Path:
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     """The configuration in a file. Raises `ConfigError`, also where there is no such file.
-
-    `environ`: what ``${NAME}`` is taken from; this process's own variables if None.
-    """
+    `environ`: what ``${NAME}`` is taken from; this process's own variables if None."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -103,9 +101,7 @@ def _parse(text: str, file: str) -> dict[str, Any]:
 
 def _fill(value: Any, environ: Mapping[str, str], errors: ErrorCollector, path: SettingPath) -> Any:
     """`value` with every ``${NAME}`` in its texts replaced.
-
-    A variable's value is taken as it is: a ``${`` in there means nothing.
-    """
+    A variable's value is taken as it is: a ``${`` in there means nothing."""
     if isinstance(value, dict):
         return {name: _fill(inner, environ, errors, (*path, name)) for name, inner in value.items()}
     if isinstance(value, list):
@@ -126,9 +122,7 @@ def _fill(value: Any, environ: Mapping[str, str], errors: ErrorCollector, path: 
 
 class Settings:
     """Holds the configuration of one process; its threads may share it.
-
-    Reading it for the first time raises `ConfigError`; after that a broken file only fills `refused`.
-    """
+    Reading it for the first time raises `ConfigError`; after that a broken file only fills `refused`."""
 
     def __init__(
         self,
@@ -149,9 +143,7 @@ class Settings:
         cls, environ: Mapping[str, str] | None = None, *, otherwise: Callable[[], Config] | None = None
     ) -> Settings:
         """Settings of the file that `GATEWAY_CONFIG` names, else of ``gateway.toml`` in the current folder.
-
-        `otherwise` gives the configuration (the sandbox's) where no file is named and none is there.
-        """
+        `otherwise` gives the configuration (the sandbox's) where no file is named and none is there."""
         path = default_path(environ)
         is_named = (environment() if environ is None else environ).get("GATEWAY_CONFIG")
         if otherwise is not None and not is_named and not path.exists():

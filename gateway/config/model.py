@@ -268,8 +268,6 @@ def free_form(url: str, prefix: str) -> Endpoint:
 
 def is_url(endpoint: str) -> bool:
     """True if an endpoint's name is a URL that came with a request, such as a `status_url`.
-
     No name of a configuration has a colon in it. There may be any number of such URLs, some with an ID of their own in
-    each query: what is remembered of them is remembered by origin.
-    """
+    each query: what is remembered of them is remembered by origin."""
     return "://" in endpoint

@@ -144,9 +144,7 @@ def _each_once(table: Table) -> dict[str, Any]:
 
 def sample() -> str:
     """The file that `gateway init` writes: the examples of sample.toml, each setting with its sentence above it.
-
-    Where a table comes for the first time, its settings without an example are added with their defaults.
-    """
+    Where a table comes for the first time, its settings without an example are added with their defaults."""
     lines: list[str] = []
     explained: set[tuple[str, str]] = set()
     text = resources.files(__package__).joinpath("sample.toml").read_text("utf-8")

@@ -28,9 +28,7 @@ class Secrets:
 
 def secrets_for(data: Path) -> Secrets:
     """Keys and password out of `data`; made there, files 0600 in a folder 0700, where they are missing.
-
-    Two processes that start at once both get what one of them made. Raises `ConfigError`.
-    """
+    Two processes that start at once both get what one of them made. Raises `ConfigError`."""
     # A password that can be typed from a screen: 20 of 31 letters, 99 bits.
     readable = "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
     keys, made_keys = _read_or_make(data / "keys", secrets.token_hex(16))
@@ -41,9 +39,7 @@ def secrets_for(data: Path) -> Secrets:
 
 def kept_keys(data: Path) -> tuple[str, ...]:
     """The keys that an earlier start made in `data`; none if there was no such start. Makes nothing.
-
-    Raises OSError for a file that cannot be read.
-    """
+    Raises OSError for a file that cannot be read."""
     try:
         return _read(data / "keys")
     except FileNotFoundError:

@@ -118,10 +118,8 @@ def _check_url(path: SettingPath, endpoint: Table, errors: ErrorCollector) -> No
 
 def fields_in_query(url: str, names: tuple[str, ...]) -> list[str]:
     """The field `names` that the query of a URL uses, in any spelling that a server takes for them.
-
-    ASP.NET takes names in any case; PHP takes ``user.name`` and ``user name`` for ``user_name``, and
-    ``message[]`` for ``message``; some servers part pairs at ``;``.
-    """
+    ASP.NET takes names in any case; PHP takes ``user.name`` and ``user name`` for ``user_name``, and ``message[]`` for
+    ``message``; some servers part pairs at ``;``."""
     pairs = re.split("[&;]", urlsplit(url).query)
     used = {
         re.sub(r"[. ]", "_", unquote_plus(pair.split("=", 1)[0]).split("[")[0].strip()).casefold() for pair in pairs

@@ -107,10 +107,8 @@ class SubmittedBatch:
 
 class BatchWriter:
     """Collects what is to be written, and writes it batch by batch.
-
     `in_flight`: the (delivery, attempt) ids of the worker's transfers. `notify` is called with the endpoints that a
-    batch owed something to. `paused_until` and the like are monotonic seconds.
-    """
+    batch owed something to. `paused_until` and the like are monotonic seconds."""
 
     def __init__(
         self,

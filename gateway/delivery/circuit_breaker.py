@@ -136,10 +136,8 @@ class Breaker:
 
 class Breakers:
     """The breakers of all endpoints; an endpoint that never failed has none.
-
     None that belongs to the configuration is dropped, or its generations would start anew. URLs that came with requests
-    may be any number, so of theirs only the last ones are kept.
-    """
+    may be any number, so of theirs only the last ones are kept."""
 
     def __init__(self) -> None:
         self._of: dict[str, Breaker] = {}

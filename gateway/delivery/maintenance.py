@@ -74,9 +74,7 @@ class Maintenance:
         self, now: float, config: Config, held: Collection[ClaimedDelivery], heartbeat: Callable[[], None]
     ) -> None:
         """Keeps deliveries from stalling, or being claimed twice, because the clock was set.
-
-        `held`: those with an attempt in flight. Raises `StoreUnavailable`; the next call goes on.
-        """
+        `held`: those with an attempt in flight. Raises `StoreUnavailable`; the next call goes on."""
         jump = self._clock.jump(now, time.monotonic())
         if jump:
             self._log.warning("clock_stepped", seconds=round(jump, 3))

@@ -66,10 +66,8 @@ def judge(response: Response, endpoint: Endpoint, now: float) -> Verdict:
 
 def retry_delay(attempts: int, random: float, retry_after: float | None = None) -> float | None:
     """Seconds until the next attempt after `attempts` (1, 2, …) that failed; None: there is none, it is dead.
-
     `random`: 0 up to 1. What the endpoint asked for counts between the schedule's earliest moment and an hour (or the
-    schedule, where that is later), and is spread to the late side only: never earlier than asked, never all at once.
-    """
+    schedule, where that is later), and is spread to the late side only: never earlier than asked, never all at once."""
     if attempts > len(RETRY_SECONDS):
         return None
     planned = RETRY_SECONDS[max(attempts, 1) - 1]
@@ -160,10 +158,8 @@ def classify(attempt: AttemptInFlight, response: Response, now: float, random: f
 
 def reply_text(response: Response) -> tuple[str, str]:
     """An endpoint's answer as a text to the sender of the text, and the reason why there is none: one of them is empty.
-
     Only plain text is texted back, since it cannot be taken back: whatever may be a page, an error or half an answer is
-    no reply.
-    """
+    no reply."""
     if response.failure or response.status is None or not 200 <= response.status < 300:
         return "", "the answer is no success"
     if response.size > len(response.body):

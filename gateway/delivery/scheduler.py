@@ -113,10 +113,8 @@ class Capacity:
 
 def fair_share(capacity: Capacity, in_flight: InFlight, limit: int, urls: int) -> ClaimLimit:
     """Splits an origin's concurrency limit fairly among its URLs, for one scheduling pass; takes one share.
-
     `in_flight`: the origin's, with the shares taken so far. `urls`: those without a share, this one included; 1 for an
-    endpoint of the configuration.
-    """
+    endpoint of the configuration."""
     share = -(-(limit - in_flight.all) // urls)
     free = min(share, capacity.free if in_flight.quick else min(capacity.free, capacity.slow))
     if free <= 0:
@@ -179,9 +177,7 @@ class DueEndpoints:
 
     def attempt_ended(self, endpoint: str, *, last: bool = False) -> None:
         """Makes endpoints due that waited for an attempt of this one, or for any attempt.
-
-        `last`: no other attempt of its origin is in flight, so that none of its URLs must go on waiting for one.
-        """
+        `last`: no other attempt of its origin is in flight, so that none of its URLs must go on waiting for one."""
         origin = origin_of(endpoint)
         if waiting := self._waiting.get(origin):
             for name in list(waiting if last else islice(waiting, MAX_UNBLOCKED)):
@@ -215,9 +211,7 @@ class Scheduler:
 
     def plan(self, find: Callable[[str], Endpoint | None], now: float) -> dict[str, ClaimLimit]:
         """Endpoints to claim for, and how many deliveries. They are idle until `claimed` or `not_claimed` is called.
-
-        `find`: `Config.endpoint`.
-        """
+        `find`: `Config.endpoint`."""
         due, limits, total = self.due.due(now, MAX_ENDPOINTS_PER_BATCH), dict[str, ClaimLimit](), 0
         capacity = self.concurrency.capacity()
         urls, planned = Counter(map(origin_of, due)), dict[str, InFlight]()

@@ -54,9 +54,7 @@ def reroute_all(config: Config, store: Store, since: float | None = None) -> tup
 
 def reroute(event_id: int, config: Config, store: Store) -> bool:
     """Routes an unrouted event by the present configuration.
-
-    False: it still goes nowhere, is not unrouted (any more), or does not exist.
-    """
+    False: it still goes nowhere, is not unrouted (any more), or does not exist."""
     with store.reader() as conn:
         found = search.load_event(conn, event_id)
     return found is not None and found.event.state == "unrouted" and reroute_event(found.event, config, store)
@@ -78,9 +76,7 @@ def reroute_event(event: events.Event, config: Config, store: Store) -> bool:
 
 def _has_credentials(callback: Callback, config: Config) -> bool:
     """Keyword callbacks carry the trio where the company has one; status posts are documented without it.
-
-    The sandbox asks for it only where a text is sent, so that its user need not know it.
-    """
+    The sandbox asks for it only where a text is sent, so that its user need not know it."""
     expected = config.legacy
     if expected is None or callback.format == "carrierx":
         return True
@@ -110,9 +106,7 @@ def _refuse(callback: Callback, store: Store, error: BadCallback, forbidden: boo
 
 class AcceptMessage:
     """The transaction of an inbound text: kept, owed to its endpoints, replied to where the configuration says so.
-
-    The writer runs it, alone or among others, perhaps a second time.
-    """
+    The writer runs it, alone or among others, perhaps a second time."""
 
     def __init__(self, callback: Callback, message: Message, route: Route, config: Config) -> None:
         self._callback, self._message, self._route = callback, message, route

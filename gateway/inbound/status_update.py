@@ -168,10 +168,8 @@ class AcceptStatusUpdate:
 
 def release_waiting(conn: Connection, number: str, phone: str, config: Config) -> frozenset[str]:
     """Accepts the updates that wait for messages from that number to that phone, as far as these are known by now.
-
     They go to the message's own endpoints, and once nothing is in flight any more, as updates of a message that others
-    sent. Returns the endpoints to wake.
-    """
+    sent. Returns the endpoints to wake."""
     waiting = events.waiting_updates(conn, number, phone)
     if not waiting:
         return frozenset()

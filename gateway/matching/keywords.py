@@ -239,7 +239,5 @@ _MAX_OPT_OUT_CHARACTERS = 40  # a longer text is no such word, whatever stands a
 
 def opt_out_word(text: str | None) -> tuple[str, str] | None:
     """(kind, word) if a text is a word by which a phone opts out, comes back or asks for help: ``("stop", "END")``.
-
-    The whole text must be the word: "Stop by at 5" and "the END" are texts like any other.
-    """
+    The whole text must be the word: "Stop by at 5" and "the END" are texts like any other."""
     return _OPT_OUT_WORDS.get(folded(normalized(text))) if text and len(text) <= _MAX_OPT_OUT_CHARACTERS else None

@@ -20,9 +20,7 @@ _UNBOUNDED_REPETITIONS = 1_000  # repetitions from which on a limit is as good a
 
 def why_never_matches(match: str, form: str) -> str:
     """The reason why a word or pattern, compared in that way, can match no text at all; empty if it may.
-
-    Of patterns only what is sure counts.
-    """
+    Of patterns only what is sure counts."""
     if match == "regex":
         parsed = _parse(form)
         if parsed is not None and parsed.getwidth()[0] > MAX_COMPARED_CHARACTERS:

@@ -24,9 +24,7 @@ class MissingPlaceholder(ValueError):
 
 def fill(text: str, values: Mapping[str, str]) -> str:
     """`text` with the values in their places; what a value holds is taken as it is. Raises `MissingPlaceholder`.
-
-    An empty value is a value. In a text that `fault` finds wrong, what cannot be read stays as it stands.
-    """
+    An empty value is a value. In a text that `fault` finds wrong, what cannot be read stays as it stands."""
     if missing := [name for name in placeholders(text) if name not in values]:
         raise MissingPlaceholder(missing)
     return _PARTS.sub(

@@ -37,9 +37,7 @@ class AcceptedCall:
 
 def accept(call: SendCall, config: Config, store: Store, may_keep: Callable[[], bool] = lambda: True) -> AcceptedCall:
     """Checks the call, keeps it and owes its texts. Raises `StoreUnavailable`; every other fault is an answer.
-
-    `may_keep` is called where the credentials are wrong: anybody can make such a call, and must not fill the disk.
-    """
+    `may_keep` is called where the credentials are wrong: anybody can make such a call, and must not fill the disk."""
     if not store.has_room():
         raise StoreUnavailable("the disk is nearly full")
     try:

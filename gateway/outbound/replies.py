@@ -56,9 +56,7 @@ class Replies:
 
 def owe_replies(conn: Connection, settled: Sequence[SettledDelivery], config: Config, now: float) -> frozenset[str]:
     """Owes the endpoints' answers to the phones that texted, in the transaction that settles the deliveries.
-
-    `settled`: those with a `reply` whose lease was still held. Returns the endpoints to wake.
-    """
+    `settled`: those with a `reply` whose lease was still held. Returns the endpoints to wake."""
     owed = [_owe_answer(conn, delivery, config, now) for delivery in settled]
     return frozenset((ledger.ENDPOINT,)) if any(owed) else frozenset()
 

@@ -37,9 +37,7 @@ def as_sent(message: Message, entry: LedgerEntry) -> Message:
 
 def mark_accepted(conn: Connection, entry: LedgerEntry, message: Message, config: Config, now: float) -> frozenset[str]:
     """Records that CarrierX has the text, under the message_sid of `message`. Returns the endpoints to wake.
-
-    The post that the text is queued goes out first, even where a later status is the first one to reach us.
-    """
+    The post that the text is queued goes out first, even where a later status is the first one to reach us."""
     if not ledger.mark_sent(conn, entry.send_id, message.message_sid, now, now + config.carrierx.missing_after):
         return frozenset()
     return _post(conn, entry, message, ACCEPTED, config, now)
@@ -47,9 +45,7 @@ def mark_accepted(conn: Connection, entry: LedgerEntry, message: Message, config
 
 def mark_failed(conn: Connection, entry: LedgerEntry, config: Config, now: float) -> frozenset[str]:
     """Records that the text will not be sent, or that nobody will ever know. Returns the endpoints to wake.
-
-    There is no message_sid: our own id stands for it.
-    """
+    There is no message_sid: our own id stands for it."""
     message = Message(
         direction="outbound", from_=entry.number, to=entry.phone, status=FAILED, message_sid=entry.send_id
     )

@@ -111,9 +111,7 @@ class DeliveryDraft:
 
 def build_deliveries(message: Message, endpoints: Iterable[Endpoint], hops: int) -> tuple[DeliveryDraft, ...]:
     """The drafts of all endpoints. One whose body cannot be written holds the reason: its delivery is dead at once.
-
-    `hops`: the number of gateways that the message came through before this one.
-    """
+    `hops`: the number of gateways that the message came through before this one."""
     drafts = []
     for endpoint in endpoints:
         target, key = wire_format(endpoint, message), ordering_key(endpoint, message)

@@ -38,9 +38,7 @@ Result = tuple[Any, Response]  # (the tag given to `start`, the response)
 
 class HttpClient:
     """Many requests at once in one thread, which calls `run` over and over. Only `wake` may come from others.
-
-    A fault of the other side, or a request that cannot be sent, is a `Response` with a `Failure`; nothing is raised.
-    """
+    A fault of the other side, or a request that cannot be sent, is a `Response` with a `Failure`; nothing is raised."""
 
     def __init__(self, lookup: Lookup = socket.getaddrinfo, ttl: float = TTL_SECONDS) -> None:
         self._loop = SocketLoop()
@@ -110,10 +108,8 @@ class HttpClient:
 
     def _check_sleep(self) -> bool:
         """Reads the answers that came while we slept, before libcurl looks at its timeouts; returns as `_wait` does.
-
         They lie in their sockets, and libcurl, which looks at its timeouts first, would not read them. So there are no
-        timeouts for a moment, and what is late then is ended here.
-        """
+        timeouts for a moment, and what is late then is ended here."""
         now = time.monotonic()
         slept, self._expected_at = now - self._expected_at > SLEPT_SECONDS, now
         if not slept:
@@ -180,10 +176,8 @@ class HttpClient:
 
     def _check(self, pending: PendingRequest, found: ResolvedName) -> None:
         """Sends a request if all the addresses of its name may be called.
-
         Behind an egress proxy they are checked too, and then the proxy looks the name up again: its own rules have the
-        last word.
-        """
+        last word."""
         request = pending.request
         policy = self._policy("free" if request.free_form else "own", request)
         # Behind a proxy names may be known to the proxy alone. The operator's own go on unchecked then, to be
@@ -233,9 +227,7 @@ class HttpClient:
 
 class HandlePool:
     """Idle handles, kept for the next request of their profile: most options of a handle stay as they are.
-
-    At most `MAX_IDLE_HANDLES`; beyond that the handles of the profile that was unused for longest are closed.
-    """
+    At most `MAX_IDLE_HANDLES`; beyond that the handles of the profile that was unused for longest are closed."""
 
     def __init__(self) -> None:
         self._idle: dict[Profile, list[Transfer]] = {}

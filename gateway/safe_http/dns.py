@@ -38,10 +38,8 @@ class ResolvedName:
 
 class Resolver:
     """Looks up names in threads, one for each name under way: a hanging name server holds up its own names only.
-
-    Answers are kept for a minute, so threads are rare; one name is never looked up twice at once. For one thread
-    alone; `wake` is called from others when an answer came, to be fetched by `collect`.
-    """
+    Answers are kept for a minute, so threads are rare; one name is never looked up twice at once. For one thread alone;
+    `wake` is called from others when an answer came, to be fetched by `collect`."""
 
     def __init__(self, wake: Callable[[], None], lookup: Lookup = socket.getaddrinfo, ttl: float = TTL_SECONDS) -> None:
         self._wake, self._lookup, self._ttl = wake, lookup, ttl

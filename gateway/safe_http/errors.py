@@ -156,9 +156,7 @@ def _tls(text: str) -> str:
 
 def shortage_of(error: OSError) -> str:
     """A sentence if `error` says that this machine ran out of something; else empty.
-
-    An error of the name lookup has numbers of its own: see `current_shortage`.
-    """
+    An error of the name lookup has numbers of its own: see `current_shortage`."""
     short = error.errno in _SHORT and not isinstance(error, socket.gaierror)
     return f"this machine is short of something: {os.strerror(error.errno or 0)}" if short else ""
 

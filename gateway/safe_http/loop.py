@@ -74,9 +74,7 @@ class SocketLoop:
 
     def want(self, action: int, descriptor: int, *_: object) -> None:
         """libcurl's callback: watch a transfer's socket for reading (1), writing (2), both (3); else for nothing now.
-
-        No exception may leave this: libcurl would give up every transfer. As it is, a deadline ends one.
-        """
+        No exception may leave this: libcurl would give up every transfer. As it is, a deadline ends one."""
         events = self._wanted[descriptor] = _EVENTS[action & 3]
         known = self._registered.get(descriptor)
         if not events:

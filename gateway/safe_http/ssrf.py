@@ -270,10 +270,8 @@ _NAME = re.compile(r"@?[A-Za-z0-9._-]*")
 
 def mask_url(url: str, *, query: bool = True) -> str:
     """A URL as people may see it: user, password and each value of the query are hidden, a fragment is left out.
-
     ``https://[hidden]@pages.example.com:8443/status.php?key=[hidden]``. With `query` False the query is left out too,
-    as logs have it. The name of an endpoint stays as it is; of what is neither, nothing is shown. Never raises.
-    """
+    as logs have it. The name of an endpoint stays as it is; of what is neither, nothing is shown. Never raises."""
     if _NAME.fullmatch(url):
         return url
     found = _MASKED.fullmatch(url)

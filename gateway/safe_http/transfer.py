@@ -139,9 +139,7 @@ def handle_options(profile: Profile) -> dict[int, str | int]:
 @cache
 def ca_bundle() -> str:
     """Path of a file of CA certificates: the system's, to which an operator adds a company's own; else certifi's.
-
-    libcurl of pycurl's wheels looks where one family of Linux keeps it, and finds nothing on the others.
-    """
+    libcurl of pycurl's wheels looks where one family of Linux keeps it, and finds nothing on the others."""
     for path in (ssl.get_default_verify_paths().cafile, *_CA_BUNDLES):
         if path and Path(path).is_file():
             return path

@@ -94,9 +94,7 @@ def keep_bytes() -> None:
 @blueprint.post("/status.php", defaults={"fields": STATUS_FIELDS})
 def legacy_page(fields: Sequence[str]) -> ResponseReturnValue:
     """Reads each field like `$title = !empty($_REQUEST['title']) ? $_REQUEST['title'] : '';`.
-
-    PHP's `$_REQUEST` is the query with the post over it; it takes `0`, too, for empty.
-    """
+    PHP's `$_REQUEST` is the query with the post over it; it takes `0`, too, for empty."""
     values = {**request.args.to_dict(), **request.form.to_dict()}
     _records().add({name: "" if values.get(name) in (None, "", "0") else values[name] for name in fields})
     return Response("ok", mimetype="text/plain")

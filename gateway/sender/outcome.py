@@ -140,10 +140,8 @@ class SubmitContext:
 
     def delay(self, failed: int, retry_after: float | None = None) -> float | None:
         """Seconds until the next attempt after so many that failed; None: there is none.
-
         Attempts that a crash of ours cut off say nothing of CarrierX: as long as the schedule is not over by the clock,
-        there is another.
-        """
+        there is another."""
         planned, entry = retry_delay(failed, self.random(), retry_after), self.submission.entry
         if planned is None and entry and self.clock() - entry.created_at < sum(RETRY_SECONDS):
             return INTERRUPTED_RETRY_SECONDS

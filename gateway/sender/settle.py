@@ -77,9 +77,7 @@ def release_stale(conn: Connection, config: Config, now: float) -> frozenset[str
 
 def read(answer: bytes, entry: LedgerEntry) -> Message | None:
     """CarrierX's answer to a submission; None where it does not say which message it is about.
-
-    What else is wrong with it is no matter: CarrierX has the message.
-    """
+    What else is wrong with it is no matter: CarrierX has the message."""
     try:
         return FORMATS["carrierx"].load(answer, None, ReceiveContext(now=datetime.now(UTC), sid=""))
     except BadCallback:
@@ -94,9 +92,7 @@ def read(answer: bytes, entry: LedgerEntry) -> Message | None:
 
 def decide_sent(store: Store, send_id: str, message_sid: str, config: Config, now: float) -> frozenset[str]:
     """It was sent; under that message_sid, where it is not empty: then CarrierX is asked next what became of it.
-
-    Raises `AlreadyDecided`, `StoreUnavailable`, as the other decisions do.
-    """
+    Raises `AlreadyDecided`, `StoreUnavailable`, as the other decisions do."""
     sid = message_sid.strip()
 
     def decide(conn: Connection) -> frozenset[str]:

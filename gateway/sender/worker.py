@@ -64,9 +64,7 @@ class Sender:
 
     def run(self, stop: threading.Event) -> None:
         """Runs until `stop` is set; then requests in flight may end, within `DRAIN_TIMEOUT_SECONDS`.
-
-        One that does not is left as it is: its lease runs out, and the next to claim it searches for it at CarrierX.
-        """
+        One that does not is left as it is: its lease runs out, and the next to claim it searches for it at CarrierX."""
         self._stop = stop
         self._log.info("sender_started")
         try:

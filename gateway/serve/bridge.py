@@ -42,10 +42,8 @@ class Refused(Exception):
 
 class Bridge:
     """The RSGI application; made and called in one event loop.
-
     quick: which requests run on the event loop's own thread, as greenlets (`gateway.store.greenlets`); all others run
-    on threads. beat: called for each request of `HEARTBEAT_PATH`. `in_hand`: not answered yet.
-    """
+    on threads. beat: called for each request of `HEARTBEAT_PATH`. `in_hand`: not answered yet."""
 
     def __init__(
         self,

@@ -23,9 +23,7 @@ _encode = json.JSONEncoder(default=repr).encode
 
 def set_up(process: str) -> None:
     """Sets up structlog's loggers and those of the libraries, from warnings up, for the whole process.
-
-    `process` stands in every line: ``serve``, ``web``, ``worker``.
-    """
+    `process` stands in every line: ``serve``, ``web``, ``worker``."""
 
     def add_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event["process"] = process

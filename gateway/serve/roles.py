@@ -90,10 +90,8 @@ def run_web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None
 
 def run_worker(settings: Settings, *, lifeline: bool, metrics_address: tuple[str, int] | None) -> None:
     """Raises `StoreUnavailable` where there is no store.
-
     `/metrics` is answered at `metrics_address` once SIGTERM ends the process in order: whoever gets an answer there
-    takes the worker for one that is up, and may stop it at once. Raises OSError where it cannot listen.
-    """
+    takes the worker for one that is up, and may stop it at once. Raises OSError where it cannot listen."""
     from gateway.delivery.worker import Worker
     from gateway.outbound import replies
     from gateway.sender.worker import Sender
@@ -134,9 +132,7 @@ def run_worker(settings: Settings, *, lifeline: bool, metrics_address: tuple[str
 
 class SenderThread:
     """The Sender beside the worker, in a thread of the same process: they end together.
-
-    `give_up` ends the process where the Sender has died; whoever watches the process starts another one.
-    """
+    `give_up` ends the process where the Sender has died; whoever watches the process starts another one."""
 
     def __init__(self, sender: Sender, stop: threading.Event, give_up: Callable[[], None]) -> None:
         self._sender, self._stop, self._give_up = sender, stop, give_up
@@ -187,10 +183,8 @@ class WorkerHeartbeat:
 @contextmanager
 def serve_metrics(metrics: Metrics, host: str, port: int) -> Iterator[None]:
     """Answers `/metrics` of a machine without a web half, while the block runs: what its processes counted.
-
     The web halves of other machines show the store's own metrics. Raises OSError where it cannot listen.
-    prometheus_client's own server answers on every path, and waits without an end for a request that does not come.
-    """
+    prometheus_client's own server answers on every path, and waits without an end for a request that does not come."""
     with _MetricsServer(host, port, metrics) as server:
         thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
         thread.start()

@@ -127,9 +127,7 @@ async def _serve(make_bridge: Callable[[], Bridge], host: str, port: int, limit:
 
 async def _ask_ourselves(host: str, port: int) -> None:
     """The bridge gives a sign of life for each of these requests, so the supervisor sees a listener that is dead.
-
-    Whoever sent it: where several processes share a port, one asks for another; and none waits for one that hangs.
-    """
+    Whoever sent it: where several processes share a port, one asks for another; and none waits for one that hangs."""
     async with asyncio.TaskGroup() as asking:
         while True:
             asking.create_task(_ask(host, port))

@@ -38,9 +38,7 @@ class PortTaken(Exception):
 
 def check_free(host: str, port: int, option: str = "--port") -> None:
     """Raises `PortTaken` where nobody could listen. `option` of the command chooses another port.
-
-    Web processes share their port: without this, a second gateway would share it with the first in silence.
-    """
+    Web processes share their port: without this, a second gateway would share it with the first in silence."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         if sys.platform == "win32":

@@ -67,9 +67,7 @@ def raise_file_limit(wanted: int) -> int:
 
 def on_stop(stop: Callable[[], None], *, lifeline: bool) -> None:
     """Calls `stop` once: at SIGTERM, at Ctrl-C, or when the supervisor closes standard input. From any thread.
-
-    Where the process has not ended `GRACE_SECONDS` later, it is ended from here. To be called in the main thread.
-    """
+    Where the process has not ended `GRACE_SECONDS` later, it is ended from here. To be called in the main thread."""
     asked = threading.Event()
 
     def ask() -> None:

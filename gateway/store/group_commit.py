@@ -41,9 +41,7 @@ class OutcomeUnknown(StoreUnavailable):
 
 class GroupCommitter:
     """Commits groups over one connection, which it keeps, and replaces when it is broken. For one thread.
-
-    `is_current` tells whether a kept connection is still good: it is asked before each transaction, so it is quick.
-    """
+    `is_current` tells whether a kept connection is still good: it is asked before each transaction, so it is quick."""
 
     def __init__(
         self, engine: Engine, is_current: Callable[[Connection], bool], notifier: PgNotifier | None = None

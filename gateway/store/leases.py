@@ -167,9 +167,7 @@ def claim(
     conn: Connection, owner: str, limits: Mapping[str, ClaimLimit], now: float, lease_seconds: Mapping[str, float]
 ) -> list[ClaimedDelivery]:
     """Takes what is due, the longest due first, at each endpoint up to its limit, for `lease_seconds`.
-
-    Where an earlier lease ran out, that attempt is recorded as ``unknown``: it may or may not have arrived.
-    """
+    Where an earlier lease ran out, that attempt is recorded as ``unknown``: it may or may not have arrived."""
     is_postgresql = conn.dialect.name == "postgresql"
     limits = {endpoint: limit for endpoint, limit in limits.items() if limit.all > 0}
     rows = _due_of_all(conn, limits, now) if is_postgresql else _due(conn, limits, now)

@@ -84,10 +84,8 @@ class OptOut:
 
 def record_status(conn: Connection, message_sid: str, recipient: str, status: str, now: float) -> Verdict:
     """Records that the message has reached this status at this recipient; the answer is whether to pass it on.
-
     ``duplicate``: the very same was recorded before. ``stale``: a recorded one is newer in the flow, or final where
-    this one is not. Between machines the row stays locked until the commit.
-    """
+    this one is not. Between machines the row stays locked until the commit."""
     keys = index_keys(message_sid=message_sid, recipient=recipient, status=status)
     status = keys["status"]
     values = keys | {"final": is_final(status), "seen": texts_to_json((status,)), "now": now}

@@ -187,10 +187,8 @@ def next_due(conn: Connection, endpoint: str) -> float | None:
 
 def new_id(now: float) -> str:
     """Returns a UUID of version 7: it grows with time, so that the index on it grows at its end instead of everywhere.
-
     It keeps no secret, so its random bits need not come from the system each time; `random` seeds itself anew after a
-    fork.
-    """
+    fork."""
     time, bits = max(int(now * 1000), 0) & (2**48 - 1), random.getrandbits(74)
     low, rest = 0x8000 | bits & 0x3FFF, bits >> 14
     return f"{time >> 16:08x}-{time & 0xFFFF:04x}-7{rest >> 48:03x}-{low:04x}-{rest & (2**48 - 1):012x}"

@@ -46,9 +46,7 @@ MAX_IDLE_SECONDS = 1.0
 
 def sqlalchemy_url(text: str) -> str:
     """Several hosts as libpq's users write them → as SQLAlchemy reads them; anything else stays as it is.
-
-    ``//user@a:5432,b:5432/db`` → ``//user@/db?host=a,b&port=5432,5432``. ValueError for a port that is none.
-    """
+    ``//user@a:5432,b:5432/db`` → ``//user@/db?host=a,b&port=5432,5432``. ValueError for a port that is none."""
     if "," not in text:
         return text  # SQLAlchemy takes more in a password than `urlsplit` does
     parts = urlsplit(text)
@@ -67,10 +65,8 @@ def sqlalchemy_url(text: str) -> str:
 
 class ReplicatedConnection(psycopg.Connection[Any]):
     """A connection whose `commit` succeeds only when all that the server was to wait for has happened.
-
-    A server whose wait for its standby is cancelled has the transaction on its own disk alone. It says so in a
-    warning, and "committed" all the same.
-    """
+    A server whose wait for its standby is cancelled has the transaction on its own disk alone. It says so in a warning,
+    and "committed" all the same."""
 
     warning = ""
 
@@ -87,9 +83,7 @@ class ReplicatedConnection(psycopg.Connection[Any]):
 
 class HostConnector:
     """Makes connections; of several hosts the one that answered last is asked first.
-
-    A host that is gone does not even refuse: asking it first would cost every new connection `connect_timeout`.
-    """
+    A host that is gone does not even refuse: asking it first would cost every new connection `connect_timeout`."""
 
     def __init__(self) -> None:
         self._last: tuple[str, str] | None = None

@@ -98,9 +98,7 @@ def replay(
     conn: Connection, candidates: Sequence[ReplayCandidate], *, state: str, now: float, interval_seconds: float
 ) -> int:
     """An operation for the writer, handed in with the ordering keys: puts these back; returns how many.
-
-    A delivery that is no longer `state` was put back by another, or deleted, and is left alone.
-    """
+    A delivery that is no longer `state` was put back by another, or deleted, and is left alone."""
     hold(conn, [candidate.ordering_key for candidate in candidates])
     count = 0
     for candidate in sorted(candidates):

@@ -158,9 +158,7 @@ class SqliteDatabase:
 
 class FileLock:
     """``with lock:`` around a write transaction. Blocks without limit; the system releases it if its holder dies.
-
-    One thread at a time may use one `FileLock`; several of the same path exclude each other.
-    """
+    One thread at a time may use one `FileLock`; several of the same path exclude each other."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

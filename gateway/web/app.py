@@ -22,9 +22,7 @@ from gateway.web.status_cache import StatusCache
 
 def build_app(settings: Settings, store: Store, login_token: str | None, extra_pages: Iterable[Blueprint]) -> Flask:
     """Builds the console's application, whose `wsgi_app` passes the calls of programs to that of `callbacks`.
-
-    `extra_pages`: pages of the console that `web` itself does not know, such as the sandbox's.
-    """
+    `extra_pages`: pages of the console that `web` itself does not know, such as the sandbox's."""
     app = Flask("gateway.web")
     size = callbacks.MAX_BODY_BYTES
     app.config.update(MAX_CONTENT_LENGTH=size, MAX_FORM_MEMORY_SIZE=size, MAX_FORM_PARTS=1000, LOGIN_TOKEN=login_token)
@@ -55,10 +53,8 @@ def _dispatch(
     start_response: StartResponse,
 ) -> Iterable[bytes]:
     """Passes what programs call to their application and everything else to the console.
-
     `X-Forwarded-*` counts only where a proxy sends it that the configuration trusts: such requests go through
-    werkzeug's `ProxyFix`.
-    """
+    werkzeug's `ProxyFix`."""
     path = environ["PATH_INFO"]
     is_call = path == "/carrierx/callback" or path.startswith(("/carrierx/callback/", "/legacy/"))
     app = program_app if is_call else console

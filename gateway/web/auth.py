@@ -115,10 +115,8 @@ def current_user() -> str | None:
 
 def knows_password(candidate: str) -> bool:
     """Says whether this is the console's password. After too many guesses the address is refused for a while.
-
-    Guesses are counted before the password is looked at, so that those sent all at once count too;
-    a password that was right before is no guess.
-    """
+    Guesses are counted before the password is looked at, so that those sent all at once count too; a password that was
+    right before is no guess."""
     state, caller = auth_state(), sessions.caller_key(request.remote_addr)
     state.limits.check(sessions.GUESSES_PER_MINUTE, caller)
     if state.password.was_right(candidate, config()):
@@ -140,10 +138,8 @@ def wants_json() -> bool:
 
 def refuse_foreign_origin() -> None:
     """Raises 403 for a request that another site made this browser send; programs send neither header.
-
-    `Sec-Fetch-Site` is set by the browser itself and survives every proxy. Without it (plain HTTP to
-    another machine, old browsers) `Origin` must be the host that was called, or `public_url`.
-    """
+    `Sec-Fetch-Site` is set by the browser itself and survives every proxy. Without it (plain HTTP to another machine,
+    old browsers) `Origin` must be the host that was called, or `public_url`."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         is_foreign = site not in ("same-origin", "none")
@@ -176,9 +172,7 @@ def add_headers(response: Response) -> Response:
 @blueprint.get("/login")
 def form() -> ResponseReturnValue:
     """The login form; or the login itself, by the link of `gateway serve`.
-
-    Only the supervisor hands the link's token to this process.
-    """
+    Only the supervisor hands the link's token to this process."""
     token = request.args.get("token")
     if token is None:
         return redirect(next_path(), 303) if g.user else login_page()

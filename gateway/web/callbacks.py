@@ -162,9 +162,7 @@ def _keep(context: WebContext, wire_format: str, key: str) -> Response:
 
 def _is_authorized(key: str, keys: Iterable[str]) -> bool:
     """Compares the key of the path, and the password of HTTP Basic, with the configured keys.
-
-    Each candidate with each key: a wrong one takes as long as a right one.
-    """
+    Each candidate with each key: a wrong one takes as long as a right one."""
     basic = request.authorization if "HTTP_AUTHORIZATION" in request.environ else None
     password = (basic.password or "") if basic is not None and basic.type == "basic" else ""
     candidates = [candidate.encode("utf-8", "surrogatepass") for candidate in (key, password)]
@@ -175,9 +173,7 @@ def _is_authorized(key: str, keys: Iterable[str]) -> bool:
 
 def read_body() -> bytes:
     """Reads the body before any parser of forms, which would drop raw bytes, doubled names and wrong charsets.
-
-    Raises `RequestEntityTooLarge`, and `UnsupportedMediaType` for a compressed body: its true size is unknown.
-    """
+    Raises `RequestEntityTooLarge`, and `UnsupportedMediaType` for a compressed body: its true size is unknown."""
     if request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType("Content-Encoding other than identity is not accepted.")
     stream = request.environ["wsgi.input"]

@@ -37,9 +37,7 @@ def readyz() -> Response:
 @blueprint.get("/metrics")
 def metrics() -> Response:
     """The counts of all processes of this machine, and gauges of this process and of the store.
-
-    Without the store, its gauges are left out: they are not known, and a zero would be wrong.
-    """
+    Without the store, its gauges are left out: they are not known, and a zero would be wrong."""
     context = web_context()
     settings, ready, has_room = context.settings, context.store.ready(), context.store.has_room()
     try:

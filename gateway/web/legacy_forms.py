@@ -158,9 +158,7 @@ def read_form(body: bytes, content_type: str | None) -> Pairs:
 
 def write_answer(name: str, result: CallResult, as_json: bool) -> bytes:
     """Writes an answer as JSON or as a form.
-
-    Rows are a list in JSON; in a form their names are such that PHP reads a list (``recipients[0][sendTo]``).
-    """
+    Rows are a list in JSON; in a form their names are such that PHP reads a list (``recipients[0][sendTo]``)."""
     fields: dict[str, object] = {**answer_fields(name, result)}
     rows = [row_fields(row) for row in result] if isinstance(result, list) else []
     if as_json:

@@ -209,10 +209,8 @@ def caller_key(address: str | None) -> str:
 
 class RateLimits:
     """Counts, in this process's memory, how often callers did something. One for each application.
-
-    It uses the engine of Flask-Limiter without Flask-Limiter itself, which hangs three functions on every request:
-    only a few pages of the console have anything to count, so they ask here.
-    """
+    It uses the engine of Flask-Limiter without Flask-Limiter itself, which hangs three functions on every request: only
+    a few pages of the console have anything to count, so they ask here."""
 
     def __init__(self) -> None:
         self._windows = MovingWindowRateLimiter(MemoryStorage())

@@ -202,9 +202,7 @@ class _Document:
 
 def _parse(body: bytes, content_type: str | None) -> Element:
     """Reads XML safely: no DTD, no entities, nothing from outside, and limits on all that can grow.
-
-    Returns the root element. Raises `UnreadableEnvelope`.
-    """
+    Returns the root element. Raises `UnreadableEnvelope`."""
     text = _decode(body, content_type)
     if _DOCTYPE.match(text):
         raise UnreadableEnvelope("A document type declaration is not accepted.")
@@ -242,9 +240,7 @@ def _parse(body: bytes, content_type: str | None) -> Element:
 
 def _decode(body: bytes, content_type: str | None) -> str:
     """Decodes by the byte order mark, else by `Content-Type`, else by the XML declaration, else as UTF-8.
-
-    A wrong charset is ignored; bytes that fit none of these are windows-1252, as in a form.
-    """
+    A wrong charset is ignored; bytes that fit none of these are windows-1252, as in a form."""
     for charset in _charsets(body, content_type):
         try:
             return body.decode(charset).removeprefix("\ufeff")

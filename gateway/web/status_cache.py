@@ -24,9 +24,7 @@ looking."""
 
 class KeywordActivity:
     """Remembers when each keyword was last heard. An advertisement with a misprint shows as a silent keyword.
-
-    Where a word is on many numbers, and often heard on another one, a look into the store goes back only so far.
-    """
+    Where a word is on many numbers, and often heard on another one, a look into the store goes back only so far."""
 
     def __init__(self) -> None:
         self._last: dict[Pair, float] = {}

@@ -306,10 +306,8 @@ def show_misbehaviour() -> ResponseReturnValue:
 @control.post("/sandbox/misbehave")
 def misbehave() -> ResponseReturnValue:
     """Sets faults: `{"lost_after": 0.1, "seed": 7}`.
-
     `"calm": true` ends all faults but those named beside it. `"next": ["conflict", "lost_after"]` answers the next
-    requests like this.
-    """
+    requests like this."""
     stub, values = engine(), json_object(request.get_data())
     answers, calm = values.pop("next", []), values.pop("calm", False)
     if not isinstance(answers, list) or not all(answer in (*faults.ANSWERS, "refused", "") for answer in answers):

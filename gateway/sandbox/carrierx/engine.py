@@ -127,10 +127,8 @@ Work = Callable[[requests.Session], None]
 
 class CallbackPoster:
     """Posts callbacks when they are due, on a few threads, each with one connection that it keeps.
-
     A message gets its statuses by the clock, whether or not its callbacks arrive. Its callbacks are posted one after
-    the other, each when the one before was taken or given up; only faults change that.
-    """
+    the other, each when the one before was taken or given up; only faults change that."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -146,9 +146,7 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 def read_send_request(body: bytes, account: Account | None) -> SendRequest:
     """Reads a request to send as the vendor documents it. Raises `ApiError` with every mistake in it.
-
-    `account` has the numbers that may send; None where any number may, as with a text from a handset.
-    """
+    `account` has the numbers that may send; None where any number may, as with a text from a handset."""
     value, errors = json_object(body), list[tuple[str, str]]()
     older = "from_did" in value or "to_did" in value
     from_name, to_name = ("from_did", "to_did") if older else ("from", "to")

@@ -26,9 +26,7 @@ SEND_FIELDS = ("ticket", "custom_ticket", "phone", "number", "message_sid", "sta
 
 def event_form(arguments: Mapping[str, str], config: Config) -> tuple[Typed, EventSearch, Errors]:
     """Returns the fields as they were typed, the search, and the mistakes in it.
-
-    `arguments`: names and values of the query; unknown names are ignored, and so are unknown states.
-    """
+    `arguments`: names and values of the query; unknown names are ignored, and so are unknown states."""
     typed = {name: arguments.get(name, "").strip() for name in EVENT_FIELDS}
     common, errors = _common(typed, config)
     # Events have the configured word: people need not remember its capitals.
@@ -89,9 +87,7 @@ def requested_offset() -> int:
 
 def page_links(names: Iterable[str], offset: int, more: bool) -> dict[str, str | None]:
     """The addresses of the pages with `older` and `newer` rows of this list; None where there are none.
-
-    They keep only the arguments in `names`: `url_for` has some of its own, such as `_scheme`.
-    """
+    They keep only the arguments in `names`: `url_for` has some of its own, such as `_scheme`."""
     kept = {name: request.args[name] for name in names if request.args.get(name)}
     path = f"{request.script_root}{request.path}"
     older, newer = str(offset + PAGE_ROWS), str(max(offset - PAGE_ROWS, 0))
