@@ -424,3 +424,17 @@ def test_old_answers_go_first_when_there_are_too_many(monkeypatch: pytest.Monkey
     now[0] = 60.0
     resolver.find("10.2.0.1")
     assert len(resolver._known) == 25, "those that are still good, and the new one"
+
+
+def test_no_name_server_is_asked_on_the_thread_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, woken, usual = [], threading.Event(), socket.getaddrinfo
+
+    def numeric(host: str, port: None, **named: Any) -> Any:
+        asked.append(named)
+        return usual(host, port, **named | {"flags": socket.AI_NUMERICHOST})
+
+    monkeypatch.setattr("gateway.safe_http.dns.socket.getaddrinfo", numeric)
+    resolver = Resolver(woken.set, resolving("127.0.0.1"))
+    assert resolver.find("page.test") is None
+    look_up(resolver, "page.test", woken)
+    assert asked == [{"type": socket.SOCK_STREAM, "flags": socket.AI_NUMERICHOST}]
