@@ -72,6 +72,14 @@ def test_short_values_are_hidden_by_their_names_alone() -> None:
     assert secrets.text("u abc password=abc") == f"u abc password={HIDDEN}"
 
 
+def test_what_may_be_a_usual_word_is_hidden_from_eight_characters_on() -> None:
+    url = "http://a/x.php?first=alpha-token&second=beta=token?x&third=gamma77#fragment-token"
+    headers = (("X-Seven", "delta77"), ("X-Eight", "delta-88"), ("ACCEPT-language", "en-GB-longer"))
+    secrets = EndpointRedaction.of(Endpoint(name="a", url=url, headers=headers))
+    shown = "gamma77 fragment-token delta77 en-GB-longer"
+    assert secrets.text(f"{shown} alpha-token beta=token?x delta-88") == f"{shown} {HIDDEN} {HIDDEN} {HIDDEN}"
+
+
 def test_of_two_secrets_that_begin_alike_the_longer_is_hidden_whole() -> None:
     for short, long in (("tenant", "tenant-two"), ("zz-tenant", "zz-tenant-two"), ("long-tenant", "long-tenant-two")):
         for first, second in ((short, long), (long, short)):
