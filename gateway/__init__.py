@@ -15,11 +15,9 @@ def create_app(
     settings: Settings | None = None, store: Store | None = None, *, login_token: str | None = None
 ) -> Flask:
     """The web half as a WSGI application, for any server.
-
-    Without arguments it does what `gateway web` does: it reads the configuration that `GATEWAY_CONFIG` names
-    (else ``gateway.toml``, else the sandbox's), and opens the store, which it brings up to date.
-    `login_token`: whoever presents it is logged in; for the link to the sandbox's first page.
-    """
+    Without arguments it does what `gateway web` does: it reads the configuration that `GATEWAY_CONFIG` names (else
+    ``gateway.toml``, else the sandbox's), and opens the store, which it brings up to date. `login_token`: whoever
+    presents it is logged in; for the link to the sandbox's first page."""
     from gateway.config import Settings
     from gateway.sandbox import sample_config
     from gateway.store import Store

@@ -160,11 +160,9 @@ PROCESS_STARTS = Family(
 
 class Metrics:
     """Counts for this process, from any of its threads, and collects what all processes of the machine counted.
-
     The file is opened by the first count: in the process that counts, not in one that forks it. Where there is none to
     be had (a full disk, a folder of another user) the process counts in memory, which no scrape sees, and logs that
-    once: metrics are never a reason not to work. Without a data folder there is nothing but that memory.
-    """
+    once: metrics are never a reason not to work. Without a data folder there is nothing but that memory."""
 
     def __init__(self, data: Path | None = None) -> None:
         self._folder = data and data / FOLDER_NAME

@@ -38,11 +38,9 @@ _WHILE_CONNECTING = frozenset(("ConnectTimeout", "ConnectTimeoutError", "NewConn
 
 class _Body:
     """A request's body that knows whether any of it has left: without it CarrierX can do nothing.
-
     `requests` does not say: a handshake that breaks off and a response that does look the same. And the body leaves
     within the timeout or not at all: looking up a name, and trying one address after the other, may take any time, and
-    the caller must know until when a message may still reach CarrierX.
-    """
+    the caller must know until when a message may still reach CarrierX."""
 
     def __init__(self, data: bytes, deadline: float, may_leave: MayLeave) -> None:
         self._data, self._deadline, self._may_leave, self.has_left = data, deadline, may_leave, False

@@ -65,9 +65,7 @@ def exit_on_error() -> Iterator[None]:
 
 def check_listen_address(host: str, port: int, workers: int = 1, option: str = "") -> str:
     """The IP address of `host`. Raises `PortTaken` where nobody could listen there.
-
-    `option`: the one that gave both, where it was not --host and --port.
-    """
+    `option`: the one that gave both, where it was not --host and --port."""
     if workers > 1 and sys.platform == "win32":
         raise click.BadParameter("on Windows there is one web process", param_hint="--workers")
     try:

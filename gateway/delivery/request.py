@@ -41,11 +41,9 @@ def request_for(
     test: bool = False,
 ) -> Request:
     """The request of one attempt, `body` being what the outbox keeps.
-
     `own`: the addresses where the gateway itself listens, which it never calls. `free_form`: the URL came with a
     request, as that of an endpoint does which nobody configured. `test`: for a test post, which says so in a header,
-    and shows the bytes that went out.
-    """
+    and shows the bytes that went out."""
     fixed, data = _fixed_parts(endpoint), body.data
     if fixed.credentials and body.content_type.startswith(FORM):
         data = data + b"&" + fixed.credentials if data else fixed.credentials

@@ -133,8 +133,7 @@ class DueEndpoints:
         self._later: list[tuple[float, str]] = []
         self._times: dict[str, float] = {}
         """The earliest time of each endpoint in `_later`; its other entries there are out of date."""
-        self._waiting: dict[str, dict[str, None]] = {}
-        """Endpoints by origin, in the order in which they began to wait."""
+        self._waiting: dict[str, dict[str, None]] = {}  # endpoints by origin, in the order in which they began to wait
         self._blocked: dict[str, None] = {}
 
     def mark_due(self, endpoint: str) -> None:

@@ -44,12 +44,10 @@ LAST_WRITE_TIMEOUT_SECONDS = 1.0
 
 class Worker:
     """Delivers to the endpoints of the configuration and to URLs that came with requests.
-
     `own`: the addresses where the gateway itself listens; they are never called, or texts would go in circles.
     `heartbeat` is called at least once a second while all is well. `owe_replies` owes the texts that answers are, where
     those are texted back. `wake_others`: by endpoint that is not of the configuration, wakes what delivers to it;
-    called from any thread, so it is quick and never raises.
-    """
+    called from any thread, so it is quick and never raises."""
 
     def __init__(
         self,

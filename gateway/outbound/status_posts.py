@@ -1,5 +1,4 @@
-"""Status posts that the gateway itself originates: ``queued`` when CarrierX accepts a text, ``failed`` when it never
-will."""
+"""Status posts that the gateway itself originates: ``queued`` once CarrierX has a text, ``failed`` if it never will."""
 
 from __future__ import annotations
 

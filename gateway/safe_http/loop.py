@@ -50,10 +50,8 @@ class SocketLoop:
         # epoll and kqueue forget a socket that was closed, so an idle one can stay registered until it is used
         # again: two system calls less for each request on a connection that was kept. Others must be told.
         self._keeps_idle = getattr(self._poller, "forgets", True)
-        self._registered: dict[int, int] = {}
-        """Sockets of transfers, and the events that the poller watches them for."""
-        self._wanted: dict[int, int] = {}
-        """Events that transfers ask for now: 0, none, for a connection that is kept."""
+        self._registered: dict[int, int] = {}  # sockets of transfers, and the events that the poller watches them for
+        self._wanted: dict[int, int] = {}  # events that transfers ask for now: 0, none, for a connection that is kept
         self._watched: dict[int, Callable[[], object]] = {}
         # Sockets and no pipe: on Windows nothing else can be waited for.
         self._near, self._far = socket.socketpair()

@@ -51,11 +51,9 @@ class Failure:
 @dataclass(slots=True, unsafe_hash=True)
 class Timings:
     """Milliseconds from the start of the attempt to the end of each step, as ``curl -w`` counts them.
-
     `name` is the name lookup, `connect` the TCP connection, `tls` the handshake, `first_byte` the answer's first byte,
-    `total` the end. A step that was not taken is 0.0: a connection that was kept from an earlier attempt has no
-    connect and no tls, http has no tls, and a failure has nothing behind it.
-    """
+    `total` the end. A step that was not taken is 0.0: a connection that was kept from an earlier attempt has no connect
+    and no tls, http has no tls, and a failure has nothing behind it."""
 
     name: float = 0.0
     connect: float = 0.0

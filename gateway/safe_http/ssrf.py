@@ -92,12 +92,10 @@ def check_address(
     own: OwnAddresses = NO_ADDRESSES,
 ) -> str | None:
     """None if a connection may be made, else the full reason, one sentence for the operator.
-
     `address` is a plain IPv4 or IPv6 address, as a resolver gives it. `free_form`: the URL came with a request
-    (status_url, a test form), so it may only go to the public internet and to `allow_networks`; else it is an
-    endpoint of the configuration, the operator's own word, which may be private. `own`: (address, port) pairs that
-    the gateway listens on; a wildcard, or a name, stands for loopback. `AddressPolicy` adds this machine's others.
-    """
+    (status_url, a test form), so it may only go to the public internet and to `allow_networks`; else it is an endpoint
+    of the configuration, the operator's own word, which may be private. `own`: (address, port) pairs that the gateway
+    listens on; a wildcard, or a name, stands for loopback. `AddressPolicy` adds this machine's others."""
     parsed = _parse(address)
     if parsed is None:
         reason: str | None = " is no plain IP address"
@@ -159,11 +157,9 @@ def _carried(address: Address) -> IPv4Address | None:
 
 class AddressPolicy:
     """`check_address` under one set of rules, with its verdicts remembered, for requests that share these rules.
-
     The client asks for every request, not only before it dials: a connection that one request opened is lent to the
     next to the same host. Asked only when dialling, a free-form URL would go to a private address over a connection
-    that the operator's endpoint left open.
-    """
+    that the operator's endpoint left open."""
 
     def __init__(self, free_form: bool, allow_networks: Collection[Network], own: OwnAddresses) -> None:
         self.free_form, self.allow_networks, self.own = free_form, allow_networks, own

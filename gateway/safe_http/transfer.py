@@ -27,8 +27,7 @@ MAX_IDLE_SECONDS = 60
 MAX_CONNECTION_SECONDS = 300
 """Time for which a connection is used again at most, so that an endpoint that moved in the DNS is followed."""
 PINNED_SECONDS = 3600
-"""Time for which libcurl keeps pinned addresses: longer than our own resolver does, so that it never looks up a name
-by itself."""
+"""libcurl keeps pinned addresses for longer than our resolver does, so that it never looks up a name by itself."""
 
 Profile = tuple[str, str, bool, bool | str, str]
 """URL, egress proxy, capture, verify_tls, tls_min: requests that share these share a handle's options."""

@@ -137,18 +137,8 @@ def carrierx_callbacks(text: HandsetText, now: datetime, *, inbound: bool) -> li
 
 def keyword_callback(text: HandsetText, shortcode: str, word: str) -> PlatformRequest:
     """The keyword platform's callback about a text from a handset."""
-    fields = dict.fromkeys(CALLBACK_FIELDS, "") | {
-        "title": "Summer sign-up",
-        "code": shortcode,
-        "shortcode": shortcode,
-        "message": text.text,
-        "phone": text.handset,
-        "carrier": "T-Mobile",
-        "keyword": word,
-        "group": "Acme",
-        "custom_ticket": text.id,
-        "default_keyword": "ACME1234",
-    }
+    campaign = ("Summer sign-up", shortcode, shortcode, text.text, text.handset, "T-Mobile")
+    fields = dict(zip(CALLBACK_FIELDS, (*campaign, word, "Acme", text.id, "ACME1234"), strict=True))
     return PlatformRequest("/legacy/callback", FORM, urlencode(fields).encode())
 
 

@@ -34,8 +34,7 @@ MAX_SEARCH_SECONDS = 20.0  # after this, no further page of the listing is asked
 PAGE_RETRY_SECONDS = 0.2, 1.0  # before a page of the listing is asked for once more, and once again
 EXTEND_SECONDS = 10.0  # the age at which the lease of a submission is extended
 MAX_UNCERTAIN = 10_000  # texts that are remembered as uncertain
-LISTING_CLOSED = 403, 404, 405, 501
-"""Statuses of a listing that this account does not have; waiting does not open it."""
+LISTING_CLOSED = 403, 404, 405, 501  # statuses of a listing that this account does not have; waiting does not open it
 UNCERTAIN_STATUSES = 408, 425  # refusals of which nobody knows whether something was done
 
 GONE = "The ledger does not have this message any more: it is not sent."

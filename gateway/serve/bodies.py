@@ -19,25 +19,18 @@ from granian.rsgi import HTTPProtocol, ProtocolClosed, ProtocolError
 from gateway.serve.calls import Answer, Calls, Unread, later, plain
 from gateway.serve.connections import Connections
 
-MAX_BODY_BYTES = 1024 * 1024
-"""Of a body in chunks one more byte is kept, so that the application itself can say 413."""
-SMALL_BODY_BYTES = MAX_BODY_BYTES // 16
-"""A body up to this size is always let in: callbacks are far below."""
-BUDGET_BYTES = 64 * MAX_BODY_BYTES
-"""All larger bodies together may take so much while they are under way."""
-SLOW_SECONDS = 0.25
-"""A body that is not there by then counts as slow."""
+MAX_BODY_BYTES = 1024 * 1024  # of a body in chunks one more byte is kept, so that the application itself can say 413
+SMALL_BODY_BYTES = MAX_BODY_BYTES // 16  # a body up to this size is always let in: callbacks are far below
+BUDGET_BYTES = 64 * MAX_BODY_BYTES  # all larger bodies together may take so much while they are under way
+SLOW_SECONDS = 0.25  # a body that is not there by then counts as slow
 BODY_SECONDS = 10.0
-STOPPING_SECONDS = 2.0
-"""For bodies that are under way when the gateway stops."""
-LINGER_SECONDS = 1.0
-"""For a sender who is refused to stop sending: who is cut off while he sends sees no answer."""
+STOPPING_SECONDS = 2.0  # for bodies that are under way when the gateway stops
+LINGER_SECONDS = 1.0  # for a sender who is refused to stop sending: who is cut off while he sends sees no answer
 SMALL_CHUNKS = 1000
 SMALL_CHUNK_BYTES = 64
 """A body may come in `SMALL_CHUNKS` chunks, and one more for each so many bytes: a chunk of two bytes costs as much CPU
 as one of a kilobyte."""
-FEW = 32
-"""The application is asked early while no more bodies are slow: a flood of them must not take all CPU."""
+FEW = 32  # the application is asked early while no more bodies are slow: a flood of them must not take all CPU
 
 log = structlog.get_logger(__name__)
 
@@ -71,8 +64,7 @@ class _Body:
     reserved: int = 0
     asking: asyncio.Task[None] | None = None
     """The application is being asked without the body: it must not run twice at once."""
-    is_answered: bool = False
-    """What still comes is dropped."""
+    is_answered: bool = False  # what still comes is dropped
 
 
 class Bodies:
@@ -81,10 +73,8 @@ class Bodies:
     def __init__(self, calls: Calls, connections: Connections) -> None:
         self._calls, self._connections = calls, connections
         self._loop = asyncio.get_running_loop()
-        self._slow: dict[_Body, str] = {}
-        """The longest under way first, each with its client."""
-        self._held = Counter[str]()
-        """How many of them each client has."""
+        self._slow: dict[_Body, str] = {}  # the longest under way first, each with its client
+        self._held = Counter[str]()  # how many of them each client has
         self._reserved = 0
         self._is_ended = False
 

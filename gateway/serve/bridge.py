@@ -23,8 +23,7 @@ from gateway.serve.connections import Connections
 
 MAX_QUICK_BYTES = 16 * 1024
 """A request with a larger body is not handled on the event loop's thread: it would keep others waiting."""
-HEARTBEAT_PATH = "/-/heartbeat"
-"""Answered here with 204: this process takes connections, and its event loop turns."""
+HEARTBEAT_PATH = "/-/heartbeat"  # answered here with 204: this process takes connections, and its event loop turns
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 READ_HEADERS = {
     *("authorization", "content-encoding", "content-type", "expect", "host", "origin", "sec-fetch-site"),

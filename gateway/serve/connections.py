@@ -20,30 +20,23 @@ from wsgiref.types import WSGIEnvironment
 
 from gateway.web.sessions import caller_key
 
-LOOK_SECONDS = 0.5
-"""Between two looks at how many files are open."""
-LOOKS = 20
-"""At each of so many looks all connections are looked at, however few there are."""
+LOOK_SECONDS = 0.5  # between two looks at how many files are open
+LOOKS = 20  # at each of so many looks all connections are looked at, however few there are
 SILENT_MS = 120_000
 """A connection over which nothing came for so long is closed: its client does not read our answers. Idle ones and slow
 heads are ended long before by the server library."""
-BRIEF_MS = 1000
-"""A connection that was silent for less is never closed: its request may wait in our own queue."""
-SHARE = 8
-"""One client may hold an eighth of the connections that there may be."""
-FULL = 7 / 8
-"""Above that part of them the longest silent go, whoever holds them."""
+BRIEF_MS = 1000  # a connection that was silent for less is never closed: its request may wait in our own queue
+SHARE = 8  # one client may hold an eighth of the connections that there may be
+FULL = 7 / 8  # above that part of them the longest silent go, whoever holds them
 _TCP_INFO_BYTES = 56
-_LAST_DATA_RECEIVED = slice(52, 56)
-"""Milliseconds since then, in Linux's `struct tcp_info`."""
+_LAST_DATA_RECEIVED = slice(52, 56)  # milliseconds since then, in Linux's `struct tcp_info`
 
 _client = lru_cache(maxsize=4096)(caller_key)
 
 
 class Connection(NamedTuple):
     silent_ms: int
-    peer: tuple[str, int]
-    """Tells it from all others to the same port."""
+    peer: tuple[str, int]  # tells it from all others to the same port
     file: int
 
 

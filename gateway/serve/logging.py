@@ -14,8 +14,7 @@ from typing import TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-MAX_FRAMES = 12
-"""Innermost frames of an exception that are logged; also the longest chain of causes."""
+MAX_FRAMES = 12  # innermost frames of an exception that are logged; also the longest chain of causes
 
 _KEY = re.compile(r"((?:carrierx|legacy)/(?:callback|status)/)[^\s\"'\])}]+")
 _encode = json.JSONEncoder(default=repr).encode

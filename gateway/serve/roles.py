@@ -11,7 +11,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import structlog
@@ -36,8 +35,7 @@ if TYPE_CHECKING:
     from gateway.sandbox.carrierx import CarrierXStub
     from gateway.sender.worker import Sender
 
-WORKER_FILES = 2048
-"""Files that a worker may want open: one for each attempt, each idle connection, and its own."""
+WORKER_FILES = 2048  # files that a worker may want open: one for each attempt, each idle connection, and its own
 SENDER_JOIN_SECONDS = 8.5
 """The Sender may take longer to end than the worker: both have the same time, and one may have nothing to do."""
 METRICS_TIMEOUT_SECONDS = 5.0
@@ -155,9 +153,7 @@ class SenderThread:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._sender.wake()
         self._thread.join(SENDER_JOIN_SECONDS)

@@ -25,23 +25,16 @@ from gateway.serve.connections import Connections
 from gateway.serve.startup import ANY_ADDRESS
 from gateway.serve.supervisor import GRACE_SECONDS, Heartbeat, on_stop, raise_file_limit
 
-CONNECTIONS = 16_000
-"""Side by side; more wait in the system's queue, which is `QUEUE` long."""
+CONNECTIONS = 16_000  # side by side; more wait in the system's queue, which is `QUEUE` long
 QUEUE = 4096
-SPARE_FILES = 256
-"""Files that the process needs besides its connections."""
-HEAD_SECONDS = 30
-"""For the head of a request, and for an idle connection."""
+SPARE_FILES = 256  # files that the process needs besides its connections
+HEAD_SECONDS = 30  # for the head of a request, and for an idle connection
 HEAD_BYTES = 32 * 1024
 """Of a request's head; Granian takes up to 100 headers. It is the size of a connection's buffers, too."""
-DRAIN_SECONDS = GRACE_SECONDS - 1.5
-"""For requests in flight, once asked to stop."""
-QUIET_SECONDS = 0.5
-"""Without a request in hand: what is still open then are connections that say nothing."""
-HEARTBEAT_INTERVAL_SECONDS = 0.25
-"""From one connection to ourselves to the next."""
-HEARTBEAT_SECONDS = 10.0
-"""For a connection to ourselves to be answered: the queue may be long."""
+DRAIN_SECONDS = GRACE_SECONDS - 1.5  # for requests in flight, once asked to stop
+QUIET_SECONDS = 0.5  # without a request in hand: what is still open then are connections that say nothing
+HEARTBEAT_INTERVAL_SECONDS = 0.25  # from one connection to ourselves to the next
+HEARTBEAT_SECONDS = 10.0  # for a connection to ourselves to be answered: the queue may be long
 
 log = structlog.get_logger(__name__)
 
@@ -57,11 +50,9 @@ def serve(
     count: Callable[[str], None] = lambda _reason: None,
 ) -> None:
     """Returns when everything in flight was answered. Raises OSError where it cannot listen.
-
     host: an IP address. quick: which requests are answered on the event loop's own thread (see `Bridge`). is_proxy:
     which address speaks for others. count: told of each request and connection that is refused here, by a word. To be
-    called in the main thread.
-    """
+    called in the main thread."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:  # Granian's error does not say why
         if sys.platform == "win32":
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
@@ -101,10 +92,7 @@ async def _serve(make_bridge: Callable[[], Bridge], host: str, port: int, limit:
         log_level=LogLevels.error,
     )
 
-    def ask_to_stop() -> None:
-        loop.call_soon_threadsafe(stop.set)
-
-    on_stop(ask_to_stop, lifeline=lifeline)
+    on_stop(partial(loop.call_soon_threadsafe, stop.set), lifeline=lifeline)
     running, stopping = loop.create_task(server.serve()), loop.create_task(stop.wait())
     asking = loop.create_task(_ask_ourselves(ANY_ADDRESS.get(host, host), port)) if lifeline else None
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -14,22 +14,18 @@ from gateway.config import Config
 from gateway.serve.supervisor import Child
 from gateway.store import Store
 
-LOOK_INTERVAL_SECONDS = 0.05
-"""From one look whether the web half listens to the next."""
+LOOK_INTERVAL_SECONDS = 0.05  # from one look whether the web half listens to the next
 SANDBOX_HOST = "127.0.0.1"
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
 """Listens on all addresses → the one by which this machine reaches it."""
 
 # The environment by which children are told what the command line, which everybody sees, need not or must not say:
 LOGIN_TOKEN = "GATEWAY_LOGIN_TOKEN"  # noqa: S105
-LISTEN = "GATEWAY_LISTEN"
-"""Address of the web half, ``127.0.0.1:8080``: the worker must not deliver to it."""
+LISTEN = "GATEWAY_LISTEN"  # address of the web half, ``127.0.0.1:8080``: the worker must not deliver to it
 SANDBOX_PAGE = "GATEWAY_SANDBOX_PAGE"
 """URL of the stand-in for applications; where it is set, the process is one of the sandbox."""
-SANDBOX_CARRIERX = "GATEWAY_SANDBOX_CARRIERX"
-"""URL of the stand-in for CarrierX."""
-SANDBOX_CALLBACK = "GATEWAY_SANDBOX_CALLBACK"
-"""URL to which that one posts its callbacks; has a key in it."""
+SANDBOX_CARRIERX = "GATEWAY_SANDBOX_CARRIERX"  # URL of the stand-in for CarrierX
+SANDBOX_CALLBACK = "GATEWAY_SANDBOX_CALLBACK"  # URL to which that one posts its callbacks; has a key in it
 
 
 class PortTaken(Exception):
@@ -93,8 +89,7 @@ class ServePlan:
     legacy_app_port: int | None = None
     carrierx_port: int | None = None
     login_token: str = field(default="", repr=False)
-    keys_are_kept: bool = False
-    """Under ``data/``, and not in the configuration."""
+    keys_are_kept: bool = False  # under ``data/``, and not in the configuration
 
     @property
     def legacy_app_url(self) -> str:

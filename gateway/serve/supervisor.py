@@ -15,22 +15,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
 
-GRACE_SECONDS = 9.0
-"""From the wish to stop to the end, whatever is still in flight."""
-BEAT_SECONDS = 0.5
-"""From one sign of life of a process to the next."""
+GRACE_SECONDS = 9.0  # from the wish to stop to the end, whatever is still in flight
+BEAT_SECONDS = 0.5  # from one sign of life of a process to the next
 HEARTBEAT_TIMEOUT_SECONDS = 30.0
 """A process that gave no sign of life for this long counts as hung. The longest wait for the store is half of this."""
 SUSPENDED_SECONDS = 5.0
 """Where the supervisor itself did not run for this long, the machine was suspended, and no process could run."""
-FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.2, 5.0
-"""Before a process that died is started again; doubled at each death."""
-HEALTHY_SECONDS = 30.0
-"""A process that ran for this long starts again after the first pause."""
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.2, 5.0  # before a process that died is started again; doubled at each death
+HEALTHY_SECONDS = 30.0  # a process that ran for this long starts again after the first pause
 MAX_EARLY_DEATHS = 5
 """Of one process before the gateway was ever ready: it will not come up, and it is better to say so."""
 
@@ -65,7 +62,7 @@ def raise_file_limit(wanted: int) -> int:
     return wanted if soft == resource.RLIM_INFINITY else min(wanted, soft)
 
 
-def on_stop(stop: Callable[[], None], *, lifeline: bool) -> None:
+def on_stop(stop: Callable[[], object], *, lifeline: bool) -> None:
     """Calls `stop` once: at SIGTERM, at Ctrl-C, or when the supervisor closes standard input. From any thread.
     Where the process has not ended `GRACE_SECONDS` later, it is ended from here. To be called in the main thread."""
     asked = threading.Event()
@@ -81,11 +78,9 @@ def on_stop(stop: Callable[[], None], *, lifeline: bool) -> None:
 
     def wait_for_end_of_input() -> None:
         # Not through sys.stdin: its buffer's lock would be held when the interpreter ends.
-        try:
+        with suppress(OSError):
             while os.read(0, 64):
                 pass
-        except OSError:
-            pass
         ask()
 
     on_signals(ask)
@@ -106,8 +101,7 @@ class Child:
 
     name: str
     arguments: Sequence[str]
-    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Added to this process's own."""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)  # added to this process's own
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     pause: float = FIRST_PAUSE_SECONDS

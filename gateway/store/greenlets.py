@@ -33,8 +33,7 @@ MAX_WAITING = 4096
 MAX_DELAY_SECONDS = 0.004  # for which a commit may be put off while more operations come
 MAX_TRYING_SECONDS = 0.05  # for which the loop tries to get the lock, before the writer's thread takes over
 IDLE_SLEEP_SECONDS = 0.0001
-GRACE_SECONDS = 5.0
-"""That a caller gives to an operation that is under way when its own time is up: soon it will know."""
+GRACE_SECONDS = 5.0  # that a caller gives to an operation that is under way when its own time is up: soon it will know
 
 Work = Callable[[], object]
 

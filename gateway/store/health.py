@@ -21,8 +21,7 @@ from gateway.store.statement import Statement, index_key, storable
 STORE, WORKER = 1, 2  # whose heartbeat: the store's own; any worker's, on whatever machine
 HEARTBEAT_SECONDS = 10.0  # between two heartbeats of a worker
 BREAKER_REFRESH_SECONDS = 30.0  # after this time a worker writes its breaker rows again
-BREAKER_STALE_SECONDS = 3 * BREAKER_REFRESH_SECONDS
-"""After this time a row that was not written again does not count."""
+BREAKER_STALE_SECONDS = 3 * BREAKER_REFRESH_SECONDS  # after this time a row that was not written again does not count
 MAX_TEXTS = 500  # that are read of one keyword, where its newest belongs to another number
 _SEVERITY = {"ramp": 0, "half_open": 1, "open": 2}
 

@@ -218,8 +218,7 @@ def release_unattempted(conn: Connection, owner: str, claimed: Sequence[ClaimedD
 
 
 def release_interrupted(conn: Connection, owner: str, claimed: Sequence[ClaimedDelivery], due: float) -> int:
-    """As `release_unattempted` for requests that were cut off: one may have arrived, so its attempt counts, and is
-    ``unknown``."""
+    """As `release_unattempted` for requests cut off: one may have arrived, so its attempt counts as ``unknown``."""
     released = 0
     for one in claimed:
         values = _lease(one, owner) | {"due": due, "nothing": b"", "late": False}

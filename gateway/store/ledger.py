@@ -249,8 +249,7 @@ def take_for_decision(conn: Connection, send_id: str, now: float) -> bool:
 
 
 def decide(conn: Connection, send_id: str, state: Literal["owed", "sent"], now: float, reason: str = "") -> bool:
-    """An undecided message is owed again, or was sent after all, under whatever message_sid. False: it is not undecided
-    any more."""
+    """An undecided message is owed again, or was sent, under whatever message_sid. False: it is decided already."""
     values = {"send_id": send_id, "state": state, "reason": storable(reason), "now": now}
     return DECIDE.run(conn, values).rowcount == 1
 

@@ -34,8 +34,7 @@ from gateway.config import Config, Settings
 SESSION_SECONDS = 12 * 3_600  # from login to the end, idle or not
 MAX_CLOCK_SKEW_SECONDS = 300  # the clocks of two machines may differ by this much
 MAX_PASSWORD_CHARACTERS = 1_024  # a longer text is refused without being hashed
-GUESSES_PER_MINUTE = limits.parse("10/minute")
-"""Wrong passwords (form, one-click link, HTTP Basic) from one address."""
+GUESSES_PER_MINUTE = limits.parse("10/minute")  # wrong passwords (form, one-click link, HTTP Basic) from one address
 TEST_POSTS_PER_MINUTE = limits.parse("120/minute")
 """Test posts of one user: enough for a script that walks through its cases, no use as a port scanner."""
 
@@ -61,12 +60,10 @@ class _HashedPassword:
 
 class Password:
     """Checks passwords for the console. Made once for a process, shared by its threads.
-
     The password is never compared as it stands: an argon2id hash of it is made at the first need and again when the
     configuration changes. The configuration may also give such a hash itself (``$argon2id$…``). Programs log in with
     every single call, and one argon2 run costs some 50 ms of CPU and 64 MB: a password that was found right once is
-    known again by a keyed BLAKE2 digest, whose key is this process's own and lives in its memory only.
-    """
+    known again by a keyed BLAKE2 digest, whose key is this process's own and lives in its memory only."""
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher()
@@ -93,11 +90,9 @@ class Password:
 
     def session_key(self, config: Config) -> bytes:
         """The key that sessions are signed with: 64 bytes, made of the password and the callback keys.
-
-        So every web process with the same configuration accepts the sessions of all the others,
-        and a changed password (or key) ends them all. It is stretched by scrypt, and salted with
-        the keys: a visitor who holds a signed cookie cannot try passwords on it at home.
-        """
+        So every web process with the same configuration accepts the sessions of all the others, and a changed password
+        (or key) ends them all. It is stretched by scrypt, and salted with the keys: a visitor who holds a signed cookie
+        cannot try passwords on it at home."""
         return self._hashed(config).session_key
 
     def _hashed(self, config: Config) -> _HashedPassword:

@@ -13,7 +13,6 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingMixIn
-from types import TracebackType
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import WSGIApplication
@@ -66,18 +65,16 @@ class CarrierXStub:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), name="stand-in", daemon=True).start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.stop()
         self.engine.poster.close()
 
 
 class StubServer(ThreadingMixIn, WSGIServer):
     """Serves a WSGI application over HTTP/1.1 with a thread for each connection, and can lose an answer.
-
     The gateway's own server answers every request, as it should, and cannot cut an answer off. Werkzeug's closes the
-    connection after every answer, and ten thousand of these leave no port for others. So: the standard library's.
-    It listens as soon as it is made. Raises OSError where it cannot.
-    """
+    connection after every answer, and ten thousand of these leave no port for others. So: the standard library's. It
+    listens as soon as it is made. Raises OSError where it cannot."""
 
     daemon_threads = True
     block_on_close = False
