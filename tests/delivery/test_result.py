@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import Endpoint
+from gateway.delivery import result
 from gateway.delivery.circuit_breaker import HEAVY
+from gateway.delivery.redaction import EndpointRedaction
 from gateway.delivery.result import (
     JITTER,
     MAX_REPLY_CHARACTERS,
@@ -26,8 +28,9 @@ from gateway.delivery.result import (
     retry_delay,
 )
 from gateway.safe_http.error_pages import FAILURE_BODY
-from gateway.safe_http.models import Failure, Request, Response
-from gateway.store.leases import ClaimedDelivery
+from gateway.safe_http.models import Failure, Request, Response, Timings
+from gateway.safe_http.ssrf import HIDDEN
+from gateway.store.leases import ClaimedDelivery, SettledDelivery
 
 NOW = 1_700_000_000.0
 RANDOM = st.floats(0, 1, exclude_max=True)
@@ -205,12 +208,87 @@ def test_no_attempts_yet() -> None:
     assert retry_delay(0, 0.5) == retry_delay(1, 0.5)
 
 
-def attempted(response: Response, endpoint: Endpoint = PAGE) -> AttemptResult:
-    claimed = ClaimedDelivery(
-        id=1, delivery_id="1", event_id=1, endpoint=endpoint.name, wire_format="legacy", ordering_key="1", number=1,
-        attempts_since_replay=1, content_type="text/plain", headers=(), body=b"", created_at=NOW,
-    )  # fmt: skip
-    return classify(AttemptInFlight(claimed, endpoint, Request(url=endpoint.url, body=b""), 0.0, 0), response, NOW, 0.5)
+CLAIMED = ClaimedDelivery(
+    id=1, delivery_id="1", event_id=1, endpoint=PAGE.name, wire_format="legacy", ordering_key="1", number=1,
+    attempts_since_replay=1, content_type="text/plain", headers=(), body=b"", created_at=NOW,
+)  # fmt: skip
+
+
+def attempted(response: Response, endpoint: Endpoint = PAGE, *, replies: bool = False) -> AttemptResult:
+    claimed = replace(CLAIMED, endpoint=endpoint.name, replies=replies)
+    attempt = AttemptInFlight(claimed, endpoint, Request(url=endpoint.url, body=b""), 0.0, 0)
+    return classify(attempt, response, NOW, 0.5)
+
+
+def test_what_is_written_down_of_an_attempt() -> None:
+    headers = (("Location", "https://page.test/"), ("X-Echo", "got the password s3cret"), ("Retry-After", "60"))
+    times = Timings(total=12.5)
+    answer = Response(status=302, headers=headers, body=b"moved, s3cret", times=times)
+    assert attempted(answer, replace(PAGE, password="s3cret")).settled == SettledDelivery(
+        claimed=CLAIMED,
+        outcome="again",
+        finished_at=NOW,
+        due=NOW + 66,
+        sentence="answered 302 to https://page.test/: redirects are not followed",
+        status=302,
+        answer_headers=[headers[0], ("X-Echo", f"got the password {HIDDEN}"), headers[2]],
+        answer_body=f"moved, {HIDDEN}".encode(),
+        times=times.as_dict(),
+        diagnosis=[
+            "answered 302 to https://page.test/: redirects are not followed",
+            "the page wants https: write https:// in the URL",
+        ],
+    )
+    assert attempted(Response(status=204, body=b"")).settled == SettledDelivery(
+        claimed=CLAIMED,
+        outcome="succeeded",
+        finished_at=NOW,
+        status=204,
+        answer_headers=[],
+        times=Timings().as_dict(),
+    )
+    date = Response(status=503, headers=(("Retry-After", formatdate(NOW + 60, usegmt=True)),))
+    assert attempted(date).settled.due == NOW + 66
+
+
+@pytest.mark.parametrize(
+    ("body", "reply", "diagnosis"),
+    [
+        ("You are in", "You are in", ()),
+        ("", "", ("no reply was sent: the answer is empty",)),
+        ("Your key: s3cret-key", "", ("no reply was sent: the answer holds a secret of the endpoint",)),
+    ],
+)
+def test_an_answer_that_is_texted_back(body: str, reply: str, diagnosis: tuple[str, ...]) -> None:
+    endpoint = replace(PAGE, secret="s3cret-key")
+    settled = attempted(answer(body), endpoint, replies=True).settled
+    assert (settled.outcome, settled.reply, settled.diagnosis) == ("succeeded", reply, diagnosis)
+    settled = attempted(answer(body), endpoint).settled
+    assert (settled.outcome, settled.reply, settled.diagnosis) == ("succeeded", "", ())
+
+
+def test_the_secrets_of_an_endpoint_are_those_of_its_configuration_now() -> None:
+    for secret in ("first-secret", "second-secret", "first-secret"):
+        endpoint = replace(PAGE, secret=secret)
+        for _ in range(2):
+            assert attempted(answer(f"got {secret}"), endpoint).settled.answer_body == f"got {HIDDEN}".encode()
+
+
+def test_the_secrets_of_an_endpoint_are_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    worked_out: list[Endpoint] = []
+
+    def of(endpoint: Endpoint) -> EndpointRedaction:
+        worked_out.append(endpoint)
+        return EndpointRedaction.none()
+
+    monkeypatch.setattr(EndpointRedaction, "of", of)
+    monkeypatch.setattr(result, "MAX_REDACTIONS", 2)
+    endpoints = [replace(PAGE, name=name) for name in "abc"]
+    for endpoint in endpoints:
+        for _ in range(3):
+            attempted(Response(status=200), endpoint)
+        assert len(result._redactions) <= 2
+    assert worked_out == endpoints
 
 
 @pytest.mark.parametrize("status", [200, 410, 503])
