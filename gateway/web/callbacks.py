@@ -177,7 +177,7 @@ def read_body() -> bytes:
     if request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType("Content-Encoding other than identity is not accepted.")
     stream = request.environ["wsgi.input"]
-    if isinstance(stream, BytesIO):  # the gateway's own server has read all of it
+    if isinstance(stream, BytesIO):  # `gateway serve` has read all of it
         body = stream.getvalue()
         if len(body) > MAX_BODY_BYTES:
             raise RequestEntityTooLarge
