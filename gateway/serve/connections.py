@@ -20,8 +20,9 @@ from wsgiref.types import WSGIEnvironment
 
 from gateway.web.sessions import caller_key
 
-LOOK_SECONDS = 0.5  # between two looks at how many files are open
-LOOKS = 20  # at each of so many looks all connections are looked at, however few there are
+LOOK_SECONDS = 1.0
+"""Between two looks at how many files are open. Who is closed comes again at once, and costs more than who stays."""
+LOOKS = 10  # at each of so many looks all connections are looked at, however few there are
 SILENT_MS = 120_000
 """A connection over which nothing came for so long is closed: its client does not read our answers. Idle ones and slow
 heads are ended long before by the server library."""
