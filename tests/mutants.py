@@ -134,7 +134,7 @@ TESTS: dict[str, tuple[str, ...]] = {
 }
 """File or folder → what pytest is given for it. The longest name that fits counts."""
 
-FRESH = ("gateway/store/statement.py", "schemas/segments.py")
+FRESH = ("gateway/store/statement.py", "schemas/credentials.py", "schemas/segments.py")
 """Files with functions that run at import: each change is tried in a new interpreter, which is slow."""
 
 KILLED = {"killed", "timeout", "segfault", "suspicious", "check was interrupted by user"}

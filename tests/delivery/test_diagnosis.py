@@ -459,3 +459,16 @@ def test_what_is_not_looked_at_holds_no_page(word: str, pattern: re.Pattern[str]
 def test_the_shortest_page_is_found() -> None:
     assert find_page(FAILURE_BODY, b"[XException]") and len(b"[XException]") == MIN_PAGE_BYTES
     assert find_page(FAILURE_BODY, b"") is None and find_page((), b"anything at all") is None
+
+
+def test_patterns_of_the_operators_own() -> None:
+    """They take the place of ours, are tried in their order, and see letters where a page does not say its charset."""
+    sorry, cafe = re.compile("sorry"), re.compile("caf\u00e9")
+    for body, found in (
+        (b"caf\xe9 is closed", cafe),
+        ("caf\u00e9 is closed, sorry".encode(), sorry),
+        (b"[XException]", None),
+        (b"sorry", sorry),
+    ):
+        assert find_page((sorry, cafe), body) is found
+    assert page_name(sorry) == "a page that failure_body's 'sorry' finds"

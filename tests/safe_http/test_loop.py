@@ -9,13 +9,16 @@ import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 
+import pycurl
 import pytest
 import trustme
 
-from gateway.safe_http.client import MAX_IDLE_HANDLES, HttpClient
-from gateway.safe_http.loop import Selector, new_poller
+from gateway.safe_http.client import MAX_IDLE_HANDLES, HandlePool, HttpClient
+from gateway.safe_http.loop import Selector, SocketLoop, new_poller
 from gateway.safe_http.models import Request, Response
+from gateway.safe_http.transfer import Transfer
 from tests.servers import Caller, Server, answer, ok, replying, silent
 
 
@@ -238,6 +241,75 @@ def test_watched_sockets_call_back() -> None:
         assert transport.run(0.01) == [] and heard == [b"ring"]
 
 
+IN, OUT, BOTH, REMOVE = 1, 2, 3, 4  # libcurl's numbers of what a socket is watched for
+
+
+@pytest.mark.usefixtures("way")
+def test_what_a_socket_is_ready_for() -> None:
+    near, far = socket.socketpair()
+    with near, far, closing(SocketLoop()) as loop:
+        here = near.fileno()
+        for action, before, after in (
+            (IN, [], [(here, 1)]),
+            (OUT, *[[(here, 2)]] * 2),
+            (BOTH, [(here, 2)], [(here, 3)]),
+        ):
+            loop.want(action, here)
+            assert loop.wait(0) == (before, False)
+            far.send(b"x")
+            assert loop.wait(0) == (after, False)
+            near.recv(1)
+        loop.want(REMOVE, here)
+        far.send(b"x")
+        assert loop.wait(0) == ([], False), "it is not asked for now"
+        loop.want(IN, here)
+        assert loop.wait(0) == ([(here, 1)], False)
+        near.recv(1)
+        far.close()
+        ((descriptor, mask),), others = loop.wait(0)
+        assert descriptor == here and mask & 1 and not others, "an end is something to read"
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("told", ["before it is idle", "while it is idle", "of the new one"])
+def test_the_number_of_an_idle_socket_comes_again(told: str) -> None:
+    """libcurl does not say when it closes a connection that it kept."""
+    used, its_far = socket.socketpair()
+    with used, its_far, closing(SocketLoop()) as loop:
+        loop.want(IN, used.fileno())
+        if told == "before it is idle":
+            loop.keep_no_idle()
+        near, far = socket.socketpair()
+        here = near.fileno()
+        with near, far:
+            loop.want(IN, here)
+            loop.want(REMOVE, here)
+            if told == "while it is idle":
+                loop.keep_no_idle()
+        near, far = socket.socketpair()
+        assert near.fileno() == here
+        with near, far:
+            if told == "of the new one":
+                loop.opened(here)
+            loop.want(IN, here)
+            far.send(b"x")
+            assert loop.wait(0) == ([(here, 1)], False)
+        its_far.send(b"x")
+        assert loop.wait(0) == ([(used.fileno(), 1)], False), "of the others none is forgotten"
+
+
+@pytest.mark.usefixtures("way")
+def test_a_socket_that_cannot_be_watched_is_no_accident() -> None:
+    """libcurl would give up every transfer, not the one whose socket it is."""
+    near, far = socket.socketpair()
+    with closing(SocketLoop()) as loop:
+        with near, far:
+            gone = near.fileno()
+        loop.want(IN, gone)
+        loop.want(REMOVE, gone)
+        assert loop.wait(0) == ([], False)
+
+
 def test_close_leaves_nothing_open() -> None:
     before = len(os.listdir("/dev/fd"))
     with Server(silent) as still, Server(replying(ok())) as server:
@@ -269,6 +341,29 @@ def test_handles_are_bounded() -> None:
         for number in range(MAX_IDLE_HANDLES + 50):
             assert one(transport, server.url(f"/{number}")).status == 200
         assert transport._handles.count <= MAX_IDLE_HANDLES
+
+
+def test_the_handles_of_the_page_that_was_not_called_for_longest_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.safe_http.client.MAX_IDLE_HANDLES", 3)
+    pool = HandlePool()
+    made = [
+        Transfer((f"http://{name}.test/", "", False, True, "1.2"), lambda _: None)
+        for name in ("old", "new", "old", "last")
+    ]
+    old, new, again, last = made
+    for transfer in (old, new, again):
+        pool.put(transfer)
+    assert pool.take(old.profile) is again and pool.count == 2
+    pool.put(again)
+    pool.put(last)
+    assert pool.take(new.profile) is None and pool.count == 3
+    with pytest.raises(pycurl.error):
+        new.curl.setopt(pycurl.POST, 1)
+    assert [pool.take(old.profile) for _ in range(3)] == [again, old, None] and pool.count == 1
+    pool.close()
+    assert pool.take(last.profile) is None and pool.count == 0
+    with pytest.raises(pycurl.error):
+        last.curl.setopt(pycurl.POST, 1)
 
 
 def test_a_timeout_does_not_stay_with_the_handle() -> None:

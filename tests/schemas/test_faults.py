@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from schemas import FORMATS, BadCallback, CannotSay, FormatOptions, Message, NumberContext, ReceiveContext, enrich
+from schemas import FORMATS, BadCallback, CannotSay, FormatOptions, Message, NumberContext, ReceiveContext, enrich, wire
 from tests import acme
 
 CONTEXT = ReceiveContext(now=acme.NOW, sid="0d9c1d3e-2b7f-4f6e-9d35-0f0e6a1b2c3d")
@@ -103,6 +103,7 @@ def test_what_is_said_of_a_body_that_is_no_json_object(body: bytes, sentence: st
         (b"0." + b"1" * 62, Decimal("0." + "1" * 62)),
         (b'"\\ud83d\\ude00"', "\U0001f600"),
         (b"[" * 31 + b"]" * 31, None),
+        (b"[" * 31 + b"]" * 31 + b', "others": [[], {}, "' + b"[" * 40 + b'"]', None),
     ],
 )
 def test_what_is_just_within_the_limits(value: bytes, kept: object) -> None:
@@ -154,6 +155,51 @@ def test_a_thousand_pairs_are_read() -> None:
     body = acme.keyword_callback() + b"&a=b" * 990
     message = read("legacy-callback", body, FORM)
     assert message.notes == ("The field 'a' came more than once: the first value counts.",)
+
+
+@pytest.mark.parametrize(
+    ("end", "title"), [(b"MAX", "MAX"), (b"x \t", "x \t"), (b"x\r\n\n", "x"), (b"%78%0D%0A", "x\r\n")]
+)
+def test_only_line_ends_are_no_part_of_a_form(end: bytes, title: str) -> None:
+    """Some clients put one behind the last field."""
+    assert read("legacy-callback", acme.keyword_callback() + b"&more=" + end, FORM).extra == {"more": title}
+
+
+MULTIPART = "multipart/form-data; boundary=b"
+PART = '--b\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+
+
+@pytest.mark.parametrize("count", [1000, 1001])
+def test_how_many_parts_are_read(count: int) -> None:
+    body = PART.format("phone", "15162065515") + PART.format("code", "12345") + PART.format("a", "") * (count - 2)
+    if count > 1000:
+        assert faults("legacy-callback", body.encode() + b"--b--", MULTIPART) == {
+            "body": ("Broken multipart/form-data.",)
+        }
+    else:
+        assert read("legacy-callback", body.encode() + b"--b--", MULTIPART).to == "12345"
+
+
+@pytest.mark.parametrize("boundary", ["", "None", "XXXX"])
+def test_without_a_boundary_there_are_no_parts(boundary: str) -> None:
+    assert wire.boundary_of("multipart/form-data") == ""
+    body = PART.format("phone", "15162065515").replace("--b", f"--{boundary}") + f"--{boundary}--"
+    assert faults("legacy-callback", body.encode(), "multipart/form-data") == {"body": ("Broken multipart/form-data.",)}
+
+
+def test_a_long_name_is_noted_by_its_beginning() -> None:
+    message = read("legacy-callback", acme.keyword_callback() + b"&" + b"a" * 41 + b"=1&" + b"a" * 41 + b"=2", FORM)
+    assert message.notes == (f"The field '{'a' * 40}' came more than once: the first value counts.",)
+
+
+def test_the_date_of_a_text_is_when_it_came_in() -> None:
+    text = read("carrierx", acme.text(date_status_changed="2026-11-20T09:31:00.000Z"))
+    update = read("carrierx", acme.update(date_status_changed="2026-11-20T09:31:00.000Z"))
+    for message, name, date in (
+        (text, "legacy-callback", "2026-11-20T09:29:59.517Z"),
+        (update, "legacy-status", "2026-11-20T09:31:00.000Z"),
+    ):
+        assert dict(FORMATS[name].dump(message, FormatOptions()).headers)["X-Message-Date"] == date
 
 
 @pytest.mark.parametrize(
