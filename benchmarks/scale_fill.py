@@ -47,17 +47,17 @@ _DELIVERIES = f"""
       FROM placed
 """
 _STATES = f"""
-    INSERT INTO states (message_sid, recipient, status, final, seen, updated_at)
+    INSERT INTO states (message_sid, recipient, status, seen, updated_at)
     {_SERIES}
     SELECT CAST((CAST(i AS bigint) * 2654435761) % 4294967296 AS text) || '-0a2c-4b39-8f0e-' || CAST(i AS text),
-           {_PHONE.format(i="i")}, 'received', :final, '["received"]', :now - 86400 + i * 0.05 FROM series
+           {_PHONE.format(i="i")}, 'received', '["received"]', :now - 86400 + i * 0.05 FROM series
 """
 
 
 def fill(store: Store, owed: int, endpoints: int, now: float) -> None:
     """`owed` deliveries, of an event each, to ``app-0`` … in turn; a fifth of the endpoints are dead."""
     values = {"owed": owed, "endpoints": endpoints, "now": now, "body": b'{"message": "JOIN"}'.ljust(250)}
-    values |= {"data": b"phone=15551234567&message=JOIN&number=15162065919".ljust(100), "final": True}
+    values |= {"data": b"phone=15551234567&message=JOIN&number=15162065919".ljust(100)}
 
     def work(conn: Connection) -> None:
         for statement in (_EVENTS, _DELIVERIES, _STATES):

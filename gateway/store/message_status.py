@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, select
 
 from gateway.store import schema
 from gateway.store.statement import Cursor, Statement, index_key, index_keys, storable, texts_to_json
-from schemas.status import is_final, supersedes
+from schemas.status import supersedes
 
 Verdict = Literal["new", "duplicate", "stale"]
 
@@ -25,17 +25,17 @@ MAX_STATUSES = 64  # statuses remembered for one message: the flow has nine, a c
 
 _COLUMN = schema.states.c
 FIRST_STATUS = Statement("""
-    INSERT INTO states (message_sid, recipient, status, final, seen, updated_at)
-    VALUES (:message_sid, :recipient, :status, :final, :seen, :now)
+    INSERT INTO states (message_sid, recipient, status, seen, updated_at)
+    VALUES (:message_sid, :recipient, :status, :seen, :now)
     ON CONFLICT (message_sid, recipient) DO NOTHING
 """)
 KNOWN_STATUS = Statement(
-    select(_COLUMN.status, _COLUMN.final, _COLUMN.seen)
+    select(_COLUMN.status, _COLUMN.seen)
     .where(_COLUMN.message_sid == bindparam("message_sid"), _COLUMN.recipient == bindparam("recipient"))
     .with_for_update()
 )
 NEXT_STATUS = Statement("""
-    UPDATE states SET status = :status, final = :final, seen = :seen, updated_at = :now
+    UPDATE states SET status = :status, seen = :seen, updated_at = :now
      WHERE message_sid = :message_sid AND recipient = :recipient
 """)
 
@@ -88,17 +88,17 @@ def record_status(conn: Connection, message_sid: str, recipient: str, status: st
     this one is not. Between machines the row stays locked until the commit."""
     keys = index_keys(message_sid=message_sid, recipient=recipient, status=status)
     status = keys["status"]
-    values = keys | {"final": is_final(status), "seen": texts_to_json((status,)), "now": now}
+    values = keys | {"seen": texts_to_json((status,)), "now": now}
     while not FIRST_STATUS.run(conn, values).rowcount:
         known = KNOWN_STATUS.run(conn, values).fetchone()
         if known is None:  # the sweep deleted it this very moment
             continue
-        newest, final, seen = known[0], bool(known[1]), json.loads(known[2])
+        newest, seen = known[0], json.loads(known[1])
         if status in seen:
             return "duplicate"
         # Compared with all of them, not with the newest alone: a word that nobody knows would hide what came before.
         is_new = all(supersedes(earlier, status) for earlier in (newest, *seen))
-        kept = {} if is_new else {"status": newest, "final": final}
+        kept = {} if is_new else {"status": newest}
         NEXT_STATUS.run(conn, values | kept | {"seen": texts_to_json([*seen[-(MAX_STATUSES - 1) :], status])})
         return "new" if is_new else "stale"
     return "new"

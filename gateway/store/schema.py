@@ -102,7 +102,6 @@ states = _table(
     "states",
     *_texts("message_sid", "recipient", primary_key=True),
     sa.Column("status", sa.Text, nullable=False),  # the newest in the flow
-    sa.Column("final", sa.Boolean, nullable=False),
     sa.Column("seen", sa.Text, nullable=False),  # JSON: every status that was recorded
     sa.Column("updated_at", sa.Double, nullable=False),
     sqlite_with_rowid=False,
