@@ -106,14 +106,14 @@ def _receive(context: WebContext, wire_format: str, key: str = "") -> Response:
     started = perf_counter()
     try:
         response = _keep(context, wire_format, key)
+        context.metrics.observe(CALLBACK_SECONDS, perf_counter() - started, wire_format)
+        return response
     except HTTPException:
         raise
     except Exception as error:  # a fault of the gateway, not of the caller, who is asked to send it again
         context.log.error("callback_failed", exc_info=error)
         context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "fault")
         return _try_later(wire_format)
-    context.metrics.observe(CALLBACK_SECONDS, perf_counter() - started, wire_format)
-    return response
 
 
 def _keep(context: WebContext, wire_format: str, key: str) -> Response:

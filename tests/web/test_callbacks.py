@@ -141,6 +141,17 @@ def test_a_fault_of_ours_is_503_too(monkeypatch: pytest.MonkeyPatch, client: Fla
     assert line["frames"][-1].endswith(" broken") and "canary" not in str(line) and acme.KEY not in str(line)
 
 
+def test_a_fault_of_the_metrics_is_503_too(app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*given: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("gateway.metrics.Metrics.observe", broken)
+    with capture_logs() as logs:
+        answer = client.post(CARRIERX + acme.KEY, data=acme.text())
+    assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
+    assert [line["event"] for line in logs] == ["callback_kept", "callback_failed"]
+
+
 @pytest.mark.parametrize(("hops", "status"), [("", 200), ("4", 200), ("5", 400), ("x", 200), ("9" * 40, 200)])
 def test_what_goes_in_circles_is_refused(client: FlaskClient, hops: str, status: int) -> None:
     answer = client.post(CARRIERX + acme.KEY, data=acme.text(), headers={"X-Gateway-Hops": hops})

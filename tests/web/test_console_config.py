@@ -6,6 +6,7 @@ import re
 from html import unescape
 from pathlib import Path
 
+from gateway.safe_http.error_pages import FAILURE_BODY
 from tests.visitor import BASE, Visitor, console
 
 CONFIG = (
@@ -84,3 +85,13 @@ def test_nothing_is_sent(tmp_path: Path) -> None:
         visitor.log_in()
         said = visitor.get("/configuration").text
     assert ">record<" in said and "_reply" not in said and "<p>None.</p>" in said
+
+
+def test_patterns_of_error_pages_are_only_counted(tmp_path: Path) -> None:
+    own = 'url = "http://127.0.0.1:9999/"\nfailure_body = ["sorry", "oops"]'
+    with console(tmp_path, BASE + f'[endpoint.usual]\nurl = "http://127.0.0.1:9999/"\n[endpoint.own]\n{own}\n') as app:
+        visitor = Visitor(app)
+        visitor.log_in()
+        page = visitor.get("/configuration").text
+    said = re.findall(r"<dt>failure_body</dt><dd>(.*?)</dd>", page)
+    assert said == [f"{len(FAILURE_BODY)} set", "2 set"]

@@ -15,6 +15,7 @@ from flask import Flask
 from structlog.testing import capture_logs
 
 from gateway.store import Connection, Store, sqlite
+from gateway.web import health
 from tests.postgresql_server import PostgresqlServer
 from tests.running import until
 from tests.visitor import BASE, console
@@ -52,6 +53,16 @@ def red(app: Flask, reason: str = "") -> None:
 
 def test_green(app: Flask) -> None:
     assert (status(app), status(app, "/healthz")) == (200, 200)
+
+
+@pytest.mark.parametrize("counts", ["", "Ip: Forwarding\nIp: 1\n", "Tcp: EstabResets\nTcp: 1 2\n", "Tcp: A B\nTcp: 1 2\n"])
+def test_a_kernel_that_counts_no_resets(
+    app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: str
+) -> None:
+    (tmp_path / "snmp").write_text(counts)
+    monkeypatch.setattr(health, "Path", lambda name: tmp_path / "snmp")
+    said = app.test_client().get("/metrics")
+    assert said.status_code == 200 and "gateway_store_ready 1.0" in said.text and "tcp_resets" not in said.text
 
 
 def test_a_locked_database(app: Flask, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
