@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import selectors
 import socket
 import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 
 import pycurl
 import pytest
@@ -299,15 +301,72 @@ def test_the_number_of_an_idle_socket_comes_again(told: str) -> None:
 
 
 @pytest.mark.usefixtures("way")
+def test_the_number_of_a_socket_in_use_comes_again_to_be_watched() -> None:
+    heard = []
+    with closing(SocketLoop()) as loop:
+        near, far = socket.socketpair()
+        here = near.fileno()
+        loop.want(IN, here)
+        near.close()
+        far.close()
+        near, far = socket.socketpair()
+        assert near.fileno() == here
+        with near, far:
+            loop.watch(near, lambda: heard.append(near.recv(10)))
+            far.send(b"ring")
+            assert loop.wait(0) == ([], True) and heard == [b"ring"]
+
+
+@pytest.mark.usefixtures("way")
 def test_a_socket_that_cannot_be_watched_is_no_accident() -> None:
     """libcurl would give up every transfer, not the one whose socket it is."""
     near, far = socket.socketpair()
     with closing(SocketLoop()) as loop:
         with near, far:
             gone = near.fileno()
-        loop.want(IN, gone)
-        loop.want(REMOVE, gone)
+            loop.watch(near, list)
+            loop.want(IN, near.fileno())
+            loop.unwatch(near)
+        loop.keep_no_idle()
+        for descriptor in (gone, -1):
+            loop.want(IN, descriptor)
+            loop.want(REMOVE, descriptor)
         assert loop.wait(0) == ([], False)
+
+
+def test_an_idle_socket_stays_registered_where_the_system_forgets_closed_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That saves two system calls for each request on a connection that was kept."""
+    near, far = socket.socketpair()
+    with near, far:
+        for poller, stays in ((new_poller, True), (Selector, True), (Told, False)):
+            monkeypatch.setattr("gateway.safe_http.loop.new_poller", poller)
+            with closing(SocketLoop()) as loop:
+                loop.want(IN, near.fileno())
+                loop.want(REMOVE, near.fileno())
+                with pytest.raises((OSError, KeyError)) if stays else nullcontext():
+                    loop._poller.register(near.fileno(), 1)
+
+
+class KqueueSelector(selectors.SelectSelector):
+    """By its name that of a Mac."""
+
+
+def test_the_poller_of_each_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    for best, forgets in (
+        (selectors.EpollSelector, True),
+        (KqueueSelector, True),
+        (selectors.PollSelector, False),
+        (selectors.SelectSelector, False),
+    ):
+        monkeypatch.setattr(selectors, "DefaultSelector", best)
+        with closing(Selector()) as poller:
+            assert poller.forgets == forgets
+    for platform, is_epoll in (("linux", True), ("darwin", False), ("win32", False)):
+        monkeypatch.setattr("gateway.safe_http.loop.sys.platform", platform)
+        with closing(new_poller()) as made:
+            assert isinstance(made, select.epoll) == is_epoll
 
 
 def test_close_leaves_nothing_open() -> None:
