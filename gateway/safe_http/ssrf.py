@@ -261,7 +261,7 @@ _MASKED = re.compile(
     rf"(?P<place>{_HOST}(?:,{_HOST})*(?:/[^?#]*)?)(?:\?(?P<query>[^#]*))?(?:#.*)?",
     re.DOTALL | re.IGNORECASE,
 )
-_NAME = re.compile(r"@?[A-Za-z0-9._-]*")
+_NAME = re.compile(r"@?[\w.-]*")
 
 
 def mask_url(url: str, *, query: bool = True) -> str:

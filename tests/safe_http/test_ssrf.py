@@ -325,8 +325,9 @@ def test_host_and_port_of_nothing() -> None:
         ("postgresql://me:s3@cret@db/sms?sslmode=x", "postgresql://[hidden]@db/sms?sslmode=[hidden]"),
         ("postgresql://me:12/s3cret?@db:5432/sms", "postgresql://[hidden]@db:5432/sms"),
         ("postgresql://me:s3cret@db1:5432,db2/sms", "postgresql://[hidden]@db1:5432,db2/sms"),
-        # Names of endpoints.
+        # Names of endpoints, which may have any letters and digits.
         ("a", "a"),
+        ("störung-日本_2", "störung-日本_2"),
         ("sign-up_2.old", "sign-up_2.old"),
         ("@carrierx", "@carrierx"),
         ("", ""),
