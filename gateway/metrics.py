@@ -198,7 +198,7 @@ class Metrics:
             self.observe(DELIVERY_SECONDS, since_owed)
 
     def breaker(self, endpoint: str, state: str) -> None:
-        """It became ``closed``, ``open``, ``half_open`` or ``ramp``. `endpoint`: as above, or the origin of a URL."""
+        """A breaker became ``closed``, ``open``, ``half_open`` or ``ramp``. `endpoint`: as above, or a URL's origin."""
         self.count(BREAKER_CHANGES, STATUS_URLS if is_url(endpoint) else endpoint, state)
 
     def _place(self, family: Family, labels: tuple[str, ...]) -> tuple[memoryview[float], Sequence[int]]:

@@ -26,7 +26,7 @@ from gateway.safe_http.models import Response
 
 FAILURES_TO_OPEN = 5
 LIGHT, HEAVY = 1, 5  # weights of a refusal, and of a failure of the whole endpoint
-CONCURRENCY_DIVISOR = 4  # a row of failures must be at least as long as this part of the endpoint's concurrency
+CONCURRENCY_DIVISOR = 4  # a row of failures must be at least as long as a quarter of the concurrency
 OPEN_SECONDS = (5.0, 10.0, 20.0, 40.0, 60.0)  # how long a breaker is open the first time, the second … each ±20 %
 JITTER = 0.2
 MAX_REQUESTED_PAUSE_SECONDS = 3600.0  # no endpoint stops its deliveries for longer by asking
@@ -120,7 +120,7 @@ class Breaker:
             self._times_opened += 1
 
     def pause(self, now: float, seconds: float, reason: str, random: float) -> None:
-        """Opens as the endpoint asked for. Of several requests the latest end counts; their times are not added up."""
+        """Opens for as long as the endpoint asks. Of several requests the latest end counts; times are not added up."""
         until = now + seconds * (1 + JITTER * random)
         if self.state != OPEN:
             self.failures += 1

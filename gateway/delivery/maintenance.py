@@ -28,7 +28,7 @@ CLOCK_TOLERANCE_SECONDS = 2.0  # between two looks; slower corrections do no har
 
 
 class ClockJumpDetector:
-    """Notices by the monotonic clock, which nobody can set, that the wall clock was set."""
+    """Detects that the wall clock was set, by the monotonic clock, which nobody can set."""
 
     def __init__(self, wall: float, monotonic: float) -> None:
         self._wall, self._monotonic = wall, monotonic
@@ -41,7 +41,7 @@ class ClockJumpDetector:
 
 
 class Maintenance:
-    """`now` is epoch seconds, `monotonic` seconds of the monotonic clock. Only `find_due` and `check_clock` wait."""
+    """Runs these tasks. `now`: epoch seconds; `monotonic`: monotonic ones. Only `find_due` and `check_clock` wait."""
 
     def __init__(self, store: Store, owner: str, scheduler: Scheduler, log: Any, now: float) -> None:
         self._store, self._owner, self._scheduler, self._log = store, owner, scheduler, log

@@ -1,6 +1,6 @@
 """Hides secrets in what people are shown: requests as they went out, answers that echo them, URLs. Pure.
 
-They are found by two ways. By name: credentials in forms, `Authorization`, every header of the configuration, whatever
+They are found in two ways. By name: credentials in forms, `Authorization`, every header of the configuration, whatever
 its value. By value: wherever else a secret of the endpoint turns up, in any spelling in which a page would echo it.
 """
 

@@ -84,7 +84,7 @@ _remembered: dict[str, _FixedParts] = {}
 
 
 def _fixed_parts(endpoint: Endpoint) -> _FixedParts:
-    """Made once for each endpoint as it is configured now."""
+    """Returns the parts of an endpoint as it is configured now; they are made once."""
     if endpoint.free_form:  # a stranger's URL gets nothing of ours
         return _FixedParts(endpoint, b"", ())
     known = _remembered.get(endpoint.name)

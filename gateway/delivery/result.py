@@ -55,7 +55,7 @@ SUCCEEDED = Verdict(outcome="succeeded")
 
 
 def judge(response: Response, endpoint: Endpoint, now: float) -> Verdict:
-    """`now`: epoch seconds, for a `Retry-After` that is a date."""
+    """Judges one response. `now`: epoch seconds, for a `Retry-After` that is a date."""
     sentence, failure = headline(response, endpoint), response.failure
     if not sentence:
         return SUCCEEDED
@@ -157,7 +157,7 @@ def classify(attempt: AttemptInFlight, response: Response, now: float, random: f
 
 
 def reply_text(response: Response) -> tuple[str, str]:
-    """An endpoint's answer as a text to the sender of the text, and the reason why there is none: one of them is empty.
+    """Returns the text that answers the sender, and the reason why there is none: one of them is empty.
     Only plain text is texted back, since it cannot be taken back: whatever may be a page, an error or half an answer is
     no reply."""
     if response.failure or response.status is None or not 200 <= response.status < 300:

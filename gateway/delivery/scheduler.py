@@ -5,7 +5,7 @@ for endpoints known to be quick: one whose last answer was slow, or that has nev
 only. So however many endpoints hang, there is capacity for those that do not. A quarter of each endpoint's own limit is
 kept for first attempts, so that no number of retries delays what has just come in.
 
-A batch asks the store about endpoints only that may have something to claim:
+A batch asks the store only about endpoints that may have something to claim:
 
     unknown ──notified, found──▶ due ──mark_idle──▶ unknown      the claim gave less than was asked for
        ▲                         ▲ ▲                waiting      all of its concurrency is used, until an attempt ends
@@ -37,7 +37,7 @@ from gateway.store.leases import ClaimedDelivery, ClaimLimit
 
 MAX_IN_FLIGHT = 512
 MAX_ENDPOINTS_PER_BATCH = 64
-MAX_CLAIMS_PER_BATCH = 256  # but for what the limit of the last endpoint adds
+MAX_CLAIMS_PER_BATCH = 256  # the limit of the last endpoint may come on top
 SLOW_ANSWER_SECONDS = 2.0
 FIRST_ATTEMPTS_DIVISOR = 4
 MAX_UNBLOCKED = 8

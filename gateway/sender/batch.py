@@ -19,7 +19,7 @@ from gateway.store.health import BreakerState
 from gateway.store.leases import ClaimLimit, SettledDelivery
 from schemas import Message
 
-FIRST_ATTEMPTS_DIVISOR = 4  # this part of a claim is kept for texts that are sent for the first time
+FIRST_ATTEMPTS_DIVISOR = 4  # a quarter of a claim is kept for texts that are sent for the first time
 MAX_SETTLED_PER_BATCH = 64
 STORE_CHECK_INTERVAL_SECONDS = 0.25
 

@@ -172,8 +172,8 @@ class CarrierXBreaker:
         return max(0.0, self._until - monotonic)
 
     def changed_state(self, now: float, monotonic: float) -> tuple[BreakerState, ...]:
-        """The state for people, as that of an endpoint's breaker, if it is another than what `recorded` took; an
-        unchanged one now and then."""
+        """Returns the state for people, as that of an endpoint's breaker, if it has changed since the last `recorded`;
+        now and then an unchanged one."""
         state = "open" if self.seconds_left(monotonic) else "half_open" if self.is_probing else "closed"
         if state == self._recorded and (state == "closed" or monotonic < self._refresh_at):
             return ()

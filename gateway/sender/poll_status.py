@@ -52,7 +52,7 @@ class StatusPoller:
 
     def _poll(self, api: CoreAPI, config: Config) -> None:
         def take(conn: Connection) -> Sequence[ledger.LedgerEntry]:
-            """Recorded as asked before it is: a process that dies in between asks later, and two never ask the same."""
+            """Records each question before it is asked: a process that dies asks later, and no two ask the same."""
             now = self._clock()
             found = ledger.without_status(conn, now, MAX_MESSAGES)
             for entry in found:

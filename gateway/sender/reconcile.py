@@ -262,7 +262,7 @@ def _digits(value: Any) -> str:
 
 
 def created(item: Item) -> float | None:
-    """`date_created` as epoch seconds."""
+    """Returns `date_created` in epoch seconds; None where it cannot be read."""
     try:
         made = datetime.fromisoformat(item["date_created"])
         return (made if made.tzinfo else made.replace(tzinfo=UTC)).timestamp()

@@ -247,7 +247,7 @@ class SubmitPool:
         return results, woken
 
     def start(self, submission: Submission, api: CoreAPI, claimed_at: float, wall: float) -> None:
-        """`claimed_at`, `wall`: monotonic and epoch seconds at which the claim began."""
+        """Starts a thread. `claimed_at`, `wall`: monotonic and epoch seconds at which the claim began."""
         started, send_id = time.monotonic(), submission.claimed.delivery_id
         self._running[submission.claimed.attempt_id] = _Running(submission, started, claimed_at)
         if submission.action == "look up":

@@ -35,7 +35,7 @@ __all__ = ["Connection", "Store", "StoreUnavailable", "Writer", "WrongDatabase"]
 
 
 class Store:
-    """`url`: ``sqlite:///file`` or ``postgresql://user@host/db``; anything else is a `WrongDatabase`.
+    """A database. `url`: ``sqlite:///file`` or ``postgresql://user@host/db``; anything else is a `WrongDatabase`.
     `lock_timeout`: seconds to wait for a lock that another connection holds. Nothing is opened before it is needed."""
 
     def __init__(self, url: str, *, lock_timeout: float = 5.0) -> None:
@@ -81,7 +81,7 @@ class Store:
         return PgListener(self._database.reading, notify) if self.name == "postgresql" else None
 
     def ready(self, timeout: float = 2.0) -> bool:
-        """Something was committed just now, and there is room for more. If not, the log says why.
+        """True if something was committed just now, and there is room for more. If not, the log says why.
         It answers within `timeout` seconds, also where the writer hangs during a commit."""
         try:
             if not self.has_room():

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 TOLERANCE_SECONDS = 2.0  # clocks of different machines differ by less, and corrections are smaller
 RECORD_SECONDS = 5.0  # between two records of the time, at most as often as something is written anyway
-MAX_DELIVERIES = 500  # in one transaction
-MAX_ENDPOINTS = 50  # that are looked through in one transaction
+MAX_DELIVERIES = 500  # moved in one transaction
+MAX_ENDPOINTS = 50  # gone through in one transaction
 
 RECORD = Statement("""
     INSERT INTO clock (id, seen, handled) VALUES (1, :now, 0)

@@ -31,7 +31,7 @@ class WrongDatabase(Exception):
 
 class Blame(Enum):
     STORE = "the database cannot do anything now"
-    CONFLICT = "in conflict with another transaction; once more"
+    CONFLICT = "another transaction is in the way: try again"
     WORK = "this operation is wrong, others are not"
 
 

@@ -30,10 +30,10 @@ MAX_SPARE_GREENLETS = 256
 """Greenlets that are kept for later requests: a new one costs 10 µs, most of it for its stack."""
 MAX_OPERATIONS = 64  # in one transaction: while it lasts, the loop stands still
 MAX_WAITING = 4096
-MAX_DELAY_SECONDS = 0.004  # for which a commit may be put off while more operations come
-MAX_TRYING_SECONDS = 0.05  # for which the loop tries to get the lock, before the writer's thread takes over
+MAX_DELAY_SECONDS = 0.004  # the longest delay of a commit while more operations come
+MAX_TRYING_SECONDS = 0.05  # how long the loop tries to get the lock, before the writer's thread takes over
 IDLE_SLEEP_SECONDS = 0.0001
-GRACE_SECONDS = 5.0  # that a caller gives to an operation that is under way when its own time is up: soon it will know
+GRACE_SECONDS = 5.0  # how much longer a caller waits for an operation under way: soon it will know
 
 Work = Callable[[], object]
 
@@ -47,7 +47,7 @@ class RequestGreenlet(greenlet):
         self.loop = pool.loop
 
     def wait(self) -> Any:
-        """To be called within the request: lets the loop go on, and returns what the next `switch` is given."""
+        """Lets the loop go on, and returns what the next `switch` is given. To be called within the request."""
         return cast(greenlet, self.parent).switch()
 
     def _run(self, work: Work) -> NoReturn | None:
@@ -101,7 +101,7 @@ class _Waiting:
             self.greenlet.switch(result)
 
     def take(self, future: Future[Any]) -> None:
-        """Resumes with what the writer's thread came to."""
+        """Resumes with the result of the writer's thread."""
         if future.cancelled():
             self.resume(WriteResult(error=StoreUnavailable(f"waited {self.timeout:g} s for the writer")))
         else:
@@ -110,7 +110,7 @@ class _Waiting:
 
 
 class LoopCommitter:
-    """For one event loop. `immediate`: None where no commit is possible without waiting. `submit`: the writer's."""
+    """Commits for one event loop. `immediate`: None where every commit has to wait. `submit`: the writer's."""
 
     def __init__(
         self, loop: AbstractEventLoop, immediate: ImmediateCommitter | None, submit: Callable[..., Future[Any]]
@@ -184,7 +184,7 @@ class LoopCommitter:
         return True
 
     def _hand_over(self, waiting: _Waiting) -> None:
-        """The writer's thread commits it."""
+        """Leaves the commit to the writer's thread."""
         try:
             future = self._submit(waiting.operation.run, waiting.operation.ordering_keys)
         except StoreUnavailable as error:

@@ -189,7 +189,7 @@ class ImmediateCommitter:
         return None
 
     def give_up_turn(self) -> None:
-        """It will not be tried again soon."""
+        """Lets others go first, as it will not be tried again soon."""
         self._lock.give_up_turn()
 
     def close(self) -> None:

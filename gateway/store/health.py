@@ -22,7 +22,7 @@ STORE, WORKER = 1, 2  # whose heartbeat: the store's own; any worker's, on whate
 HEARTBEAT_SECONDS = 10.0  # between two heartbeats of a worker
 BREAKER_REFRESH_SECONDS = 30.0  # after this time a worker writes its breaker rows again
 BREAKER_STALE_SECONDS = 3 * BREAKER_REFRESH_SECONDS  # after this time a row that was not written again does not count
-MAX_TEXTS = 500  # that are read of one keyword, where its newest belongs to another number
+MAX_TEXTS = 500  # with one keyword that are read, where the newest is to another number
 _SEVERITY = {"ramp": 0, "half_open": 1, "open": 2}
 
 BEAT = Statement("INSERT INTO heartbeat (id, at) VALUES (:who, :at) ON CONFLICT (id) DO UPDATE SET at = excluded.at")
@@ -49,7 +49,7 @@ NEWEST_OF_KEYWORD = Statement("""
 
 @dataclass(frozen=True, slots=True)
 class BreakerState:
-    """How a breaker is. Times are epoch seconds."""
+    """The state of a breaker. Times are epoch seconds."""
 
     endpoint: str
     state: str  # ``closed``, ``open``, ``half_open`` or ``ramp``

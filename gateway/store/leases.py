@@ -218,7 +218,7 @@ def release_unattempted(conn: Connection, owner: str, claimed: Sequence[ClaimedD
 
 
 def release_interrupted(conn: Connection, owner: str, claimed: Sequence[ClaimedDelivery], due: float) -> int:
-    """As `release_unattempted` for requests cut off: one may have arrived, so its attempt counts as ``unknown``."""
+    """Ends leases whose request was cut off: it may have arrived, so the attempt counts, and is ``unknown``."""
     released = 0
     for one in claimed:
         values = _lease(one, owner) | {"due": due, "nothing": b"", "late": False}
@@ -248,8 +248,8 @@ def reclaim_uncertain(
 
 
 def settle_all(conn: Connection, owner: str, settled: Sequence[SettledDelivery], now: float) -> list[bool]:
-    """Applies the ends of attempts, of each attempt one. True: applied. False: the lease was lost meanwhile, so the end
-    is recorded as late, and that is all."""
+    """Applies how attempts ended, each of them once: a second end of the same attempt would be late. True: applied.
+    False: the lease was lost meanwhile, so the end is recorded as late, and that is all."""
     hold(conn, [one.claimed.ordering_key for one in settled])
     ends = [_end(owner, one, now) for one in settled]
     if conn.dialect.name == "postgresql" and ends:

@@ -50,7 +50,7 @@ class NewSend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry(NewSend):
-    """One row, as it is."""
+    """A message as the ledger has it."""
 
     id: int
     message_sid: str
@@ -67,7 +67,7 @@ class LedgerEntry(NewSend):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendSearch(Search):
-    """`ticket`: a UUID, or the number that stands for it."""
+    """Conditions for messages that were sent. `ticket`: a UUID, or the number that stands for it."""
 
     custom_ticket: str = ""
     status: str = ""

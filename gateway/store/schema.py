@@ -171,7 +171,7 @@ breakers = _table(
 
 clock = _table(
     "clock",
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),  # whose: see `gateway.store.health`
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),  # 1: there is one row
     sa.Column("seen", sa.Double, nullable=False),  # by the worker that wrote last
     sa.Column("handled", sa.Double, nullable=False),  # the clock was set back from then, and that is handled
 )
@@ -205,8 +205,8 @@ _partial(
     "ix_deliveries_settled", delivery.state, delivery.endpoint, delivery.settled_at, where="settled_at IS NOT NULL"
 )
 
-sa.Index("ix_attempts_endpoint", attempt.endpoint, attempt.started_at)  # the last latency
-_partial("ix_attempts_failed", attempt.endpoint, attempt.started_at, where="outcome IN ('again', 'dead')")  # its error
+sa.Index("ix_attempts_endpoint", attempt.endpoint, attempt.started_at)  # the last latency; below, the last error
+_partial("ix_attempts_failed", attempt.endpoint, attempt.started_at, where="outcome IN ('again', 'dead')")
 
 sa.Index("ix_states_updated_at", states.c.updated_at)  # retention
 sa.Index("ix_tickets_sent_at", tickets.c.sent_at)  # retention
@@ -217,7 +217,7 @@ sa.Index("ix_ledger_ticket", entry.ticket)  # getTransactionStatus
 sa.Index("ix_ledger_ticket_number", entry.ticket_number)  # getTransactionStatus by number; one event's sends
 _partial("ix_ledger_custom_ticket", entry.custom_ticket, where="custom_ticket <> ''")  # getCustomTransactionStatus
 _partial("ix_ledger_message_sid", entry.message_sid, where="message_sid <> ''")  # every update
-_partial("ix_ledger_sending", entry.phone, entry.number, where="state = 'sending'")  # every update not found so
+_partial("ix_ledger_sending", entry.phone, entry.number, where="state = 'sending'")  # updates that are not found so
 _partial("ix_ledger_state", entry.state, entry.created_at, where="state <> 'sent'")  # the search; counts
 _partial("ix_ledger_fetch_at", entry.fetch_at, where="fetch_at IS NOT NULL")  # messages without an update
 sa.Index("ix_ledger_created_at", entry.created_at)  # the newest first; retention

@@ -63,7 +63,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSearch(Search):
-    """`ticket`: the platform's, or the customer's own."""
+    """Conditions for events. `ticket`: the platform's, or the customer's own."""
 
     keyword: str = ""
     source: str = ""
@@ -207,7 +207,7 @@ def fetch_page(conn: Connection, query: Select[Any], limit: int, offset: int) ->
 
 
 def has_key(column: ColumnElement[str], value: str) -> ColumnElement[bool]:
-    """Equal, and not empty: so the planner sees that the partial index on non-empty values will do."""
+    """Tests for equal and not empty: so the planner sees that the partial index on non-empty values will do."""
     return and_(column == index_key(value), column != literal_column("''"))
 
 

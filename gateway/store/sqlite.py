@@ -114,8 +114,8 @@ class SqliteDatabase:
         return self._locks[-1]
 
     def is_current(self, conn: Connection) -> bool:
-        """Is this connection, kept since the last transaction, good for the next? A file that was moved away takes
-        writes without a word, and they are lost."""
+        """True if this connection, kept since the last transaction, is good for the next. A file that was moved away
+        takes writes without a word, and they are lost."""
         return _identity(self._path) == conn.info.get("file")
 
     @contextmanager
@@ -138,7 +138,7 @@ class SqliteDatabase:
             engine.dispose()
 
     def has_room(self) -> bool:
-        """Is there disk for more callbacks?"""
+        """True if the disk has room for more callbacks."""
         now = time.monotonic()
         if now - self._checked_at >= DISK_CHECK_SECONDS:
             self._checked_at = now
@@ -157,7 +157,7 @@ class SqliteDatabase:
 
 
 class FileLock:
-    """``with lock:`` around a write transaction. Blocks without limit; the system releases it if its holder dies.
+    """The lock around a write transaction. ``with`` blocks without limit; the system releases it if its holder dies.
     One thread at a time may use one `FileLock`; several of the same path exclude each other."""
 
     def __init__(self, path: Path) -> None:
@@ -225,7 +225,7 @@ class Checkpoints:
         self._thread: threading.Thread | None = None
 
     def committed(self, _conn: object = None) -> None:
-        """The log has grown."""
+        """Notes that the log has grown."""
         if self._thread is None and not self._closing.is_set():
             self._thread = threading.Thread(target=self._run, name="store-checkpoints", daemon=True)
             self._thread.start()

@@ -66,7 +66,7 @@ class WakeupSocket:
         self._touch_at = time.monotonic() + TOUCH_SECONDS
 
     def refresh(self, monotonic: float) -> None:
-        """Is to be called at least every few seconds, or nobody notifies this worker."""
+        """Tells that this worker listens. To be called every few seconds, or nobody notifies it."""
         if monotonic >= self._touch_at:
             self._touch_at = monotonic + TOUCH_SECONDS
             with suppress(OSError):  # a full disk, say: the worker scans by itself
@@ -112,7 +112,7 @@ class WorkerNotifier:
         self._looked_at = -_LOOK_SECONDS
 
     def notify(self, endpoints: Collection[str] = ()) -> None:
-        """Something is owed to these endpoints; where none is named, to any."""
+        """Tells workers that something is owed to these endpoints, or, where none is named, to any."""
         now = time.monotonic()
         if now - self._looked_at >= _LOOK_SECONDS:
             self._looked_at = now
@@ -195,7 +195,7 @@ class PgListener:
         self._thread.start()
 
     def close(self, timeout: float = 0.0) -> None:
-        """Asks it to end, and waits for as many seconds. By default for none: nothing depends on it."""
+        """Asks the thread to end, and waits for it that long. By default not at all: nothing depends on it."""
         self._closing.set()
         if timeout:
             self._thread.join(timeout)

@@ -28,7 +28,7 @@ from gateway.store.outbox import MAX_KEYS_PER_TRANSACTION
 T = TypeVar("T")
 
 MAX_OPERATIONS = 256  # in one transaction: with more the first would wait for the last, and gain nothing
-MAX_WAITING = 4096  # operations. As many wait only where nothing moves, and their callers are gone
+MAX_WAITING = 4096  # operations; so many wait only where nothing moves, and their callers are gone
 
 
 class _Queued(NamedTuple):
@@ -121,7 +121,7 @@ class Writer:
             self._group.close()
 
     def _commit_group(self, first: _Queued) -> bool:
-        """False when the end was met."""
+        """Commits the first operation and all that wait. False: no more will come."""
         group, is_open = [first], True
         try:
             with self._lock:
@@ -140,7 +140,7 @@ class Writer:
         return is_open
 
     def _gather(self, group: list[_Queued]) -> bool:
-        """Adds what waits to the group. False when the end was met."""
+        """Adds what waits to the group. False: no more will come."""
         keys = len(group[0].operation.ordering_keys)
         while len(group) < MAX_OPERATIONS and keys < MAX_KEYS_PER_TRANSACTION:
             try:
