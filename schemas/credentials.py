@@ -96,7 +96,8 @@ def _scrub_parts(body: bytes, boundary: re.Pattern[bytes], these: _Names) -> byt
 
 def _blank_part(piece: bytes, these: _Names) -> bytes:
     end = _END_OF_HEAD.search(piece)
-    if end is None or not these.in_head.search(piece, 0, end.start()):
+    # NUL is dropped from names, here as in pairs.
+    if end is None or not these.in_head.search(piece[: end.start()].replace(b"\0", b"")):
         return piece
     return piece[: end.end()]
 
@@ -111,12 +112,15 @@ class _Names:
 
 def _in_head(names: tuple[str, ...], before: bytes = b"", behind: bytes = b"") -> re.Pattern[bytes]:
     words = "|".join(names).encode()
-    return re.compile(rb"(?i)\bname=\"?\s*" + before + rb"(?:" + words + rb")\s*" + behind + rb"(?:[\";\r\n]|\Z)")
+    # No run of spaces is tried twice: bodies are strangers'.
+    name = rb"(?i)\bname\s*+=\s*+\"?\s*+"
+    return re.compile(name + before + rb"(?:" + words + rb")[^\S\r\n]*+" + behind + rb"(?:[\";\r\n]|\Z)")
 
 
 _TRIO = _Names(lambda name: name.strip() in CREDENTIALS, _in_head(CREDENTIALS))
 _ANY = _Names(
-    lambda name: _inner(name).lower() in SECRETS, _in_head(SECRETS, rb"(?:[^\";\r\n]{0,64}\[)?\s*", rb"\]?\s*")
+    lambda name: _inner(name).lower() in SECRETS,
+    _in_head(SECRETS, rb"(?:[^\";\r\n]{0,64}\[)?\s*+", rb"\]?[^\S\r\n]*+"),
 )
 _WORDS = tuple(name.encode() for name in SECRETS)
 # A name can be hidden behind escapes and NUL.

@@ -18,7 +18,7 @@ import pytest
 import trustme
 
 from gateway.safe_http.client import MAX_IDLE_HANDLES, HandlePool, HttpClient
-from gateway.safe_http.loop import Selector, SocketLoop, new_poller
+from gateway.safe_http.loop import Ready, Selector, SocketLoop, new_poller
 from gateway.safe_http.models import Request, Response
 from gateway.safe_http.transfer import Transfer
 from tests.servers import Caller, Server, answer, ok, replying, silent
@@ -251,11 +251,9 @@ def test_what_a_socket_is_ready_for() -> None:
     near, far = socket.socketpair()
     with near, far, closing(SocketLoop()) as loop:
         here = near.fileno()
-        for action, before, after in (
-            (IN, [], [(here, 1)]),
-            (OUT, *[[(here, 2)]] * 2),
-            (BOTH, [(here, 2)], [(here, 3)]),
-        ):
+        writable, both = [(here, 2)], [(here, 3)]
+        before: Ready
+        for action, before, after in ((IN, [], [(here, 1)]), (OUT, writable, writable), (BOTH, writable, both)):
             loop.want(action, here)
             assert loop.wait(0) == (before, False)
             far.send(b"x")

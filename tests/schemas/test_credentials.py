@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from schemas.credentials import CREDENTIALS, SECRETS, append, scrub, scrub_call, scrub_object, scrub_refused
+from schemas.credentials import CREDENTIALS, SECRETS, append, read, scrub, scrub_call, scrub_object, scrub_refused
 from schemas.message import FormatOptions
 
 
@@ -50,10 +50,21 @@ def test_other_names_keep_their_values(name: str) -> None:
     assert scrub_call(body, None) == (b"%5Bpassword=" if name == "[password" else body)
 
 
-def test_many_names_in_one_head_take_no_long_time() -> None:
-    """Each `name=` might begin one of the trio, and has nothing but brackets behind it."""
-    part = b"--b\r\nContent-Disposition: form-data; " + b"name=" * 50_000 + b"[" * 200_000 + b"\r\n\r\nx\r\n--b--\r\n"
-    assert scrub_call(part, "multipart/form-data; boundary=b") == part
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"name=" * 50_000 + b"[" * 200_000,
+        b"name=" + b" " * 200_000 + b"x",
+        b"name" + b" " * 200_000 + b"x",
+        b'name="' + b"auth[" * 50_000 + b" " * 200_000 + b"x",
+        b"name=password" + b" " * 200_000 + b"]" + b" " * 200_000 + b"x",
+    ],
+)
+def test_many_names_in_one_head_take_no_long_time(head: bytes) -> None:
+    """Each `name=` might begin one of the trio, and has nothing but brackets or spaces behind it."""
+    part = b"--b\r\nContent-Disposition: form-data; " + head + b"\r\n\r\nx\r\n--b--\r\n"
+    assert scrub(part, "multipart/form-data; boundary=b") == part
+    assert scrub_call(part, "multipart/form-data; boundary=b") == scrub_refused(part) == part
 
 
 @pytest.mark.parametrize("name", ["username", "Password", "auth[password]"])
@@ -87,6 +98,35 @@ def test_a_part_is_blanked_up_to_the_boundary_and_only_by_its_name() -> None:
     body = f'{head.format("password")}hunter\r\n--canary\r\n{head.format("message")}name="password"\r\n--b--\r\n'
     wanted = f'{head.format("password")}\r\n{head.format("message")}name="password"\r\n--b--\r\n'
     assert scrub(body.encode(), MULTIPART) == wanted.encode()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *('name="password"', 'name="pass\0word"', 'NAME=password; filename="x"', "name=password "),
+        *(
+            'name = "password"',
+            '\r\n name="password"',
+            "name=password\r\nX: 1",
+            'x="y";name="password"',
+        ),
+    ],
+)
+def test_what_is_read_from_a_part_is_blanked_in_it(name: str) -> None:
+    part = f"--b\r\nContent-Disposition: form-data; {name}\r\n\r\n%b\r\n--b--\r\n".encode()
+    assert read(part % b"canary", MULTIPART) == {"password": "canary"}
+    for blanked in (how(part % b"canary") for how in (lambda body: scrub(body, MULTIPART), scrub_refused)):
+        assert blanked == part % b""
+
+
+def test_a_body_that_begins_within_a_part() -> None:
+    assert scrub_refused(b'name="password"\r\n\r\ncanary') == b'name="password"\r\n\r\n'
+
+
+def test_credentials_are_read_from_pairs_by_their_exact_names() -> None:
+    body = b"user_name=u&pass%77ord=p&password=2&API_KEY=k&api_key="
+    assert read(body, None) == {"user_name": "u", "password": "p", "api_key": ""}
+    assert read(b"a=b", None) == read(b"--b", MULTIPART) == {}
 
 
 def test_a_boundary_that_no_header_can_hold_is_no_accident() -> None:
