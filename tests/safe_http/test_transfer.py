@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pycurl
 import pytest
 
 from gateway.safe_http import transfer
+from gateway.safe_http.dns import ResolvedName
 from gateway.safe_http.models import Request
+from gateway.safe_http.ssrf import NO_ADDRESSES, AddressPolicy
 from gateway.safe_http.transfer import (
     MAX_HEAD_BYTES,
     MAX_HEAD_LINES,
     PendingRequest,
     Profile,
     Target,
+    Transfer,
     ca_bundle,
     handle_options,
     header_lines,
@@ -185,3 +189,78 @@ def test_the_machines_own_authorities_come_first(tmp_path: Path, monkeypatch: py
             assert ca_bundle() == found or (found is None and "certifi" in ca_bundle())
     finally:
         ca_bundle.cache_clear()
+
+
+@pytest.fixture
+def carrying() -> Iterator[Callable[..., Transfer]]:
+    """A handle with a request that was started at 100 and waited two seconds for its name. Nothing is sent."""
+    made: list[Transfer] = []
+
+    def load(timeout: float = 20.0, connect_timeout: float = 5.0) -> Transfer:
+        one = Transfer(profile(), lambda _: None)
+        made.append(one)
+        request = Request(url=URL, body=b"", timeout=timeout, connect_timeout=connect_timeout)
+        pending = PendingRequest(request, None, target_of(URL), 100.0, lookup_seconds=2.0)
+        one.load(pending, ResolvedName(("127.0.0.1",)), AddressPolicy(False, (), NO_ADDRESSES))
+        return one
+
+    yield load
+    for one in made:
+        one.curl.close()
+
+
+def test_when_a_request_is_late(carrying: Callable[..., Transfer]) -> None:
+    one = carrying()
+    assert [one.is_late(now) for now in (104.9, 105.0, 119.9, 120.0)] == [False, True, True, True]
+    one.connected = True
+    assert [one.is_late(now) for now in (105.0, 119.9, 120.0)] == [False, False, True]
+
+
+def test_the_wait_for_the_name_is_taken_off_the_time(
+    carrying: Callable[..., Transfer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[tuple[float, float]] = []
+    monkeypatch.setattr(Transfer, "limit", lambda _, *seconds: limits.append(seconds))
+    carrying()
+    carrying(timeout=4.0, connect_timeout=9.0)
+    assert limits == [(18.0, 3.0), (2.0, 7.0)]
+
+
+def test_libcurl_is_told_of_milliseconds_and_never_of_none(carrying: Callable[..., Transfer]) -> None:
+    """To libcurl 0 ms are no limit at all."""
+    one = carrying()
+    told: list[tuple[int, int]] = []
+    one._set = lambda *option: told.append(option)
+    one.limit(0.25, 0.0001)
+    one.limit(-1.0, 3.0)
+    assert told == [
+        (pycurl.TIMEOUT_MS, 250),
+        (pycurl.CONNECTTIMEOUT_MS, 1),
+        (pycurl.TIMEOUT_MS, 1),
+        (pycurl.CONNECTTIMEOUT_MS, 3000),
+    ]
+
+
+def test_only_the_last_request_is_captured(carrying: Callable[..., Transfer]) -> None:
+    """One that began anew, or stands behind a CONNECT, takes the place of the one before it."""
+    one = carrying()
+    for kind, piece in (
+        (2, b"CONNECT page.test:443 HTTP/1.1\r\n\r\n"),
+        (1, b"HTTP/1.1 200 OK\r\n"),
+        (2, b"POST /x HTTP/1.1\r\n\r\n"),
+        (4, b"POST half"),
+        (2, b"POST /x HTTP/1.1\r\n"),
+        (2, b"\r\n"),
+        (4, b"POST "),
+        (4, b"whole"),
+        (0, b"a remark of libcurl's"),
+    ):
+        one._note_sent(kind, piece)
+    assert one._sent == [b"POST /x HTTP/1.1\r\n", b"\r\n", b"POST ", b"whole"]
+    one._note_sent(2, b"CONNECT page.test:443 HTTP/1.1\r\n\r\n")
+    assert len(one._sent) == 1
+
+
+def test_a_body_is_taken_up_to_64_kb(carrying: Callable[..., Transfer]) -> None:
+    one = carrying()
+    assert [one._write(b"x" * 65_535), one._write(b"x"), one._write(b"x")] == [None, None, 0]
