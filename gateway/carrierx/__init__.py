@@ -1,9 +1,11 @@
-"""CarrierX's Core API, as a client that can be used by itself; docs/core-api.md describes it.
+"""A client for CarrierX's Core API. It can be used by itself::
 
-from gateway.carrierx import CoreAPI
+    from gateway.carrierx import CoreAPI
 
-with CoreAPI(token="…") as api:
-    api.send("15162065575", "15162065574", "This is a test message")["message_sid"]
+    with CoreAPI(token="…") as api:
+        api.send("15162065575", "15162065574", "This is a test message")["message_sid"]
+
+docs/core-api.md describes it.
 """
 
 from __future__ import annotations

@@ -153,9 +153,14 @@ def all_items(read_page: Callable[[int], Page], sid: str) -> Iterator[JsonObject
 
 def retry_delay(repetitions: int, error: CarrierXError, *, is_idempotent: bool, random: float) -> float | None:
     """Seconds until a failed request is made again, after so many repetitions; None: it is not. `random`: 0 up to 1.
-    after a send reads and callbacks because NotSent again again nothing reached CarrierX 409, 429 again again CarrierX
-    says that it did nothing 5xx, AnswerLost never again a text may have been sent, and would be sent twice; to read
-    twice, or to set the same URL twice, changes nothing all else never never the response would be the same"""
+
+    after            a send   reads and callbacks   because
+    NotSent          again    again                 nothing reached CarrierX
+    409, 429         again    again                 CarrierX says that it did nothing
+    5xx, AnswerLost  never    again                 a text may have been sent, and would be sent twice; to read twice,
+                                                    or to set the same URL twice, changes nothing
+    all else         never    never                 the response would be the same
+    """
     if not isinstance(error, (NotSent, Conflict, TooMany)) and not (
         is_idempotent and isinstance(error, (AnswerLost, ServerError))
     ):

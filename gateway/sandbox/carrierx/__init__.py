@@ -1,7 +1,6 @@
 """A stand-in for CarrierX: its Core API, its callbacks, and the faults of both. For trying things out, and for tests.
 
-with CarrierXStub(Setup(callback="http://127.0.0.1:8080/carrierx/callback/KEY")) as carrierx:
-    …[carrierx] base_url = carrierx.url, token = "sandbox"…
+docs/sandbox.md has an example of a test with it.
 """
 
 from __future__ import annotations
