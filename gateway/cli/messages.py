@@ -60,11 +60,11 @@ def _since(ctx: click.Context, param: click.Parameter, text: str | None) -> floa
     """A time: ``2026-11-20T08:00`` (UTC unless it has an offset), or how long ago: ``90m``, ``6h``, ``2d``."""
     if text is None:
         return None
-    if ago := _AGO.fullmatch(text.strip()):
-        return (datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).timestamp()
     try:
+        if ago := _AGO.fullmatch(text.strip()):
+            return (datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).timestamp()
         moment = datetime.fromisoformat(text.strip())
-    except ValueError:
+    except (ValueError, OverflowError):
         raise click.BadParameter("write 2026-11-20T08:00, or 90m, 6h, 2d for how long ago", ctx, param) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
@@ -115,12 +115,7 @@ def _test_command(kind: str, title: str) -> click.Command:
     @click.command(f"test-{kind}", help=f"Post one {title} like a delivery, and show the result. Exit 1 if it failed.")
     @click.argument("where", metavar="ENDPOINT_OR_URL")
     @click.option(
-        "--field",
-        "fields",
-        metavar="NAME=VALUE",
-        multiple=True,
-        callback=_fields,
-        help="A field's value in place of the sample.",
+        "--field", "fields", metavar="NAME=VALUE", multiple=True, callback=_fields, help="Replaces the sample's value."
     )
     @click.option("--json", "as_json", is_flag=True, help="Print the JSON that the console's form gives programs.")
     @config_option

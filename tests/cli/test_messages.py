@@ -141,6 +141,7 @@ def test_replay_routes_the_unrouted(path: Path) -> None:
         (("--endpoint", "pgae"), "Known: page, app"),
         (("--endpoint", "page", "--state", "unrouted"), "no endpoint yet"),
         (("--since", "yesterday"), "how long ago"),
+        (("--since", "999999d"), "how long ago"),
     ],
 )
 def test_replay_says_what_is_wrong(path: Path, arguments: tuple[str, ...], said: str) -> None:
