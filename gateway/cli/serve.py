@@ -65,7 +65,7 @@ def exit_on_error() -> Iterator[None]:
 
 def check_listen_address(host: str, port: int, workers: int = 1, option: str = "") -> str:
     """The IP address of `host`. Raises `PortTaken` where nobody could listen there.
-    `option`: the one that gave both, where it was not --host and --port."""
+    `option`: the option that names both, if they did not come by --host and --port."""
     if workers > 1 and sys.platform == "win32":
         raise click.BadParameter("on Windows there is one web process", param_hint="--workers")
     try:
@@ -80,7 +80,7 @@ def check_listen_address(host: str, port: int, workers: int = 1, option: str = "
 
 
 def _echo_secrets(settings: Settings) -> None:
-    """The secrets that this start made: once, and never again."""
+    """Prints the secrets that this start made: once, and never again."""
     found = settings.secrets
     if found is None or not found.made:
         return

@@ -1,7 +1,7 @@
 """Mistakes in `gateway.toml`: all are collected, each with its setting, its line and the nearest name that is known.
 
-`tomllib` says what is in a file, never on which line, so the text is scanned once more. What the scan finds is held
-against what `tomllib` read, and is thrown away where the two differ: no line rather than a wrong one.
+`tomllib` says what is in a file, never on which line, so the text is scanned once more. The result of the scan is
+compared with what `tomllib` read, and dropped where the two differ: no line rather than a wrong one.
 """
 
 from __future__ import annotations

@@ -263,7 +263,7 @@ def tls_version(value: object) -> str:
 
 
 def flag_or_file(value: object) -> bool | str:
-    """``true``, ``false`` or a file's name; the file is looked for by who knows the folder."""
+    """``true``, ``false`` or a file's name. `validate` reads the file: it knows the folder."""
     return value if isinstance(value, bool) else filled(of_type(value, str, "true, false or a file of CA certificates"))
 
 

@@ -1,6 +1,6 @@
 """`gateway.toml` → `Config`, or every mistake in it at once; `Settings` reads a changed file again.
 
-The one door to the environment.
+The environment is read here and nowhere else.
 """
 
 from __future__ import annotations

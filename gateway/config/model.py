@@ -25,7 +25,7 @@ from schemas.message import FormatOptions
 FORM_FIELDS = tuple(dict.fromkeys((*CALLBACK_FIELDS, *STATUS_FIELDS, *CREDENTIALS)))
 """Every name that a legacy post may have by itself."""
 MORE_FIELDS = tuple(name for name in EXTRA_FIELDS if name not in FORM_FIELDS)
-"""Names that an endpoint may ask for besides. No name that a post has already: each name goes once."""
+"""Fields that an endpoint may ask for in addition: none that a post has already, as each name goes once."""
 MAX_TIMEOUT_SECONDS = 300
 """A delivery is leased for longer than its timeout, and a crashed worker's lease must run out some day."""
 MAX_SEND_SECONDS = 60  # a send is leased for longer than one request to CarrierX may take

@@ -20,7 +20,7 @@ OwnAddresses = frozenset[tuple[str, int]]  # (address, port) pairs that the gate
 REFUSED = "this address is not allowed"  # all that a caller of an API is told. The full reason is for the operator
 
 PORTS = frozenset((80, 443, 8080, 8443))
-"""Ports below 1024 that are websites, and their twins; from 1024 up every port is open."""
+"""The usual ports of websites. Below 1024 no others may be called; from 1024 up every port may."""
 MAX_URL_CHARACTERS = 2048
 NO_ADDRESSES: OwnAddresses = frozenset()
 MAX_CHECKED_ADDRESSES = 1024  # addresses whose verdict an `AddressPolicy` remembers
@@ -109,7 +109,7 @@ def check_address(
 
 
 def _parse(text: str) -> Address | None:
-    """A zone (`fe80::1%eth0`) goes first: it names a wire of this machine, not another address."""
+    """The address without its zone (`fe80::1%eth0`), which names a network interface of this machine; None if bad."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
@@ -157,9 +157,9 @@ def _carried(address: Address) -> IPv4Address | None:
 
 class AddressPolicy:
     """`check_address` under one set of rules, with its verdicts remembered, for requests that share these rules.
-    The client asks for every request, not only before it dials: a connection that one request opened is lent to the
-    next to the same host. Asked only when dialling, a free-form URL would go to a private address over a connection
-    that the operator's endpoint left open."""
+    The client checks for every request, not only before it dials: a connection that one request opened is used again
+    for the next to the same host. Checked only before a dial, a free-form URL's request would go to a private address
+    over a connection that the operator's endpoint left open."""
 
     def __init__(self, free_form: bool, allow_networks: Collection[Network], own: OwnAddresses) -> None:
         self.free_form, self.allow_networks, self.own = free_form, allow_networks, own

@@ -108,12 +108,11 @@ def send() -> ResponseReturnValue:
 
 def _refusal(planned: PlannedFaults) -> Response:
     """The answer to a request that is not accepted."""
+    later = {"Retry-After": str(engine().misbehaviour.retry_after)}
     errors = {
         "refused": ApiError(400, "Invalid request.", ("to", "This phone number cannot be reached.")),
         "conflict": ApiError(409, "Conflict: try again later."),
-        "too_many": ApiError(
-            429, "Too many requests.", headers={"Retry-After": str(engine().misbehaviour.retry_after)}
-        ),
+        "too_many": ApiError(429, "Too many requests.", headers=later),
         "error_before": SERVER_ERROR,
         "lost_before": SERVER_ERROR,
     }

@@ -286,9 +286,8 @@ class StubMessage:
             "type": "mms" if request.is_mms else "sms",
             "user_data": user_data,
         }
-        return json.dumps(
-            {name: values[name] for name in (SMS_SHAPE if request.older else MMS_SHAPE)}, ensure_ascii=False
-        )
+        shape = SMS_SHAPE if request.older else MMS_SHAPE
+        return json.dumps({name: values[name] for name in shape}, ensure_ascii=False)
 
 
 class MessageList:
