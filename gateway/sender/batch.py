@@ -214,7 +214,7 @@ class SubmitBatchWriter:
                 gives_up = monotonic > self.give_up_at
                 if gives_up or (monotonic - started > WRITE_TIMEOUT_SECONDS and future.cancel()):
                     future.cancel()
-                    raise StoreUnavailable("the writer does not come to it") from None
+                    raise StoreUnavailable("the writer did not get to it in time") from None
 
     def unavailable(self, error: StoreUnavailable) -> None:
         """Pauses before the next batch, and keeps what came back: the store failed, here or elsewhere."""

@@ -178,7 +178,7 @@ class LoopCommitter:
         if now - self._refused_since > MAX_TRYING_SECONDS:
             immediate.give_up_turn()
             return False
-        if count == self._refused_count:  # nothing came meanwhile: sleep, instead of turning as fast as can be
+        if count == self._refused_count:  # nothing came meanwhile: sleep, instead of spinning
             time.sleep(IDLE_SLEEP_SECONDS)
         self._refused_count = count
         return True

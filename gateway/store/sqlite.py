@@ -96,7 +96,7 @@ class SqliteDatabase:
             raise WrongDatabase("SQLite in memory keeps nothing: name a file, as in sqlite:///data/gateway.db")
         if sqlite3.sqlite_version_info < MIN_VERSION:
             oldest = ".".join(map(str, MIN_VERSION))
-            raise WrongDatabase(f"SQLite {sqlite3.sqlite_version} is too old: {oldest} is the least")
+            raise WrongDatabase(f"SQLite {sqlite3.sqlite_version} is too old: it must be {oldest} or later")
         self._path = Path(url.database).absolute()
         self._lock_timeout = lock_timeout
         self._locks: list[FileLock] = []
