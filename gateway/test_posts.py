@@ -1,7 +1,7 @@
-"""A test post: what the test pages and the commands `test-callback` and `test-status` send, and what came of it.
+"""A test post and its result, for the test pages and the commands `test-callback` and `test-status`.
 
 The fields become a message as a platform's post would, that message a body as a delivery's would, and the body
-goes out by the delivery's own request and client: one attempt, marked ``X-Test: 1``, never repeated, in no store.
+is posted by the code of deliveries: one attempt, marked ``X-Test: 1``, never repeated, in no store.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def samples(kind: str, config: Config) -> dict[str, str]:
 def send_test_post(
     test_post: TestPost, config: Config, now: datetime, own: OwnAddresses = NO_ADDRESSES
 ) -> TestPostResult:
-    """Posts once and says what came of it. Raises `InvalidTestPost`; a refused address is a result.
+    """Posts once and returns the result. Raises `InvalidTestPost`; a refused address is a result.
     `own`: where this gateway listens, never to be called. Blocks for the endpoint's timeout at most."""
     endpoint = _endpoint(test_post, config)
     message = _message(test_post, config, now)

@@ -22,7 +22,7 @@ PAGE_ITEMS = 200
 
 
 def accept(callback: Callback, config: Config, store: Store) -> Accepted:
-    """Reads, routes, translates and keeps one callback. Raises `StoreUnavailable`; all else ends up on disk."""
+    """Reads, routes, translates and keeps one callback, also a refused one. Raises `StoreUnavailable`."""
     if not store.has_room():
         raise StoreUnavailable("the disk is nearly full")
     if not _has_credentials(callback, config):
@@ -76,7 +76,7 @@ def reroute_event(event: events.Event, config: Config, store: Store) -> bool:
 
 def _has_credentials(callback: Callback, config: Config) -> bool:
     """Keyword callbacks carry the trio where the company has one; status posts are documented without it.
-    The sandbox asks for it only where a text is sent, so that its user need not know it."""
+    The sandbox requires it only for sending texts, so that its user need not know it."""
     expected = config.legacy
     if expected is None or callback.format == "carrierx":
         return True

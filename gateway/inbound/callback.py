@@ -34,7 +34,7 @@ class Callback:
         )
 
     def kept_bytes(self) -> bytes:
-        """Every byte that came, but for credentials. A text that only looks like them is a text."""
+        """The body as it came, without credentials. A text that merely looks like them is kept."""
         if self.format == "carrierx":
             return credentials.scrub_object(self.body)
         return credentials.scrub(self.body, self.content_type)

@@ -1,4 +1,4 @@
-"""The transaction of a status update: whose message it is about, who gets it, and what waits until that is known.
+"""The transaction of a status update: finds its message and the endpoints that get it, or lets it wait for them.
 
 The ledger has the messages that we sent. An update may be quicker than CarrierX's response to the sending: it then
 waits, as an event, until that message has its message_sid. Updates of messages that others sent from our numbers go to
@@ -36,7 +36,7 @@ class _Classified:
     entry: LedgerEntry | None = None  # the message in the ledger, where we sent it
     orphan: str = ""
     notes: tuple[str, ...] = ()
-    woken: frozenset[str] = frozenset()  # endpoints that something else is owed to by now
+    woken: frozenset[str] = frozenset()  # endpoints that the same transaction owes something else
 
 
 class AcceptStatusUpdate:

@@ -35,7 +35,7 @@ def why_never_matches(match: str, form: str) -> str:
 
 
 def may_hang(pattern: str) -> bool:
-    """True if a repetition holds another one, as in ``(a+)+``: some texts would then keep `re` busy for ages."""
+    """True if one repetition holds another, as in ``(a+)+``: some texts then keep `re` busy practically for ever."""
     parsed = _parse(pattern)
     return parsed is not None and _has_nested_repeat(parsed, inside=False)
 

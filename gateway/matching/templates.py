@@ -1,6 +1,6 @@
 """Texts with placeholders: ``Hello {name}``, or ``Hello {{ name }}``. Elsewhere `{{` and `}}` stand for braces. Pure.
 
-Both spellings are in use, and a name in braces must never reach a phone: so it cannot be said at all.
+Both spellings are in use. A name in braces must never reach a phone, so there is no way to write one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def fill(text: str, values: Mapping[str, str]) -> str:
 
 
 def placeholders(text: str) -> Iterator[str]:
-    """The names of the placeholders, as often as they stand there."""
+    """The names of the placeholders, each as often as it occurs."""
     return (part[part.lastgroup] for part in _PARTS.finditer(text) if part.lastgroup)
 
 

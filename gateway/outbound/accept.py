@@ -1,6 +1,6 @@
-"""Answers legacy calls: keeps one and owes its texts, or says what became of an earlier one's.
+"""Answers legacy calls: keeps a call and owes its texts, or gives the status of an earlier call's texts.
 
-A call and its texts are one transaction, committed and synced before the caller has his ticket.
+A call and its texts are one transaction, committed and synced before the caller gets the ticket.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 
 class ErrorCode(IntEnum):
-    """`error_code` of the platform's answers, with the sentence for the caller. Our choice: the vendor is silent."""
+    """`error_code` of the platform's answers, with the sentence for the caller. Our choice: the vendor names none."""
 
     sentence: str
 

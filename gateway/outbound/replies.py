@@ -31,7 +31,7 @@ class Replies:
             self.ordering_keys = (enqueue.conversation_key(route.number.number, self._phone),)
 
     def owe(self, conn: Connection, event_id: int, now: float) -> bool:
-        """Records an opt-out, and owes the reply. True: there is something to send."""
+        """Records an opt-out, and owes the reply. Returns True if a text is owed."""
         number, phone, kind = self._number, self._phone, self._kind
         if number is None or not self.ordering_keys:
             return False
@@ -62,7 +62,7 @@ def owe_replies(conn: Connection, settled: Sequence[SettledDelivery], config: Co
 
 
 def _owe_answer(conn: Connection, settled: SettledDelivery, config: Config, now: float) -> bool:
-    """Once for a text, whatever is replayed; and not to a phone that has opted out meanwhile."""
+    """Owes one answer a text, whatever is replayed; and none to a phone that has opted out meanwhile."""
     event_id = settled.claimed.event_id
     parties = events.parties(conn, event_id)
     number = config.number_for(parties[0]) if parties else None

@@ -21,7 +21,7 @@ from gateway.web.status_cache import StatusCache
 
 
 def build_app(settings: Settings, store: Store, login_token: str | None, extra_pages: Iterable[Blueprint]) -> Flask:
-    """Builds the console's application, whose `wsgi_app` passes the calls of programs to that of `callbacks`.
+    """Builds the console's application, whose `wsgi_app` passes the calls of programs on to the one of `callbacks`.
     `extra_pages`: pages of the console that `web` itself does not know, such as the sandbox's."""
     app = Flask("gateway.web")
     size = callbacks.MAX_BODY_BYTES
@@ -64,7 +64,7 @@ def _dispatch(
 
 
 def is_trusted_proxy(settings: Settings, peer: str) -> bool:
-    """The configuration trusts this address to say for whom it speaks."""
+    """Says whether the configuration trusts the `X-Forwarded-*` headers of this address."""
     try:
         address = ip_address(peer)
     except ValueError:  # not an IP address: a Unix socket, say

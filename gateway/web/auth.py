@@ -44,7 +44,7 @@ blueprint = Blueprint("login", __name__)
 
 @dataclass(slots=True, kw_only=True)
 class AuthState:
-    """An application's memory of logins. Stands in ``app.extensions["auth"]``."""
+    """The logins of one application, kept in ``app.extensions["auth"]``."""
 
     password: sessions.Password
     session_interface: sessions.Sessions

@@ -39,13 +39,13 @@ _PREFIXES = tuple(f"{path}/" for path in _WIRE_FORMATS)
 
 
 def are_quick(environ: WSGIEnvironment) -> bool:
-    """Says whether a request is a callback: these wait for nothing but the store's writer, and that as greenlets."""
+    """Says whether a request is a callback: it waits for the store's writer alone, and does so as a greenlet."""
     path = str(environ["PATH_INFO"])
     return path.startswith(_PREFIXES) or path in _WIRE_FORMATS
 
 
 def build_app(context: WebContext, *blueprints: Blueprint) -> Flask:
-    """Builds the application that takes callbacks, and what else programs call."""
+    """Builds the application for callbacks and for everything else that programs call."""
     app = _ProgramApp(__name__, static_folder=None)
     app.extensions["gateway"] = context
     for path, wire_format in _WIRE_FORMATS.items():
@@ -68,7 +68,7 @@ class _NoSessions(SessionInterface):
 
 
 class _ProgramApp(Flask):
-    """Flask without what only pages need: it looks for no session, host name or coroutine in any callback."""
+    """Flask without the work that only pages need: it looks for no session, host name or coroutine in a callback."""
 
     session_interface = _NoSessions()
 
@@ -117,7 +117,7 @@ def _receive(context: WebContext, wire_format: str, key: str = "") -> Response:
 
 
 def _keep(context: WebContext, wire_format: str, key: str) -> Response:
-    """Makes the checks that need no body, reads it, keeps the callback, and answers what became of it."""
+    """Makes the checks that need no body, reads the body, keeps the callback, and returns the answer."""
     environ, config = request.environ, context.settings.current
     if not _is_authorized(key, config.keys):
         context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "key")
@@ -162,7 +162,7 @@ def _keep(context: WebContext, wire_format: str, key: str) -> Response:
 
 def _is_authorized(key: str, keys: Iterable[str]) -> bool:
     """Compares the key of the path, and the password of HTTP Basic, with the configured keys.
-    Each candidate with each key: a wrong one takes as long as a right one."""
+    Each candidate is compared with each key, so that a wrong one takes as long as a right one."""
     basic = request.authorization if "HTTP_AUTHORIZATION" in request.environ else None
     password = (basic.password or "") if basic is not None and basic.type == "basic" else ""
     candidates = [candidate.encode("utf-8", "surrogatepass") for candidate in (key, password)]

@@ -23,7 +23,7 @@ utc_now = partial(datetime.now, UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebContext:
-    """Stands in ``app.extensions["gateway"]``."""
+    """The parts that views use, kept in ``app.extensions["gateway"]``."""
 
     settings: Settings
     store: Store
@@ -33,7 +33,7 @@ class WebContext:
     clock: Callable[[], datetime] = utc_now
     log: Any = field(default_factory=structlog.get_logger)
     unauthenticated: RateLimits = field(default_factory=RateLimits)
-    """Counts legacy calls whose sender is not known, as only so many of these are kept."""
+    """Counts legacy calls of unknown senders: only so many of them a minute are kept."""
 
 
 def web_context(app: Flask = current_app) -> WebContext:

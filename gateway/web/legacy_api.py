@@ -145,7 +145,7 @@ def _may_keep() -> bool:
 
 
 def _fault(context: WebContext, name: str, error: Exception) -> _Fault:
-    """Turns an exception into the answer, counted and logged. Where the caller made no mistake he is to call again."""
+    """Turns an exception into the answer, counted and logged. A caller who made no mistake is asked to call again."""
     if isinstance(error, _Fault):
         fault = error
     elif isinstance(error, StoreUnavailable):

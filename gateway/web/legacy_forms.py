@@ -29,7 +29,7 @@ OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "getTransactionStatus": ("auth", "transaction_ticket_id", "sentTo"),
     "getCustomTransactionStatus": ("auth", "custom_ticket", "sentTo"),
 }
-"""Every operation with its arguments, in their order. Our choice beyond those that the vendor names."""
+"""Every operation with its arguments, in their order. Names that the vendor does not document are our choice."""
 QUERIES = frozenset(("getTransactionStatus", "getCustomTransactionStatus"))
 
 _USER = ("username", "user_name")
@@ -120,7 +120,7 @@ def _template_values(pairs: Pairs) -> dict[str, str]:
 
 
 def _recipients(name: str, value: Value) -> Iterator[Recipient]:
-    """Finds recipients however deep they stand, and in whatever array, or in none."""
+    """Finds recipients at any depth, in any kind of array or in none."""
     if isinstance(value, str):
         if name.lower() in _PHONE_NAMES or name.isdigit():
             yield from (Recipient(phone=phone) for phone in _SEPARATORS.split(value) if phone.strip())

@@ -39,7 +39,7 @@ TEST_POSTS_PER_MINUTE = limits.parse("120/minute")
 """Test posts of one user: enough for a script that walks through its cases, no use as a port scanner."""
 
 _ARGON2_RUNS = threading.BoundedSemaphore(2)
-"""Bounds the argon2 runs at a time: guesses from many addresses must not eat the process's memory."""
+"""Limits the argon2 runs at a time: guesses from many addresses must not use up the process's memory."""
 _SESSION_SALT = b"sms-gateway console session v1"
 
 
@@ -63,7 +63,7 @@ class Password:
     The password is never compared as it stands: an argon2id hash of it is made at the first need and again when the
     configuration changes. The configuration may also give such a hash itself (``$argon2id$…``). Programs log in with
     every single call, and one argon2 run costs some 50 ms of CPU and 64 MB: a password that was found right once is
-    known again by a keyed BLAKE2 digest, whose key is this process's own and lives in its memory only."""
+    known again by a keyed BLAKE2 digest, whose key is this process's own and exists only in its memory."""
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher()
@@ -84,7 +84,7 @@ class Password:
         return True
 
     def was_right(self, candidate: str, config: Config) -> bool:
-        """Returns True if this very password was found right before. Costs nothing; False says nothing."""
+        """Returns True if this very password was found right before. Cheap; False does not mean that it is wrong."""
         hashed = self._hashed(config)
         return bool(hashed.known) and hmac.compare_digest(hashed.digest(candidate), hashed.known)
 
@@ -92,7 +92,7 @@ class Password:
         """The key that sessions are signed with: 64 bytes, made of the password and the callback keys.
         So every web process with the same configuration accepts the sessions of all the others, and a changed password
         (or key) ends them all. It is stretched by scrypt, and salted with the keys: a visitor who holds a signed cookie
-        cannot try passwords on it at home."""
+        cannot try passwords on it offline."""
         return self._hashed(config).session_key
 
     def _hashed(self, config: Config) -> _HashedPassword:
@@ -129,7 +129,7 @@ class Sessions(SecureCookieSessionInterface):
         self._settings, self._password = settings, password
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        # Monitors send no cookie: they must not pay for the making of a key.
+        # Monitors send no cookie: no key is to be made for them.
         cookie = request.cookies.get(self.get_cookie_name(app)) if "HTTP_COOKIE" in request.environ else None
         signer = self.get_signing_serializer(app) if cookie else None
         with suppress(BadData):
@@ -140,7 +140,7 @@ class Sessions(SecureCookieSessionInterface):
         return self.session_class()
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        # Nobody looked into it, so there is nothing to be saved, nor a key to be made.
+        # A session that was not read needs no saving, and no key is to be made for it.
         if session.accessed:
             super().save_session(app, session, response)
 
@@ -204,8 +204,8 @@ def caller_key(address: str | None) -> str:
 
 class RateLimits:
     """Counts, in this process's memory, how often callers did something. One for each application.
-    It uses the engine of Flask-Limiter without Flask-Limiter itself, which hangs three functions on every request: only
-    a few pages of the console have anything to count, so they ask here."""
+    It uses the engine of Flask-Limiter without Flask-Limiter itself, which adds three functions to every request; only
+    a few pages of the console have anything to count, and they call these methods."""
 
     def __init__(self) -> None:
         self._windows = MovingWindowRateLimiter(MemoryStorage())

@@ -1,4 +1,4 @@
-"""SOAP envelopes: what a call says, whoever wrote it; the envelope as it may be kept; answers and faults.
+"""SOAP envelopes: the call in one, as any client writes it; the envelope as it may be kept; answers and faults.
 
 Names are matched without their namespaces. Accepted are RPC/literal and RPC/encoded, with references (``href="#id1"``),
 arrays and maps, document/literal in its wrapped form, SOAP 1.1 and 1.2.
@@ -57,7 +57,7 @@ Element = Any  # an element of lxml
 
 
 class UnreadableEnvelope(ValueError):
-    """The caller must act. Says why, without a value of the body."""
+    """The caller must act. The message says why, and quotes no value of the body."""
 
 
 class WrongVersion(UnreadableEnvelope):
@@ -120,10 +120,10 @@ def _namespace(element: Element) -> str:
 
 
 class _Document:
-    """A document with its references. The work that reading it can cost is bounded."""
+    """A document with its references. The work of reading it is limited."""
 
     def __init__(self, root: Element) -> None:
-        self._all = list(root.iter())  # elements are the same objects as long as somebody holds them
+        self._all = list(root.iter())  # lxml makes an element anew once nothing refers to it
         self._root = root
         self._ids: dict[str, Element] = {}
         self._references: dict[Element, str] = {}

@@ -18,7 +18,7 @@ Pair = tuple[str, str]  # number and keyword, both as configured
 FRESH_SECONDS = 5.0  # how long an answer is good: many may ask, the store is asked once
 KEYWORDS_FRESH_SECONDS = 60.0  # how long the times of keywords are good: their silence counts in days
 REST_FACTOR = 20
-"""An answer is good for at least this many times as long as it took: looking takes a twentieth of the time at most."""
+"""An answer is good for at least this many times as long as it took: at most a twentieth of the time goes into it."""
 
 
 class KeywordActivity:

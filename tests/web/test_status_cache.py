@@ -143,7 +143,7 @@ def test_breakers_in_words(state: health.BreakerState, badge: str, text: str) ->
 def test_the_worker_in_words() -> None:
     assert "ever" in templating.worker_warning(None, NOW)
     assert templating.worker_warning(NOW - 59, NOW) == ""
-    assert templating.worker_warning(NOW - 180, NOW).startswith("No worker has given a sign of life for 3 min")
+    assert templating.worker_warning(NOW - 180, NOW).startswith("No worker has been seen for 3 min")
 
 
 def test_the_overview_says_all_of_it(app: Flask, visitor: Visitor) -> None:

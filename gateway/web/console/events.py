@@ -1,4 +1,4 @@
-"""The console's pages of what came in: the overview, events and their deliveries, replays, configuration, explain."""
+"""The console's pages of events: overview, search, deliveries, replays; also the configuration and `explain`."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def event(event_id: int) -> ResponseReturnValue:
         refused={entry.send_id for entry in entries if entry.state == "refused"},
         deliveries=detail.deliveries,
         facts=facts(message) if message else [],
-        # What must not be shown of answers; also of those of URLs that a call named.
+        # The secrets that answers may hold, also those of URLs that a call named.
         secrets={name: EndpointRedaction.of(endpoint) for name, endpoint in endpoints.items() if endpoint},
         no_secrets=EndpointRedaction.none(),
         now=now(),
@@ -112,7 +112,7 @@ def event(event_id: int) -> ResponseReturnValue:
 
 @blueprint.get("/events/<int:event_id>/body")
 def body(event_id: int) -> ResponseReturnValue:
-    """The bytes themselves, to be saved: no browser shows them as what they claim to be."""
+    """The body as a file to save: no browser renders it as the type that it claims to be."""
     response = Response(_load_event(event_id).event.body, mimetype="application/octet-stream")
     response.headers["Content-Disposition"] = f'attachment; filename="event-{event_id}.bin"'
     return response

@@ -1,4 +1,4 @@
-"""The console's page of opt-outs: search, and what a person records by hand."""
+"""The console's page of opt-outs: search, and those that a person records by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.web.console.search_forms import PAGE_ROWS, number_of
 from gateway.web.context import config, now, web_context
 from schemas.fields import number as normalised
 
-BY_HAND = "by hand"  # stands for the word that was not texted
+BY_HAND = "by hand"  # in the place of the word that was texted
 _PHONE = re.compile(r"[0-9]{3,15}")
 
 blueprint = Blueprint("opt_outs", __name__)
@@ -21,7 +21,7 @@ blueprint = Blueprint("opt_outs", __name__)
 
 @blueprint.get("/opt-outs")
 def search() -> ResponseReturnValue:
-    """Opt-outs by phone, by number, or all; from `after_number` and `after_phone` on, where the page before ended."""
+    """Lists opt-outs by phone, by number, or all; after `after_number` and `after_phone`, where the last page ended."""
     typed = {name: request.args.get(name, "").strip() for name in ("phone", "number")}
     phone, number = normalised(typed["phone"], config().prefix), number_of(typed["number"], config())
     after_number, after_phone = request.args.get("after_number", ""), request.args.get("after_phone", "")

@@ -18,7 +18,7 @@ from schemas import BadCallback, wire
 from schemas.status import WORDS
 
 MAX_UPDATES = 100
-"""Updates of one message that are shown: there are no more than nine statuses, but a platform may repeat itself."""
+"""Updates of one message that are shown: there are no more than nine statuses, but a platform may repeat them."""
 MAX_SID_CHARACTERS = 200
 DECIDED = {
     "sent": "Noted: it was sent. It is not sent again.",

@@ -29,8 +29,8 @@ from schemas import BadCallback, wire
 ENDPOINT_NAMES = {ledger.ENDPOINT: "CarrierX (sending)", STATUS_URLS: "status_url of calls"}
 """Endpoints that no configuration has."""
 ABSENT_SECONDS = 6 * health.HEARTBEAT_SECONDS
-"""After this long without a heartbeat people are told that no worker delivers."""
-SILENT_SECONDS = 86_400.0  # after this long a keyword's silence is worth a line
+"""After this long without a heartbeat the overview says that no worker runs."""
+SILENT_SECONDS = 86_400.0  # after this long the overview lists a keyword as silent
 MAX_SILENT_KEYWORDS = 50
 _SPANS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
@@ -147,7 +147,7 @@ def worker_warning(heartbeat: float | None, now: float) -> str:
         return "No worker has ever run with this store: nothing is delivered until one does."
     if now - heartbeat <= ABSENT_SECONDS:
         return ""
-    return f"No worker has given a sign of life for {ago(now - heartbeat)}: nothing is delivered until one runs."
+    return f"No worker has been seen for {ago(now - heartbeat)}: nothing is delivered until one runs."
 
 
 class SilentKeyword(NamedTuple):
