@@ -49,6 +49,11 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/safe_http/test_client.py",
         "tests/safe_http/test_client_requests.py",
         "tests/safe_http/test_client_tls.py",
+        "tests/safe_http/test_client_addresses.py",
+        "tests/safe_http/test_loop.py",
+        "tests/safe_http/test_shortage.py",
+        "-k",
+        "not postgresql",
     ),
     "gateway/safe_http/client.py": (
         "tests/safe_http/test_client.py",

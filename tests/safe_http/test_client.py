@@ -338,12 +338,14 @@ def test_nobody_listens() -> None:
         url = server.url()
     found = post(request(url))
     assert kind_of(found) == "connect" and "refused" in found.failure.sentence  # type: ignore[union-attr]
+    assert found.address == ""
 
 
 def test_a_silent_server(serve: Callable[..., Server]) -> None:
     found = post(request(serve(silent).url(), timeout=1))
     assert kind_of(found) == "timeout" and "no answer" in found.failure.sentence  # type: ignore[union-attr]
     assert found.times.connect > 0 and found.times.first_byte == 0
+    assert found.address == "127.0.0.1"
 
 
 @pytest.mark.parametrize(

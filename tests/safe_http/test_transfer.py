@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pycurl
 import pytest
 
 from gateway.safe_http import transfer
 from gateway.safe_http.dns import ResolvedName
-from gateway.safe_http.models import Request
+from gateway.safe_http.models import Failure, Request
 from gateway.safe_http.ssrf import NO_ADDRESSES, AddressPolicy
 from gateway.safe_http.transfer import (
     MAX_HEAD_BYTES,
@@ -231,10 +235,10 @@ def test_libcurl_is_told_of_milliseconds_and_never_of_none(carrying: Callable[..
     one = carrying()
     told: list[tuple[int, int]] = []
     one._set = lambda *option: told.append(option)
-    one.limit(0.25, 0.0001)
+    one.limit(20.0, 0.0001)
     one.limit(-1.0, 3.0)
     assert told == [
-        (pycurl.TIMEOUT_MS, 250),
+        (pycurl.TIMEOUT_MS, 20_000),
         (pycurl.CONNECTTIMEOUT_MS, 1),
         (pycurl.TIMEOUT_MS, 1),
         (pycurl.CONNECTTIMEOUT_MS, 3000),
@@ -264,3 +268,31 @@ def test_only_the_last_request_is_captured(carrying: Callable[..., Transfer]) ->
 def test_a_body_is_taken_up_to_64_kb(carrying: Callable[..., Transfer]) -> None:
     one = carrying()
     assert [one._write(b"x" * 65_535), one._write(b"x"), one._write(b"x")] == [None, None, 0]
+
+
+def test_nothing_goes_out_once_an_answer_has_begun(carrying: Callable[..., Transfer]) -> None:
+    one = carrying()
+    assert [one._before_request("127.0.0.1", "", 80, 0) for _ in range(2)] == [0, 0] and one.connected
+    one._head_lines.append(b"HTTP/1.1 200 OK\r\n")
+    assert one._before_request("127.0.0.1", "", 80, 0) == 1
+    assert one._own_failure(42, True, "") == Failure("reset", "the connection broke off in the middle of the answer")
+
+
+def test_a_connection_that_is_lent_is_judged_and_the_first_refusal_stays(carrying: Callable[..., Transfer]) -> None:
+    one = carrying()
+    assert one._before_request("169.254.169.254", "", 80, 0) == 1
+    found = one._own_failure(42, True, "")
+    assert found is not None and found.kind == "refused_address" and "169.254.169.254" in found.sentence
+    assert one._before_request("127.0.0.1", "", 80, 0) == 1 and one._own_failure(42, True, "") == found
+
+
+def test_no_socket_can_be_had(carrying: Callable[..., Transfer], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, "?")
+
+    address = SimpleNamespace(family=socket.AF_INET, socktype=socket.SOCK_STREAM, protocol=6, addr=("127.0.0.1", 80))
+    one = carrying()
+    monkeypatch.setattr("gateway.safe_http.transfer.socket.socket", fail)
+    assert one._open_socket(0, address) == -1
+    found = one._own_failure(7, True, "")
+    assert found is not None and found.kind == "resources" and os.strerror(errno.EMFILE) in found.sentence

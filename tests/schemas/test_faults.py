@@ -187,6 +187,10 @@ def test_without_a_boundary_there_are_no_parts(boundary: str) -> None:
     assert faults("legacy-callback", body.encode(), "multipart/form-data") == {"body": ("Broken multipart/form-data.",)}
 
 
+def test_a_form_is_utf_8_unless_another_charset_is_named() -> None:
+    assert wire.write_form([("é", "é ~"), ("b", "")]) == (b"%C3%A9=%C3%A9+%7E&b=", ())
+
+
 def test_a_long_name_is_noted_by_its_beginning() -> None:
     message = read("legacy-callback", acme.keyword_callback() + b"&" + b"a" * 41 + b"=1&" + b"a" * 41 + b"=2", FORM)
     assert message.notes == (f"The field '{'a' * 40}' came more than once: the first value counts.",)
