@@ -96,7 +96,7 @@ def test_what_was_sent_is_what_it_says(tmp_path: Path) -> None:
         assert gateway.post("/carrierx/callback", acme.update(message_sid="u2")).status == 200
         until(lambda: delivered(gateway) == 4, "all that can be is delivered")
         until(lambda: value(scrape(gateway), "gateway_attempts_total", endpoint="bad", outcome="again"), "tried")
-        # The state of the store is looked up every five seconds: the first look may come before the worker's first beat.
+        # The state of the store is looked up every five seconds: the first may come before the worker has one.
         until(lambda: ("gateway_worker_heartbeat_seconds", ()) in scrape(gateway), "the worker's heartbeat is seen")
         found = scrape(gateway)
 
