@@ -15,7 +15,7 @@ import pytest
 
 from gateway.safe_http import transfer
 from gateway.safe_http.dns import ResolvedName
-from gateway.safe_http.models import Failure, Request
+from gateway.safe_http.models import Failure, Request, Timings
 from gateway.safe_http.ssrf import NO_ADDRESSES, AddressPolicy
 from gateway.safe_http.transfer import (
     MAX_HEAD_BYTES,
@@ -296,3 +296,48 @@ def test_no_socket_can_be_had(carrying: Callable[..., Transfer], monkeypatch: py
     assert one._open_socket(0, address) == -1
     found = one._own_failure(7, True, "")
     assert found is not None and found.kind == "resources" and os.strerror(errno.EMFILE) in found.sentence
+
+
+def test_times_count_from_the_start_of_the_attempt(carrying: Callable[..., Transfer]) -> None:
+    """libcurl counts from when the name was known; of a connection that was kept it tells the times of its making."""
+    one = carrying()
+    facts = {
+        pycurl.NAMELOOKUP_TIME_T: 100,
+        pycurl.CONNECT_TIME_T: 1000,
+        pycurl.APPCONNECT_TIME_T: 0,
+        pycurl.STARTTRANSFER_TIME_T: 5000,
+        pycurl.TOTAL_TIME_T: 9000,
+    }
+    one._get = facts.__getitem__
+    assert one._times(1) == Timings(2000.1, 2001.0, 0.0, 0.0, 2009.0)
+    one._head_lines.append(b"HTTP/1.1 200 OK\r\n")
+    assert one._times(1) == Timings(2000.1, 2001.0, 0.0, 2005.0, 2009.0)
+    assert one._times(0) == Timings(2000.0, 0.0, 0.0, 2005.0, 2009.0)
+    one.pending.lookup_seconds = 0.0
+    assert one._times(1) == Timings(0.1, 1.0, 0.0, 5.0, 9.0)
+
+
+def test_which_failures_are_a_shortage_of_ours(
+    carrying: Callable[..., Transfer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy's name is looked up by libcurl, with sockets that we do not see."""
+    one = carrying()
+    monkeypatch.setattr("gateway.safe_http.errors.current_shortage", lambda: "none left")
+    short = Failure("resources", "none left")
+    assert [one._own_failure(code, True, "") for code in (0, 5, 6, 7, 28, 56)] == [None, short, short, None, None, None]
+    one.connected = True
+    assert one._own_failure(6, True, "") is None
+
+
+def test_addresses_are_pinned_once(carrying: Callable[..., Transfer]) -> None:
+    one = carrying()
+    policy, pending = AddressPolicy(False, (), NO_ADDRESSES), one.pending
+    told: list[object] = []
+    one._set = lambda option, value: told.append(value) if option in (pycurl.RESOLVE, pycurl.TIMEOUT_MS) else None
+    found = ResolvedName(("127.0.0.1", "::1"))
+    for each in (found, found, ResolvedName(("127.0.0.1",), literal=True), found):
+        one.load(pending, each, policy)
+    assert told == [["+page.test:80:127.0.0.1,[::1]"]]
+    proxied = Request(url=URL, body=b"", timeout=20.0, egress_proxy="http://proxy.test:8080")
+    one.load(PendingRequest(proxied, None, pending.target, 100.0), ResolvedName(("127.0.0.1",)), policy)
+    assert told[1:] == [20_000]
