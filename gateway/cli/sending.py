@@ -114,7 +114,7 @@ def _wait_until_sent(store: Store, event_id: int, seconds: float) -> bool:
 @click.argument("ticket")
 @config_option
 def sends(ticket: str, path: Path) -> None:
-    """Say what became of a call: its TICKET, its number, or a custom ticket. One line a recipient."""
+    """Say what became of a call: TICKET, the number that stands for it, or a custom ticket. One line a recipient."""
     with open_store(read_config(path)) as store, store.reader() as conn:
         found = (*ledger.of_ticket(conn, ticket), *ledger.of_custom_ticket(conn, ticket))
     entries = list({entry.send_id: entry for entry in found}.values())

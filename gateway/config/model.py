@@ -201,9 +201,9 @@ class Config:
     """Without a slash at its end."""
     keys: tuple[str, ...] = setting((), partial(fields.list_of, fields.key, empty=False),
         "Each is good in `/carrierx/callback/KEY` and its like, or as HTTP Basic password; several for rotation. "
-        "Letters, digits and `- . _ ~`.", "made", secret=True)
+        "Letters, digits and `- . _ ~`. Unless set, made at the first start, under `data/`.", "made", secret=True)
     password: str = setting("", fields.secret,
-        "Password of the console. Plain, or its argon2 hash (`$argon2id$…`).", "made", secret=True)
+        "Password of the console or its argon2 hash (`$argon2id$…`). Made like `keys` unless set.", "made", secret=True)
     allow_networks: tuple[Network, ...] = setting((), _networks,
         "Networks that free-form URLs (test forms, the `status_url` of a call) may reach besides the public internet.")
     retention_days: int = setting(30, partial(fields.whole, 1, 36_500), "Days for which settled events are kept.")
