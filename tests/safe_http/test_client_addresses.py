@@ -234,6 +234,14 @@ def test_never_ourselves(trap: Server) -> None:
             assert kind_of(answer) == "refused_address" and "itself" in sentence(answer)
 
 
+def test_new_addresses_of_our_own_count_at_once() -> None:
+    with Server(replying(ok())) as server, HttpClient() as transport:
+        ours = frozenset({("127.0.0.1", server.port)})
+        for own, kind in ((frozenset(), ""), (ours, "refused_address"), (frozenset(), "")):
+            assert kind_of(one(transport, server.url(), own_addresses=own)) == kind
+        assert len(server.requests) == 2
+
+
 def test_a_wildcard_is_every_address_of_this_machine() -> None:
     assert is_own_address("127.0.0.1") and is_own_address("127.8.9.10") and is_own_address("::1")
     assert not is_own_address("192.0.2.1") and not is_own_address("2001:db8::1") and not is_own_address("nonsense")

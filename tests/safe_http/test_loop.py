@@ -19,8 +19,8 @@ import trustme
 
 from gateway.safe_http.client import MAX_IDLE_HANDLES, HandlePool, HttpClient
 from gateway.safe_http.loop import Ready, Selector, SocketLoop, new_poller
-from gateway.safe_http.models import Request, Response
-from gateway.safe_http.transfer import Transfer
+from gateway.safe_http.models import Failure, Request, Response, Timings
+from gateway.safe_http.transfer import PendingRequest, Transfer, target_of
 from tests.servers import Caller, Server, answer, ok, replying, silent
 
 
@@ -400,6 +400,25 @@ def test_handles_are_bounded() -> None:
         assert transport._handles.count <= MAX_IDLE_HANDLES
 
 
+def test_a_handle_is_used_again() -> None:
+    with Server(replying(ok())) as server, HttpClient() as transport:
+        for _ in range(3):
+            assert one(transport, server.url()).status == 200
+            assert transport._handles.count == 1
+
+
+def test_the_times_of_what_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = request("http://page.test/")
+    pending = PendingRequest(asked, "tag", target_of(asked.url), 100.0, lookup_seconds=1.0012346)
+    with HttpClient() as transport:
+        with monkeypatch.context() as patched:
+            patched.setattr("gateway.safe_http.client.time.monotonic", lambda: 107.0001236)
+            transport._fail(pending, "name", "why")
+        ((tag, found),) = transport.run(0)
+    assert (tag, found.failure) == ("tag", Failure("name", "why"))
+    assert found.times == Timings(name=1001.235, total=7000.124)
+
+
 def test_the_handles_of_the_page_that_was_not_called_for_longest_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.safe_http.client.MAX_IDLE_HANDLES", 3)
     pool = HandlePool()
@@ -520,6 +539,12 @@ def test_what_is_asked_of_a_proxy_is_judged_first() -> None:
         found = one(transport, "http://169.254.169.254/", egress_proxy=server.url(""))
         assert found.failure is not None and found.failure.kind == "refused_address"
     assert not proxy.asked
+
+
+def test_the_proxy_itself_may_be_where_a_free_url_may_not_go() -> None:
+    with Server(Proxy()) as server, HttpClient(lookup=names("93.184.216.34")) as transport:  # type: ignore[arg-type]
+        found = one(transport, "http://page.test/", egress_proxy=server.url(""), free_form=True)
+    assert (found.status, found.body) == (200, b"by proxy")
 
 
 def test_names_that_only_the_proxy_knows() -> None:

@@ -22,6 +22,7 @@ from gateway.safe_http.errors import (
     current_shortage,
     shortage_of,
 )
+from gateway.safe_http.models import Failure
 from gateway.store import Store
 from tests.delivering import Clock, Page, clock, outcomes, page, rows, settings, states, text, working
 from tests.running import until
@@ -84,7 +85,7 @@ def test_no_thread_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(dns, "Thread", NoThread)
     found = post(request("http://page.test/")).failure
-    assert found is not None and found.kind == OUT_OF_RESOURCES
+    assert found == Failure(OUT_OF_RESOURCES, "this machine is short of threads")
 
 
 def test_one_that_was_sent_is_an_attempt_though_the_next_connection_cannot_be_made(
