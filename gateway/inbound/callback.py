@@ -24,7 +24,7 @@ class Callback:
 
     @classmethod
     def from_event(cls, event: events.Event) -> Callback:
-        """The callback of an event; its credentials are gone."""
+        """The callback of an event, without credentials: these are not kept."""
         return cls(
             format=event.source,
             body=event.body,

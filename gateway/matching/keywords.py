@@ -128,7 +128,7 @@ class KeywordIndex(Generic[K]):
             for position in self._words.get(words[:length], ()):
                 if _does_match(words, length, self._matches[position].keyword.match):
                     yield position
-        # Both with and without what stands around: a pattern may ask for a question mark, or for the end.
+        # With and without the punctuation around it: a pattern may look for a question mark, or for the end.
         spellings = (plain, strip_punctuation(plain)) if self._patterns else ()
         for position, pattern in self._patterns:
             if any(map(pattern.search, spellings)):

@@ -55,7 +55,7 @@ def metrics() -> Response:
         _gauge("gateway_store_has_room", "0: the disk is nearly full; no callback is taken in.", has_room),
     ]
     with suppress(OSError, KeyError, ValueError):  # on Linux only, and not in every container
-        # The server library tells nobody of a connection that ends before its first request: the kernel counts it.
+        # The server library does not report a connection that ends before its first request: the kernel counts it.
         found = [line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Tcp:")]
         resets = float(dict(zip(*found, strict=True))["EstabResets"])
         gauges.append(_gauge("gateway_tcp_resets", "Connections reset since this machine started.", resets))

@@ -157,7 +157,7 @@ class Sessions(SecureCookieSessionInterface):
 
 
 def begin(now: float) -> None:
-    """Begins a session in place of whatever was there: nobody can prepare one for somebody else."""
+    """Begins a session in place of any earlier one, so that nobody can prepare a session for another user."""
     session.clear()
     # The CSRF token is there from the start: two tabs opened at once would make two, and one would not count.
     session.update(user=secrets.token_urlsafe(16), since=now, csrf_token=secrets.token_hex(20))

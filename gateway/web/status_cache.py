@@ -15,15 +15,15 @@ from gateway.store.health import BreakerState, Gauges, current_breakers, gauges,
 T = TypeVar("T")
 Pair = tuple[str, str]  # number and keyword, both as configured
 
-FRESH_SECONDS = 5.0  # how long an answer is good: many may ask, the store is asked once
+FRESH_SECONDS = 5.0  # how long an answer is good: the store is read once for many requests
 KEYWORDS_FRESH_SECONDS = 60.0  # how long the times of keywords are good: their silence counts in days
 REST_FACTOR = 20
 """An answer is good for at least this many times as long as it took: at most a twentieth of the time goes into it."""
 
 
 class KeywordActivity:
-    """Remembers when each keyword was last heard. An advertisement with a misprint shows as a silent keyword.
-    Where a word is on many numbers, and often heard on another one, a look into the store goes back only so far."""
+    """Remembers when each keyword was last texted. An advertisement with a misprint shows as a silent keyword.
+    A single look does not suffice: for a word of many numbers that one of them gets often, it goes back only so far."""
 
     def __init__(self) -> None:
         self._last: dict[Pair, float] = {}
@@ -77,7 +77,7 @@ class StatusCache:
         return self._snapshot.get(look)
 
     def last_heard(self, config: Config, now: float) -> Mapping[Pair, float]:
-        """(number, keyword) → when its last event was received; for one never heard, the time of the oldest event."""
+        """(number, keyword) → when its last event was received; for one never texted, the time of the oldest event."""
         since = self.snapshot(now).gauges.oldest_event or self._started
 
         def look() -> Mapping[Pair, float]:
@@ -88,7 +88,7 @@ class StatusCache:
 
 
 class Cached(Generic[T]):
-    """The last answer, while it is good. Of several threads that ask at once, one looks and the others wait for it."""
+    """The last answer, while it is good. Of several threads that need it at once, one looks and the others wait."""
 
     def __init__(self, fresh_seconds: float) -> None:
         self._fresh_seconds = fresh_seconds

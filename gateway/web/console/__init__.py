@@ -1,1 +1,1 @@
-"""The pages for people: what came in, what became of it, and the forms to try it out."""
+"""The pages for people: events, deliveries, sends, opt-outs, the configuration, and the test forms."""
