@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
-from benchmarks.load import PATIENCE, Load
+from benchmarks.load import ANSWER_TIMEOUT_SECONDS, Load
 from benchmarks.percentiles import Latency
 from benchmarks.receiver import Received
 from benchmarks.servers import ROOT, Server
@@ -55,7 +55,7 @@ def post(server: Server, seconds: float, connections: int, rate: float = 0.0) ->
     """One run of the load generator, to its end."""
     command = [sys.executable, "-m", "benchmarks.load", "--port", str(server.port), "--path", server.path]
     command += ["--seconds", str(seconds), "--connections", str(connections), "--rate", str(rate)]
-    bound = seconds + PATIENCE + 30
+    bound = seconds + ANSWER_TIMEOUT_SECONDS + 30
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=bound, check=True)
     said = json.loads(done.stdout)
     return Load(**{**said, "accept": Latency(**said["accept"])})

@@ -23,7 +23,7 @@ from benchmarks.percentiles import Latency, latency
 from benchmarks.traffic import Mould, moulds, phones, write_sid
 
 HOST = "127.0.0.1"
-PATIENCE = 15.0
+ANSWER_TIMEOUT_SECONDS = 15.0
 """Seconds that the last answers may take after the end."""
 
 
@@ -158,7 +158,7 @@ class Generator:
             turn += 1
 
     def _last_answers(self) -> None:
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + ANSWER_TIMEOUT_SECONDS
         while any(one.sid or one.waiting for one in self._connections) and time.monotonic() < until:
             self._answered(self._poll.poll(0.1), again=False)
         for one in self._connections:

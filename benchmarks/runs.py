@@ -17,7 +17,7 @@ from benchmarks.receiver import Received
 from benchmarks.servers import Server
 from schemas.legacy import CALLBACK_FIELDS
 
-PATIENCE = 60.0
+DELIVERY_TIMEOUT_SECONDS = 60.0
 """Seconds without a single delivery after which what is still owed counts as lost. A second attempt waits 30 s."""
 
 _LOOK = 0.05
@@ -35,7 +35,7 @@ class Ledger:
     delivered: int
     """Accepted ones that arrived, however often each."""
     lost: int
-    """Accepted, and not arrived within `PATIENCE`."""
+    """Accepted, and not arrived within `DELIVERY_TIMEOUT_SECONDS`."""
     doubled: int
     out_of_order: int
     wrong: int
@@ -116,7 +116,7 @@ def _drain(server: Server, receiver: Receiver, load: Load) -> float:
 
 def _patience(load: Load, seen: int) -> float:
     """What was not accepted may still come, but nobody promised that it would."""
-    return PATIENCE if seen < load.accepted else 1.0
+    return DELIVERY_TIMEOUT_SECONDS if seen < load.accepted else 1.0
 
 
 def _ledger(server: Server, load: Load, received: Received) -> Ledger:

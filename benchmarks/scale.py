@@ -98,7 +98,7 @@ def _measured(urls: Mapping[str, str], given: argparse.Namespace) -> Figures:
                     _round(store, name, each, now + each, given.endpoints, kept)
         for name, store in stores.items():
             for _ in range(5):
-                with store.reader() as conn, _timed(figures, f"{name} agenda"):
+                with store.reader() as conn, _timed(figures, f"{name} due"):
                     outbox.due_endpoints(conn)
     for name, url in urls.items():
         for _ in range(min(3, given.rounds)):
@@ -167,14 +167,14 @@ def _begun(url: str) -> dict[str, float]:
 
 
 def _begin(url: str) -> dict[str, float]:
-    """As a worker begins: the tables are looked at, the agenda is made, the first deliveries are claimed."""
+    """As a worker begins: the tables are looked at, the due endpoints are found, the first deliveries are claimed."""
     started = time.perf_counter()
     with Store(url) as store:
         store.migrate()
         with store.reader() as conn:
-            agenda = outbox.due_endpoints(conn)
-        limits = dict.fromkeys(agenda, leases.ClaimLimit(1))
-        seconds = dict.fromkeys(agenda, 0.0)
+            due = outbox.due_endpoints(conn)
+        limits = dict.fromkeys(due, leases.ClaimLimit(1))
+        seconds = dict.fromkeys(due, 0.0)
         store.writer.write(partial(leases.claim, owner="scale", limits=limits, now=time.time(), lease_seconds=seconds))
         took = time.perf_counter() - started
     return {"start seconds": took, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
@@ -189,8 +189,8 @@ def _table(kind: str, figures: Figures) -> str:
     for what in ("accept", "claim", "settle"):
         for unit in ("cpu", "wall"):
             rows.append(_each(f"{what}, {unit} µs each", *(middle[f"{name} {what} {unit}"] / GROUP for name in _BOTH)))
-    agenda = [middle[f"{name} agenda wall"] / 1000 for name in _BOTH]
-    rows.append(("agenda, ms", f"{agenda[0]:.1f}", f"{agenda[1]:.1f}", "", ""))
+    due = [middle[f"{name} due wall"] / 1000 for name in _BOTH]
+    rows.append(("due endpoints, ms", f"{due[0]:.1f}", f"{due[1]:.1f}", "", ""))
     rows.append(_below("start and first claim, s", [middle[f"{name} start seconds"] for name in _BOTH], 3, ".2f"))
     rows.append(_below("memory at most, MB", [middle[f"{name} memory"] for name in _BOTH], 250, ".0f"))
     return f"## {_NAMES[kind]}\n\n{_drawn(rows)}\n"

@@ -15,5 +15,5 @@ def test_a_small_backlog_is_measured(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     said = (tmp_path / "scale.md").read_text(encoding="utf-8")
-    for words in ("## SQLite", "## PostgreSQL", "accept, cpu", "claim, wall", "agenda", "memory at most"):
+    for words in ("## SQLite", "## PostgreSQL", "accept, cpu", "claim, wall", "due endpoints", "memory at most"):
         assert words in said

@@ -19,7 +19,7 @@ def one(store: Store, delivery_id: str) -> search.Delivery:
     return found
 
 
-def agenda(store: Store) -> dict[str, float]:
+def due(store: Store) -> dict[str, float]:
     with store.reader() as conn:
         return outbox.due_endpoints(conn)
 
@@ -241,9 +241,9 @@ def test_each_endpoint_has_its_own_slots_and_lease(store: Store) -> None:
     work = partial(leases.claim, owner="worker", limits=rooms, now=NOW, lease_seconds={"a": 10.0, "b": 20.0})
     claimed = store.writer.write(work)
     assert sorted(each.endpoint for each in claimed) == ["a", "a", "b"]
-    assert agenda(store) == {"a": NOW, "b": NOW, "c": NOW}
+    assert due(store) == {"a": NOW, "b": NOW, "c": NOW}
     assert len(store.writer.write(work)) == 2
-    assert agenda(store) == {"a": NOW + 10, "b": NOW, "c": NOW}
+    assert due(store) == {"a": NOW + 10, "b": NOW, "c": NOW}
 
 
 def test_first_attempts_have_places_of_their_own(store: Store) -> None:
@@ -272,18 +272,18 @@ def test_a_lease_that_ran_out_was_tried_before(store: Store) -> None:
     assert len(claim(store, slots=2, first=1, now=NOW + LEASE, owner="another")) == 1
 
 
-def test_the_agenda_says_for_each_endpoint_when_something_is_due(store: Store) -> None:
-    assert agenda(store) == {}
+def test_the_outbox_says_for_each_endpoint_when_something_is_due(store: Store) -> None:
+    assert due(store) == {}
     owe(store, letter("late|1", "late"), now=NOW + 60)
     owe(store, letter("b|1", "b"), letter("b|1", "b"), letter("b|2", "b"), now=NOW - 1)
     owe(store, letter("a|1", "a"), now=NOW)
-    assert agenda(store) == {"a": NOW, "b": NOW - 1, "late": NOW + 60}
+    assert due(store) == {"a": NOW, "b": NOW - 1, "late": NOW + 60}
     [a], [b] = claim(store, "a"), claim(store, "b", slots=1)
-    assert agenda(store) == {"a": NOW + LEASE, "b": NOW - 1, "late": NOW + 60}
+    assert due(store) == {"a": NOW + LEASE, "b": NOW - 1, "late": NOW + 60}
     claim(store, "b")
     settle(store, a)
     settle(store, b, "again", due=NOW + 5)
-    assert agenda(store) == {"b": NOW + 5, "late": NOW + 60}
+    assert due(store) == {"b": NOW + 5, "late": NOW + 60}
 
 
 def test_what_a_format_cannot_say_is_dead_from_the_start_and_holds_up_nobody(store: Store) -> None:
