@@ -150,7 +150,7 @@ def test_headers_that_are_never_sent(serve: Callable[..., Server], header: tuple
 )
 def test_a_url_that_may_not_be_called(url: str) -> None:
     found = post(request(url))
-    assert kind_of(found) == "url" and found.status is None
+    assert kind_of(found) == "url" and found.status is None and found.failure and found.failure.sentence
 
 
 def test_an_answer_as_it_came(serve: Callable[..., Server]) -> None:

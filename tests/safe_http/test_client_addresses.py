@@ -310,6 +310,21 @@ def test_a_hanging_name_server_holds_up_nobody_else() -> None:
     assert set(done[20:]) == {"slow", "slower"}
 
 
+def test_a_name_that_comes_when_nobody_waits_any_more() -> None:
+    go_on = threading.Event()
+
+    def lookup(*_: object, **__: object) -> list[tuple[Any, ...]]:
+        go_on.wait(20)
+        return resolving("127.0.0.1")("page.test")
+
+    with Server(replying(ok())) as server, HttpClient(lookup=lookup) as transport:
+        found = one(transport, server.url(host="page.test"), connect_timeout=0.05)
+        assert kind_of(found) == "timeout" and "name server gave no answer within 0." in sentence(found)
+        go_on.set()
+        assert transport.run(600) == [], "woken by the name"
+        assert one(transport, server.url(host="page.test")).status == 200
+
+
 def test_the_name_counts_for_the_deadline() -> None:
     hang = threading.Event()
     try:
