@@ -23,7 +23,7 @@ UNHURRIED = SOON | {"worker": {name: value for name, value in SOON["worker"].ite
 MORE = """
 [endpoint.bad{at}]
 url = "{url}"
-timeout = 1
+timeout = 2
 verify_tls = "{ca}"
 
 [[number]]
