@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "matching": "",
     "config": "safe_http matching schemas",
     "metrics": "config",
-    "carrierx": "schemas",
+    "carrierx": "safe_http schemas",
     "store": "config schemas",
     "routing": "store config matching schemas",
     "delivery": "store config safe_http metrics schemas",

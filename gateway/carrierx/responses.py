@@ -7,12 +7,9 @@ or with a space behind it as in one of the vendor's samples (``"from "``).
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from gateway.carrierx.errors import (
@@ -27,6 +24,7 @@ from gateway.carrierx.errors import (
     error_class,
 )
 from gateway.carrierx.redaction import Redactor
+from gateway.safe_http.models import parse_retry_after
 
 JsonObject = dict[str, Any]
 
@@ -40,7 +38,6 @@ MAX_RETRY_AFTER_SECONDS = 60.0
 """The longest pause that CarrierX may ask for: a longer one is not waited for, and not shortened either."""
 
 _RENAMED = {"from_did": "from", "to_did": "to"}
-_SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,18 +167,6 @@ def retry_delay(repetitions: int, error: CarrierXError, *, is_idempotent: bool, 
         return min(FIRST_PAUSE_SECONDS * 2.0**repetitions, MAX_PAUSE_SECONDS) * (0.5 + random / 2)
     # Spread to the late side only: never earlier than requested, never all at once.
     return requested * (1 + 0.2 * random) if requested <= MAX_RETRY_AFTER_SECONDS else None
-
-
-def parse_retry_after(header: str | None, now: float) -> float | None:
-    """`Retry-After` in seconds: a number or an HTTP date (RFC 9110, 10.2.3). `now`: epoch seconds."""
-    text = (header or "").strip()
-    if _SECONDS.fullmatch(text):
-        return float(text)
-    try:
-        at = parsedate_to_datetime(text)
-        return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
 
 
 def _with_newer_names(values: Mapping[str, Any]) -> JsonObject:

@@ -14,8 +14,6 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from gateway.config import Endpoint
@@ -23,7 +21,7 @@ from gateway.delivery.circuit_breaker import failure_weight, requested_pause
 from gateway.delivery.diagnosis import diagnose, headline
 from gateway.delivery.redaction import EndpointRedaction
 from gateway.safe_http.error_pages import FAILURE_BODY, WARNING, decode_body, find_page, page_name
-from gateway.safe_http.models import Request, Response
+from gateway.safe_http.models import Request, Response, parse_retry_after
 from gateway.store.leases import ClaimedDelivery, SettledDelivery
 from schemas import charsets
 
@@ -33,7 +31,6 @@ MAX_RETRY_AFTER_SECONDS = 3600  # an endpoint cannot put off the next attempt fo
 MAX_REPLY_CHARACTERS = 1_600
 MAX_REDACTIONS = 1_000  # endpoints whose secrets are remembered; URLs that came with requests may be any number
 
-_SECONDS = re.compile(r"[0-9]{1,9}")
 _HTML = re.compile(
     r"<\s?(?:!doctype|!--|\?|/?(?:html|head|body|script|style|title|meta|link|div|span|p|br|hr|b|i|u|a|h[1-6]|ul|ol|li"
     r"|table|tr|td|th|font|center|strong|em|pre|form|input|img|iframe)(?:\s+[\w:-]+\s*=[^<>]*|\s*/?)>)",
@@ -61,7 +58,9 @@ def judge(response: Response, endpoint: Endpoint, now: float) -> Verdict:
         return SUCCEEDED
     if (response.status == 410 and not failure) or (failure and failure.kind == "url"):
         return Verdict(outcome="dead", sentence=sentence)
-    return Verdict(outcome="again", sentence=sentence, retry_after=_retry_after(response, now))
+    return Verdict(
+        outcome="again", sentence=sentence, retry_after=parse_retry_after(response.header("Retry-After"), now)
+    )
 
 
 def retry_delay(attempts: int, random: float, retry_after: float | None = None) -> float | None:
@@ -75,18 +74,6 @@ def retry_delay(attempts: int, random: float, retry_after: float | None = None) 
         return planned * (1 - JITTER + 2 * JITTER * random)
     asked = min(max(retry_after, planned * (1 - JITTER)), max(MAX_RETRY_AFTER_SECONDS, planned))
     return asked * (1 + JITTER * random)
-
-
-def _retry_after(response: Response, now: float) -> float | None:
-    """Seconds or an HTTP date (RFC 9110, 10.2.3); None where there is none, or none that can be read."""
-    text = (response.header("Retry-After") or "").strip()
-    if _SECONDS.fullmatch(text):
-        return float(text)
-    try:
-        at = parsedate_to_datetime(text)
-        return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
 
 
 @dataclass(slots=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 
 from gateway.safe_http.ssrf import NO_ADDRESSES, Network, OwnAddresses
 
 KEPT_BODY_BYTES = 2048  # bytes of an answer's body that are kept; the checks of an endpoint see all that was read
 
 Headers = tuple[tuple[str, str], ...]
+
+_SECONDS = re.compile(r"[0-9]{1,9}")
 
 # None of these is changed once it is made. They are not frozen: a frozen dataclass sets each field by
 # `object.__setattr__`, which takes three times as long, and a request has four of them. For the same reason the
@@ -90,3 +95,15 @@ class Response:
         """The first header of that name, in any case of letters."""
         lower = name.lower()
         return next((value for key, value in self.headers if key.lower() == lower), None)
+
+
+def parse_retry_after(header: str | None, now: float) -> float | None:
+    """`Retry-After` in seconds: a number or an HTTP date (RFC 9110, 10.2.3), else None. `now`: epoch seconds."""
+    text = (header or "").strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+        return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

@@ -18,8 +18,8 @@ from granian.rsgi import HTTPProtocol, ProtocolClosed, ProtocolError
 
 from gateway.serve.calls import Answer, Calls, Unread, later, plain
 from gateway.serve.connections import Connections
+from gateway.web.callbacks import MAX_BODY_BYTES, TOO_LARGE
 
-MAX_BODY_BYTES = 1024 * 1024  # of a body in chunks one more byte is kept, so that the application itself can say 413
 SMALL_BODY_BYTES = MAX_BODY_BYTES // 16  # a body up to this size is always let in: callbacks are far below
 BUDGET_BYTES = 64 * MAX_BODY_BYTES  # all larger bodies together may take so much while they are under way
 SLOW_SECONDS = 0.25  # a body that is not there by then counts as slow
@@ -60,7 +60,7 @@ class _Body:
     proto: HTTPProtocol
     reader: asyncio.Task[Any]
     timer: asyncio.TimerHandle | None = None
-    """Of what comes next, while it is read: it is slow, it is late, no more of it is dropped."""
+    """Fires at the next step of its reading: it is slow, it is late, no more of it is dropped."""
     reserved: int = 0
     asking: asyncio.Task[None] | None = None
     """The application is being asked without the body: it must not run twice at once."""
@@ -119,7 +119,7 @@ class Bodies:
         if waits or length > MAX_BODY_BYTES:
             await self._ask_early(body)
         if length > MAX_BODY_BYTES:
-            self._refuse(body, "size", plain(413, f"Larger than {MAX_BODY_BYTES} bytes."))
+            self._refuse(body, "size", plain(413, TOO_LARGE))
         else:
             self._reserve(body, length)
 
@@ -139,6 +139,7 @@ class Bodies:
             size, chunks, ends = size + len(piece), chunks + 1, ends + (not piece)
             if body.is_answered:
                 continue
+            # One byte too many is kept, so that the application itself can say 413.
             kept += piece[: MAX_BODY_BYTES + 1 - len(kept)]
             if size > MAX_BODY_BYTES:
                 return bytes(kept)
@@ -168,7 +169,7 @@ class Bodies:
         self._refuse(body, "late", plain(408, "The body did not come in time."))
 
     async def _ask_early(self, body: _Body) -> None:
-        """What does the application say without the body?"""
+        """Calls the application without the body; what it answers then is the answer."""
         answer = await self._calls.on_thread({**body.environ, "wsgi.input": Unread()})
         if answer is not None:
             self._answer(body, answer)

@@ -17,9 +17,10 @@ from wsgiref.types import WSGIApplication, WSGIEnvironment
 import structlog
 from granian.rsgi import HTTPProtocol, Scope
 
-from gateway.serve.bodies import MAX_BODY_BYTES, Bodies, linger, send
+from gateway.serve.bodies import Bodies, linger, send
 from gateway.serve.calls import INTERNAL_ERROR, Answer, Calls, later, plain
 from gateway.serve.connections import Connections
+from gateway.web.callbacks import MAX_BODY_BYTES
 
 MAX_QUICK_BYTES = 16 * 1024
 """A request with a larger body is not handled on the event loop's thread: it would keep others waiting."""

@@ -14,6 +14,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import structlog
 
 from gateway.store.greenlets import GreenletPool
+from gateway.web.callbacks import RETRY_AFTER_SECONDS
 
 THREADS = 64
 BUSY = 4
@@ -35,7 +36,7 @@ def plain(status: int, reason: str, *more: tuple[str, str]) -> Answer:
 
 
 def later(reason: str) -> Answer:
-    return plain(503, reason, ("Retry-After", "5"))
+    return plain(503, reason, ("Retry-After", str(RETRY_AFTER_SECONDS)))
 
 
 INTERNAL_ERROR = plain(500, "Internal error.")

@@ -42,7 +42,7 @@ class Connection(NamedTuple):
 
 
 class Connections:
-    """Those to `port`, of which this process may have `limit`; looked at until `close`.
+    """The connections to `port`, of which this process may have `limit`; looked at until `close`.
     is_proxy: tells which address speaks for others: it may hold any number. count: told of each that is closed."""
 
     def __init__(self, port: int, limit: int, is_proxy: Callable[[str], bool], count: Callable[[str], None]) -> None:

@@ -7,7 +7,6 @@ process, as it does the worker.
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -22,7 +21,7 @@ from granian.server.embed import Server
 
 from gateway.serve.bridge import HEARTBEAT_PATH, Bridge
 from gateway.serve.connections import Connections
-from gateway.serve.startup import ANY_ADDRESS
+from gateway.serve.startup import ANY_ADDRESS, listen_probe
 from gateway.serve.supervisor import GRACE_SECONDS, Heartbeat, on_stop, raise_file_limit
 
 CONNECTIONS = 16_000  # side by side; more wait in the system's queue, which is `QUEUE` long
@@ -30,7 +29,7 @@ QUEUE = 4096
 SPARE_FILES = 256  # files that the process needs besides its connections
 HEAD_SECONDS = 30  # for the head of a request, and for an idle connection
 HEAD_BYTES = 32 * 1024
-"""Of a request's head; Granian takes up to 100 headers. It is the size of a connection's buffers, too."""
+"""The longest head of a request; Granian takes up to 100 headers. A connection's buffers have this size, too."""
 DRAIN_SECONDS = GRACE_SECONDS - 1.5  # for requests in flight, once asked to stop
 QUIET_SECONDS = 0.5  # without a request in hand: what is still open then are connections that say nothing
 HEARTBEAT_INTERVAL_SECONDS = 0.25  # from one connection to ourselves to the next
@@ -53,12 +52,7 @@ def serve(
     host: an IP address. quick: which requests are answered on the event loop's own thread (see `Bridge`). is_proxy:
     which address speaks for others. count: told of each request and connection that is refused here, by a word. To be
     called in the main thread."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:  # Granian's error does not say why
-        if sys.platform == "win32":
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        else:  # several web processes share the port
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    with listen_probe(host, shared=True) as probe:  # Granian's own error does not say why
         probe.bind((host, port))
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if sys.platform != "win32":

@@ -32,16 +32,24 @@ class PortTaken(Exception):
     """Nobody can listen there, with a sentence about what the operator must do."""
 
 
+def listen_probe(host: str, *, shared: bool = False) -> socket.socket:
+    """A socket with the options of one that listens, to try whether it can be bound. `shared`: web processes share
+    their port."""
+    probe = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    if sys.platform == "win32":
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+    else:
+        # Connections of a gateway that has just ended are no reason to wait for minutes.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return probe
+
+
 def check_free(host: str, port: int, option: str = "--port") -> None:
     """Raises `PortTaken` where nobody could listen. `option` of the command chooses another port.
     Web processes share their port: without this, a second gateway would share it with the first in silence."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        if sys.platform == "win32":
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        else:
-            # Connections of a gateway that has just ended are no reason to wait for minutes.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with listen_probe(host) as probe:
         try:
             probe.bind((host, port))
             probe.listen(1)

@@ -29,7 +29,7 @@ SUSPENDED_SECONDS = 5.0
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.2, 5.0  # before a process that died is started again; doubled at each death
 HEALTHY_SECONDS = 30.0  # a process that ran for this long starts again after the first pause
 MAX_EARLY_DEATHS = 5
-"""Of one process before the gateway was ever ready: it will not come up, and it is better to say so."""
+"""Deaths of one process before the gateway was ever ready: it will not come up, and it is better to say so."""
 
 
 class Heartbeat:

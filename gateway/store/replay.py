@@ -102,7 +102,7 @@ def replay(
     hold(conn, [candidate.ordering_key for candidate in candidates])
     count = 0
     for candidate in sorted(candidates):
-        # Of texts, `find` finds none but refused ones.
+        # `find` finds no texts but refused ones.
         if candidate.endpoint == ENDPOINT and not owe_refused(conn, candidate.delivery_id, now):
             continue  # it was found to be sent meanwhile
         values = {"id": candidate.id, "state": state, "due": now + count * interval_seconds}

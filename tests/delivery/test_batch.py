@@ -1,4 +1,4 @@
-"""What one transaction of the worker holds, and what becomes of it where the store is slow or away."""
+"""One transaction of the worker: its contents, and its end where the store is slow or away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the worker does between its batches: looking for what is due, watching the clock, deleting what is old."""
+"""The worker's tasks between its batches: finding what is due, watching the clock, deleting what is old."""
 
 from __future__ import annotations
 

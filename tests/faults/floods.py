@@ -32,7 +32,7 @@ FLOODS: dict[str, tuple[bytes, bytes]] = {
     "tiny chunks": (_POST + b"Transfer-Encoding: chunked\r\n\r\n", b"2\r\nab\r\n" * (1024 * 1024 // 7)),
     "resets": (_POST[:20], b""),
 }
-"""What each connection says at once, and what it says then, again and again, for as long as it is read."""
+"""The bytes that each connection sends at once, and those that it then repeats for as long as it is read."""
 
 
 class Attacker:

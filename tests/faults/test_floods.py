@@ -26,7 +26,7 @@ from tests.serve.test_serve import NOWHERE, lines, pids
 EVERY = 0.05
 """Seconds from one callback to the next."""
 P99_SECONDS = {"requests without end": 0.25}
-"""Of all others `SOON_SECONDS`: thousands of requests that come at once take a while to be read."""
+"""All others have `SOON_SECONDS`: thousands of requests that come at once take a while to be read."""
 SOON_SECONDS = 1.0
 GROWTH_MB = 150
 NUMBERS = {"requests without end": 300, "tiny chunks": 60, "resets": 3000}
@@ -36,7 +36,7 @@ Record = Callable[[str, object], None]
 
 
 class Callbacks:
-    """Those of a platform, one every 50 ms, whatever became of the last one."""
+    """A platform's callbacks, one every 50 ms, whatever became of the last one."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway, self._end = gateway, threading.Event()

@@ -66,7 +66,7 @@ def test_an_update_that_does_not_come_is_asked_for_in_time(sqlite_store: Store, 
 
 
 def test_an_update_before_the_answer_has_its_place_behind_it(sqlite_store: Store, config: Config) -> None:
-    """What it says is known already, and CarrierX has the text: that alone is recorded."""
+    """Its status is known already, and CarrierX has the text: that alone is recorded."""
     entry = end(sqlite_store, config, "queued")
     message = replace(MESSAGE, message_sid="sid-1")
     work = sqlite_store.writer.write(lambda conn: status_posts.mark_accepted(conn, entry, message, config, sends.AT))

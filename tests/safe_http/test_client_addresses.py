@@ -417,7 +417,7 @@ def test_why_a_name_was_not_found(error: Exception, found: ResolvedName) -> None
     resolver = Resolver(woken.set, lookup)
     assert resolver.find("page.test") is None
     assert look_up(resolver, "page.test", woken) == found
-    # What this machine lacked is not remembered of the name.
+    # A shortage of this machine is not remembered of the name.
     assert (resolver.find("page.test") is None) is found.short
     if found.short:
         look_up(resolver, "page.test", woken)

@@ -1,4 +1,4 @@
-"""What the operator reads of a transfer that libcurl gave up, and when this machine is to blame."""
+"""The sentences about transfers that libcurl gave up, and when this machine is to blame."""
 
 from __future__ import annotations
 

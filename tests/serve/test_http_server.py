@@ -68,7 +68,7 @@ class Wire:
             return _all(connection)
 
     def ask(self, head: str, body: bytes = b"") -> dict[str, Any]:
-        """What the application saw."""
+        """Sends one request; returns it as the application saw it."""
         seen: dict[str, Any] = json.loads(self.send(head, body).partition(b"\r\n\r\n")[2])
         return seen
 

@@ -17,7 +17,7 @@ from tests.serve.test_http_server import Wire
 
 CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: gateway\r\n\r\n"
-"""What would be a request of its own if the one that it stands in were shorter."""
+"""Bytes that would be a request of their own if the one that they stand in were shorter."""
 LENGTHS = [
     *("+3", "-3", "3 3", "3,3", "3, 3", "3, 4", "3;", "3;a", "0x3", "3.0", "3e0", "3L", "three", "٣", "\xb3", "3\xa0"),
     *(

@@ -94,7 +94,7 @@ def test_a_retry_needs_a_time_and_nothing_else_has_one(store: Store) -> None:
         settle(store, claimed, "dead", due=NOW)
 
 
-def test_a_ordering_key_goes_one_after_another_in_order(store: Store) -> None:
+def test_an_ordering_key_goes_one_after_another_in_order(store: Store) -> None:
     first, second, third = (owe(store, letter("crm|1"))[0] for _ in range(3))
     for expected in (first, second, third):
         [claimed] = claim(store)
@@ -299,7 +299,7 @@ def test_an_event_may_owe_nothing(store: Store) -> None:
     assert store.writer.write(partial(outbox.owe, event_id=event_id, owed=[], now=NOW)) == []
 
 
-def test_a_ordering_key_of_any_length_and_of_odd_characters_is_one_ordering_key(store: Store) -> None:
+def test_an_ordering_key_of_any_length_and_of_odd_characters_is_one_ordering_key(store: Store) -> None:
     long, odd = "x" * 5000, "crm|\0\ud800é\n"
     for ordering_key in (long, odd, long + "y"):
         owe(store, letter(ordering_key), letter(ordering_key))

@@ -179,7 +179,7 @@ def test_what_the_server_cannot_do_now_is_not_the_works_fault(store: Store, code
     assert add(store) > 0
 
 
-def test_a_ordering_key_that_another_transaction_sits_on_is_waited_for_with_patience(store: Store) -> None:
+def test_an_ordering_key_that_another_transaction_sits_on_is_waited_for_with_patience(store: Store) -> None:
     started, go_on = threading.Event(), threading.Event()
 
     def sit(conn: Connection) -> None:

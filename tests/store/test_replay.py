@@ -45,7 +45,7 @@ def test_pacing_goes_on_over_many_pages(store: Store, monkeypatch: pytest.Monkey
     assert queue_positions(store, dead) == [("head", NOW + turn) for turn in range(5)]
 
 
-def test_within_a_ordering_key_the_order_is_the_old_one(store: Store) -> None:
+def test_within_an_ordering_key_the_order_is_the_old_one(store: Store) -> None:
     dead = [bury(store, "crm|1") for _ in range(3)]
     replay.replay_all(store, replay.ReplayFilter(), NOW, 1.0)
     assert [queue_position for queue_position, _ in queue_positions(store, dead)] == ["head", "behind", "behind"]
@@ -73,7 +73,7 @@ def test_the_order_is_that_of_owing_not_of_dying(store: Store, monkeypatch: pyte
         settle(store, claimed)
 
 
-def test_who_leads_a_ordering_key_keeps_leading_it_and_the_old_come_next(store: Store) -> None:
+def test_who_leads_an_ordering_key_keeps_leading_it_and_the_old_come_next(store: Store) -> None:
     dead = bury(store, "crm|1")
     [head] = owe(store, letter())
     [behind] = owe(store, letter())

@@ -146,7 +146,7 @@ def test_deliveries_belong_to_events_that_exist(store: Store) -> None:
         store.writer.write(partial(outbox.owe, event_id=10**9, owed=[letter()], now=NOW))
 
 
-def test_a_ordering_key_cannot_have_two_heads(store: Store) -> None:
+def test_an_ordering_key_cannot_have_two_heads(store: Store) -> None:
     owe(store, letter(), letter())
     promote = text("UPDATE deliveries SET queue_position = 'head' WHERE queue_position = 'behind'")
     with pytest.raises(Exception, match=r"(?i)unique"):

@@ -308,7 +308,7 @@ def drained(store: Store) -> int:
     return seen
 
 
-def test_machines_that_owe_and_settle_at_once_never_leave_a_ordering_key_without_a_head(
+def test_machines_that_owe_and_settle_at_once_never_leave_an_ordering_key_without_a_head(
     store: Store, another: Callable[[], Store]
 ) -> None:
     """Owing asks whether there is a head while settling takes it away: both must be right."""
