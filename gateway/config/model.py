@@ -31,6 +31,7 @@ MAX_TIMEOUT_SECONDS = 300
 MAX_SEND_SECONDS = 60  # a send is leased for longer than one request to CarrierX may take
 STATUS_URLS = "@status_url"
 """The endpoint label of all pages that calls named: there may be any number, with secrets in their addresses."""
+ADMIN = "admin"  # the operator who has the console's single password
 RESPONSE = "response"  # a keyword's `reply` that is no text of its own: the endpoint's answer
 
 _opt_out = partial(fields.choice, ("record", "reply", "off"))
@@ -184,6 +185,17 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """A person, or a program, that may log in to the console."""
+
+    name: str = field(metadata=required(fields.filled, "The name to log in with."))
+    password: str = field(repr=False, metadata=required(fields.secret, "Its argon2 hash (`$argon2id$…`)."))
+    role: str = setting("operate", partial(fields.choice, ("read", "operate", "admin")),
+        '`"read"` sees every page, `"operate"` tests, replays and decides, too, `"admin"` also sees who did what.')
+    totp: str = setting("", fields.secret, "Secret of one-time codes, in base32.", secret=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One whole configuration. Two of one file with one environment are equal."""
 
@@ -234,6 +246,7 @@ class Config:
     templates: Mapping[str, str] = field(default_factory=dict)  # texts of `sendTemplateMessage` by their IDs
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     numbers: tuple[Number, ...] = ()
+    operators: Mapping[str, Operator] = field(default_factory=dict)  # those of the file, by their names
     prefix: str = "1"  # calling code of `country`, put before ten digits; empty with no country
     warnings: tuple[str, ...] = ()  # one line each, as `gateway check` prints them
     sandbox: bool = False
@@ -248,6 +261,15 @@ class Config:
     def number_for(self, text: str) -> Number | None:
         """The number that is known under this number or short code, in any usual spelling; None if none is."""
         return self._by_number.get(normalised(text, self.prefix))
+
+    def operator(self, name: str) -> Operator | None:
+        """The operator of that name. `admin` is who has the single password, unless the file has an `admin`."""
+        return self.all_operators().get(name)
+
+    def all_operators(self) -> Mapping[str, Operator]:
+        """Everybody who may log in to the console, by name."""
+        admin = {ADMIN: Operator(name=ADMIN, password=self.password, role="admin")} if self.password else {}
+        return {**admin, **self.operators}
 
     def endpoint(self, name: str) -> Endpoint | None:
         """The endpoint of that name; a URL is one by itself, and a stranger's: that of a `status_url`."""

@@ -176,6 +176,42 @@ clock = _table(
     sa.Column("handled", sa.Double, nullable=False),  # the clock was set back from then, and that is handled
 )
 
+# The console's logins. Who logs out, or is logged out, has no row any more.
+sessions = _table(
+    "sessions",
+    *_texts("id", primary_key=True),  # SHA-256 of the id in the cookie
+    *_texts("operator", "password_mark", "remote"),
+    sa.Column("began_at", sa.Double, nullable=False),
+    sa.Column("seen_at", sa.Double, nullable=False),  # to about a minute
+    sqlite_with_rowid=False,
+)
+
+limits = _table(
+    "limits",
+    *_texts("name", primary_key=True),  # what is counted, of whom
+    sa.Column("until", sa.Double, nullable=False),  # the end of the window; the next count begins a new one
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Programs whose credentials were right: others' guesses do not hold them up.
+known_callers = _table(
+    "known_callers",
+    *_texts("address", "credential", primary_key=True),
+    sa.Column("seen_at", sa.Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+audit = _table(
+    "audit",
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Double, nullable=False),
+    *_texts("who", "remote", "action", "subject"),
+    sa.Column("details", sa.Text, nullable=False),  # JSON: {name: value}
+    sa.Column("once", sa.Text, unique=True),  # what several processes see, and one writes down
+    sqlite_autoincrement=True,
+)
+
 
 event, delivery, attempt = events.c, deliveries.c, attempts.c
 
@@ -222,3 +258,8 @@ _partial("ix_ledger_state", entry.state, entry.created_at, where="state <> 'sent
 _partial("ix_ledger_fetch_at", entry.fetch_at, where="fetch_at IS NOT NULL")  # messages without an update
 sa.Index("ix_ledger_created_at", entry.created_at)  # the newest first; retention
 sa.Index("ix_ledger_phone", entry.phone)  # the console's search
+
+sa.Index("ix_sessions_operator", sessions.c.operator)  # an operator's own, and the end of all of them
+sa.Index("ix_limits_until", limits.c.until)  # windows that are over
+sa.Index("ix_known_callers_seen_at", known_callers.c.seen_at)  # callers that came no more
+sa.Index("ix_audit_at", audit.c.at)  # retention

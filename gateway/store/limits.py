@@ -1,0 +1,71 @@
+"""How often something was done, by whom, counted for all processes together; and which callers were right before.
+
+A window begins with the first count of its name and lasts as long as that count says. One statement counts, so that two
+processes never let one more through than one process would.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from gateway.store.statement import Statement, index_key
+
+SWEPT_ROWS = 16
+"""Windows that are over and deleted with each new one: strangers can make new names, but no table that only grows."""
+
+# A window that ends later than one that begins now was begun before the clock was set back.
+COUNT = Statement("""
+    INSERT INTO limits (name, until, count) VALUES (:name, :until, :weight)
+    ON CONFLICT (name) DO UPDATE
+       SET count = CASE WHEN limits.until > :now AND limits.until <= :until THEN limits.count ELSE 0 END + :weight,
+           until = CASE WHEN limits.until > :now AND limits.until <= :until THEN limits.until ELSE excluded.until END
+    RETURNING count, until
+""")
+LOOK = Statement("SELECT count, until FROM limits WHERE name = :name AND until > :now AND until <= :until")
+SWEEP = Statement("""
+    DELETE FROM limits WHERE name IN (SELECT name FROM limits WHERE until <= :now ORDER BY until LIMIT :most)
+""")
+REMEMBER_CALLER = Statement("""
+    INSERT INTO known_callers (address, credential, seen_at) VALUES (:address, :credential, :now)
+    ON CONFLICT (address, credential) DO UPDATE SET seen_at = excluded.seen_at
+""")
+KNOWN_CALLER = Statement("SELECT 1 FROM known_callers WHERE address = :address AND credential = :credential")
+SWEEP_CALLERS = Statement("""
+    DELETE FROM known_callers WHERE (address, credential) IN
+        (SELECT address, credential FROM known_callers WHERE seen_at < :before ORDER BY seen_at LIMIT :most)
+""")
+
+
+class Window(NamedTuple):
+    hits: int
+    until: float  # epoch seconds; the next count begins a new window
+
+
+def count(conn: Connection, name: str, now: float, seconds: float, weight: int = 1) -> Window:
+    """Counts it `weight` times more. Returns the window with this count in it."""
+    values = {"name": index_key(name), "now": now, "until": now + seconds, "weight": weight}
+    row = COUNT.run(conn, values).fetchone()
+    if row[0] == weight:
+        SWEEP.run(conn, {"now": now, "most": SWEPT_ROWS})
+    return Window(row[0], row[1])
+
+
+def look(conn: Connection, name: str, now: float, seconds: float) -> Window:
+    """Reads. Returns the window as it is; a count of 0 where there is none."""
+    row = LOOK.run(conn, {"name": index_key(name), "now": now, "until": now + seconds}).fetchone()
+    return Window(row[0], row[1]) if row else Window(0, now)
+
+
+def remember_caller(conn: Connection, address: str, credential: str, now: float, days: float) -> None:
+    """Notes that right credentials came from there; who was not seen for so many days is forgotten.
+    `credential`: a name or a digest of it, never the secret itself."""
+    REMEMBER_CALLER.run(conn, {"address": index_key(address), "credential": index_key(credential), "now": now})
+    SWEEP_CALLERS.run(conn, {"before": now - days * 86_400, "most": SWEPT_ROWS})
+
+
+def is_known_caller(conn: Connection, address: str, credential: str) -> bool:
+    """Reads. True: right credentials came from there before."""
+    values = {"address": index_key(address), "credential": index_key(credential)}
+    return KNOWN_CALLER.run(conn, values).fetchone() is not None
