@@ -5,6 +5,8 @@ from __future__ import annotations
 
 NUMBER = '\n[[number]]\nnumber = "15162065919"\ncallback = ["a"]\nstatus = ["a"]\n'
 
+OPERATOR = '[[operator]]\nname = "alice"\n'
+HASH = 'password = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$0HjLHlmfUiCD0mW2U9YPJw"\n'
 ACCOUNT = '[carrierx]\ntoken = "x"\n[legacy]\napi_key = "k"\n'
 
 
@@ -106,7 +108,7 @@ MISTAKES = [
     ('legacy = 1', "1 legacy: must be a table"),
     ('[[gateway]]', "1 gateway: must be a table"),
     ('[numbers]', '1 numbers: "numbers" is not a table of this file; did you mean "number"?'),
-    ('[xyz]', '1 xyz: "xyz" is not a table of this file; known: gateway, carrierx, legacy, template, endpoint, number'),
+    ('[xyz]', '1 xyz: "xyz" is not a table of this file; known: gateway, carrierx, legacy, template, endpoint, number, operator'),
     ('keys = ["x"]', "1 keys: must stand under [gateway]"),
     ('[endpoint]\nurl = "http://a.example/"', "2 endpoint.url: must stand under [endpoint.NAME]: an endpoint needs a name"),
     ('[[endpoint]]\nurl = "http://a.example/"', "1 endpoint: must be tables with names, [endpoint.NAME], not a list"),
@@ -145,6 +147,15 @@ MISTAKES = [
     ('[[number]]\nnumber = "15162065919"\nopt_out = "no"', '3 number[0].opt_out: "no" is not one of the choices; known: record, reply, off'),
     ('[[number]]\nnumber = "15162065919"\n[[number.keyword]]\nword = "A"\nreply = ""', "5 number[0].keyword[0].reply: is empty"),
     ('[[number]]\nnumber = "15162065919"\n[[number.keyword]]\nword = "A"\nreply = "response"', '5 number[0].keyword[0].reply: is "response", but there is no endpoint in callback that could answer'),
+    ('[operator.alice]\nrole = "read"', "1 operator: must be written with two brackets, [[operator]]"),
+    (OPERATOR + 'password = "hunter2 and more"', "3 operator[0].password: is in the clear; `gateway operators passwd NAME` writes its hash instead, or take it from the environment"),
+    (OPERATOR + 'password = "$argon2id$v=19$m"', "3 operator[0].password: begins like an argon2 hash and is none; `gateway operators passwd NAME` writes one"),
+    (OPERATOR, "1 operator[0].password: is missing"),
+    (OPERATOR + HASH + 'role = "root"', '4 operator[0].role: "root" is not one of the choices; known: read, operate, admin'),
+    (OPERATOR + HASH + 'totp = "JBSWY3DP"', "4 operator[0].totp: is shorter than 128 bits; `gateway operators totp NAME` makes one"),
+    (OPERATOR + HASH + 'totp = "0é"', "4 operator[0].totp: is not base32: letters and the digits 2 to 7"),
+    (OPERATOR + HASH + OPERATOR + HASH, "5 operator[1].name: is operator[0] already"),
+    (OPERATOR.replace("alice", "alice b") + HASH, "2 operator[0].name: may have letters, digits and - _ . @, 64 at most"),
 ]
 # fmt: on
 # fmt: off

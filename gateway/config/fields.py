@@ -19,6 +19,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
+from argon2 import extract_parameters
+from argon2.exceptions import InvalidHashError
 from phonenumbers import SUPPORTED_REGIONS, country_code_for_region
 
 from gateway.config.errors import FromEnvironment, Messages, nearest, quoted, unknown
@@ -30,6 +32,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 Network = IPv4Network | IPv6Network
 
+MIN_TOTP_BITS = 128
 MAX_TEXT_CHARACTERS = 1_600  # the longest text to be sent, before its placeholders are filled: some ten messages
 _TOML_TYPES = (
     (bool, "true or false"),
@@ -88,9 +91,11 @@ def setting(default: D, read: Callable[[Any], T], sentence: str, otherwise: str 
     return dataclasses.field(default=default, repr=not made.secret, metadata={"setting": made})
 
 
-def required(read: Callable[[Any], Any], sentence: str, otherwise: str = "") -> Mapping[str, Setting]:
+def required(
+    read: Callable[[Any], Any], sentence: str, otherwise: str = "", *, secret: bool = False
+) -> Mapping[str, Setting]:
     """The metadata of an attribute of the model that is a setting and has no default."""
-    return {"setting": Setting(MISSING, read, sentence, otherwise)}
+    return {"setting": Setting(MISSING, read, sentence, otherwise, secret)}
 
 
 def settings_of(model: type[Any]) -> dict[str, Setting]:
@@ -224,6 +229,36 @@ def secret(value: object) -> str:
     if value == "":
         raise Mistake("is empty; leave it out if there is none")
     return str(filled(value))
+
+
+def password_hash(value: object) -> str:
+    """An argon2 hash, or a password that came from the environment: none stands in the file in the clear."""
+    written = secret(value)
+    is_hash = written.startswith("$argon2")
+    if is_hash:
+        try:
+            extract_parameters(written)
+        except (InvalidHashError, ValueError):
+            raise Mistake(
+                "begins like an argon2 hash and is none; `gateway operators passwd NAME` writes one"
+            ) from None
+    if not is_hash and not isinstance(value, FromEnvironment):
+        raise Mistake(
+            "is in the clear; `gateway operators passwd NAME` writes its hash instead, or take it from the environment"
+        )
+    return written
+
+
+def totp_secret(value: object) -> str:
+    """The secret of an operator's one-time codes, as authenticator apps show it: spaces and case do not count."""
+    written = secret(value).replace(" ", "").upper().rstrip("=")
+    try:
+        decoded = base64.b32decode(written + "=" * (-len(written) % 8))
+    except ValueError:
+        raise Mistake("is not base32: letters and the digits 2 to 7") from None
+    if len(decoded) * 8 < MIN_TOTP_BITS:
+        raise Mistake(f"is shorter than {MIN_TOTP_BITS} bits; `gateway operators totp NAME` makes one")
+    return written
 
 
 def message(value: object) -> str:

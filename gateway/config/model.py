@@ -188,11 +188,14 @@ class Number:
 class Operator:
     """A person, or a program, that may log in to the console."""
 
-    name: str = field(metadata=required(fields.filled, "The name to log in with."))
-    password: str = field(repr=False, metadata=required(fields.secret, "Its argon2 hash (`$argon2id$…`)."))
+    name: str = field(metadata=required(fields.filled, "The name to log in with: letters, digits and `- _ . @`."))
+    password: str = field(repr=False, metadata=required(fields.password_hash,
+        "Its argon2 hash (`$argon2id$…`), as `gateway operators` writes it; or from the environment, then also the "
+        "password itself.", secret=True))
     role: str = setting("operate", partial(fields.choice, ("read", "operate", "admin")),
         '`"read"` sees every page, `"operate"` tests, replays and decides, too, `"admin"` also sees who did what.')
-    totp: str = setting("", fields.secret, "Secret of one-time codes, in base32.", secret=True)
+    totp: str = setting("", fields.totp_secret,
+        "Secret of one-time codes, base32 of at least 128 bits: the login then asks for a code, too.", secret=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ _GUESSED = "is shorter than {} characters, and could be guessed"
 _SHORT_CODE_DIGITS = range(3, 7)
 _NAME = re.compile(r"[\w.-]{1,64}")
 """Names of endpoints and IDs of templates stand in URLs, logs, metrics and command lines."""
+_OPERATOR_NAME = re.compile(r"[\w.@-]{1,64}")
 _SLOW = "has a repetition within a repetition, as in (a+)+: some texts would block the gateway for a very long time"
 
 
@@ -43,6 +44,15 @@ def check(tables: Mapping[str, Any], written: Table, folder: Path, errors: Error
     names = endpoints if isinstance(endpoints, dict) else {}
     _check_numbers(tables["number"], names, prefix_of(tables["gateway"].get("country", "")), errors)
     _check_sending(tables, errors)
+    owners: dict[str, int] = {}
+    for index, operator in enumerate(tables["operator"]):
+        if name := operator.get("name"):
+            if not _OPERATOR_NAME.fullmatch(name):
+                errors.add(("operator", index, "name"), "may have letters, digits and - _ . @, 64 at most")
+            if owners.setdefault(name, index) != index:
+                errors.add(("operator", index, "name"), f"is operator[{owners[name]}] already")
+        if 0 < len(operator.get("password", "")) < MIN_PASSWORD_CHARACTERS:
+            errors.warn(("operator", index, "password"), _GUESSED.format(MIN_PASSWORD_CHARACTERS))
 
 
 def _check_gateway(gateway: Table, written: Table, errors: ErrorCollector) -> None:

@@ -15,7 +15,7 @@ from gateway.config import TABLES, CarrierX, Config, ConfigError, Credentials, K
 from gateway.safe_http.error_pages import FAILURE_BODY
 from gateway.safe_http.ssrf import mask_url
 from schemas import status
-from tests.config_cases import endpoint
+from tests.config_cases import HASH, OPERATOR, endpoint
 
 HERE = Path("/etc/sms/gateway.toml")
 
@@ -107,6 +107,23 @@ def test_the_documented_file() -> None:
     assert number.keywords == (
         Keyword(word="JOIN", aliases=("SIGNUP",), callback=("signup", "crm"), title="Summer sign-up", group="Acme"),
     )
+
+
+def test_operators_are_found_by_name_and_admin_has_the_single_password() -> None:
+    text = (
+        OPERATOR
+        + HASH
+        + 'role = "read"\ntotp = "jbsw y3dp ehpk 3pxp jbsw y3dp ehpk 3pxp"\n[gateway]\npassword = "the single one"\n'
+    )
+    config = read(text)
+    alice, admin = config.operator("alice"), config.operator("admin")
+    assert alice is not None and (alice.role, alice.totp) == ("read", "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
+    assert admin is not None and (admin.role, admin.password) == ("admin", "the single one")
+    assert "the single one" not in repr(config) and "argon2" not in repr(config) and "JBSWY" not in repr(config)
+    replaced = read(text + '[[operator]]\nname = "admin"\npassword = "${P}"\n', {"P": "of the environment"}).operator(
+        "admin"
+    )
+    assert replaced is not None and (replaced.role, replaced.password) == ("operate", "of the environment")
 
 
 def test_defaults() -> None:
@@ -413,6 +430,7 @@ SETTINGS = [
     *(f"number.{name}[]" for name in ("callback", "status")),
     *(f"keyword.{name}" for name in ("word", "match", "title", "group", "reply")),
     *(f"keyword.{name}[]" for name in ("aliases", "callback")),
+    *(f"operator.{name}" for name in TABLES["operator"]),
 ]
 
 
@@ -423,7 +441,7 @@ def test_a_value_of_the_environment_is_never_shown(setting: str, secret: str) ->
         setting.removesuffix("[]").rsplit(".", 1) if setting.count(".") < 2 else setting.removesuffix("[]").split(".a.")
     )
     line = f"{name} = " + ('["${CANARY}"]' if setting.endswith("[]") else '"${CANARY}"')
-    headers = {"number": "[[number]]", "keyword": "[[number]]\n[[number.keyword]]"}
+    headers = {"operator": "[[operator]]", "number": "[[number]]", "keyword": "[[number]]\n[[number.keyword]]"}
     headers |= {"endpoint": "[endpoint.a]", "template": "[template.a]"}
     header = headers.get(table)
     try:

@@ -220,6 +220,7 @@ def settings() -> ResponseReturnValue:
         endpoints=[(each.name, configuration.endpoint_rows(each)) for each in current.endpoints.values()],
         numbers=[(each, configuration.setting_rows("number", each)) for each in current.numbers],
         keyword=partial(configuration.setting_rows, "number.keyword"),
+        operator=partial(configuration.setting_rows, "operator"),
         faults=[fault.message(error.file) for fault in error.faults] if error else [],
     )
 
