@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +22,18 @@ from gateway.safe_http.ssrf import mask_url
 
 if TYPE_CHECKING:
     from gateway.store import Store
+    from gateway.store.audit import AuditEntry
 
 MAX_LISTED_NUMBERS = 20  # configured numbers that are listed where one is not known
+_AGO = re.compile(r"(\d{1,6})\s*([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 # A command that needs more is in a module of its own, which is imported when the command is asked for: `gateway check`
 # needs no web, no database, no libcurl.
 _MODULES = {
     "carrierx": ("point", "sandbox"),
     "messages": ("translate", "replay", "test-callback", "test-status"),
+    "operators": ("operators", "audit"),
     "opt_outs": ("opt-outs",),
     "sending": ("send", "sends"),
     "serve": ("serve", "web", "worker", "sandbox-page"),
@@ -85,6 +91,40 @@ def open_store(config: Config) -> Iterator[Store]:
             yield store
         except StoreUnavailable as error:
             raise click.ClickException(f"The store cannot be used: {error}.") from None
+
+
+def command_entry(action: str, subject: str = "", **details: object) -> AuditEntry:
+    """The audit entry of a command: it is the system's user who acts."""
+    from gateway.store.audit import AuditEntry
+
+    try:
+        import pwd
+
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except ImportError:  # Windows
+        user = os.getlogin()
+    except KeyError:  # a container without names
+        user = str(os.getuid())
+    at = datetime.now(UTC).timestamp()
+    return AuditEntry(at=at, who=f"{user} (command)", action=action, subject=subject, details=details)
+
+
+def since(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+    """A time: ``2026-11-20T08:00`` (UTC unless it has an offset), or how long ago: ``90m``, ``6h``, ``2d``."""
+    if text is None:
+        return None
+    try:
+        if ago := _AGO.fullmatch(text.strip()):
+            return (datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).timestamp()
+        moment = datetime.fromisoformat(text.strip())
+    except (ValueError, OverflowError):
+        raise click.BadParameter("write 2026-11-20T08:00, or 90m, 6h, 2d for how long ago", ctx, param) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def printable(text: str) -> str:
+    """Text of strangers for a terminal, which it must not control: line ends and tabs are all that is left."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 
 @main.command()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 
 import click
 
-from gateway.cli import config_option, open_store, read_config
+from gateway.cli import config_option, open_store, printable, read_config, since
 from gateway.inbound.accept import reroute_all
 from gateway.routing.route import dump_message, load_message
 from gateway.store import ledger
@@ -21,9 +20,6 @@ from gateway.store.replay import REPLAY_INTERVAL_SECONDS, ReplayFilter, replay_a
 from gateway.store.wakeup import WorkerNotifier
 from gateway.test_posts import InvalidTestPost, TestPost, TestPostResult, send_test_post
 from schemas import FORMATS, BadCallback, CannotSay, FormatOptions, ReceiveContext
-
-_AGO = re.compile(r"(\d{1,6})\s*([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def _by_field(errors: Mapping[str, Sequence[str]]) -> str:
@@ -56,23 +52,10 @@ def translate(source: str, target: str, content_type: str | None, path: Path) ->
     sys.stdout.buffer.flush()
 
 
-def _since(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
-    """A time: ``2026-11-20T08:00`` (UTC unless it has an offset), or how long ago: ``90m``, ``6h``, ``2d``."""
-    if text is None:
-        return None
-    try:
-        if ago := _AGO.fullmatch(text.strip()):
-            return (datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).timestamp()
-        moment = datetime.fromisoformat(text.strip())
-    except (ValueError, OverflowError):
-        raise click.BadParameter("write 2026-11-20T08:00, or 90m, 6h, 2d for how long ago", ctx, param) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
 @click.command()
 @click.option("--endpoint", help="Only deliveries to this endpoint.")
 @click.option(
-    "--since", metavar="TIME", callback=_since, help="Only what ended (unrouted: came in) since: 6h, 2026-11-20T08:00."
+    "--since", metavar="TIME", callback=since, help="Only what ended (unrouted: came in) since: 6h, 2026-11-20T08:00."
 )
 @click.option(
     "--state",
@@ -134,9 +117,7 @@ def _test_command(kind: str, title: str) -> click.Command:
         if as_json:
             click.echo(json.dumps(result.as_json(), indent=2))
         else:
-            # An answer must not control the terminal: of its control characters only line ends and tabs go there.
-            text = "\n".join(_result_lines(result))
-            click.echo("".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text))
+            click.echo(printable("\n".join(_result_lines(result))))
         sys.exit(0 if result.ok else 1)
 
     return post_test

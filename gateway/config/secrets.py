@@ -29,12 +29,15 @@ class Secrets:
 def secrets_for(data: Path) -> Secrets:
     """Keys and password out of `data`; made there, files 0600 in a folder 0700, where they are missing.
     Two processes that start at once both get what one of them made. Raises `ConfigError`."""
-    # A password that can be typed from a screen: 20 of 31 letters, 99 bits.
-    readable = "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
     keys, made_keys = _read_or_make(data / "keys", secrets.token_hex(16))
-    password, made_password = _read_or_make(data / "password", readable)
+    password, made_password = _read_or_make(data / "password", new_password())
     made = {name for name, was_made in (("keys", made_keys), ("password", made_password)) if was_made}
     return Secrets(keys=keys, password=password[0], made=frozenset(made))
+
+
+def new_password() -> str:
+    """A password that can be typed from a screen: 20 of 31 letters, 99 bits."""
+    return "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
 
 
 def kept_keys(data: Path) -> tuple[str, ...]:

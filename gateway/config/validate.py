@@ -25,6 +25,7 @@ from schemas.fields import number as normalised
 
 MIN_KEY_CHARACTERS = 16
 MIN_PASSWORD_CHARACTERS = 10
+MAX_PASSWORD_CHARACTERS = 1_024  # a longer text is refused without being hashed
 _GUESSED = "is shorter than {} characters, and could be guessed"
 _SHORT_CODE_DIGITS = range(3, 7)
 _NAME = re.compile(r"[\w.-]{1,64}")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import structlog
 from sqlalchemy import Connection
 
 from gateway.store.statement import Statement, index_key, storable, to_json
@@ -40,7 +41,8 @@ class AuditEntry:
 
 
 def record(conn: Connection, entry: AuditEntry, once: str | None = None) -> bool:
-    """Adds an entry. `once`: a name for what several processes see at the same time; only the first adds it."""
+    """Adds an entry, and a line to the log of a process that has one.
+    `once`: a name for what several processes see at the same time; only the first adds it."""
     values = {
         "at": entry.at,
         "who": index_key(entry.who),
@@ -50,7 +52,11 @@ def record(conn: Connection, entry: AuditEntry, once: str | None = None) -> bool
         "details": to_json(entry.details),
         "once": once,
     }
-    return RECORD.run(conn, values).rowcount == 1
+    is_new = RECORD.run(conn, values).rowcount == 1
+    if is_new and structlog.is_configured():  # a command has no log, only its user's terminal
+        line = {name: getattr(entry, name) for name in ("who", "remote", "action", "subject", "details")}
+        structlog.get_logger().info("audit", **line)
+    return is_new
 
 
 def newest(

@@ -1,0 +1,188 @@
+"""`gateway operators`: who may log in to the console; `gateway audit`: who did what."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import pyotp
+import segno
+from argon2 import PasswordHasher
+
+from gateway.cli import command_entry, config_option, open_store, printable, read_config, since
+from gateway.config import ADMIN, Config, ConfigError
+from gateway.config.operators import change_operator
+from gateway.config.secrets import new_password
+from gateway.config.validate import MAX_PASSWORD_CHARACTERS, MIN_PASSWORD_CHARACTERS
+from gateway.store import audit as trail
+
+READ_ROWS = 500  # entries of the audit trail in one transaction
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group()
+def operators() -> None:
+    """People and programs that may log in to the console, by name. Running processes read a change within a second."""
+
+
+def _password_options(command: F) -> F:
+    command = click.option("--generate", is_flag=True, help="Make a password, and print it once.")(command)
+    return click.option("--stdin", is_flag=True, help="Read the password from the first line of stdin.")(command)
+
+
+_qr_option = click.option(
+    "--qr", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.svg", help="Write the QR code there instead."
+)
+
+
+@operators.command()
+@click.argument("name")
+@click.option("--role", type=click.Choice(["read", "operate", "admin"]), default="operate", show_default=True)
+@click.option("--totp", is_flag=True, help="Ask for one-time codes, too; prints the QR code for an app.")
+@_qr_option
+@_password_options
+@config_option
+def add(name: str, role: str, totp: bool, qr: Path | None, generate: bool, stdin: bool, path: Path) -> None:
+    """Add an operator. The password is asked for, and only its hash is written."""
+    config = read_config(path)
+    if name in config.operators:
+        raise click.ClickException(f"{name} is an operator of {path} already: gateway operators passwd, totp, remove.")
+    settings = {"password": _hash_of_new_password(generate, stdin), "role": role}
+    if totp:
+        settings["totp"] = pyotp.random_base32()
+    _change(config, path, "operator added", name, settings, role=role, totp=totp)
+    if totp:
+        _show_totp(name, settings["totp"], qr)
+
+
+@operators.command(name="list")
+@config_option
+def list_(path: Path) -> None:
+    """Print every operator with the role."""
+    config = read_config(path)
+    for name, each in config.all_operators().items():
+        single = "the single password of [gateway]" if name not in config.operators else ""
+        click.echo(f"{name:24} {each.role:8} {'totp' if each.totp else '-':5} {single}".rstrip())
+
+
+@operators.command()
+@click.argument("name")
+@_password_options
+@config_option
+def passwd(name: str, generate: bool, stdin: bool, path: Path) -> None:
+    """Set an operator's password, and end the operator's sessions."""
+    config = _config_with(name, path)
+    _change(config, path, "operator password", name, {"password": _hash_of_new_password(generate, stdin)})
+
+
+@operators.command()
+@click.argument("name")
+@click.option("--off", is_flag=True, help="Ask for no codes any more.")
+@_qr_option
+@config_option
+def totp(name: str, off: bool, qr: Path | None, path: Path) -> None:
+    """Give an operator a new secret for one-time codes, and show its QR code."""
+    config = _config_with(name, path)
+    secret = "" if off else pyotp.random_base32()
+    _change(config, path, "operator totp", name, {"totp": secret}, on=not off)
+    if secret:
+        _show_totp(name, secret, qr)
+
+
+@operators.command()
+@click.argument("name")
+@config_option
+def remove(name: str, path: Path) -> None:
+    """Remove an operator; the operator's sessions end."""
+    _change(_config_with(name, path), path, "operator removed", name, None)
+
+
+def _config_with(name: str, path: Path) -> Config:
+    config = read_config(path)
+    if name not in config.operators:
+        known = ", ".join(config.operators) or "none"
+        hint = f" {ADMIN} has the password of [gateway] until there is one." if name == ADMIN else ""
+        raise click.ClickException(f"{name} is no [[operator]] of {path}. Known: {known}.{hint}")
+    return config
+
+
+def _change(
+    config: Config, path: Path, action: str, name: str, settings: Mapping[str, str] | None, **details: object
+) -> None:
+    try:
+        change = change_operator(path, name, settings)
+        with open_store(config) as store:
+            store.writer.write(partial(trail.record, entry=command_entry(action, name, **details)))
+        change.save()
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}.") from None
+    click.echo(f"Wrote {path}. Running processes read it within a second.", err=True)
+
+
+def _hash_of_new_password(generate: bool, stdin: bool) -> str:
+    if generate:
+        password = new_password()
+        click.echo(f"Password: {password}")
+    elif stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    if not MIN_PASSWORD_CHARACTERS <= len(password) <= MAX_PASSWORD_CHARACTERS:
+        raise click.ClickException(f"A password has {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} characters.")
+    return PasswordHasher().hash(password.encode("utf-8", "surrogatepass"))
+
+
+def _show_totp(name: str, secret: str, file: Path | None) -> None:
+    """Shows the secret as a QR code: in the terminal, or in a file that its owner alone can read."""
+    code = segno.make(pyotp.TOTP(secret).provisioning_uri(name=name, issuer_name="SMS gateway"))
+    if file is None:
+        code.terminal(compact=True)
+        click.echo(f"Scan it with an authenticator app, or type: {secret}")
+        return
+    image = io.BytesIO()
+    code.save(image, kind="svg", scale=4)
+    try:
+        with open(file, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as out:
+            out.write(image.getvalue())
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written: {error.strerror}. The secret is {secret}") from None
+    click.echo(f"Scan {file} with an authenticator app, then delete it.")
+
+
+@click.command()
+@click.option("--since", "start", metavar="TIME", callback=since, help="Only since then: 6h, 2026-11-20T08:00.")
+@click.option("--who", default="", help="Only of this operator, or of this user's commands: `root (command)`.")
+@click.option("--action", default="", help="Only this: login, replay, …")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@config_option
+def audit(start: float | None, who: str, action: str, as_json: bool, path: Path) -> None:
+    """Print who did what, from where, and when; the newest first."""
+    with open_store(read_config(path)) as store:
+        before, more = trail.NEWEST_ID, True
+        while more:
+            with store.reader() as conn:
+                entries = trail.newest(conn, READ_ROWS, before=before, who=who, action=action)
+            more = len(entries) == READ_ROWS
+            for entry in entries:
+                if start is not None and entry.at < start:
+                    return
+                before = entry.id
+                if as_json:
+                    click.echo(json.dumps(dataclasses.asdict(entry)))
+                    continue
+                details = " ".join(f"{name}={value}" for name, value in entry.details.items())
+                at = f"{datetime.fromtimestamp(entry.at, UTC):%Y-%m-%d %H:%M:%S}"
+                words = (at, entry.who, entry.remote or "-", entry.action, entry.subject, details)
+                click.echo(printable("  ".join(word for word in words if word)))
