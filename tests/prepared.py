@@ -11,10 +11,6 @@ from jinja2.bccache import Bucket
 from sqlalchemy import make_url
 
 from gateway.store import Store
-from gateway.web import sessions
-
-# It takes its time on purpose, and says the same each time: for the same password and keys it is asked once.
-sessions._stretch = cache(sessions._stretch)
 
 
 def migrate(store: Store) -> None:

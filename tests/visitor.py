@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from argon2 import PasswordHasher
@@ -39,12 +40,17 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 @contextmanager
 def console(
-    folder: Path, text: str = BASE, *, login_token: str | None = None, sandbox: bool = False
+    folder: Path,
+    text: str = BASE,
+    *,
+    login_token: str | None = None,
+    sandbox: bool = False,
+    environ: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Flask]:
     """The web half with the configuration `text`, in `folder`. Its store is closed behind it."""
     path = folder / "gateway.toml"
     path.write_text(text, encoding="utf-8")
-    settings = Settings(path, {})
+    settings = Settings(path, environ)
     if sandbox:
         settings = Settings(replace(settings.current, sandbox=True))
     with Store(settings.current.database) as store:
@@ -53,7 +59,7 @@ def console(
         # A name that is nobody's any more would be shown as nothing.
         app.jinja_env.undefined = StrictUndefined
         # The real one takes 64 MB and a tenth of a second for each of the tests' many logins.
-        app.extensions["auth"].password._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        app.extensions["auth"].passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
         app.jinja_env.bytecode_cache = TEMPLATES
         # A name that nothing has any more would be shown as nothing.
         app.jinja_env.undefined = StrictUndefined

@@ -219,6 +219,11 @@ class Config:
         "Letters, digits and `- . _ ~`. Unless set, made at the first start, under `data/`.", "made", secret=True)
     password: str = setting("", fields.secret,
         "Password of the console or its argon2 hash (`$argon2id$…`). Made like `keys` unless set.", "made", secret=True)
+    session_idle_minutes: int = setting(30, partial(fields.whole, 1, 720),
+        "Minutes, 1 to 720, after which an unused login to the console ends. Each login ends after 12 hours.")
+    session_secret: tuple[str, ...] = setting((), partial(fields.list_of, fields.secret, single=True),
+        "Signs the console's cookies; several for rotation: the first signs, all are accepted. Unless set, it is made "
+        "of the password and the keys, and every login ends when one of them changes.", "made", secret=True)
     allow_networks: tuple[Network, ...] = setting((), _networks,
         "Networks that free-form URLs (test forms, the `status_url` of a call) may reach besides the public internet.")
     retention_days: int = setting(30, partial(fields.whole, 1, 36_500), "Days for which settled events are kept.")

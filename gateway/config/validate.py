@@ -60,9 +60,10 @@ def _check_gateway(gateway: Table, written: Table, errors: ErrorCollector) -> No
     if str(gateway.get("database", "")).startswith("postgres"):
         for name in {"keys", "password"} - written["gateway"].keys():
             errors.add(("gateway", name), "must be set with PostgreSQL: every machine must have the same")
-    for index, key in enumerate(gateway.get("keys", ())):
-        if key and len(key) < MIN_KEY_CHARACTERS:
-            errors.warn(("gateway", "keys", index), _GUESSED.format(MIN_KEY_CHARACTERS))
+    for name in ("keys", "session_secret"):
+        for index, key in enumerate(gateway.get(name, ())):
+            if key and len(key) < MIN_KEY_CHARACTERS:
+                errors.warn(("gateway", name, index), _GUESSED.format(MIN_KEY_CHARACTERS))
     if 0 < len(gateway.get("password", "")) < MIN_PASSWORD_CHARACTERS:
         errors.warn(("gateway", "password"), _GUESSED.format(MIN_PASSWORD_CHARACTERS))
     for name, meaning in (

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from wsgiref.types import WSGIEnvironment
 
-from gateway.web.sessions import caller_key
+from gateway.web.limits import caller_key
 
 LOOK_SECONDS = 1.0
 """Between two looks at how many files are open. Who is closed comes again at once, and costs more than who stays."""

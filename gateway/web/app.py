@@ -17,6 +17,7 @@ from gateway.store.wakeup import WorkerNotifier
 from gateway.web import auth, callbacks, health, legacy_api
 from gateway.web.console import events, opt_outs, sends, templating, test_posts
 from gateway.web.context import WebContext
+from gateway.web.limits import RateLimits
 from gateway.web.status_cache import StatusCache
 
 
@@ -33,6 +34,7 @@ def build_app(settings: Settings, store: Store, login_token: str | None, extra_p
         notifier=WorkerNotifier(data),
         metrics=Metrics(data),
         status_cache=StatusCache(store),
+        limits=RateLimits(store),
     )
     auth.secure(app, settings)
     templating.install(app)

@@ -18,7 +18,8 @@ from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
 
 from gateway.config import Settings
-from gateway.web import sessions
+from gateway.config.model import ADMIN, Operator
+from gateway.web import limits, sessions
 from gateway.web.context import config, now, web_context
 
 OPEN = frozenset({"health"})
@@ -46,10 +47,8 @@ blueprint = Blueprint("login", __name__)
 class AuthState:
     """The logins of one application, kept in ``app.extensions["auth"]``."""
 
-    password: sessions.Password
     session_interface: sessions.Sessions
-    limits: sessions.RateLimits = field(default_factory=sessions.RateLimits)
-    ended: sessions.EndedSessions = field(default_factory=sessions.EndedSessions)
+    passwords: sessions.Passwords = field(default_factory=sessions.Passwords)
     csrf: CSRFProtect = field(default_factory=CSRFProtect)
 
 
@@ -59,9 +58,8 @@ def auth_state() -> AuthState:
 
 def secure(app: Flask, settings: Settings) -> None:
     """Puts `authenticate_request` before every request of `app`."""
-    password = sessions.Password()
-    app.session_interface = interface = sessions.Sessions(settings, password)
-    state = app.extensions["auth"] = AuthState(password=password, session_interface=interface)
+    app.session_interface = interface = sessions.Sessions(settings)
+    state = app.extensions["auth"] = AuthState(session_interface=interface)
     app.config.update(
         SESSION_COOKIE_NAME="gateway_session",
         SESSION_COOKIE_HTTPONLY=True,
@@ -85,7 +83,7 @@ def authenticate_request() -> ResponseReturnValue | None:
         return None
     auth_state().session_interface.get_signing_serializer(current_app)  # CSRF tokens are signed with the same key
     if request.routing_exception is not None:  # everybody may learn that there is no such page (404, 405)
-        g.user = sessions.session_user(auth_state().ended, now())
+        g.user = session_user()
         return None
     if request.method not in SAFE:
         refuse_foreign_origin()
@@ -101,28 +99,55 @@ def authenticate_request() -> ResponseReturnValue | None:
 
 
 def current_user() -> str | None:
-    """The user of this request: of its session, or a program with HTTP Basic; None is a visitor."""
+    """The user of this request: of its session, or a program with HTTP Basic; None is a visitor. The limits of a user
+    are counted by it. `g.operator` is who that is."""
     if request.endpoint == "static":
         return None
     given = request.authorization
     if given is None or given.type != "basic":
-        return sessions.session_user(auth_state().ended, now())
-    if not knows_password(given.password or ""):
+        return session_user()
+    # Any name does for the single password: programs were told so before operators had names.
+    operator = config().operator(given.username or "") or config().operator(ADMIN)
+    if operator is None or not knows_program_password(operator, given.password or ""):
         abort(unauthorized())
-    g.program = True
+    g.program, g.operator = True, operator
     return f"program {request.remote_addr}"
 
 
-def knows_password(candidate: str) -> bool:
-    """Says whether this is the console's password. After too many guesses the address is refused for a while.
-    Guesses are counted before the password is looked at, so that those sent all at once count too; a password that was
-    right before is no guess."""
-    state, caller = auth_state(), sessions.caller_key(request.remote_addr)
-    state.limits.check(sessions.GUESSES_PER_MINUTE, caller)
-    if state.password.was_right(candidate, config()):
+def session_user() -> str | None:
+    """The user by this request's session. Sets `g.operator`."""
+    found = sessions.find(web_context().store, config(), now())
+    g.operator = config().operator(found.operator) if found else None
+    return found.id if found else None
+
+
+def knows_password(name: str, candidate: str) -> bool:
+    """Says whether this is the operator's password. After too many guesses from an address, or at an operator, 429 is
+    raised for a while, but not for a device on which that operator logged in before."""
+    rates, passwords, operator = web_context().limits, auth_state().passwords, config().operator(name)
+    device = auth_state().session_interface.known_device(request, name)
+    these = limits.password_guesses(limits.caller_key(request.remote_addr), name)
+    if device:
+        these = limits.device_guesses(device)
+    if passwords.was_right(candidate, operator):  # no guess, and not counted
+        rates.check(now(), *these)
         return True
-    state.limits.count(sessions.GUESSES_PER_MINUTE, caller)
-    return state.password.is_right(candidate, config())
+    rates.count(now(), *these)
+    return passwords.is_right(candidate, operator)
+
+
+def knows_program_password(operator: Operator, candidate: str) -> bool:
+    """Does as `knows_password` for HTTP Basic, where a known address stands for the known device."""
+    rates, passwords, caller = web_context().limits, auth_state().passwords, limits.caller_key(request.remote_addr)
+    these, credential = limits.password_guesses(caller, operator.name), f"operator {operator.name}"
+    if passwords.was_right(candidate, operator):
+        rates.admit(caller, credential, now(), *these)
+        return True
+    rates.count(now(), *(limits.program_guesses(caller, operator.name) if rates.knows(caller, credential) else these))
+    if not passwords.is_right(candidate, operator):
+        return False
+    rates.remember(caller, credential, now())
+    return True
 
 
 def unauthorized() -> Response:
@@ -176,33 +201,39 @@ def form() -> ResponseReturnValue:
     token = request.args.get("token")
     if token is None:
         return redirect(next_path(), 303) if g.user else login_page()
-    limits, caller = auth_state().limits, sessions.caller_key(request.remote_addr)
-    limits.check(sessions.GUESSES_PER_MINUTE, caller)
+    rates, these = web_context().limits, limits.password_guesses(limits.caller_key(request.remote_addr), ADMIN)
+    rates.check(now(), *these)
     expected = current_app.config.get("LOGIN_TOKEN") or ""
-    if not expected or not hmac.compare_digest(token.encode(), expected.encode()):
-        limits.count(sessions.GUESSES_PER_MINUTE, caller)
+    operator = config().operator(ADMIN)
+    if operator is None or not expected or not hmac.compare_digest(token.encode(), expected.encode()):
+        rates.count(now(), *these)
         return login_page("This link is not, or no longer, valid. Use the newest one, or the password."), 403
-    return log_in(request.script_root + ("/sandbox" if config().sandbox else "/"))
+    return log_in(operator, request.script_root + ("/sandbox" if config().sandbox else "/"))
 
 
 @blueprint.post("/login")
 def enter() -> ResponseReturnValue:
-    if not knows_password(request.form.get("password", "")):
+    name = request.form.get("name", "").strip() or ADMIN
+    operator = config().operator(name)
+    if not knows_password(name, request.form.get("password", "")) or operator is None:
         web_context().log.warning("login refused", address=request.remote_addr)
         return login_page("That is not the password."), 403
-    return log_in(next_path())
+    return log_in(operator, next_path())
 
 
 @blueprint.post("/logout")
 def leave() -> ResponseReturnValue:
-    auth_state().ended.end(now())
+    sessions.end(web_context().store)
     return redirect(url_for("login.form"), 303)
 
 
-def log_in(path: str) -> ResponseReturnValue:
-    sessions.begin(now())
-    web_context().log.info("logged in", address=request.remote_addr)
-    return redirect(path, 303)
+def log_in(operator: Operator, path: str) -> ResponseReturnValue:
+    interface, remote = auth_state().session_interface, request.remote_addr or ""
+    sessions.begin(web_context().store, operator, remote, now(), config().session_idle_minutes * 60)
+    web_context().log.info("logged in", operator=operator.name, address=remote)
+    response = current_app.make_response(redirect(path, 303))
+    interface.remember_device(current_app, response, operator.name, interface.known_device(request, operator.name))
+    return response
 
 
 def login_page(error: str = "") -> str:

@@ -15,7 +15,7 @@ from gateway.config import Config, Settings
 from gateway.metrics import Metrics
 from gateway.store import Store
 from gateway.store.wakeup import WorkerNotifier
-from gateway.web.sessions import RateLimits
+from gateway.web.limits import RateLimits
 from gateway.web.status_cache import StatusCache
 
 utc_now = partial(datetime.now, UTC)
@@ -30,10 +30,9 @@ class WebContext:
     notifier: WorkerNotifier
     metrics: Metrics
     status_cache: StatusCache
+    limits: RateLimits
     clock: Callable[[], datetime] = utc_now
     log: Any = field(default_factory=structlog.get_logger)
-    unauthenticated: RateLimits = field(default_factory=RateLimits)
-    """Counts legacy calls of unknown senders: only so many of them a minute are kept."""
 
 
 def web_context(app: Flask = current_app) -> WebContext:

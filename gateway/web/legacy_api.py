@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-import limits
 from flask import Blueprint, Response, abort, render_template, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, TooManyRequests, UnsupportedMediaType
 
@@ -19,13 +18,12 @@ from gateway.outbound.model import CallAnswer, ErrorCode
 from gateway.store import StoreUnavailable
 from gateway.web import legacy_forms, soap
 from gateway.web.callbacks import RETRY_AFTER_SECONDS, ROUTE_OPTIONS, TOO_LARGE, read_body
-from gateway.web.context import WebContext, web_context
+from gateway.web.context import WebContext, now, web_context
 from gateway.web.legacy_forms import CallResult
+from gateway.web.limits import UNREADABLE_KEPT
 from schemas import BadCallback, credentials, wire
 
 PATH = "/legacy/webservices/"
-UNAUTHENTICATED_PER_MINUTE = limits.parse("60/minute")
-"""Calls with wrong credentials, and unreadable ones, that one process keeps, from all senders together."""
 MAX_KEPT_BYTES = 4096  # bytes that are kept of an unreadable call: its sender is not known
 _XML = "text/xml; charset=utf-8"
 
@@ -138,7 +136,7 @@ def _malformed(name: str, errors: Mapping[str, tuple[str, ...]], kept: bytes, co
 def _may_keep() -> bool:
     """Counts a call of an unknown sender. Beyond the limit such calls only appear in metrics and log."""
     try:
-        web_context().unauthenticated.count(UNAUTHENTICATED_PER_MINUTE, "")
+        web_context().limits.count(now(), UNREADABLE_KEPT)
     except TooManyRequests:
         return False
     return True

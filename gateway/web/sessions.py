@@ -1,66 +1,58 @@
-"""The console's sessions, the password that opens them, and how often a caller may try. For one process.
+"""The console's logins: operators' passwords, the sessions that they open, and the devices that logged in before.
 
-A session is a signed cookie that lives twelve hours and ends with the password. It holds the user's random id and the
-time of the login; nothing of the password. Who logs out ends that session in this process at once, and the cookie in
-the browser everywhere.
+A session is a row in the store, found by the random id in a signed cookie, so that its end is its end on every machine.
+It lives twelve hours, less where it is idle, and ends with its operator's password. The cookie holds the id and the
+CSRF token, nothing of the password.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import math
 import secrets
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
-import limits
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from flask import Flask, Request, Response, g, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from itsdangerous import BadData, URLSafeTimedSerializer
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
-from werkzeug.exceptions import TooManyRequests
 
 from gateway.config import Config, Settings
+from gateway.config.model import Operator
+from gateway.store import Store, StoreUnavailable
+from gateway.store import sessions as kept
 
 SESSION_SECONDS = 12 * 3_600  # from login to the end, idle or not
+SEEN_SECONDS = 60.0  # after this time the store is told again that a session is used
+DEVICE_SECONDS = 400 * 86_400  # as long as browsers keep a cookie
 MAX_CLOCK_SKEW_SECONDS = 300  # the clocks of two machines may differ by this much
 MAX_PASSWORD_CHARACTERS = 1_024  # a longer text is refused without being hashed
-GUESSES_PER_MINUTE = limits.parse("10/minute")  # wrong passwords (form, one-click link, HTTP Basic) from one address
-TEST_POSTS_PER_MINUTE = limits.parse("120/minute")
-"""Test posts of one user: enough for a script that walks through its cases, no use as a port scanner."""
 
 _ARGON2_RUNS = threading.BoundedSemaphore(2)
 """Limits the argon2 runs at a time: guesses from many addresses must not use up the process's memory."""
 _SESSION_SALT = b"sms-gateway console session v1"
+_MARK_SALT = b"sms-gateway password mark v1"
+_DEVICE_SALT = "sms-gateway known device v1"
+_DEVICE_COOKIE = "gateway_device"
 
 
 @dataclass(slots=True, repr=False)
 class _HashedPassword:
-    """The password of one version of the configuration."""
+    """An operator's password, as it stands in one version of the configuration."""
 
     password: str
-    keys: tuple[str, ...]
     hash: str
-    session_key: bytes
-    digest_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     known: bytes = b""  # the digest of the password that was found right, once it was
 
-    def digest(self, candidate: str) -> bytes:
-        return hashlib.blake2b(_encoded(candidate), key=self.digest_key).digest()
 
-
-class Password:
-    """Checks passwords for the console. Made once for a process, shared by its threads.
-    The password is never compared as it stands: an argon2id hash of it is made at the first need and again when the
+class Passwords:
+    """Checks the operators' passwords. Made once for a process, shared by its threads.
+    A password is never compared as it stands: an argon2id hash of it is made at the first need and again when the
     configuration changes. The configuration may also give such a hash itself (``$argon2id$…``). Programs log in with
     every single call, and one argon2 run costs some 50 ms of CPU and 64 MB: a password that was found right once is
     known again by a keyed BLAKE2 digest, whose key is this process's own and exists only in its memory."""
@@ -68,65 +60,73 @@ class Password:
     def __init__(self) -> None:
         self._hasher = PasswordHasher()
         self._hashing = threading.Lock()
-        self._current: _HashedPassword | None = None
+        self._hashed: dict[str, _HashedPassword] = {}
+        self._digest_key = secrets.token_bytes(32)
 
-    def is_right(self, candidate: str, config: Config) -> bool:
-        """Returns True for the console's password. A console without a password lets nobody in."""
-        if not config.password or len(candidate) > MAX_PASSWORD_CHARACTERS:
+    def is_right(self, candidate: str, operator: Operator | None) -> bool:
+        """Returns True for the operator's password. For nobody's (None) it takes as long to say no."""
+        if len(candidate) > MAX_PASSWORD_CHARACTERS:
             return False
-        hashed = self._hashed(config)
+        hashed = self._of(operator or Operator(name="", password="nobody's"))  # noqa: S106
         with _ARGON2_RUNS:
             try:
                 self._hasher.verify(hashed.hash, _encoded(candidate))
             except (VerificationError, InvalidHashError):
                 return False
-        hashed.known = hashed.digest(candidate)
-        return True
+        if operator is not None:
+            hashed.known = self._digest(candidate)
+        return operator is not None
 
-    def was_right(self, candidate: str, config: Config) -> bool:
+    def was_right(self, candidate: str, operator: Operator | None) -> bool:
         """Returns True if this very password was found right before. Cheap; False does not mean that it is wrong."""
-        hashed = self._hashed(config)
-        return bool(hashed.known) and hmac.compare_digest(hashed.digest(candidate), hashed.known)
+        known = self._of(operator).known if operator else b""
+        return bool(known) and hmac.compare_digest(self._digest(candidate), known)
 
-    def session_key(self, config: Config) -> bytes:
-        """The key that sessions are signed with: 64 bytes, made of the password and the callback keys.
-        So every web process with the same configuration accepts the sessions of all the others, and a changed password
-        (or key) ends them all. It is stretched by scrypt, and salted with the keys: a visitor who holds a signed cookie
-        cannot try passwords on it offline."""
-        return self._hashed(config).session_key
+    def _digest(self, candidate: str) -> bytes:
+        return hashlib.blake2b(_encoded(candidate), key=self._digest_key).digest()
 
-    def _hashed(self, config: Config) -> _HashedPassword:
-        password, keys = config.password, tuple(config.keys)
-        hashed = self._current
-        if hashed is None or (hashed.password, hashed.keys) != (password, keys):
-            with self._hashing:
-                hashed = self._current
-                if hashed is None or (hashed.password, hashed.keys) != (password, keys):
-                    hashed = self._current = _HashedPassword(
-                        password=password,
-                        keys=keys,
-                        hash=password if password.startswith("$argon2") else self._hasher.hash(_encoded(password)),
-                        session_key=_stretch(password, keys),
-                    )
+    def _of(self, operator: Operator) -> _HashedPassword:
+        password = operator.password
+        with self._hashing:
+            hashed = self._hashed.get(operator.name)
+            if hashed is None or hashed.password != password:
+                made = password if password.startswith("$argon2") else self._hasher.hash(_encoded(password))
+                hashed = self._hashed[operator.name] = _HashedPassword(password, made)
         return hashed
+
+
+def session_keys(config: Config) -> list[bytes]:
+    """The keys that cookies are signed with, 64 bytes each, the oldest first; the last one signs.
+    Unless `session_secret` is set, the key is made of the password and the callback keys: every web process with one
+    configuration accepts the sessions of all the others. It is stretched by scrypt, and salted with the keys: a visitor
+    who holds a signed cookie cannot try passwords on it offline."""
+    if config.session_secret:
+        return [_stretched(secret, _SESSION_SALT) for secret in reversed(config.session_secret)]
+    return [_stretched(config.password, b"\0".join([_SESSION_SALT, *sorted(map(_encoded, config.keys))]))]
+
+
+def password_mark(operator: Operator) -> str:
+    """A text that changes with the operator's password: a session of the old one has ended.
+    It stands in the store, so it is stretched as well."""
+    return _stretched(operator.password, _MARK_SALT + _encoded(operator.name))[:16].hex()
+
+
+@lru_cache(maxsize=64)
+def _stretched(secret: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(_encoded(secret), salt=hashlib.sha256(salt).digest(), n=2**14, r=8, p=1, dklen=64)
 
 
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _stretch(password: str, keys: tuple[str, ...]) -> bytes:
-    salt = hashlib.sha256(b"\0".join([_SESSION_SALT, *sorted(map(_encoded, keys))])).digest()
-    return hashlib.scrypt(_encoded(password), salt=salt, n=2**14, r=8, p=1, dklen=64)
-
-
 class Sessions(SecureCookieSessionInterface):
-    """Flask's sessions, but the key follows the password, and `Secure` follows `public_url`, without a restart."""
+    """Flask's sessions, but the key follows the configuration, and `Secure` follows `public_url`, without a restart."""
 
     digest_method = staticmethod(hashlib.sha256)
 
-    def __init__(self, settings: Settings, password: Password) -> None:
-        self._settings, self._password = settings, password
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         # Monitors send no cookie: no key is to be made for them.
@@ -148,94 +148,81 @@ class Sessions(SecureCookieSessionInterface):
         # One key from the first to the last line of a request: a session that was opened with
         # the old password must not be signed again with the new one.
         if "signer" not in g:
-            app.secret_key = self._password.session_key(self._settings.current)
+            *older, app.secret_key = session_keys(self._settings.current)
+            app.config["SECRET_KEY_FALLBACKS"] = older
             g.signer = super().get_signing_serializer(app)
         return cast("URLSafeTimedSerializer | None", g.signer)
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return self._settings.current.public_url.lower().startswith("https:")
 
+    def known_device(self, request: Request, operator: str) -> str:
+        """The id of a device where this operator logged in before; empty where none did."""
+        with suppress(BadData, KeyError, TypeError):
+            found = self._devices().loads(request.cookies.get(_DEVICE_COOKIE, ""), max_age=DEVICE_SECONDS)
+            return str(found["device"]) if found["operator"] == operator else ""
+        return ""
 
-def begin(now: float) -> None:
+    def remember_device(self, app: Flask, response: Response, operator: str, device: str) -> None:
+        value = self._devices().dumps({"operator": operator, "device": device or secrets.token_urlsafe(16)})
+        response.set_cookie(
+            _DEVICE_COOKIE,
+            str(value),
+            max_age=DEVICE_SECONDS,
+            secure=self.get_cookie_secure(app),
+            httponly=True,
+            samesite="Lax",
+        )
+
+    def _devices(self) -> URLSafeTimedSerializer:
+        return URLSafeTimedSerializer(
+            session_keys(self._settings.current), salt=_DEVICE_SALT, signer_kwargs={"digest_method": hashlib.sha256}
+        )
+
+
+def begin(store: Store, operator: Operator, remote: str, now: float, idle_seconds: float) -> None:
     """Begins a session in place of any earlier one, so that nobody can prepare a session for another user."""
+    secret = secrets.token_urlsafe(32)
+    new = kept.Session(
+        id=_row_id(secret),
+        operator=operator.name,
+        password_mark=password_mark(operator),
+        remote=remote,
+        began_at=now,
+        seen_at=now,
+    )
+    store.writer.write(lambda conn: kept.begin(conn, new, now - SESSION_SECONDS, now - idle_seconds))
     session.clear()
     # The CSRF token is there from the start: two tabs opened at once would make two, and one would not count.
-    session.update(user=secrets.token_urlsafe(16), since=now, csrf_token=secrets.token_hex(20))
+    session.update(id=secret, csrf_token=secrets.token_hex(20))
     session.permanent = True
 
 
-class EndedSessions:
-    """Remembers the sessions that were logged out before their time."""
-
-    def __init__(self) -> None:
-        self._until: dict[str, float] = {}
-        self._lock = threading.Lock()
-
-    def end(self, now: float) -> None:
-        """Ends the session of this request."""
-        if user := session.get("user"):
-            with self._lock:
-                self._until = {each: until for each, until in self._until.items() if until > now}
-                self._until[user] = now + SESSION_SECONDS
-        session.clear()
-
-    def __contains__(self, user: str) -> bool:
-        return user in self._until
-
-
-def session_user(ended: EndedSessions, now: float) -> str | None:
-    """The user of this request's session; None without one, or after its end."""
-    user, since = session.get("user"), session.get("since")
-    if not isinstance(user, str) or not isinstance(since, (int, float)):
+def find(store: Store, config: Config, now: float) -> kept.Session | None:
+    """The session of this request; None without one, and after its end. Raises `StoreUnavailable`."""
+    secret = session.get("id")
+    if not isinstance(secret, str):
         return None
-    return user if -MAX_CLOCK_SKEW_SECONDS <= now - since < SESSION_SECONDS and user not in ended else None
+    with store.reader() as conn:
+        found = kept.find(conn, _row_id(secret))
+    operator = config.operator(found.operator) if found else None
+    if found is None or operator is None or found.password_mark != password_mark(operator):
+        return None
+    age, idle, most_idle = now - found.began_at, now - found.seen_at, config.session_idle_minutes * 60
+    if not -MAX_CLOCK_SKEW_SECONDS <= age < SESSION_SECONDS or idle >= most_idle:
+        return None
+    if idle >= min(SEEN_SECONDS, most_idle / 4):
+        with suppress(StoreUnavailable):  # reading is still possible
+            store.writer.write(lambda conn: kept.mark_seen(conn, found.id, now))
+    return found
 
 
-def caller_key(address: str | None) -> str:
-    """Names a caller for the limits: an IPv4 address, or the /64 in which an IPv6 host can choose its own."""
-    try:
-        found = ip_address(address or "")
-    except ValueError:
-        return address or ""
-    if found.version == 4:
-        return str(found)
-    return str(found.ipv4_mapped or ip_network((found.packed[:8] + bytes(8), 64)))
+def end(store: Store) -> None:
+    """Ends the session of this request, on every machine."""
+    if isinstance(secret := session.get("id"), str):
+        store.writer.write(lambda conn: kept.end(conn, _row_id(secret)))
+    session.clear()
 
 
-class RateLimits:
-    """Counts, in this process's memory, how often callers did something. One for each application.
-    It uses the engine of Flask-Limiter without Flask-Limiter itself, which adds three functions to every request; only
-    a few pages of the console have anything to count, and they call these methods."""
-
-    def __init__(self) -> None:
-        self._windows = MovingWindowRateLimiter(MemoryStorage())
-        self._busy: set[str] = set()
-        self._lock = threading.Lock()
-
-    def check(self, rate: limits.RateLimitItem, caller: str) -> None:
-        """Raises 429 with `Retry-After` if the caller did it too often already. Counts nothing."""
-        if not self._windows.test(rate, caller):
-            raise self._too_many(rate, caller)
-
-    def count(self, rate: limits.RateLimitItem, caller: str) -> None:
-        """Counts that the caller does it once more; raises 429 with `Retry-After` if that is too often."""
-        if not self._windows.hit(rate, caller):
-            raise self._too_many(rate, caller)
-
-    def _too_many(self, rate: limits.RateLimitItem, caller: str) -> TooManyRequests:
-        free_at = self._windows.get_window_stats(rate, caller).reset_time
-        wait = max(1, math.ceil(free_at - time.time()))
-        return TooManyRequests(f"Too many of these; try again in {wait} s.", retry_after=wait)
-
-    @contextmanager
-    def exclusive(self, user: str) -> Iterator[bool]:
-        """Yields False if the user is within it already; blocks nobody."""
-        with self._lock:
-            is_free = user not in self._busy
-            self._busy.add(user)
-        try:
-            yield is_free
-        finally:
-            if is_free:
-                with self._lock:
-                    self._busy.discard(user)
+def _row_id(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

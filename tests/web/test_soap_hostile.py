@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-import limits
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from gateway.web import legacy_api as web
+from gateway.web.limits import Limit
 from gateway.web.soap import SOAP_11
 from tests.legacy_calls import AUTH, TEXT, TOML, events, leaked, owed, rows, send, soap, values
 from tests.visitor import console
@@ -163,7 +163,7 @@ def test_charsets(
 
 def test_strangers_do_not_fill_the_disk(app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of wrong guesses no body is kept, of what cannot be read the beginning; and of both no more than so many."""
-    monkeypatch.setattr(web, "UNAUTHENTICATED_PER_MINUTE", limits.parse("3/minute"))
+    monkeypatch.setattr(web, "UNREADABLE_KEPT", Limit("calls of strangers kept", 3))
     wrong = send(auth=AUTH | {"password": "guess"})
     for _ in range(2):
         assert values(soap(client, wrong))["error_code"] == "101"

@@ -11,9 +11,9 @@ from werkzeug.exceptions import TooManyRequests
 from gateway import preview
 from gateway.safe_http.ssrf import NO_ADDRESSES
 from gateway.test_posts import FIELDS, InvalidTestPost, TestPost, TestPostResult, samples, send_test_post
-from gateway.web.auth import auth_state, wants_json
-from gateway.web.context import config, web_context
-from gateway.web.sessions import TEST_POSTS_PER_MINUTE
+from gateway.web.auth import wants_json
+from gateway.web.context import config, now, web_context
+from gateway.web.limits import test_posts
 from schemas import BadCallback, ReceiveContext, credentials
 
 blueprint = Blueprint("test_posts", __name__)
@@ -50,11 +50,11 @@ def form(kind: str) -> ResponseReturnValue:
 
 def _send_exclusively(test_post: TestPost) -> TestPostResult:
     """Sends one test at a time for each user, and not too many: others could misuse a form that posts anywhere."""
-    limits, user, context = auth_state().limits, g.user, web_context()
-    with limits.exclusive(user) as is_free:
+    user, context = g.user, web_context()
+    with context.limits.exclusive(user) as is_free:
         if not is_free:
             raise TooManyRequests("A test of yours is still running.", retry_after=1)
-        limits.count(TEST_POSTS_PER_MINUTE, user)
+        context.limits.count(now(), test_posts(user))
         own = current_app.config.get("OWN_ADDRESSES", NO_ADDRESSES)
         result = send_test_post(test_post, config(), context.clock(), own)
     context.log.info(

@@ -1,0 +1,172 @@
+"""How often callers may try: limits that all processes share, and callers whom the guesses of others do not hold up.
+
+Guesses are counted before credentials are looked at, so that those sent all at once count too.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from ipaddress import ip_address, ip_network
+from typing import NamedTuple
+
+from werkzeug.exceptions import TooManyRequests
+
+from gateway.store import Connection, Store, StoreUnavailable, limits
+from gateway.store.limits import Window
+
+WINDOW_SECONDS = 60.0
+KNOWN_CALLER_DAYS = 30  # a program that did not call for so long is unknown again
+REFRESH_SECONDS = 86_400.0  # between two notes in the store that a program still calls
+MAX_REMEMBERED = 10_000  # callers that one process remembers, and windows that are full
+
+
+class Limit(NamedTuple):
+    name: str  # what is counted, of whom
+    most: int  # in a window of `WINDOW_SECONDS`
+
+
+def password_guesses(caller: str, operator: str) -> tuple[Limit, ...]:
+    """The limits of guessing an operator's password (form, one-click link, HTTP Basic)."""
+    return Limit(f"login from {caller}", 10), Limit(f"login as {operator}", 20)
+
+
+def device_guesses(device: str) -> tuple[Limit, ...]:
+    """The limit where the caller logged in before, and strangers' guesses do not count."""
+    return (Limit(f"login by {device}", 10),)
+
+
+def program_guesses(caller: str, operator: str) -> tuple[Limit, ...]:
+    """The limit of HTTP Basic where this operator's password came from before."""
+    return (Limit(f"login of program from {caller} as {operator}", 60),)
+
+
+def key_guesses(caller: str) -> tuple[Limit, ...]:
+    """The limit of guessing the keys of callbacks: more than of passwords, as a platform with an old key repeats it."""
+    return (Limit(f"key from {caller}", 60),)
+
+
+def credential_guesses(caller: str, user_name: str) -> tuple[Limit, ...]:
+    """The limits of guessing the credentials of programs that send."""
+    return Limit(f"call from {caller}", 60), Limit(f"call as {user_name}", 120)
+
+
+UNREADABLE_KEPT = Limit("calls of strangers kept", 60)
+"""Calls with wrong credentials, and unreadable ones, that are kept, from all senders together."""
+
+
+def test_posts(user: str) -> Limit:
+    """Test posts of one user: enough for a script that walks through its cases, no use as a port scanner."""
+    return Limit(f"test of {user}", 120)
+
+
+def caller_key(address: str | None) -> str:
+    """Names a caller for the limits: an IPv4 address, or the /64 in which an IPv6 host can choose its own."""
+    try:
+        found = ip_address(address or "")
+    except ValueError:
+        return address or ""
+    if found.version == 4:
+        return str(found)
+    return str(found.ipv4_mapped or ip_network((found.packed[:8] + bytes(8), 64)))
+
+
+class RateLimits:
+    """The limits of one application. A window that is full is remembered here, so that a flood costs no transactions;
+    so is a caller who is known, so that an ordinary call costs none. `now`: epoch seconds."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._full: dict[str, float] = {}  # until when
+        self._known: dict[tuple[str, str], float] = {}  # when the store was told
+        self._busy: set[str] = set()
+        self._lock = threading.Lock()
+
+    def count(self, now: float, *these: Limit) -> None:
+        """Counts once more. Raises 429 with `Retry-After` where that is too often, and `StoreUnavailable`."""
+        self._raise_if_full(now, these)
+        self._store.writer.write(partial(self._count, now=now, these=these, more=0))
+        self._raise_if_full(now, these)
+
+    def count_later(self, now: float, *these: Limit) -> None:
+        """Counts without waiting for the store, and also where there is none just now. Raises 429 as `count` does, a
+        commit later."""
+        self._raise_if_full(now, these)
+        with suppress(StoreUnavailable):
+            self._store.writer.submit(partial(self._count, now=now, these=these, more=-1))
+
+    def check(self, now: float, *these: Limit) -> None:
+        """Raises 429 where there were too many already. Counts nothing."""
+        self._raise_if_full(now, these)
+        with self._store.reader() as conn:
+            for limit in these:
+                self._note(limit, limits.look(conn, limit.name, now, WINDOW_SECONDS), limit.most - 1)
+        self._raise_if_full(now, these)
+
+    def admit(self, caller: str, credential: str, now: float, *these: Limit) -> None:
+        """Lets right credentials pass, and remembers where they came from. Raises 429 where there were too many
+        guesses, unless the same came from there before: who guesses must not learn which guess is right, and who calls
+        day by day must not be locked out. `credential`: its name, not itself."""
+        if now - self._known.get((caller, credential), 0.0) < REFRESH_SECONDS:
+            return
+
+        def admit(conn: Connection) -> list[Window]:
+            if not limits.is_known_caller(conn, caller, credential):
+                windows = [limits.look(conn, limit.name, now, WINDOW_SECONDS) for limit in these]
+                if any(window.hits >= limit.most for limit, window in zip(these, windows, strict=True)):
+                    return windows
+            limits.remember_caller(conn, caller, credential, now, KNOWN_CALLER_DAYS)
+            return []
+
+        if windows := self._store.writer.write(admit):
+            raise _too_many(max(window.until for window in windows) - now)
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known = {}
+        self._known[caller, credential] = now
+
+    def remember(self, caller: str, credential: str, now: float) -> None:
+        """Remembers where right credentials came from."""
+        self._store.writer.write(lambda conn: limits.remember_caller(conn, caller, credential, now, KNOWN_CALLER_DAYS))
+
+    def knows(self, caller: str, credential: str) -> bool:
+        """True: these credentials came from there before, and were right."""
+        with self._store.reader() as conn:
+            return limits.is_known_caller(conn, caller, credential)
+
+    @contextmanager
+    def exclusive(self, user: str) -> Iterator[bool]:
+        """Yields False if the user is within it already; blocks nobody."""
+        with self._lock:
+            is_free = user not in self._busy
+            self._busy.add(user)
+        try:
+            yield is_free
+        finally:
+            if is_free:
+                with self._lock:
+                    self._busy.discard(user)
+
+    def _raise_if_full(self, now: float, these: tuple[Limit, ...]) -> None:
+        for limit in these:
+            until = self._full.get(limit.name, 0.0)
+            if now < until <= now + WINDOW_SECONDS:  # not one of before the clock was set back
+                raise _too_many(until - now)
+
+    def _note(self, limit: Limit, window: Window, most: int) -> None:
+        """Remembers a window with more than `most`."""
+        if window.hits > most:
+            if len(self._full) >= MAX_REMEMBERED:
+                self._full = {}
+            self._full[limit.name] = window.until
+
+    def _count(self, conn: Connection, now: float, these: tuple[Limit, ...], more: int) -> None:
+        for limit in these:
+            self._note(limit, limits.count(conn, limit.name, now, WINDOW_SECONDS), limit.most + more)
+
+
+def _too_many(seconds: float) -> TooManyRequests:
+    wait = max(1, math.ceil(seconds))
+    return TooManyRequests(f"Too many of these; try again in {wait} s.", retry_after=wait)
