@@ -6,6 +6,7 @@
 #   make bench          how fast it is       make clean   away with all that was made here, but for data/
 #   make windows        the gateway on Windows' own Python, under Wine: minutes, and as root it installs Wine on Debian
 #   make docs           the tables of settings in docs/configuration.md, from their declarations
+#   make fuzz           inputs drawn at random against all that reads some: ten minutes, or ARGS="--seconds 60 console"
 #   make mutants        which small changes of ARGS (a file or a folder) no test notices: docs/mutants.md
 #
 # ARGS are passed on:    make run ARGS="--port 9000"    make test ARGS="-k keyword"
@@ -23,7 +24,7 @@ INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt P
 # The tests start some two hundred processes: each would compile the whole gateway anew, where this is set.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test faults lint windows bench docs mutants clean
+.PHONY: run test faults fuzz lint windows bench docs mutants clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/run.stamp
@@ -44,6 +45,9 @@ endif
 
 faults: $(VENV)/test.stamp
 	$(BIN)/python -m pytest tests/faults --full-faults -n 2 $(ARGS)
+
+fuzz: $(VENV)/fuzz.stamp
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
@@ -76,6 +80,11 @@ $(VENV)/test.stamp: $(VENV)/made.stamp pyproject.toml constraints.txt
 	@echo "Installing what the gateway and its tests need into $(VENV) ..."
 	@$(INSTALL) -e '.[test]'
 	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/fuzz.stamp: $(VENV)/test.stamp
+	@echo "Installing atheris into $(VENV), where there is one for this system ..."
+	@$(INSTALL) -e '.[test,fuzz]'
+	@touch $@
 
 $(VENV)/mutants.stamp: $(VENV)/test.stamp
 	@echo "Installing mutmut into $(VENV) ..."
