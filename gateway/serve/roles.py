@@ -62,8 +62,8 @@ def run_web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None
     from gateway import create_app
     from gateway.serve.run import serve
     from gateway.web import callbacks
-    from gateway.web.app import is_trusted_proxy
     from gateway.web.context import web_context
+    from gateway.web.limits import is_trusted_proxy
 
     store = _open_store(settings, lifeline=lifeline)
     app = create_app(settings, store, login_token=take_variable(LOGIN_TOKEN))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from ipaddress import ip_address
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Blueprint, Flask
@@ -17,8 +16,10 @@ from gateway.store.wakeup import WorkerNotifier
 from gateway.web import auth, callbacks, health, legacy_api
 from gateway.web.console import events, opt_outs, sends, templating, test_posts
 from gateway.web.context import WebContext
-from gateway.web.limits import RateLimits
+from gateway.web.limits import RateLimits, UnnamedProxies, is_trusted_proxy
 from gateway.web.status_cache import StatusCache
+
+MONITORS = frozenset({"/healthz", "/readyz", "/metrics"})  # called from beside the gateway, whatever stands in front
 
 
 def build_app(settings: Settings, store: Store, login_token: str | None, extra_pages: Iterable[Blueprint]) -> Flask:
@@ -43,12 +44,13 @@ def build_app(settings: Settings, store: Store, login_token: str | None, extra_p
     for blueprint in extra_pages:
         app.register_blueprint(blueprint)
     program_app = callbacks.build_app(context, legacy_api.blueprint)
-    app.wsgi_app = partial(_dispatch, settings, program_app, app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = partial(_dispatch, settings, context.proxies, program_app, app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 
 def _dispatch(
     settings: Settings,
+    proxies: UnnamedProxies,
     program_app: WSGIApplication,
     console: WSGIApplication,
     environ: WSGIEnvironment,
@@ -60,15 +62,9 @@ def _dispatch(
     path = environ["PATH_INFO"]
     is_call = path == "/carrierx/callback" or path.startswith(("/carrierx/callback/", "/legacy/"))
     app = program_app if is_call else console
-    if settings.current.trusted_proxies and is_trusted_proxy(settings, environ.get("REMOTE_ADDR", "")):
+    peer = environ.get("REMOTE_ADDR", "")
+    if settings.current.trusted_proxies and is_trusted_proxy(settings, peer):
         app = ProxyFix(app, x_for=1, x_proto=1, x_host=1)
+    elif path not in MONITORS:
+        proxies.note(peer, "HTTP_X_FORWARDED_FOR" in environ or "HTTP_FORWARDED" in environ)
     return app(environ, start_response)
-
-
-def is_trusted_proxy(settings: Settings, peer: str) -> bool:
-    """Says whether the configuration trusts the `X-Forwarded-*` headers of this address."""
-    try:
-        address = ip_address(peer)
-    except ValueError:  # not an IP address: a Unix socket, say
-        return False
-    return any(address in network for network in settings.current.trusted_proxies)

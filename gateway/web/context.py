@@ -15,7 +15,7 @@ from gateway.config import Config, Settings
 from gateway.metrics import Metrics
 from gateway.store import Store
 from gateway.store.wakeup import WorkerNotifier
-from gateway.web.limits import RateLimits
+from gateway.web.limits import RateLimits, UnnamedProxies
 from gateway.web.status_cache import StatusCache
 
 utc_now = partial(datetime.now, UTC)
@@ -31,6 +31,7 @@ class WebContext:
     metrics: Metrics
     status_cache: StatusCache
     limits: RateLimits
+    proxies: UnnamedProxies = field(default_factory=UnnamedProxies)
     clock: Callable[[], datetime] = utc_now
     log: Any = field(default_factory=structlog.get_logger)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -15,12 +16,15 @@ from typing import NamedTuple
 
 from werkzeug.exceptions import TooManyRequests
 
+from gateway.config import Settings
 from gateway.store import Connection, Store, StoreUnavailable, limits
 from gateway.store.limits import Window
 
 WINDOW_SECONDS = 60.0
 KNOWN_CALLER_DAYS = 30  # a program that did not call for so long is unknown again
 REFRESH_SECONDS = 86_400.0  # between two notes in the store that a program still calls
+MIN_FORWARDED = 10  # requests through a proxy before anything is said about it
+MAX_PROXIES = 64  # that are counted; strangers may claim to be one
 MAX_REMEMBERED = 10_000  # callers that one process remembers, and windows that are full
 
 
@@ -72,6 +76,37 @@ def caller_key(address: str | None) -> str:
     if found.version == 4:
         return str(found)
     return str(found.ipv4_mapped or ip_network((found.packed[:8] + bytes(8), 64)))
+
+
+def is_trusted_proxy(settings: Settings, peer: str) -> bool:
+    """Says whether the configuration trusts the `X-Forwarded-*` headers of this address."""
+    try:
+        address = ip_address(peer)
+    except ValueError:  # not an IP address: a Unix socket, say
+        return False
+    return any(address in network for network in settings.current.trusted_proxies)
+
+
+class UnnamedProxies:
+    """Counts what comes through proxies that `trusted_proxies` does not name, in this process: behind one, all callers
+    have one address, and share their limits."""
+
+    def __init__(self) -> None:
+        self._direct = 0
+        self._forwarded = Counter[str]()
+
+    def note(self, peer: str, is_forwarded: bool) -> None:
+        """Counts one request. `is_forwarded`: its headers say that the peer is a proxy."""
+        if is_forwarded and (peer in self._forwarded or len(self._forwarded) < MAX_PROXIES):
+            self._forwarded[peer] += 1
+        else:
+            self._direct += 1
+
+    def found(self, settings: Settings) -> str:
+        """The address through which nearly all requests came; empty if there is none, or it is trusted by now."""
+        peer, times = next(iter(self._forwarded.most_common(1)), ("", 0))
+        others = self._direct + self._forwarded.total() - times
+        return peer if times >= MIN_FORWARDED and others * 4 <= times and not is_trusted_proxy(settings, peer) else ""
 
 
 class RateLimits:

@@ -49,7 +49,12 @@ def install(app: Flask) -> None:
     @app.context_processor
     def layout() -> dict[str, Any]:
         settings = web_context().settings
-        return {"user": g.get("user"), "sandbox": settings.current.sandbox, "refused": settings.refused is not None}
+        return {
+            "user": g.get("user"),
+            "sandbox": settings.current.sandbox,
+            "refused": settings.refused is not None,
+            "proxy": web_context().proxies.found(settings) if g.get("user") else "",
+        }
 
 
 def _store_unavailable(error: StoreUnavailable) -> Response:
