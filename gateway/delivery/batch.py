@@ -159,8 +159,9 @@ class BatchWriter:
         else:
             self.pending = SubmittedBatch(batch, future, monotonic)
 
-    def finish(self, timeout: float) -> tuple[Config, list[ClaimedDelivery]] | None:
-        """The deliveries to send now, and the configuration that they were claimed with; None if there are none yet."""
+    def finish(self, timeout: float) -> tuple[Config, list[ClaimedDelivery], float] | None:
+        """The configuration, the deliveries that were claimed with it, and the monotonic time at which their leases
+        began; None if there are none yet."""
         pending = self.pending
         if pending is None:
             return None
@@ -187,11 +188,7 @@ class BatchWriter:
             self._is_away = False
             self._log.info("store_back")
         self._scheduler.claimed(batch.limits, claimed)
-        if monotonic - pending.started > LEASE_MARGIN_SECONDS / 2:
-            # The leases began with the batch: what is left of them may be too short for an attempt.
-            self.unattempted += [(delivery, None) for delivery in claimed]
-            return None
-        return batch.config, claimed
+        return batch.config, claimed, pending.started
 
     def _failed(self, batch: Batch, error: StoreUnavailable) -> None:
         """Keeps everything until the store is back; leases outlive short absences."""

@@ -21,7 +21,7 @@ from typing import Any, cast
 import structlog
 
 from gateway.config import Config, Settings
-from gateway.delivery.batch import BATCH_WAIT_SECONDS, BatchWriter, OweReplies
+from gateway.delivery.batch import BATCH_WAIT_SECONDS, LEASE_MARGIN_SECONDS, BatchWriter, OweReplies
 from gateway.delivery.maintenance import Maintenance
 from gateway.delivery.request import request_for
 from gateway.delivery.result import AttemptInFlight, classify
@@ -167,12 +167,13 @@ class Worker:
             self._maintenance.delete_old(now, config.retention_days, monotonic)
         self._batches.begin(config, now, claiming)
 
-    def _start(self, config: Config, claimed: Sequence[ClaimedDelivery]) -> None:
-        moment, monotonic = datetime.fromtimestamp(self._clock(), UTC), time.monotonic()
+    def _start(self, config: Config, claimed: Sequence[ClaimedDelivery], leased_at: float) -> None:
+        moment = datetime.fromtimestamp(self._clock(), UTC)
         for delivery in claimed:
             # The claim was made under this very configuration, so the endpoint is in it.
-            endpoint = None if self._stop.is_set() else config.endpoint(delivery.endpoint)
-            if endpoint is None:
+            endpoint, monotonic = config.endpoint(delivery.endpoint), time.monotonic()
+            # What is left of a lease may be too short for an attempt: the process may have been stopped at any line.
+            if endpoint is None or self._stop.is_set() or monotonic - leased_at > LEASE_MARGIN_SECONDS / 2:
                 self._batches.unattempted.append((delivery, None))
                 continue
             body = Body(content_type=delivery.content_type, data=delivery.body, headers=delivery.headers)
@@ -180,7 +181,7 @@ class Worker:
             request = request_for(endpoint, body, config, moment, self._own, delivery_id, attempt=delivery.number)
             generation = self._scheduler.started(delivery)
             self._attempts[attempt_id] = AttemptInFlight(delivery, endpoint, request, monotonic, generation)
-            self._http.start(request, attempt_id)
+            self._http.start(request, attempt_id, monotonic)
 
     def _take_results(self, results: Sequence[tuple[object, Response]]) -> None:
         if not results:

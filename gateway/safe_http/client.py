@@ -70,10 +70,11 @@ class HttpClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def start(self, request: Request, tag: object) -> None:
-        """Begins a request. Its response comes out of a later `run`, together with the tag."""
+    def start(self, request: Request, tag: object, started_at: float | None = None) -> None:
+        """Begins a request. Its response comes out of a later `run`, together with the tag.
+        `started_at`: the monotonic time from which its timeouts count; now, if it is not given."""
         target = target_of(request.url)
-        pending = PendingRequest(request, tag, target, time.monotonic())
+        pending = PendingRequest(request, tag, target, time.monotonic() if started_at is None else started_at)
         if target.fault:
             self._fail(pending, "url", target.fault)
         elif found := self._resolver.find(target.host):

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -208,7 +209,7 @@ class Transfer:
     def load(self, pending: PendingRequest, found: ResolvedName, policy: AddressPolicy) -> None:
         """Sets what differs from one request to the next."""
         self.pending, self._policy = pending, policy
-        self.connected = self._dialled = self._broke_off = self._is_cut = False
+        self.connected = self._dialled = self._broke_off = self._is_cut = self._expired = False
         self._refusal = self._shortage = ""
         self._size = 0
         self._head_lines.clear()
@@ -255,8 +256,13 @@ class Transfer:
         return opened.detach()
 
     def _before_request(self, address: str, _local: str, port: int, _local_port: int) -> int:
-        """Checks the connection that the request is about to use: another one may have opened it, by other rules."""
+        """Checks the connection that the request is about to use: another one may have opened it, by other rules.
+        Refuses a request whose time is over, too: libcurl counts from its first look at it. A process that was stopped
+        before that would send it late, when another worker has sent it already."""
         self.connected, self._address = True, address
+        self._expired = self.is_late(time.monotonic())
+        if self._expired:
+            return _ABORT
         # An answer had begun, and libcurl, which has not seen its end, would send the request once more.
         self._broke_off = bool(self._head_lines)
         if not (self._broke_off or self._refusal) and (address, port) in self._policy.passed:
@@ -285,6 +291,7 @@ class Transfer:
 
     def finish(self, code: int, text: str) -> Response:
         """The response to the request that is over, with libcurl's error code (0: none) and its words for it."""
+        code = errors.TIMEOUT_CODE if self._expired else code
         # Each of libcurl's facts costs as much as a callback of ours; what a callback knows is not asked for.
         get, raw = self._get, b"".join(self._head_lines)
         headers, is_whole, too_large = (_cached_head if len(raw) <= MAX_CACHED_HEAD_BYTES else _read_head)(raw)

@@ -145,7 +145,7 @@ def test_what_is_due_is_claimed_and_given_to_the_worker(desk: Desk, config: Conf
     assert desk.writer.finish(0.0) is None and desk.writer.pending is not None, "the store still has it"
     claimed = [delivery(nth) for nth in range(batch.limits["page"].all)]
     desk.store.future.set_result(BatchResult(claimed, ["app"]))
-    assert desk.writer.finish(0.0) == (config, claimed)
+    assert desk.writer.finish(0.0) == (config, claimed, desk.monotonic)
     assert desk.writer.pending is None and desk.notified == [["app"]]
     assert desk.scheduler.due.due(NOW, 9) == ["page"], "it filled its limit, and may have more"
 
@@ -154,7 +154,7 @@ def test_nobody_is_notified_of_nothing(desk: Desk, config: Config) -> None:
     desk.scheduler.due.mark_due("page")
     desk.began(config)
     desk.store.future.set_result(BatchResult([]))
-    assert desk.writer.finish(0.0) == (config, []) and desk.notified == []
+    assert desk.writer.finish(0.0) == (config, [], desk.monotonic) and desk.notified == []
     assert desk.scheduler.due.due(NOW, 9) == []
 
 
@@ -236,17 +236,16 @@ def test_a_batch_that_the_store_does_not_begin_is_taken_back(desk: Desk, config:
     assert desk.store.future.cancelled() != running
 
 
-@pytest.mark.parametrize(("seconds", "late"), [(LEASE_MARGIN_SECONDS / 2, False), (LEASE_MARGIN_SECONDS / 2 + 1, True)])
-def test_claims_whose_leases_may_be_too_short_by_now_are_given_back(
-    desk: Desk, config: Config, seconds: float, late: bool
-) -> None:
+def test_leases_begin_with_the_batch(desk: Desk, config: Config) -> None:
+    """Not when the store has written it."""
     desk.scheduler.due.mark_due_at("page", NOW)
     desk.began(config)
     desk.writer.unattempted.append((delivery(9), NOW + 5))
-    desk.monotonic += seconds
+    began = desk.monotonic
+    desk.monotonic += LEASE_MARGIN_SECONDS
     desk.store.future.set_result(BatchResult([delivery()]))
-    assert desk.writer.finish(0.0) == (None if late else (config, [delivery()]))
-    assert desk.writer.unattempted == [(delivery(9), NOW + 5), *([(delivery(), None)] if late else [])]
+    assert desk.writer.finish(0.0) == (config, [delivery()], began)
+    assert desk.writer.unattempted == [(delivery(9), NOW + 5)]
 
 
 def test_breakers_are_written_down_when_they_change_and_now_and_then(desk: Desk, config: Config) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from structlog.testing import capture_logs
 
 from gateway.config import Settings
 from gateway.delivery import worker as module
+from gateway.delivery.batch import LEASE_MARGIN_SECONDS
 from gateway.delivery.worker import Worker
 from gateway.store import Store, StoreUnavailable
 from gateway.store.sqlite import FileLock
 from tests.delivering import Answer, Clock, Page, clock, config, outcomes, page, rows, settings, states, text, working
+from tests.delivery.test_batch import delivery
 from tests.running import until
 
 __all__ = ["clock", "page", "settings"]
@@ -100,6 +103,23 @@ def test_what_was_claimed_and_never_begun_is_given_back(
     assert not thread.is_alive()
     (left,) = rows(store, "SELECT owner, attempts, attempts_since_replay, due FROM deliveries")
     assert not page.got and (left.owner, left.attempts, left.attempts_since_replay) == (None, 0, 0)
+
+
+@pytest.mark.parametrize("held_up", [0, 1, 2])
+def test_leases_that_may_be_too_short_by_now_are_given_back(
+    sqlite_store: Store, settings: Settings, page: Page, clock: Clock, monkeypatch: pytest.MonkeyPatch, held_up: int
+) -> None:
+    """The process is stopped behind the claim, or in the midst of starting: the rest is another worker's by then."""
+    leased_at, seconds = 1000.0, iter([LEASE_MARGIN_SECONDS / 2] * held_up + [LEASE_MARGIN_SECONDS / 2 + 0.1] * 2)
+    worker, started = Worker(settings, sqlite_store, clock=clock), []
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: leased_at + next(seconds)))
+    monkeypatch.setattr(worker._http, "start", lambda *arguments: started.append(arguments[1:]))
+    claimed = [delivery(nth) for nth in range(2)]
+    worker._start(settings.current, claimed, leased_at)
+    assert started == [(one.attempt_id, leased_at + LEASE_MARGIN_SECONDS / 2) for one in claimed[:held_up]]
+    assert worker._batches.unattempted == [(one, None) for one in claimed[held_up:]]
+    worker._http.close()
+    worker._wakeup.close()
 
 
 def test_it_ends_though_the_store_is_locked(

@@ -100,3 +100,28 @@ def test_who_only_waited_did_not_sleep() -> None:
         assert not transport.run(TIMEOUT)
         assert not transport.run(0.01)
     assert transport.woke_at < began
+
+
+@pytest.mark.parametrize("asks", [0, 1])
+def test_nothing_is_sent_when_its_time_is_over(asks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even after a sleep that was too short to be noticed: its lease may be over, and others may have sent it.
+    `asks`: requests before it, whose connection it would use."""
+    monkeypatch.setattr(module, "SLEPT_SECONDS", 60.0)
+
+    def script(caller: Caller) -> None:
+        while caller.read_request():
+            caller.send(ok())
+
+    with Server(script) as server, HttpClient() as transport:
+        for _ in range(asks):
+            transport.start(request(server.url("/before")), "before")
+            assert finish(transport)["before"].status == 200
+        transport.start(request(server.url("/late"), timeout=TIMEOUT), "late")
+        sleep(TIMEOUT)
+        found = finish(transport)["late"].failure
+        assert found is not None and found.kind == "timeout"
+        transport.start(request(server.url("/after")), "after", time.monotonic())
+        assert finish(transport)["after"].status == 200
+        transport.start(request(server.url("/late"), timeout=TIMEOUT), "late", time.monotonic() - TIMEOUT)
+        assert finish(transport)["late"].failure == found
+    assert [asked.split(b" ")[1] for asked in server.requests] == [b"/before"] * asks + [b"/after"]
