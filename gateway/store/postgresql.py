@@ -14,6 +14,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from gateway.store.schema import metadata
+
 # A server may be set to say "committed" before it is so; one that is set to more than that stays as it is.
 # The server, too, is to notice that we are gone, and sooner than others give up waiting for the locks of what we had
 # begun. (On its Unix socket it ignores the settings for TCP.)
@@ -42,6 +44,9 @@ DEFAULT_PORT = "5432"
 MIGRATION_LOCK = "SELECT pg_advisory_xact_lock(1936548711, 1)"
 MAX_IDLE_SECONDS = 1.0
 """A connection that was idle for longer is asked whether it still lives, before an operation is entrusted to it."""
+
+for _index in [index for table in metadata.tables.values() for index in table.indexes]:
+    _index.dialect_options["postgresql"]["where"] = _index.dialect_options["sqlite"]["where"]
 
 
 def sqlalchemy_url(text: str) -> str:

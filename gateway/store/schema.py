@@ -32,8 +32,8 @@ def _texts(*names: str, primary_key: bool = False) -> list[sa.Column[str]]:
 
 
 def _partial(name: str, *columns: sa.Column[object], where: str, unique: bool = False) -> sa.Index:
-    condition = sa.text(where)
-    return sa.Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+    # PostgreSQL's condition is set where its driver is loaded: to name it here would load its dialect into every start.
+    return sa.Index(name, *columns, unique=unique, sqlite_where=sa.text(where))
 
 
 events = _table(

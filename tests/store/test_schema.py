@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
@@ -42,3 +45,23 @@ def remake(conn: Connection) -> None:
     metadata.drop_all(conn)
     assert definitions(conn) == {}
     metadata.create_all(conn)
+
+
+def test_conditions_of_indexes_stand_in_both_databases(store: Store) -> None:
+    """PostgreSQL's are declared apart from the tables."""
+    partial = {
+        index.name
+        for table in metadata.tables.values()
+        for index in table.indexes
+        if index.dialect_options["sqlite"]["where"] is not None
+    }
+    with store.reader() as conn:
+        found = definitions(conn)
+    assert partial and partial == {name for name, definition in found.items() if " WHERE " in definition}
+
+
+def test_a_usual_start_loads_neither_alembic_nor_the_other_dialect(sqlite_store: Store) -> None:
+    """The two take as long as a third of a start."""
+    program = f"import sys; from gateway.store import Store; Store({sqlite_store.url!r}).migrate()"
+    heavy = "sys.exit(bool({'alembic', 'psycopg', 'sqlalchemy.dialects.postgresql'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", f"{program}; {heavy}"], check=False).returncode == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 from gateway.store.errors import WrongDatabase
 
@@ -22,6 +22,8 @@ def is_current(conn: Connection) -> bool:
 
 def upgrade(conn: Connection) -> None:
     """Runs what is missing, in the transaction of `conn`. `WrongDatabase`: a newer version of the gateway made it."""
+    if inspect(conn).has_table("alembic_version") and is_current(conn):
+        return
     from alembic import command
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
