@@ -81,15 +81,16 @@ class Family:
 
 CALLBACKS_KEPT = Family(
     "gateway_callbacks_kept_total",
-    "Callbacks that are on disk, by wire format and state: accepted, duplicate, stale, unrouted,"
-    " refused, waiting or orphan.",
-    ("format", "state"),
+    "Callbacks that are on disk, by wire format, state (accepted, duplicate, stale, unrouted, refused, waiting or"
+    " orphan) and name of the key.",
+    ("format", "state", "key"),
 )
 CALLBACKS_TURNED_AWAY = Family(
     "gateway_callbacks_turned_away_total",
-    "Callbacks that were answered without being kept, by wire format and reason:"
-    " key (403), encoding (415), size (413), store or fault, which is ours (503: the platform sends them again).",
-    ("format", "reason"),
+    "Callbacks that were answered without being kept, by wire format, reason and name of the key, where that is known:"
+    " key and scope (403; scope: it is not for this format), encoding (415), size (413), store or fault, which is ours"
+    " (503: the platform sends them again).",
+    ("format", "reason", "key"),
 )
 CALLBACK_SECONDS = Family(
     "gateway_callback_seconds",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 NUMBER = '\n[[number]]\nnumber = "15162065919"\ncallback = ["a"]\nstatus = ["a"]\n'
 
+KEY = '[[key]]\nname = "crm"\nvalue = '
 OPERATOR = '[[operator]]\nname = "alice"\n'
 HASH = 'password = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$0HjLHlmfUiCD0mW2U9YPJw"\n'
 ACCOUNT = '[carrierx]\ntoken = "x"\n[legacy]\napi_key = "k"\n'
@@ -108,7 +109,7 @@ MISTAKES = [
     ('legacy = 1', "1 legacy: must be a table"),
     ('[[gateway]]', "1 gateway: must be a table"),
     ('[numbers]', '1 numbers: "numbers" is not a table of this file; did you mean "number"?'),
-    ('[xyz]', '1 xyz: "xyz" is not a table of this file; known: gateway, carrierx, legacy, template, endpoint, number, operator'),
+    ('[xyz]', '1 xyz: "xyz" is not a table of this file; known: gateway, carrierx, legacy, template, endpoint, number, key, operator'),
     ('keys = ["x"]', "1 keys: must stand under [gateway]"),
     ('[endpoint]\nurl = "http://a.example/"', "2 endpoint.url: must stand under [endpoint.NAME]: an endpoint needs a name"),
     ('[[endpoint]]\nurl = "http://a.example/"', "1 endpoint: must be tables with names, [endpoint.NAME], not a list"),
@@ -147,6 +148,16 @@ MISTAKES = [
     ('[[number]]\nnumber = "15162065919"\nopt_out = "no"', '3 number[0].opt_out: "no" is not one of the choices; known: record, reply, off'),
     ('[[number]]\nnumber = "15162065919"\n[[number.keyword]]\nword = "A"\nreply = ""', "5 number[0].keyword[0].reply: is empty"),
     ('[[number]]\nnumber = "15162065919"\n[[number.keyword]]\nword = "A"\nreply = "response"', '5 number[0].keyword[0].reply: is "response", but there is no endpoint in callback that could answer'),
+    ('[key]\nname = "a"', "1 key: must be written with two brackets, [[key]]"),
+    ('[[key]]\nname = "a"', "1 key[0].value: is missing"),
+    (KEY + '"a b"', "3 key[0].value: is part of URLs, so it may have only letters, digits and - . _ ~"),
+    (KEY + '["aaaaaaaaaaaaaaaa", ""]', "3 key[0].value[1]: is empty; leave it out if there is none"),
+    (KEY + '[]', "3 key[0].value: is an empty list; leave it out, or name something"),
+    (KEY + '"aaaaaaaaaaaaaaaa"\nfor = []', "4 key[0].for: is an empty list; leave it out, or name something"),
+    (KEY + '"aaaaaaaaaaaaaaaa"\nfor = ["legcy"]', '4 key[0].for[0]: "legcy" is not one of the choices; did you mean "legacy"?'),
+    (KEY + '"aaaaaaaaaaaaaaaa"\n' + KEY + '"bbbbbbbbbbbbbbbb"', "5 key[1].name: is key[0] already"),
+    (KEY.replace("crm", "c m") + '"aaaaaaaaaaaaaaaa"', "2 key[0].name: may have letters, digits and - _ ., 64 at most"),
+    ('[gateway]\nkeys = ["aaaaaaaaaaaaaaaa"]\n' + KEY + '["bbbbbbbbbbbbbbbb", "aaaaaaaaaaaaaaaa"]', "5 key[0].value: is gateway.keys[0] already: which of them came could not be told"),
     ('[operator.alice]\nrole = "read"', "1 operator: must be written with two brackets, [[operator]]"),
     (OPERATOR + 'password = "hunter2 and more"', "3 operator[0].password: is in the clear; `gateway operators passwd NAME` writes its hash instead, or take it from the environment"),
     (OPERATOR + 'password = "$argon2id$v=19$m"', "3 operator[0].password: begins like an argon2 hash and is none; `gateway operators passwd NAME` writes one"),
@@ -188,6 +199,7 @@ WARNINGS = [
     (endpoint() + '[[number.keyword]]\nword = "$a"\nmatch = "regex"', "10: number[0].keyword[0].word: can never match: it asks for something behind"),
     (endpoint() + '[[number.keyword]]\nword = "(a+)+"\nmatch = "regex"', "10: number[0].keyword[0].word: has a repetition within a repetition"),
     (endpoint() + '[[number.keyword]]\nword = "A"\naliases = ["“a”"]', "11: number[0].keyword[0].aliases[0]: is equal to number[0].keyword[0].word"),
+    (endpoint() + KEY + '["aaaaaaaaaaaaaaaa", "short"]', "11: key[0].value: is shorter than 16 characters"),
     (endpoint() + '[gateway]\nkeys = ["short"]', "10: gateway.keys[0]: is shorter than 16 characters"),
     (endpoint() + '[gateway]\npassword = "short"', "10: gateway.password: is shorter than 10 characters"),
     (endpoint() + '[gateway]\ntrusted_proxies = ["0.0.0.0/0"]', "10: gateway.trusted_proxies: contains every address"),

@@ -55,7 +55,7 @@ def counted(data: Path) -> Samples:
 
 
 def kept(data: Path, state: str = "accepted") -> float:
-    return counted(data).get((KEPT, (("format", "carrierx"), ("state", state))), 0.0)
+    return counted(data).get((KEPT, (("format", "carrierx"), ("key", "crm"), ("state", state))), 0.0)
 
 
 def counting(data: Path, script: str) -> subprocess.Popen[str]:
@@ -72,8 +72,8 @@ def test_what_several_processes_count_is_added_up(tmp_path: Path) -> None:
     one, other = Metrics(tmp_path), Metrics(tmp_path)
     for metrics, times in ((one, 3), (other, 4)):
         for _ in range(times):
-            metrics.count(CALLBACKS_KEPT, "carrierx", "accepted")
-    other.count(CALLBACKS_KEPT, "carrierx", "stale")
+            metrics.count(CALLBACKS_KEPT, "carrierx", "accepted", "crm")
+    other.count(CALLBACKS_KEPT, "carrierx", "stale", "crm")
     assert kept(tmp_path) == 7 and kept(tmp_path, "stale") == 1
     assert sorted(path.name for path in (tmp_path / "metrics").glob("*.db")) == ["0.db", "1.db"]
 
@@ -85,21 +85,21 @@ def test_whoever_only_reads_leaves_no_file(tmp_path: Path) -> None:
 def test_the_next_process_counts_on_and_leaves_no_files_behind(tmp_path: Path) -> None:
     for count in range(1, 6):
         metrics = Metrics(tmp_path)
-        metrics.count(CALLBACKS_KEPT, "carrierx", "accepted")
+        metrics.count(CALLBACKS_KEPT, "carrierx", "accepted", "crm")
         assert kept(tmp_path) == count
         del metrics
     assert sorted(path.name for path in (tmp_path / "metrics").iterdir()) == ["0.db", "0.lock"]
 
 
 def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
-    process = counting(tmp_path, "while True: metrics.count(CALLBACKS_KEPT, 'carrierx', 'accepted')")
+    process = counting(tmp_path, "while True: metrics.count(CALLBACKS_KEPT, 'carrierx', 'accepted', 'crm')")
     try:
         until(lambda: kept(tmp_path) > 1000, "it counts")
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
     left = kept(tmp_path)
-    Metrics(tmp_path).count(CALLBACKS_KEPT, "carrierx", "accepted")
+    Metrics(tmp_path).count(CALLBACKS_KEPT, "carrierx", "accepted", "crm")
     assert kept(tmp_path) == left + 1
 
 
@@ -135,7 +135,7 @@ def _no_utf8(path: Path) -> None:
 def test_a_file_that_a_power_failure_spoiled(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
     """A scrape shows what the other processes counted, and the next process counts in it."""
     whole, spoiled = Metrics(tmp_path), Metrics(tmp_path)
-    whole.count(CALLBACKS_KEPT, "carrierx", "accepted")
+    whole.count(CALLBACKS_KEPT, "carrierx", "accepted", "crm")
     for number in range(100):
         spoiled.count(ORPHAN_UPDATES, f"reason-{number}")
     del spoiled
@@ -143,7 +143,7 @@ def test_a_file_that_a_power_failure_spoiled(tmp_path: Path, spoil: Callable[[Pa
     assert kept(tmp_path) == 1
     again = Metrics(tmp_path)
     for count in (2, 3):
-        again.count(CALLBACKS_KEPT, "carrierx", "accepted")
+        again.count(CALLBACKS_KEPT, "carrierx", "accepted", "crm")
         assert kept(tmp_path) == count
     del again
     assert kept(tmp_path) == 3 and not list((tmp_path / "metrics").glob("2.*"))
@@ -202,11 +202,11 @@ def test_a_full_disk_ends_no_process(tmp_path: Path, before: int) -> None:
 def test_those_of_processes_that_are_gone_are_forgotten(tmp_path: Path) -> None:
     one, other = Metrics(tmp_path), Metrics(tmp_path)
     for metrics in (one, other):
-        metrics.count(CALLBACKS_KEPT, "carrierx", "accepted")
+        metrics.count(CALLBACKS_KEPT, "carrierx", "accepted", "crm")
     del one
     forget_ended(tmp_path)
     assert kept(tmp_path) == 1
-    other.count(CALLBACKS_KEPT, "carrierx", "accepted")
+    other.count(CALLBACKS_KEPT, "carrierx", "accepted", "crm")
     forget_ended(tmp_path / "nowhere")
     assert kept(tmp_path) == 2
 
@@ -216,7 +216,7 @@ def test_without_a_place_it_counts_in_memory_and_says_so_once(tmp_path: Path) ->
     metrics = Metrics(tmp_path)
     with capture_logs() as logs:
         for _ in range(2):
-            metrics.count(CALLBACKS_KEPT, "carrierx", "accepted")
+            metrics.count(CALLBACKS_KEPT, "carrierx", "accepted", "crm")
             metrics.observe(CALLBACK_SECONDS, 3.0, "carrierx")
     assert [line["event"] for line in logs] == ["metrics_not_kept"] and logs[0]["reason"]
     assert counted(tmp_path) == {}

@@ -146,7 +146,8 @@ def check(path: Path) -> None:
         _count(len(config.warnings), "warning"),
     )
     click.echo(f"{path}: no mistake. {', '.join(counts)}.")
-    if unset := [name for name in ("keys", "password") if not getattr(config, name)]:
+    needed = {"keys": config.all_keys, "password": config.password}
+    if unset := [name for name, value in needed.items() if not value]:
         click.echo(f"Not set: {' and '.join(unset)}. The first start makes what is missing, under {config.data}.")
 
 

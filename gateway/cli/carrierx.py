@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,9 @@ def point(partner: bool, did: bool, did_group: bool, sid: str | None, show: bool
     if len(levels) != 1:
         raise click.UsageError("Say whose callback, one of --partner, --did SID and --group SID.")
     [level], config = levels, read_config(path)
-    try:
-        keys = config.keys or kept_keys(config.data)
-    except (OSError, UnicodeDecodeError):
-        keys = ()
+    keys = tuple(value for key in config.all_keys if "carrierx" in key.wire_formats for value in key.value)
+    with suppress(OSError, UnicodeDecodeError):
+        keys = keys if config.all_keys else kept_keys(config.data)
     sid = sid or (config.carrierx.partner_sid if level == "partner" else "")
     if missing := list(_missing(config, keys, level, sid, show)):
         click.echo("\n".join(missing), err=True)

@@ -114,7 +114,7 @@ def serve(path: Path | None, host: str, port: int, workers: int, heartbeat_timeo
             legacy_app_port=startup.free_port(SANDBOX_HOST, port + 1) if sandbox else None,
             carrierx_port=startup.free_port(SANDBOX_HOST, port + 2) if sandbox else None,
             login_token=secrets.token_urlsafe(24) if sandbox else "",
-            keys_are_kept=settings.secrets is not None and settings.current.keys == settings.secrets.keys,
+            keys_are_kept=bool(settings.secrets and settings.secrets.keys),
         )
         startup.prepare_store(plan.config)
     # Counters start from zero, and endpoints that are no more are not shown.

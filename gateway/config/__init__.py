@@ -8,12 +8,23 @@ from __future__ import annotations
 from gateway.config.errors import ConfigError
 from gateway.config.fields import Network, Setting
 from gateway.config.load import Settings, default_path, environment, load, loads, take_variable
-from gateway.config.model import ADMIN, RESPONSE, CarrierX, Config, Credentials, Endpoint, Keyword, Number, Operator
+from gateway.config.model import (
+    ADMIN,
+    RESPONSE,
+    CarrierX,
+    Config,
+    Credentials,
+    Endpoint,
+    Key,
+    Keyword,
+    Number,
+    Operator,
+)
 from gateway.config.schema import TABLES, sample
 from gateway.config.secrets import kept_keys, make_private, secrets_for
 
 __all__ = [
-    "ADMIN", "RESPONSE", "TABLES", "CarrierX", "Config", "ConfigError", "Credentials", "Endpoint", "Keyword", "Network",
-    "Number", "Operator", "Setting", "Settings", "default_path", "environment", "kept_keys", "load", "loads",
+    "ADMIN", "RESPONSE", "TABLES", "CarrierX", "Config", "ConfigError", "Credentials", "Endpoint", "Key", "Keyword",
+    "Network", "Number", "Operator", "Setting", "Settings", "default_path", "environment", "kept_keys", "load", "loads",
     "make_private", "sample", "secrets_for", "take_variable",
 ]  # fmt: skip

@@ -31,6 +31,8 @@ MAX_TIMEOUT_SECONDS = 300
 MAX_SEND_SECONDS = 60  # a send is leased for longer than one request to CarrierX may take
 STATUS_URLS = "@status_url"
 """The endpoint label of all pages that calls named: there may be any number, with secrets in their addresses."""
+WIRE_FORMATS = ("carrierx", "legacy-callback", "legacy-status")
+"""Those of callbacks, each with a path of its own."""
 ADMIN = "admin"  # the operator who has the console's single password
 RESPONSE = "response"  # a keyword's `reply` that is no text of its own: the endpoint's answer
 
@@ -39,6 +41,13 @@ _names = partial(fields.list_of, fields.filled)
 _networks = partial(fields.list_of, fields.network)
 _timeout = partial(fields.seconds, MAX_TIMEOUT_SECONDS)
 _reply = partial(fields.template, ("title",))
+
+
+def _key_scope(value: object) -> tuple[str, ...]:
+    """The wire formats of a key's `for`; ``legacy`` stands for both of the keyword platform."""
+    named = fields.list_of(partial(fields.choice, (*WIRE_FORMATS, "legacy")), value, empty=False, single=True)
+    return tuple(each for each in WIRE_FORMATS if each in named or each.partition("-")[0] in named)
+
 
 # A setting is one row: name, type, default and how it is read; below, if need be, its sentence.
 # fmt: off
@@ -185,6 +194,17 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """Lets in the callbacks of some wire formats, under a name that events, metrics and the log show."""
+
+    name: str = field(metadata=required(fields.filled, "Letters, digits and `- _ .`. Shown with each event."))
+    value: tuple[str, ...] = field(repr=False, metadata=required(partial(fields.list_of, fields.key, empty=False,
+        single=True), 'As in `keys`; or `["new", "old"]`, both of which are good, while the key is renewed.'))
+    wire_formats: tuple[str, ...] = setting(WIRE_FORMATS, _key_scope,
+        'Callbacks that it lets in: `"carrierx"`, `"legacy-callback"`, `"legacy-status"`; `"legacy"`: the last two.')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
     """A person, or a program, that may log in to the console."""
 
@@ -216,7 +236,8 @@ class Config:
     """Without a slash at its end."""
     keys: tuple[str, ...] = setting((), partial(fields.list_of, fields.key, empty=False),
         "Each is good in `/carrierx/callback/KEY` and its like, or as HTTP Basic password; several for rotation. "
-        "Letters, digits and `- . _ ~`. Unless set, made at the first start, under `data/`.", "made", secret=True)
+        "Letters, digits and `- . _ ~`. Unless set, and without `[[key]]`, made at the first start, under `data/`.",
+        "made", secret=True)
     password: str = setting("", fields.secret,
         "Password of the console or its argon2 hash (`$argon2id$…`). Made like `keys` unless set.", "made", secret=True)
     session_idle_minutes: int = setting(30, partial(fields.whole, 1, 720),
@@ -254,10 +275,14 @@ class Config:
     templates: Mapping[str, str] = field(default_factory=dict)  # texts of `sendTemplateMessage` by their IDs
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     numbers: tuple[Number, ...] = ()
+    named_keys: tuple[Key, ...] = ()
     operators: Mapping[str, Operator] = field(default_factory=dict)  # those of the file, by their names
     prefix: str = "1"  # calling code of `country`, put before ten digits; empty with no country
     warnings: tuple[str, ...] = ()  # one line each, as `gateway check` prints them
     sandbox: bool = False
+    all_keys: tuple[Key, ...] = field(init=False, repr=False, compare=False)
+    """The tables `[[key]]`, and each of `keys` as one for everything, which is called ``keys[0]`` and so on."""
+    key_values: tuple[tuple[bytes, Key], ...] = field(init=False, repr=False, compare=False)
     _by_number: Mapping[str, Number] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -265,6 +290,10 @@ class Config:
         found = {number.shortcode: number for number in self.numbers}
         found |= {number.number: number for number in self.numbers}
         object.__setattr__(self, "_by_number", MappingProxyType(found))
+        plain = [Key(name=f"keys[{index}]", value=(key,)) for index, key in enumerate(self.keys)]
+        object.__setattr__(self, "all_keys", (*self.named_keys, *plain))
+        values = [(value.encode(), key) for key in self.all_keys for value in key.value if value]
+        object.__setattr__(self, "key_values", tuple(values))
 
     def number_for(self, text: str) -> Number | None:
         """The number that is known under this number or short code, in any usual spelling; None if none is."""

@@ -17,7 +17,17 @@ from phonenumbers import country_code_for_region
 from gateway.config import fields
 from gateway.config.errors import FromEnvironment, Messages, unknown
 from gateway.config.fields import Mistake, Setting, settings_of
-from gateway.config.model import FORMAT_OPTIONS, CarrierX, Config, Credentials, Endpoint, Keyword, Number, Operator
+from gateway.config.model import (
+    FORMAT_OPTIONS,
+    CarrierX,
+    Config,
+    Credentials,
+    Endpoint,
+    Key,
+    Keyword,
+    Number,
+    Operator,
+)
 from gateway.safe_http.error_pages import FAILURE_BODY
 from schemas.fields import number as normalised
 from schemas.message import FormatOptions
@@ -27,6 +37,8 @@ Table = Mapping[str, Any]
 _GATEWAY = settings_of(Config)
 _TICKETS = _GATEWAY.pop("tickets")
 _KEYWORD = settings_of(Keyword)
+_KEY = settings_of(Key)
+_SCOPE = _KEY.pop("wire_formats")
 TABLES: Mapping[str, Mapping[str, Setting]] = {
     "gateway": _GATEWAY,
     "carrierx": settings_of(CarrierX),
@@ -47,6 +59,7 @@ TABLES: Mapping[str, Mapping[str, Setting]] = {
         ),
     },
     "number.keyword": _KEYWORD,
+    "key": {**_KEY, "for": _SCOPE},
     "operator": settings_of(Operator),
 }
 """Every setting of the file, by the name of its table."""
@@ -57,7 +70,7 @@ _NAMED = {
 _READ: Mapping[str, Callable[[Any], Any]] = {
     **{name: partial(fields.table, TABLES[name]) for name in ("gateway", "carrierx", "legacy")},
     **{name: partial(fields.named, *words, TABLES[name]) for name, words in _NAMED.items()},
-    **{name: partial(fields.rows, name, TABLES[name]) for name in ("number", "operator")},
+    **{name: partial(fields.rows, name, TABLES[name]) for name in ("number", "key", "operator")},
 }
 _SQLITE = "sqlite:///"
 
@@ -76,7 +89,7 @@ def read(written: Mapping[str, Any]) -> tuple[dict[str, Any], Messages]:
         is_setting = name in TABLES["gateway"]
         raise Mistake("must stand under [gateway]" if is_setting else unknown(name, _READ, "a table of this file"))
 
-    empty: dict[str, Any] = {**dict.fromkeys(_READ, {}), "number": [], "operator": []}
+    empty: dict[str, Any] = {**dict.fromkeys(_READ, {}), "number": [], "key": [], "operator": []}
     good, found = fields.parts({**empty, **written}.items(), read_one)
     return {**empty, **good}, found
 
@@ -105,6 +118,9 @@ def build(tables: Mapping[str, Any], path: Path | None, folder: Path, warnings: 
             {name: _endpoint(name, each, folder, prefix) for name, each in tables["endpoint"].items()}
         ),
         numbers=tuple(_number(each, prefix, gateway["opt_out"]) for each in tables["number"]),
+        named_keys=tuple(
+            Key(name=each["name"], value=each["value"], wire_formats=each["for"]) for each in tables["key"]
+        ),
         operators=MappingProxyType({each["name"]: Operator(**each) for each in tables["operator"]}),
         warnings=warnings,
     )

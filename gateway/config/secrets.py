@@ -26,10 +26,10 @@ class Secrets:
     """``keys``, ``password``: those that this call made, and that are to be printed, once."""
 
 
-def secrets_for(data: Path) -> Secrets:
+def secrets_for(data: Path, *, with_keys: bool = True) -> Secrets:
     """Keys and password out of `data`; made there, files 0600 in a folder 0700, where they are missing.
     Two processes that start at once both get what one of them made. Raises `ConfigError`."""
-    keys, made_keys = _read_or_make(data / "keys", secrets.token_hex(16))
+    keys, made_keys = _read_or_make(data / "keys", secrets.token_hex(16)) if with_keys else ((), False)
     password, made_password = _read_or_make(data / "password", new_password())
     made = {name for name, was_made in (("keys", made_keys), ("password", made_password)) if was_made}
     return Secrets(keys=keys, password=password[0], made=frozenset(made))
@@ -51,9 +51,9 @@ def kept_keys(data: Path) -> tuple[str, ...]:
 
 def complete(config: Config) -> tuple[Config, Secrets | None]:
     """`config` with keys and password, from ``data/`` where the file has none, and what came from there."""
-    if config.keys and config.password:
+    if config.all_keys and config.password:
         return config, None
-    found = secrets_for(config.data)
+    found = secrets_for(config.data, with_keys=not config.all_keys)
     return replace(config, keys=config.keys or found.keys, password=config.password or found.password), found
 
 

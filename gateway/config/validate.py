@@ -37,6 +37,7 @@ _SLOW = "has a repetition within a repetition, as in (a+)+: some texts would blo
 def check(tables: Mapping[str, Any], written: Table, folder: Path, errors: ErrorCollector) -> None:
     """Adds what is found to `errors`. `tables`: as they could be read; `written`: as they stand in the file."""
     _check_gateway(tables["gateway"], written, errors)
+    _check_keys(tables["gateway"].get("keys", ()), tables["key"], errors)
     _check_carrierx(tables["carrierx"], errors)
     for name, endpoint in tables["endpoint"].items():
         _check_endpoint(name, endpoint, written["endpoint"][name], folder, errors)
@@ -59,7 +60,8 @@ def check(tables: Mapping[str, Any], written: Table, folder: Path, errors: Error
 def _check_gateway(gateway: Table, written: Table, errors: ErrorCollector) -> None:
     if str(gateway.get("database", "")).startswith("postgres"):
         for name in {"keys", "password"} - written["gateway"].keys():
-            errors.add(("gateway", name), "must be set with PostgreSQL: every machine must have the same")
+            if name != "keys" or not written.get("key"):
+                errors.add(("gateway", name), "must be set with PostgreSQL: every machine must have the same")
     for name in ("keys", "session_secret"):
         for index, key in enumerate(gateway.get(name, ())):
             if key and len(key) < MIN_KEY_CHARACTERS:
@@ -72,6 +74,25 @@ def _check_gateway(gateway: Table, written: Table, errors: ErrorCollector) -> No
     ):
         if any(network and network.prefixlen == 0 for network in gateway.get(name, ())):
             errors.warn(("gateway", name), f"contains every address: {meaning}")
+
+
+def _check_keys(plain: Sequence[str | None], named: Sequence[Table], errors: ErrorCollector) -> None:
+    found: list[tuple[SettingPath, str | None]]
+    found = [(("gateway", "keys", index), value) for index, value in enumerate(plain)]
+    owners: dict[str, int] = {}
+    for index, key in enumerate(named):
+        found += [(("key", index, "value"), each) for each in key.get("value", ())]
+        name = key.get("name", "")
+        if name and not _NAME.fullmatch(name):
+            errors.add(("key", index, "name"), "may have letters, digits and - _ ., 64 at most")
+        if name and owners.setdefault(name, index) != index:
+            errors.add(("key", index, "name"), f"is key[{owners[name]}] already")
+    places: dict[str, SettingPath] = {}
+    for place, value in found:
+        if value and places.setdefault(value, place) != place and place[0] == "key":
+            errors.add(place, f"is {dotted(places[value])} already: which of them came could not be told")
+        if value and place[0] == "key" and len(value) < MIN_KEY_CHARACTERS:
+            errors.warn(place, _GUESSED.format(MIN_KEY_CHARACTERS))
 
 
 def _check_carrierx(carrierx: Table, errors: ErrorCollector) -> None:

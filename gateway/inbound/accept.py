@@ -99,6 +99,7 @@ def _refuse(callback: Callback, store: Store, error: BadCallback, forbidden: boo
         body=credentials.scrub_refused(callback.body),
         errors=error.errors,
         remote=callback.remote,
+        key=callback.key,
     )
     event_id = store.writer.write(lambda conn: events.add(conn, new), timeout=WRITE_TIMEOUT_SECONDS)
     return Accepted("refused", event_id, error.errors, forbidden)

@@ -20,6 +20,7 @@ class Callback:
     content_type: str | None
     remote: str
     now: datetime
+    key: str = ""  # the name of the key that let it in
     hops: int = 0  # the number of gateways like this one that it came through
 
     @classmethod
@@ -30,6 +31,7 @@ class Callback:
             body=event.body,
             content_type=event.content_type or None,
             remote=event.remote,
+            key=event.key,
             now=datetime.fromtimestamp(event.received_at, UTC),
         )
 
@@ -61,6 +63,7 @@ class Callback:
             body=body,
             notes=notes,
             remote=self.remote,
+            key=self.key,
         )
 
 

@@ -153,7 +153,7 @@ def welcome(plan: ServePlan) -> str:
             f"  Stand-in for CarrierX    {plan.carrierx_url}/",
         ]
     callbacks = plan.config.public_url or plan.console_url
-    key = f"in {plan.config.data / 'keys'}" if plan.keys_are_kept else "one of `keys` in the configuration"
+    key = f"in {plan.config.data / 'keys'}" if plan.keys_are_kept else "one of the keys in the configuration"
     lines += [
         f"  Callbacks go to          {callbacks}/carrierx/callback/KEY",
         f"                           {callbacks}/legacy/callback/KEY",

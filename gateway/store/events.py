@@ -58,6 +58,7 @@ class NewEvent:
     errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     remote: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,4 +118,5 @@ def _values(new: NewEvent) -> dict[str, object]:
         "errors": to_json(new.errors),
         "notes": texts_to_json(new.notes),
         "remote": storable(new.remote),
+        "key": new.key,
     }

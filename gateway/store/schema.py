@@ -48,6 +48,7 @@ events = _table(
     sa.Column("errors", sa.Text, nullable=False),  # JSON: {field: [fault]}, what was wrong with it
     sa.Column("notes", sa.Text, nullable=False),  # JSON: [sentence], what reading it had to decide
     sa.Column("remote", sa.Text, nullable=False),  # the address that called
+    sa.Column("key", sa.Text, nullable=False),  # the name of the key that let it in; calls have none
     sqlite_autoincrement=True,  # an id is never given twice, not even after all events were deleted
 )
 

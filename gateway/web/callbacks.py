@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, Unsupporte
 from werkzeug.routing import MapAdapter
 from werkzeug.sansio.response import Response as WSGIResponse
 
+from gateway.config import Config, Key
 from gateway.inbound.accept import accept
 from gateway.inbound.callback import Callback
 from gateway.metrics import CALLBACK_SECONDS, CALLBACKS_KEPT, CALLBACKS_TURNED_AWAY, ORPHAN_UPDATES
@@ -112,23 +113,27 @@ def _receive(context: WebContext, wire_format: str, key: str = "") -> Response:
         raise
     except Exception as error:  # a fault of the gateway, not of the caller, who is asked to send it again
         context.log.error("callback_failed", exc_info=error)
-        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "fault")
+        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "fault", "")
         return _try_later(wire_format)
 
 
 def _keep(context: WebContext, wire_format: str, key: str) -> Response:
     """Makes the checks that need no body, reads the body, keeps the callback, and returns the answer."""
     environ, config = request.environ, context.settings.current
-    if not _is_authorized(key, config.keys):
-        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "key")
-        return _refuse(wire_format, 403, {"key": ("Not one of the configured keys.",)})
+    given = _given_keys(key, config)
+    granted = next((each.name for each in given if wire_format in each.wire_formats), None)
+    if granted is None:
+        name = given[0].name if given else ""
+        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "scope" if name else "key", name)
+        sentence = f"This key is not for {wire_format} callbacks." if name else "Not one of the configured keys."
+        return _refuse(wire_format, 403, {"key": (sentence,)})
     try:
         body = read_body()
     except UnsupportedMediaType as error:
-        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "encoding")
+        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "encoding", granted)
         return _refuse(wire_format, 415, {"body": (str(error.description),)})
     except RequestEntityTooLarge:
-        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "size")
+        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "size", granted)
         return _refuse(wire_format, 413, {"body": (TOO_LARGE,)})
     hops = environ.get(_HOPS, "")
     callback = Callback(
@@ -137,18 +142,19 @@ def _keep(context: WebContext, wire_format: str, key: str) -> Response:
         content_type=environ.get("CONTENT_TYPE"),
         remote=environ.get("REMOTE_ADDR", ""),
         now=context.clock(),
+        key=granted,
         hops=int(hops) if hops.isascii() and hops.isdigit() and len(hops) <= _MAX_HOPS_DIGITS else 0,
     )
     try:
         accepted = accept(callback, config, context.store)
     except StoreUnavailable as error:
         context.log.error("store_unavailable", reason=str(error))
-        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "store")
+        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "store", granted)
         return _try_later(wire_format)
-    context.metrics.count(CALLBACKS_KEPT, wire_format, accepted.state)
+    context.metrics.count(CALLBACKS_KEPT, wire_format, accepted.state, granted)
     if accepted.orphan:
         context.metrics.count(ORPHAN_UPDATES, accepted.orphan)
-    context.log.info("callback_kept", format=wire_format, state=accepted.state, event_id=accepted.event_id)
+    context.log.info("callback_kept", format=wire_format, state=accepted.state, event_id=accepted.event_id, key=granted)
     if accepted.errors is not None:
         return _refuse(wire_format, 403 if accepted.forbidden else 400, accepted.errors)
     if accepted.endpoints:
@@ -160,15 +166,15 @@ def _keep(context: WebContext, wire_format: str, key: str) -> Response:
     return _KEPT[wire_format]
 
 
-def _is_authorized(key: str, keys: Iterable[str]) -> bool:
-    """Compares the key of the path, and the password of HTTP Basic, with the configured keys.
-    Each candidate is compared with each key, so that a wrong one takes as long as a right one."""
+def _given_keys(key: str, config: Config) -> list[Key]:
+    """Returns the configured keys that the path or the password of HTTP Basic is a value of.
+    Each candidate is compared with each value, so that a wrong one takes as long as a right one."""
     basic = request.authorization if "HTTP_AUTHORIZATION" in request.environ else None
     password = (basic.password or "") if basic is not None and basic.type == "basic" else ""
     candidates = [candidate.encode("utf-8", "surrogatepass") for candidate in (key, password)]
-    known = [each.encode() for each in keys if each]
-    matches = [hmac.compare_digest(candidate, each) for candidate in candidates for each in known]
-    return any(matches)
+    return [
+        each for candidate in candidates for value, each in config.key_values if hmac.compare_digest(candidate, value)
+    ]
 
 
 def read_body() -> bytes:

@@ -174,7 +174,7 @@ def test_everything_that_the_sample_leaves_out_is_good_too(folder: Path) -> None
     lines = [line for line in lines if "postgresql" not in line]
     environ = dict.fromkeys(
         ["GATEWAY_KEY", "GATEWAY_PASSWORD", "CARRIERX_TOKEN", "LEGACY_PASSWORD", "LEGACY_API_KEY"], "x" * 20
-    ) | dict.fromkeys(["SIGNUP_PASSWORD", "SIGNUP_BASIC_PASSWORD", "CRM_SECRET"], "y" * 20)
+    ) | dict.fromkeys(["SIGNUP_PASSWORD", "SIGNUP_BASIC_PASSWORD", "CRM_SECRET", "CARRIERX_KEY"], "y" * 20)
     (folder / "gateway.toml").write_text("\n".join(lines))
     config = load(folder / "gateway.toml", environ)
     assert config.warnings == ()

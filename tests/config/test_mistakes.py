@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config import Config, ConfigError, load, loads
 from gateway.config.validate import fields_in_query
-from tests.config_cases import GRAMMAR, IN_AN_ENDPOINT, MISTAKES, WARNINGS, endpoint
+from tests.config_cases import GRAMMAR, IN_AN_ENDPOINT, KEY, MISTAKES, WARNINGS, endpoint
 
 HERE = Path("/etc/sms/gateway.toml")
 
@@ -158,6 +158,11 @@ def test_postgresql_wants_keys_and_password() -> None:
         "4 gateway.keys[0]: is part of URLs, so it may have only letters, digits and - . _ ~",
         "5 gateway.password: must be text in quotes, not a whole number",
     ]
+
+
+def test_with_postgresql_a_named_key_is_one_of_keys() -> None:
+    text = '[gateway]\ndatabase = "postgresql://u:pw@h/d"\npassword = "correct horse"\n'
+    assert read(text + KEY + '"aaaaaaaaaaaaaaaa"').all_keys
 
 
 def test_two_numbers_must_not_be_one() -> None:

@@ -234,6 +234,13 @@ def test_only_what_is_missing_comes_from_there(path: Path) -> None:
     assert settings.current.password == (path.parent / "data" / "password").read_text().strip()
 
 
+def test_no_key_is_made_beside_named_ones(path: Path) -> None:
+    path.write_text('[[key]]\nname = "crm"\nvalue = "from-the-file-0123"')
+    settings = Settings(path, {})
+    assert settings.current.keys == () and [key.name for key in settings.current.all_keys] == ["crm"]
+    assert os.listdir(path.parent / "data") == ["password"]
+
+
 def test_nothing_is_made_where_both_are_set(path: Path) -> None:
     write(path, "")
     assert Settings(path, {}).secrets is None

@@ -56,7 +56,7 @@ def test_200_is_on_disk(app: Flask, client: FlaskClient, path: str) -> None:
     assert (answer.status_code, answer.data, answer.mimetype) == (200, body, kind)
     (event,) = kept(app)
     assert bytes(event.body) == BODIES[path]
-    said = {"format": event.source, "state": event.state, "event_id": event.id}
+    said = {"format": event.source, "state": event.state, "event_id": event.id, "key": "keys[0]"}
     assert logs == [{"event": "callback_kept", "log_level": "info", **said}], "and nothing of the body"
 
 
@@ -72,6 +72,32 @@ def test_the_key_may_be_the_password_of_basic(client: FlaskClient, path: str) ->
     token = base64.b64encode(b"anybody:the-next-key").decode()
     answer = client.post(path.rstrip("/"), data=BODIES[path], headers={"Authorization": f"Basic {token}"})
     assert answer.status_code == 200
+
+
+NAMED = """
+[[key]]
+name = "platform"
+value = ["platform-key-of-2027", "platform-key-of-2026"]
+for = "legacy"
+"""
+
+
+def test_a_key_lets_in_what_it_is_for_and_is_named(tmp_path: Path) -> None:
+    with console(tmp_path, acme.TOML.format(database="sqlite:///data/gateway.db") + NAMED) as app:
+        client = app.test_client()
+        for value in ("platform-key-of-2027", "platform-key-of-2026"):
+            assert client.post(CALLBACK + value, data=BODIES[CALLBACK]).status_code == 200
+            assert client.post(STATUS + value, data=BODIES[STATUS]).status_code == 200
+            answer = client.post(CARRIERX + value, data=BODIES[CARRIERX])
+            assert answer.status_code == 403
+            assert answer.get_json() == {"errors": {"key": ["This key is not for carrierx callbacks."]}}
+        # A second key in HTTP Basic counts, too.
+        answer = client.post(CARRIERX + value, data=BODIES[CARRIERX], auth=("anybody", acme.KEY))
+        assert answer.status_code == 200
+        assert [event.key for event in kept(app)] == ["platform"] * 4 + ["keys[0]"]
+        said = client.get("/metrics").text
+        line = 'gateway_callbacks_turned_away_total{format="carrierx",key="platform",reason="scope"} 2.0'
+        assert line in said and "platform-key-of" not in said
 
 
 @pytest.mark.parametrize("path", BODIES)
@@ -177,7 +203,7 @@ def test_metrics(client: FlaskClient) -> None:
     client.post(CARRIERX + acme.KEY, data=acme.text())
     client.post(CARRIERX + "wrong", data=acme.text())
     said = client.get("/metrics").text
-    assert 'gateway_callbacks_kept_total{format="carrierx",state="accepted"} 1.0' in said
-    assert 'gateway_callbacks_turned_away_total{format="carrierx",reason="key"} 1.0' in said
+    assert 'gateway_callbacks_kept_total{format="carrierx",key="keys[0]",state="accepted"} 1.0' in said
+    assert 'gateway_callbacks_turned_away_total{format="carrierx",key="",reason="key"} 1.0' in said
     assert 'gateway_deliveries_owed{endpoint="page"} 1.0' in said
     assert client.get("/readyz").status_code == 200
