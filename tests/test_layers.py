@@ -18,8 +18,8 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 
 MAY_IMPORT = {
     "schemas": "",
-    "safe_http": "",
     "matching": "",
+    "safe_http": "matching",
     "config": "safe_http matching schemas",
     "metrics": "config",
     "carrierx": "safe_http schemas",
@@ -52,6 +52,7 @@ DOORS = {
     "greenlet": "store",
     "pycurl": "safe_http",
     "requests": "carrierx sandbox",
+    "re2": "matching",
     "urllib3": "",
     "urllib.request": "",
     "http.client": "",

@@ -34,7 +34,12 @@ SAFE = {
     "jinja2": "3.1.6",
 }
 """Versions that mended what could be attacked."""
-NAMES = {"argon2": "argon2-cffi", "flask_wtf": "flask-wtf", "prometheus_client": "prometheus-client"}
+NAMES = {
+    "argon2": "argon2-cffi",
+    "flask_wtf": "flask-wtf",
+    "prometheus_client": "prometheus-client",
+    "re2": "google-re2",
+}
 """Module → the distribution that has it, where the names differ."""
 LEFT_OUT = {".git", ".venv", "data", "__pycache__", "build", "dist"}
 

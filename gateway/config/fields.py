@@ -25,6 +25,7 @@ from phonenumbers import SUPPORTED_REGIONS, country_code_for_region
 
 from gateway.config.errors import FromEnvironment, Messages, nearest, quoted, unknown
 from gateway.matching import templates
+from gateway.matching.patterns import LinearPattern, RefusedPattern
 from gateway.safe_http.ssrf import check_url
 from schemas import status
 
@@ -425,13 +426,15 @@ def success(value: object) -> str:
     return filled(value)
 
 
-def pattern(value: object) -> re.Pattern[str]:
-    """A regular expression of Python's `re`. The message says what is wrong with it and where."""
+def pattern(value: object, flags: int = 0) -> LinearPattern:
+    """A regular expression. The message says what is wrong with it and where."""
     written = of_type(value, str, "a regular expression in quotes")
     if not written:
         raise Mistake("is empty, and would match everything")
     try:
-        return re.compile(str(written))
+        return LinearPattern(str(written), flags)
+    except RefusedPattern as refused:
+        raise Mistake(str(refused)) from None
     except re.error as error:
         if isinstance(written, FromEnvironment):
             raise Mistake("is not a regular expression") from None

@@ -6,7 +6,6 @@ tables of the file, what `gateway init` writes, docs/configuration.md and the co
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -16,6 +15,7 @@ from types import MappingProxyType
 from gateway.config import fields
 from gateway.config.fields import Network, Setting, required, setting, settings_of
 from gateway.matching.keywords import KeywordIndex
+from gateway.matching.patterns import LinearPattern
 from gateway.safe_http.error_pages import FAILURE_BODY
 from schemas.credentials import CREDENTIALS
 from schemas.fields import number as normalised
@@ -115,9 +115,9 @@ class Endpoint:
     tls_min: str = setting("1.2", fields.tls_version, '`"1.0"`, `"1.1"`, `"1.2"` or `"1.3"`.')
     success: str = setting("2xx", fields.success,
         'Statuses that are a success: `"200"`, `"200-204"`, `"200,202"`. Redirects never are.')
-    success_body: re.Pattern[str] | None = setting(None, fields.pattern,
+    success_body: LinearPattern | None = setting(None, fields.pattern,
         "A regular expression that must be found in the answer's body.")
-    failure_body: tuple[re.Pattern[str], ...] = setting((), partial(fields.list_of, fields.pattern, single=True),
+    failure_body: tuple[LinearPattern, ...] = setting((), partial(fields.list_of, fields.pattern, single=True),
         "One or a list of regular expressions: an answer in which one is found is no success. Unless set, for `legacy` "
         "error pages of PHP, ColdFusion, ASP.NET and others, for `carrierx` none; `[]` turns it off.", "error pages")
     free_form: bool = False

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Generic, Protocol, TypeVar
 
+from gateway.matching.patterns import LinearPattern
+
 MAX_COMPARED_CHARACTERS = 2_000
 """Characters of a text that are looked at. A text message has 1,600 at most; a pattern must not run through more."""
 
@@ -94,11 +96,11 @@ class KeywordIndex(Generic[K]):
         matches = [KeywordMatch(keyword=keyword, form=form) for form, keyword in forms]
         self._matches = sorted(matches, key=lambda match: match.exactness)
         """Every match that there can be, the most exact first; all else names them by their position."""
-        self._patterns: list[tuple[int, re.Pattern[str]]] = []
+        self._patterns: list[tuple[int, LinearPattern]] = []
         self._words: dict[str, list[int]] = {}
         for position, match in enumerate(self._matches):
             if match.keyword.match == "regex":
-                self._patterns.append((position, re.compile(match.form, re.IGNORECASE)))
+                self._patterns.append((position, LinearPattern(match.form, re.IGNORECASE)))
             elif word := fold(match.form):
                 self._words.setdefault(word, []).append(position)
         self._lengths = sorted({len(word) for word in self._words})

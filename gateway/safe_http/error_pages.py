@@ -6,7 +6,7 @@ the markup or the file and line around the words, not for the words alone; a pag
 PHP's `Warning`, `Notice` and `Deprecated` are left out on purpose: the script went on to its end, and mostly did
 its work. Posting again would do that work twice. `WARNING` finds them, for a remark and no more.
 
-Bodies are strangers' bytes, up to 64 KB: every pattern must run in time linear in their length.
+Bodies are strangers' bytes, up to 64 KB: the patterns, like those of the configuration, run in time linear in that.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from functools import lru_cache
+
+from gateway.matching.patterns import LinearPattern
 
 _FLAGS = re.IGNORECASE | re.MULTILINE
 _ASP_NET = "an ASP.NET error page"
@@ -29,8 +31,7 @@ _PATTERNS = (
     (
         _PHP,
         " on line ",
-        r"(?:^|>)(?:PHP )?(?:Parse|(?:(?:Recoverable|Catchable) )?Fatal) error(?:</b>)?: "
-        r"(?:(?!(?:Parse|Fatal) error(?:</b>)?: )[\s\S])*? on line (?:<b>)?\d",
+        r"(?:^|>)(?:PHP )?(?:Parse|(?:(?:Recoverable|Catchable) )?Fatal) error(?:</b>)?: (?s:.)* on line (?:<b>)?\d",
     ),
     (_PHP, "xdebug-error", r"class=['\"]xdebug-error xe-(?:fatal|parse|uncaught|recoverable)"),
     # ColdFusion 6 to 2023, its compiler, and any page that prints the stack.
@@ -72,22 +73,18 @@ _PATTERNS = (
     ("a Perl error page", "software error", r"<h1>\s{0,99}Software error:\s{0,99}</h1>"),
 )
 
-PAGES = tuple((name, word, re.compile(pattern, _FLAGS)) for name, word, pattern in _PATTERNS)
+PAGES = tuple((name, word, LinearPattern(pattern, _FLAGS)) for name, word, pattern in _PATTERNS)
 _NAMES = {pattern: name for name, _, pattern in PAGES}
 
 MIN_PAGE_BYTES = 12  # length of the shortest text in which any of these is found: ``[XException]``
 
-FAILURE_BODY: tuple[re.Pattern[str], ...] = tuple(_NAMES)
+FAILURE_BODY: tuple[LinearPattern, ...] = tuple(_NAMES)
 """The default `failure_body` of endpoints of the legacy format: an answer in which one is found is no success."""
 
-WARNING = re.compile(
-    r"(?:^|>)(?:PHP )?(?:Warning|Notice|Deprecated)(?:</b>)?: "
-    r"(?:(?!(?:Warning|Notice|Deprecated)(?:</b>)?: )[^\n])*? on line (?:<b>)?\d",
-    _FLAGS,
-)
+WARNING = LinearPattern(r"(?:^|>)(?:PHP )?(?:Warning|Notice|Deprecated)(?:</b>)?: .* on line (?:<b>)?\d", _FLAGS)
 
 
-def page_name(pattern: re.Pattern[str]) -> str:
+def page_name(pattern: LinearPattern) -> str:
     """The name of a page that the pattern found: "a PHP error page"; a pattern of the operator's own is quoted."""
     return _NAMES.get(pattern) or f"a page that failure_body's {pattern.pattern!r} finds"
 
@@ -100,7 +97,7 @@ def decode_body(body: bytes) -> str:
         return body.decode("windows-1252", "replace")
 
 
-def find_page(patterns: Collection[re.Pattern[str]], body: bytes) -> re.Pattern[str] | None:
+def find_page(patterns: Collection[LinearPattern], body: bytes) -> LinearPattern | None:
     """The first of the patterns that is found in the body."""
     if patterns is FAILURE_BODY:
         return _find_default(body) if len(body) >= MIN_PAGE_BYTES else None
@@ -111,7 +108,7 @@ def find_page(patterns: Collection[re.Pattern[str]], body: bytes) -> re.Pattern[
 
 
 @lru_cache(32)
-def _find_default(body: bytes) -> re.Pattern[str] | None:
+def _find_default(body: bytes) -> LinearPattern | None:
     """Remembered: an endpoint mostly says the same, and every answer is searched twice (judged, then explained)."""
     text = decode_body(body)
     lower = text.lower()

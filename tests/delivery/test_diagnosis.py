@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gateway.config import Endpoint
 from gateway.delivery import diagnosis
-from gateway.matching.regex_checks import may_hang
+from gateway.matching.patterns import LinearPattern
 from gateway.safe_http.error_pages import FAILURE_BODY, MIN_PAGE_BYTES, find_page, page_name
 from gateway.safe_http.error_pages import PAGES as ROWS
 from gateway.safe_http.errors import CurlError, describe
@@ -89,10 +89,9 @@ def test_any_bytes_can_be_looked_at(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("pattern", FAILURE_BODY, ids=lambda pattern: pattern.pattern[:30])
-def test_no_pattern_hangs(pattern: re.Pattern[str]) -> None:
-    assert not may_hang(pattern.pattern)
+def test_no_pattern_finds_half_a_page(pattern: LinearPattern) -> None:
     for piece in (">Fatal error: ", "java.lang.Error ", "<title> ", "[Aa.Exception", "<b <td ", ">Lucee 1 Error", "\n"):
-        assert pattern.search((piece * 65_536)[:65_536]) is None
+        assert not pattern.search((piece * 65_536)[:65_536])
 
 
 @pytest.mark.parametrize(
@@ -339,7 +338,7 @@ def test_a_password_that_is_wrong() -> None:
 
 
 def test_a_body_without_the_words_of_success() -> None:
-    endpoint = replace(ENDPOINT, success_body=re.compile("done"))
+    endpoint = replace(ENDPOINT, success_body=LinearPattern("done"))
     for body, sentence in (
         (b"it is done", ""),
         (b"no", "answered 200, but success_body is not found in the body"),
@@ -443,15 +442,13 @@ def test_a_handshake_that_breaks_off_is_tls() -> None:
 
 
 @pytest.mark.parametrize(("word", "pattern"), [row[1:] for row in ROWS], ids=[row[1] for row in ROWS])
-def test_what_is_not_looked_at_holds_no_page(word: str, pattern: re.Pattern[str]) -> None:
+def test_what_is_not_looked_at_holds_no_page(word: str, pattern: LinearPattern) -> None:
     """No text that the pattern finds is shorter, and none is without the word that is looked for first."""
 
     @settings(max_examples=20)
-    @given(st.from_regex(pattern))
+    @given(st.from_regex(re.compile(pattern.pattern, pattern.flags), alphabet=st.characters(codec="ascii")))
     def looks(text: str) -> None:
-        found = pattern.search(text)
-        assert found and len(found[0].encode("utf-8", "replace")) >= MIN_PAGE_BYTES
-        assert word in text.lower() or not text.isascii()
+        assert pattern.search(text) and len(text) >= MIN_PAGE_BYTES and word in text.lower()
 
     looks()
 
@@ -463,7 +460,7 @@ def test_the_shortest_page_is_found() -> None:
 
 def test_patterns_of_the_operators_own() -> None:
     """They take the place of ours, are tried in their order, and see letters where a page does not say its charset."""
-    sorry, cafe = re.compile("sorry"), re.compile("caf\u00e9")
+    sorry, cafe = LinearPattern("sorry"), LinearPattern("caf\u00e9")
     for body, found in (
         (b"caf\xe9 is closed", cafe),
         ("caf\u00e9 is closed, sorry".encode(), sorry),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import replace
 from email.utils import formatdate
@@ -27,6 +26,7 @@ from gateway.delivery.result import (
     reply_text,
     retry_delay,
 )
+from gateway.matching.patterns import LinearPattern
 from gateway.safe_http.error_pages import FAILURE_BODY
 from gateway.safe_http.models import Failure, Request, Response, Timings
 from gateway.safe_http.ssrf import HIDDEN
@@ -82,14 +82,14 @@ def test_the_endpoint_says_what_success_is() -> None:
 
 
 def test_it_is_an_endpoint_of_the_configuration() -> None:
-    endpoint = Endpoint(name="a", url="http://page.test/", success="200,202-204", success_body=re.compile("^OK$"))
+    endpoint = Endpoint(name="a", url="http://page.test/", success="200,202-204", success_body=LinearPattern("^OK$"))
     assert judge(Response(status=203, body=b"OK"), endpoint, NOW).outcome == "succeeded"
     assert judge(Response(status=201, body=b"OK"), endpoint, NOW).outcome == "again"
     assert judge(Response(status=200, body=b"NO"), endpoint, NOW).outcome == "again"
 
 
 def test_success_body() -> None:
-    wanted = replace(PAGE, success_body=re.compile("caf\xe9"))
+    wanted = replace(PAGE, success_body=LinearPattern("caf\xe9"))
     assert outcome(Response(status=200, body="un café".encode()), wanted) == "succeeded"
     assert outcome(Response(status=200, body="un café".encode("windows-1252")), wanted) == "succeeded"
     assert "empty" in judge(Response(status=200), wanted, NOW).sentence
@@ -97,15 +97,24 @@ def test_success_body() -> None:
 
 
 def test_success_body_is_looked_for_in_all_that_was_read() -> None:
-    wanted = replace(PAGE, success_body=re.compile("done"))
+    wanted = replace(PAGE, success_body=LinearPattern("done"))
     assert outcome(Response(status=200, body=b" " * 60_000 + b"done"), wanted) == "succeeded"
+
+
+def test_a_body_that_is_one_long_ambiguity_is_judged_at_once() -> None:
+    """`re` needed 31 seconds for this text, with each of the two."""
+    body, pattern = b"a" * 61 + b"!", LinearPattern("^(a|aa)+$")
+    begun = time.perf_counter()
+    assert outcome(Response(status=200, body=body), replace(PAGE, failure_body=(pattern,))) == "succeeded"
+    assert outcome(Response(status=200, body=body), replace(PAGE, success_body=pattern)) == "again"
+    assert time.perf_counter() - begun < 5
 
 
 def test_failure_body() -> None:
     page = b"<b>Fatal error</b>:  Uncaught Error in <b>/x.php</b> on line <b>3</b>"
     assert judge(Response(status=200, body=page), PAGE, NOW).sentence == "a PHP error page behind a 200"
     assert outcome(Response(status=200, body=page), replace(PAGE, failure_body=())) == "succeeded"
-    own = replace(PAGE, failure_body=(re.compile("^ERR"),))
+    own = replace(PAGE, failure_body=(LinearPattern("^ERR"),))
     assert "'^ERR'" in judge(Response(status=200, body=b"ERR 5"), own, NOW).sentence
 
 

@@ -274,14 +274,10 @@ def test_a_platform_means_the_spelling_before_the_fold() -> None:
         ("regex", r"\Za", "behind the end"),
         ("regex", "a^b", "before the beginning"),
         ("regex", "^a$", ""),
-        ("regex", "(?!)", "can never be"),
-        ("regex", "a(?!b)", ""),
-        ("regex", "a{3000}", "2000 characters"),
+        ("regex", "a{900}a{900}a{900}", "2000 characters"),
         ("regex", "e\u0301", ""),
         ("regex", "q\u0308", ""),
-        ("regex", "a{2000}", ""),
         ("regex", "a.*b", ""),
-        ("regex", "(", ""),
         ("regex", r"a\Ab", "before the beginning"),
         ("regex", "$[^a]", "behind the end"),
         ("regex", "$[ab]", "behind the end"),
@@ -305,8 +301,7 @@ def test_words_that_can_never_match(how: str, word: str, said: str) -> None:
         ("exact", "?!", "has nothing that counts: quotes, punctuation and invisible characters do not"),
         ("regex", "$a", "asks for something behind the end of the text ($)"),
         ("regex", "a^b", "asks for something before the beginning of the text (^)"),
-        ("regex", "(?!)", "asks for what can never be: (?!)"),
-        ("regex", "a{2001}", "needs more than the 2000 characters of a text that are looked at"),
+        ("regex", "a{1000}a{1000}a", "needs more than the 2000 characters of a text that are looked at"),
         (
             "regex",
             "a\n",
@@ -317,31 +312,6 @@ def test_words_that_can_never_match(how: str, word: str, said: str) -> None:
 )
 def test_why_a_word_can_never_match_is_a_sentence(how: str, word: str, reason: str) -> None:
     assert regex_checks.why_never_matches(how, word) == reason
-
-
-@pytest.mark.parametrize(
-    ("pattern", "hangs"),
-    [
-        ("(a+)+", True),
-        (r"(\w+\s?)*x", True),
-        ("((a*)b)*", True),
-        ("(x|a+)+", True),
-        ("(?=(a+)+)", True),
-        ("(?!(a+)+)", True),
-        ("(a+?)+", True),
-        ("(a{0,1000})+", True),
-        ("(?:(?=a+)b)*", False),
-        ("a+b+", False),
-        ("(a|b)+", False),
-        ("(?>a+)+", False),
-        ("(?:a++)+", False),
-        (r"(vote\s+)?[ab]+", False),
-        ("(a{2})+", False),
-        ("(", False),
-    ],
-)
-def test_patterns_that_may_hang(pattern: str, hangs: bool) -> None:
-    assert regex_checks.may_hang(pattern) is hangs
 
 
 def test_near_misses() -> None:
@@ -439,7 +409,7 @@ def test_folding_is_done_after_once(text: str) -> None:
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from([r"a\nb", "$a", "a^b", "(x\u200b)y", "(?!)", r"[ab]$c"]), st.data())
+@given(st.sampled_from([r"a\nb", "$a", "a^b", "(x\u200b)y", r"[ab]$c"]), st.data())
 def test_what_can_never_match_matches_nothing(pattern: str, data: st.DataObject) -> None:
     assert regex_checks.why_never_matches("regex", pattern)
     text = data.draw(st.one_of(st.text("abcxy\n\u200b ", max_size=8), st.from_regex(re.compile("a\nb|xy|ab"))))

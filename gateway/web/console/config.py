@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,8 +60,6 @@ def _plain(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g} s"
-    if isinstance(value, re.Pattern):
-        return str(value.pattern)
     if isinstance(value, Mapping):
         return ", ".join(f"{word} → {other}" for word, other in value.items())
     if isinstance(value, frozenset | tuple):
