@@ -80,11 +80,15 @@ def _scrub_pairs(body: bytes, these: _Names) -> bytes:
 
 def _blank_pair(pair: bytes, these: _Names) -> bytes:
     name, separator, _ = pair.partition(b"=")
-    plain = unquote_to_bytes(name.replace(b"+", b" ")).replace(b"\0", b"").decode("latin-1")
-    return name + separator if these.has(plain) else pair
+    return name + separator if these.has(decode_name(name)) else pair
 
 
-def _inner(name: str) -> str:
+def decode_name(name: bytes) -> str:
+    """The name of a pair without its escapes. Exact where it is ASCII, as all names of secrets are."""
+    return unquote_to_bytes(name.replace(b"+", b" ")).replace(b"\0", b"").decode("latin-1")
+
+
+def inner_name(name: str) -> str:
     """``password`` of ``auth[password]``, as PHP writes structures into forms."""
     return name.strip().rpartition("[")[2].removesuffix("]").strip()
 
@@ -119,7 +123,7 @@ def _in_head(names: tuple[str, ...], before: bytes = b"", behind: bytes = b"") -
 
 _TRIO = _Names(lambda name: name.strip() in CREDENTIALS, _in_head(CREDENTIALS))
 _ANY = _Names(
-    lambda name: _inner(name).lower() in SECRETS,
+    lambda name: inner_name(name).lower() in SECRETS,
     _in_head(SECRETS, rb"(?:[^\";\r\n]{0,64}\[)?\s*+", rb"\]?[^\S\r\n]*+"),
 )
 _WORDS = tuple(name.encode() for name in SECRETS)

@@ -47,6 +47,15 @@ class CheckedCall:
     bad: tuple[str, ...]  # recipients that are no phone numbers, as they were given; there are others that are
 
 
+def is_authentic(auth: CallCredentials, config: Config) -> bool:
+    """Says whether `authenticate` lets this caller in."""
+    try:
+        authenticate(auth, config)
+    except CallRefused:
+        return False
+    return True
+
+
 def authenticate(auth: CallCredentials, config: Config) -> None:
     """Raises `CallRefused`. All three are compared, so that the time does not tell which one is wrong."""
     expected = config.legacy

@@ -18,7 +18,7 @@ from granian.rsgi import HTTPProtocol, ProtocolClosed, ProtocolError
 
 from gateway.serve.calls import Answer, Calls, Unread, later, plain
 from gateway.serve.connections import Connections
-from gateway.web.callbacks import MAX_BODY_BYTES, TOO_LARGE
+from gateway.web.callbacks import MAX_BODY_BYTES
 
 SMALL_BODY_BYTES = MAX_BODY_BYTES // 16  # a body up to this size is always let in: callbacks are far below
 BUDGET_BYTES = 64 * MAX_BODY_BYTES  # all larger bodies together may take so much while they are under way
@@ -59,6 +59,7 @@ class _Body:
     environ: WSGIEnvironment
     proto: HTTPProtocol
     reader: asyncio.Task[Any]
+    limit: int  # bytes
     timer: asyncio.TimerHandle | None = None
     """Fires at the next step of its reading: it is slow, it is late, no more of it is dropped."""
     reserved: int = 0
@@ -86,12 +87,13 @@ class Bodies:
         for body in list(self._slow):
             self._refuse(body, "stopping", later("The gateway is stopping."))
 
-    async def read(self, environ: WSGIEnvironment, proto: HTTPProtocol, length: int | None) -> bytes | None:
-        """The whole body; one byte too many of one in chunks that is too large. None: the request is answered."""
-        body = _Body(environ, proto, cast(asyncio.Task[Any], asyncio.current_task()))
+    async def read(self, environ: WSGIEnvironment, proto: HTTPProtocol, length: int | None, limit: int) -> bytes | None:
+        """The whole body, of at most `limit` bytes; one byte more of one in chunks that is too large.
+        None: the request is answered."""
+        body = _Body(environ, proto, cast(asyncio.Task[Any], asyncio.current_task()), limit)
         waits = "HTTP_EXPECT" in environ
         try:
-            if waits or (length or 0) > SMALL_BODY_BYTES:
+            if waits or (length or 0) > min(limit, SMALL_BODY_BYTES):
                 await self._admit(body, length or 0, waits)
             if body.is_answered:
                 if not waits:
@@ -116,10 +118,10 @@ class Bodies:
         return None if body.is_answered else data
 
     async def _admit(self, body: _Body, length: int, waits: bool) -> None:
-        if waits or length > MAX_BODY_BYTES:
+        if waits or length > body.limit:
             await self._ask_early(body)
-        if length > MAX_BODY_BYTES:
-            self._refuse(body, "size", plain(413, TOO_LARGE))
+        if length > body.limit:
+            self._refuse(body, "size", plain(413, f"Larger than {body.limit} bytes."))
         else:
             self._reserve(body, length)
 
@@ -140,11 +142,11 @@ class Bodies:
             if body.is_answered:
                 continue
             # One byte too many is kept, so that the application itself can say 413.
-            kept += piece[: MAX_BODY_BYTES + 1 - len(kept)]
-            if size > MAX_BODY_BYTES:
+            kept += piece[: body.limit + 1 - len(kept)]
+            if size > body.limit:
                 return bytes(kept)
             if size > SMALL_BODY_BYTES:
-                self._reserve(body, MAX_BODY_BYTES)
+                self._reserve(body, body.limit)
             if chunks > SMALL_CHUNKS + size // SMALL_CHUNK_BYTES:
                 self._refuse(body, "chunks", plain(400, "Too many small chunks."))
         # Granian ends a body with an empty piece; one that was cut off, or has trailers, with two.

@@ -20,10 +20,8 @@ from granian.rsgi import HTTPProtocol, Scope
 from gateway.serve.bodies import Bodies, linger, send
 from gateway.serve.calls import INTERNAL_ERROR, Answer, Calls, later, plain
 from gateway.serve.connections import Connections
-from gateway.web.callbacks import MAX_BODY_BYTES
+from gateway.web.callbacks import MAX_QUICK_BYTES
 
-MAX_QUICK_BYTES = 16 * 1024
-"""A request with a larger body is not handled on the event loop's thread: it would keep others waiting."""
 HEARTBEAT_PATH = "/-/heartbeat"  # answered here with 204: this process takes connections, and its event loop turns
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 READ_HEADERS = {
@@ -42,8 +40,9 @@ class Refused(Exception):
 
 class Bridge:
     """The RSGI application; made and called in one event loop.
-    quick: which requests run on the event loop's own thread, as greenlets (`gateway.store.greenlets`); all others run
-    on threads. beat: called for each request of `HEARTBEAT_PATH`. `in_hand`: not answered yet."""
+    quick: which requests run on the event loop's own thread, as greenlets (`gateway.store.greenlets`); all others, and
+    those with more than `MAX_QUICK_BYTES` of body, run on threads. max_body_bytes: how large a body each may have.
+    beat: called for each request of `HEARTBEAT_PATH`. `in_hand`: not answered yet."""
 
     def __init__(
         self,
@@ -53,9 +52,10 @@ class Bridge:
         port: int,
         *,
         quick: Callable[[WSGIEnvironment], bool] | None,
+        max_body_bytes: Callable[[WSGIEnvironment], int],
         beat: Callable[[], None],
     ) -> None:
-        self._quick, self._beat, self._count = quick, beat, connections.count
+        self._quick, self._max_body_bytes, self._beat, self._count = quick, max_body_bytes, beat, connections.count
         # Nothing of the process's own environment is in it.
         self._environ: WSGIEnvironment = {"SCRIPT_NAME": "", "SERVER_NAME": host, "SERVER_PORT": str(port)}
         self._environ |= {"wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.errors": sys.stderr}
@@ -68,9 +68,10 @@ class Bridge:
         self.in_hand += 1
         try:
             environ = self._environ.copy()
-            length, body = add_head(environ, scope), b""
+            length, limit, body = add_head(environ, scope), 0, b""
             if length != 0:
-                found = await self.bodies.read(environ, proto, length)
+                limit = self._max_body_bytes(environ)
+                found = await self.bodies.read(environ, proto, length, limit)
                 if found is None:
                     return
                 body = found
@@ -80,8 +81,8 @@ class Bridge:
                 return
             environ["CONTENT_LENGTH"], environ["wsgi.input"] = str(len(body)), io.BytesIO(body)
             is_quick = self._quick is not None and len(body) <= MAX_QUICK_BYTES and self._quick(environ)
-            answer = await (self._calls.here(environ) if is_quick else self._calls.on_thread(environ))
-            is_too_large = len(body) > MAX_BODY_BYTES
+            answer = await (self._calls.here(environ) if is_quick else self._calls.on_thread(environ, len(body)))
+            is_too_large = len(body) > limit
             send(proto, answer or INTERNAL_ERROR, close=is_too_large)
             if is_too_large:  # and there may be more
                 await linger(proto)

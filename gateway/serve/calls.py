@@ -14,13 +14,18 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import structlog
 
 from gateway.store.greenlets import GreenletPool
-from gateway.web.callbacks import RETRY_AFTER_SECONDS
+from gateway.web.callbacks import MAX_BODY_BYTES, MAX_QUICK_BYTES, RETRY_AFTER_SECONDS
 
 THREADS = 64
 BUSY = 4
 BUSY_SECONDS = 0.1
 """At most `BUSY` threads run calls that began less than `BUSY_SECONDS` ago: while one computes, the event loop waits
 for the interpreter. One that takes longer waits for something else."""
+LARGE = 2
+LARGE_SECONDS = 5.0
+"""Of calls with a body of more than `MAX_QUICK_BYTES`, at most `LARGE` run at once: to read one takes much time, and
+many times its memory. Nothing that may be read takes as long as `LARGE_SECONDS`."""
+MAX_WAITING_BYTES = 64 * MAX_BODY_BYTES  # all bodies that wait for one of these places together
 
 Headers = list[tuple[str, str]]
 
@@ -59,7 +64,9 @@ class Calls:
     def __init__(self, application: WSGIApplication) -> None:
         self._application, self._loop = application, asyncio.get_running_loop()
         self._greenlets = GreenletPool(self._loop)
-        self._may_compute, self._computing = asyncio.Semaphore(BUSY), set[asyncio.Future[Answer | None]]()
+        self._may_compute, self._may_be_large = asyncio.Semaphore(BUSY), asyncio.Semaphore(LARGE)
+        self._computing = dict[asyncio.Future[Answer | None], asyncio.Semaphore]()
+        self._waiting_bytes = 0
         self._queue = queue.SimpleQueue[tuple[WSGIEnvironment, asyncio.Future[Answer | None]]]()
         for number in range(THREADS):
             # Daemons: one that hangs must not keep the process from ending.
@@ -71,12 +78,20 @@ class Calls:
         self._greenlets.run(lambda: _settle(called, call(self._application, environ)))
         return await called
 
-    async def on_thread(self, environ: WSGIEnvironment) -> Answer | None:
-        """On a thread, when few others compute. None: it wants the body first."""
-        await self._may_compute.acquire()
+    async def on_thread(self, environ: WSGIEnvironment, size: int = 0) -> Answer | None:
+        """On a thread, when few others compute; `size`: of the body, in bytes. None: it wants the body first."""
+        is_large = size > MAX_QUICK_BYTES
+        if is_large and self._waiting_bytes + size > MAX_WAITING_BYTES:
+            return later("Too many large requests are waiting.")
+        places, seconds = (self._may_be_large, LARGE_SECONDS) if is_large else (self._may_compute, BUSY_SECONDS)
+        self._waiting_bytes += size
+        try:
+            await places.acquire()
+        finally:
+            self._waiting_bytes -= size
         called: asyncio.Future[Answer | None] = self._loop.create_future()
-        self._computing.add(called)
-        self._loop.call_later(BUSY_SECONDS, self._let_another, called)
+        self._computing[called] = places
+        self._loop.call_later(seconds, self._let_another, called)
         self._queue.put((environ, called))
         try:
             return await called
@@ -86,8 +101,7 @@ class Calls:
     def _let_another(self, called: asyncio.Future[Answer | None]) -> None:
         """Once for each call: when it has ended, or takes long."""
         if called in self._computing:
-            self._computing.remove(called)
-            self._may_compute.release()
+            self._computing.pop(called).release()
 
     def _work(self) -> None:
         while True:

@@ -62,6 +62,7 @@ def run_web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None
     from gateway import create_app
     from gateway.serve.run import serve
     from gateway.web import callbacks
+    from gateway.web.app import max_body_bytes
     from gateway.web.context import web_context
     from gateway.web.limits import is_trusted_proxy
 
@@ -79,6 +80,7 @@ def run_web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None
             port,
             lifeline=lifeline,
             quick=callbacks.are_quick,
+            max_body_bytes=max_body_bytes,
             is_proxy=partial(is_trusted_proxy, settings),
             count=partial(metrics.count, SERVER_REFUSALS),
         )

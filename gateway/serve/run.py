@@ -23,6 +23,7 @@ from gateway.serve.bridge import HEARTBEAT_PATH, Bridge
 from gateway.serve.connections import Connections
 from gateway.serve.startup import ANY_ADDRESS, listen_probe
 from gateway.serve.supervisor import GRACE_SECONDS, Heartbeat, on_stop, raise_file_limit
+from gateway.web.callbacks import MAX_BODY_BYTES
 
 CONNECTIONS = 16_000  # side by side; more wait in the system's queue, which is `QUEUE` long
 QUEUE = 4096
@@ -45,13 +46,14 @@ def serve(
     *,
     lifeline: bool,
     quick: Callable[[WSGIEnvironment], bool] | None = None,
+    max_body_bytes: Callable[[WSGIEnvironment], int] = lambda _environ: MAX_BODY_BYTES,
     is_proxy: Callable[[str], bool] = lambda _address: False,
     count: Callable[[str], None] = lambda _reason: None,
 ) -> None:
     """Returns when everything in flight was answered. Raises OSError where it cannot listen.
-    host: an IP address. quick: which requests are answered on the event loop's own thread (see `Bridge`). is_proxy:
-    which address speaks for others. count: told of each request and connection that is refused here, by a word. To be
-    called in the main thread."""
+    host: an IP address. quick: which requests are answered on the event loop's own thread (see `Bridge`).
+    max_body_bytes: how large a body each may have. is_proxy: which address speaks for others. count: told of each
+    request and connection that is refused here, by a word. To be called in the main thread."""
     with listen_probe(host, shared=True) as probe:  # Granian's own error does not say why
         probe.bind((host, port))
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
@@ -61,7 +63,9 @@ def serve(
         loop_factory = uvloop.new_event_loop
     limit = max(64, raise_file_limit(CONNECTIONS + SPARE_FILES) - SPARE_FILES)
     connections, beat = Connections(port, limit, is_proxy, count), Heartbeat(lifeline=lifeline)
-    make_bridge = partial(Bridge, application, connections, host, port, quick=quick, beat=beat)
+    make_bridge = partial(
+        Bridge, application, connections, host, port, quick=quick, max_body_bytes=max_body_bytes, beat=beat
+    )
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(_serve(make_bridge, host, port, limit, lifeline))

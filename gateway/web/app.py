@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from io import BytesIO
+from typing import IO, Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, Request
+from werkzeug.exceptions import RequestEntityTooLarge, RequestURITooLarge
+from werkzeug.formparser import FormDataParser
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from gateway.config import Settings
@@ -18,6 +22,24 @@ from gateway.web.console import events, opt_outs, sends, templating, test_posts
 from gateway.web.context import WebContext
 from gateway.web.limits import RateLimits, UnnamedProxies, is_trusted_proxy
 from gateway.web.status_cache import StatusCache
+from schemas.wire import MAX_PAIRS
+
+MAX_PAGE_BYTES = 64 * 1024  # the largest body of a request to the console
+
+
+class _FormParser(FormDataParser):
+    """Counts the pairs of a form before they are decoded: werkzeug limits only the parts of a multipart body."""
+
+    def _parse_urlencoded(self, stream: IO[bytes], *args: Any) -> Any:
+        body = stream.read()
+        if body.count(b"&") >= MAX_PAIRS:
+            raise RequestEntityTooLarge(f"More than {MAX_PAIRS} form pairs.")
+        return super()._parse_urlencoded(BytesIO(body), *args)
+
+
+class _PageRequest(Request):
+    form_data_parser_class = _FormParser
+
 
 MONITORS = frozenset({"/healthz", "/readyz", "/metrics"})  # called from beside the gateway, whatever stands in front
 
@@ -26,8 +48,9 @@ def build_app(settings: Settings, store: Store, login_token: str | None, extra_p
     """Builds the console's application, whose `wsgi_app` passes the calls of programs on to the one of `callbacks`.
     `extra_pages`: pages of the console that `web` itself does not know, such as the sandbox's."""
     app = Flask("gateway.web")
-    size = callbacks.MAX_BODY_BYTES
-    app.config.update(MAX_CONTENT_LENGTH=size, MAX_FORM_MEMORY_SIZE=size, MAX_FORM_PARTS=1000, LOGIN_TOKEN=login_token)
+    app.request_class = _PageRequest
+    app.config.update(MAX_CONTENT_LENGTH=MAX_PAGE_BYTES, MAX_FORM_MEMORY_SIZE=MAX_PAGE_BYTES, MAX_FORM_PARTS=MAX_PAIRS)
+    app.config["LOGIN_TOKEN"] = login_token
     data = settings.current.data
     context = app.extensions["gateway"] = WebContext(
         settings=settings,
@@ -59,12 +82,23 @@ def _dispatch(
     """Passes what programs call to their application and everything else to the console.
     `X-Forwarded-*` counts only where a proxy sends it that the configuration trusts: such requests go through
     werkzeug's `ProxyFix`."""
-    path = environ["PATH_INFO"]
-    is_call = path == "/carrierx/callback" or path.startswith(("/carrierx/callback/", "/legacy/"))
-    app = program_app if is_call else console
+    if environ["QUERY_STRING"].count("&") >= MAX_PAIRS:
+        return RequestURITooLarge(f"More than {MAX_PAIRS} pairs.")(environ, start_response)
+    app = program_app if _is_call(environ) else console
     peer = environ.get("REMOTE_ADDR", "")
     if settings.current.trusted_proxies and is_trusted_proxy(settings, peer):
         app = ProxyFix(app, x_for=1, x_proto=1, x_host=1)
-    elif path not in MONITORS:
+    elif environ["PATH_INFO"] not in MONITORS:
         proxies.note(peer, "HTTP_X_FORWARDED_FOR" in environ or "HTTP_FORWARDED" in environ)
     return app(environ, start_response)
+
+
+def _is_call(environ: WSGIEnvironment) -> bool:
+    """Says whether a program calls: a platform, or an application that sends."""
+    path = str(environ["PATH_INFO"])
+    return path == "/carrierx/callback" or path.startswith(("/carrierx/callback/", "/legacy/"))
+
+
+def max_body_bytes(environ: WSGIEnvironment) -> int:
+    """The size of body that this request may have."""
+    return callbacks.MAX_BODY_BYTES if _is_call(environ) else MAX_PAGE_BYTES

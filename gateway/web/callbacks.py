@@ -26,6 +26,8 @@ from gateway.store.greenlets import current
 from gateway.web.context import WebContext
 
 MAX_BODY_BYTES = 1024 * 1024
+MAX_QUICK_BYTES = 16 * 1024
+"""A larger body is expensive to read: it is read on a thread, beside few others, and after its sender is known."""
 TOO_LARGE = f"Larger than {MAX_BODY_BYTES} bytes."
 RETRY_AFTER_SECONDS = 5
 ROUTE_OPTIONS: dict[str, Any] = {"provide_automatic_options": False, "strict_slashes": False}

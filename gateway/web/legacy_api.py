@@ -13,11 +13,11 @@ from flask import Blueprint, Response, abort, render_template, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, TooManyRequests, UnsupportedMediaType
 
 from gateway.metrics import CALLS
-from gateway.outbound import accept
+from gateway.outbound import accept, validate
 from gateway.outbound.model import CallAnswer, ErrorCode
 from gateway.store import StoreUnavailable
 from gateway.web import legacy_forms, soap
-from gateway.web.callbacks import RETRY_AFTER_SECONDS, ROUTE_OPTIONS, TOO_LARGE, read_body
+from gateway.web.callbacks import MAX_QUICK_BYTES, RETRY_AFTER_SECONDS, ROUTE_OPTIONS, TOO_LARGE, read_body
 from gateway.web.context import WebContext, now, web_context
 from gateway.web.legacy_forms import CallResult
 from gateway.web.limits import UNREADABLE_KEPT
@@ -86,11 +86,15 @@ def _answer_form(name: str) -> Response:
     try:
         body = read_body()
         try:
-            arguments = legacy_forms.read_form(body, content_type)
+            is_large, config = len(body) > MAX_QUICK_BYTES, context.settings.current
+            sender = legacy_forms.read_sender(body, content_type) if is_large else None
+            if sender is None or validate.is_authentic(legacy_forms.call_credentials(sender), config):
+                arguments, kept = legacy_forms.read_form(body, content_type), credentials.scrub_call(body, content_type)
+            else:  # it is refused for its credentials, and kept without its body
+                arguments, kept = sender, b""
         except BadCallback as error:
-            kept = credentials.scrub_refused(body)
+            kept = credentials.scrub_refused(body[:MAX_KEPT_BYTES])
             raise _malformed(name, error.errors, kept, content_type or "", str(error)) from None
-        kept = credentials.scrub_call(body, content_type)
         result = _call(context, name, arguments, kept, content_type or "")
     except Exception as error:
         fault = _fault(context, name, error)

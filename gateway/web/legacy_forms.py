@@ -15,7 +15,7 @@ from typing import Union
 from urllib.parse import urlencode
 
 from gateway.outbound.model import CallAnswer, CallCredentials, Recipient, SendCall, StatusQuery, StatusRow
-from schemas import wire
+from schemas import credentials, wire
 
 Value = Union[str, "Pairs"]
 Pairs = Sequence[tuple[str, Value]]
@@ -39,6 +39,9 @@ _RESERVED = frozenset(
     (*SECRETS, *_CODE, "keyword", "auth", "message", "template", "custom_ticket", "status_url")
     + ("sentto", "sendto", "type")
 )
+_SENDER = frozenset((*SECRETS, *_CODE, "keyword", "custom_ticket"))
+MAX_SENDER_BYTES = 16 * 1024
+MAX_SENDER_NAME_BYTES = 256
 _PHONE_NAMES = frozenset(("recipientlist", "recipients", "recipient", "item", "sendto", "string", ""))
 """Names under which a bare phone number may stand."""
 _SEPARATORS = re.compile(r"[,;\r\n]+")
@@ -56,7 +59,7 @@ def send_call(name: str, arguments: Pairs, body: bytes, content_type: str, remot
     """Reads the arguments of `sendMessage` or `sendTemplateMessage`. `body`: of the request, as it may be kept."""
     return SendCall(
         name=name,
-        auth=_credentials(arguments),
+        auth=call_credentials(arguments),
         text=_first(arguments, "template" if name == "sendTemplateMessage" else "message"),
         values=_template_values(arguments),
         recipients=tuple(
@@ -78,14 +81,14 @@ def status_query(name: str, arguments: Pairs) -> StatusQuery:
     """Reads the arguments of `getTransactionStatus` or, by the caller's own ticket, `getCustomTransactionStatus`."""
     is_custom = name == "getCustomTransactionStatus"
     return StatusQuery(
-        auth=_credentials(arguments),
+        auth=call_credentials(arguments),
         ticket="" if is_custom else _first(arguments, "transaction_ticket_id", "ticket").strip(),
         custom_ticket=_unwrapped(_first(arguments, "custom_ticket")) if is_custom else "",
         phone=_first(arguments, "sentTo", "sendTo").strip(),
     )
 
 
-def _credentials(arguments: Pairs) -> CallCredentials:
+def call_credentials(arguments: Pairs) -> CallCredentials:
     """Reads the structure `auth`; without one, the arguments themselves."""
     for name, value in arguments:
         if name.lower() == "auth" and not isinstance(value, str):
@@ -154,6 +157,21 @@ def read_form(body: bytes, content_type: str | None) -> Pairs:
             inner = _AUTH.fullmatch(name)
             plain.setdefault(inner[1] if inner else name, value)
     return [*plain.items(), *phones, *(("recipients", list(group.items())) for group in groups.values())]
+
+
+def read_sender(body: bytes, content_type: str | None) -> Pairs | None:
+    """Reads what a form post says of its sender, and the caller's own ticket: no other value is decoded, and no name
+    longer than `MAX_SENDER_NAME_BYTES`. Empty where that is too much; None where it takes reading the whole form."""
+    if wire.is_multipart(content_type) or body.count(b"&") >= wire.MAX_PAIRS:
+        return None
+    found = []
+    for pair in body.split(b"&"):
+        name = pair[: MAX_SENDER_NAME_BYTES + 1].partition(b"=")[0]
+        is_short = len(name) <= MAX_SENDER_NAME_BYTES
+        if is_short and credentials.inner_name(credentials.decode_name(name)).lower() in _SENDER:
+            found.append(pair)
+    few = b"&".join(found)
+    return read_form(few, content_type) if len(few) <= MAX_SENDER_BYTES else []
 
 
 def write_answer(name: str, result: CallResult, as_json: bool) -> bytes:

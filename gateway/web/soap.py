@@ -31,9 +31,11 @@ _OPERATIONS = {name.lower(): name for name in OPERATIONS}
 _ENCODING = "http://schemas.xmlsoap.org/soap/encoding/"
 _TYPES = {bool: "boolean", int: "int", str: "string"}
 _FAULT_CODES_12 = {"Client": "Sender", "Server": "Receiver"}
+_ATTRIBUTE = re.compile(r"=\s*+[\"']")
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 MAX_TAGS = 60_000
+MAX_ATTRIBUTES = 20_000  # of all elements together, namespaces included
 MAX_ELEMENT_ATTRIBUTES = 100
 MAX_DEPTH = 64
 MAX_VISITS = 20_000  # elements that are read as values; one that is referred to twice counts twice
@@ -208,6 +210,10 @@ def _parse(body: bytes, content_type: str | None) -> Element:
         raise UnreadableEnvelope("A document type declaration is not accepted.")
     if text.count("<") > MAX_TAGS:
         raise UnreadableEnvelope(f"More than {MAX_TAGS} tags.")
+    # Each has two quotes, which are faster to count; texts have quotes, too.
+    if text.count('"') + text.count("'") > 2 * MAX_ATTRIBUTES:
+        if any(number > MAX_ATTRIBUTES for number, _ in enumerate(_ATTRIBUTE.finditer(text), 1)):
+            raise UnreadableEnvelope(f"More than {MAX_ATTRIBUTES} attributes.")
     parser = etree.XMLParser(
         encoding="utf-8",  # whatever the declaration names: the text was decoded before
         resolve_entities=False,

@@ -35,10 +35,37 @@ FLOODS: dict[str, tuple[bytes, bytes]] = {
 """The bytes that each connection sends at once, and those that it then repeats for as long as it is read."""
 
 
+def _request(path: str, content_type: str, body: bytes) -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: gateway\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+_MIB = 1024 * 1024
+_FORM = "application/x-www-form-urlencoded"
+_PAIR = b"%41" * 170 + b"=" + b"%42" * 178
+_PART = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n%s\r\n' % (b"b" * 980)
+_ELEMENT = b"<a" + b"".join(b' a%02d="1"' % n for n in range(99)) + b"/>"
+_ENVELOPE = (
+    b"<Envelope xmlns='http://schemas.xmlsoap.org/soap/envelope/'><Body><sendMessage>%s</sendMessage></Body></Envelope>"
+)
+_SEND, _SOAP = "/legacy/sendMessage", "/legacy/webservices/"
+EXPENSIVE: dict[str, bytes] = {
+    "login": _request("/login", _FORM, b"a=b&c&" * (_MIB // 6)),
+    "form": _request(_SEND, _FORM, b"&".join([_PAIR] * 990)[: _MIB - 1]),
+    "small form": _request(_SEND, _FORM, b"&".join([b"%41=%42%42%42%42"] * 990)),
+    "parts": _request(_SEND, "multipart/form-data; boundary=x", _PART * 990 + b"--x--\r\n"),
+    "attributes": _request(_SOAP, "text/xml", _ENVELOPE % (_ELEMENT * 1100)),
+    "elements": _request(_SOAP, "text/xml", _ENVELOPE % (b"<item><key>a</key><value>b</value></item>" * 9_900)),
+}
+"""Requests of a stranger that are expensive to read. A connection is for one; another is made when it is answered."""
+
+
 class Attacker:
     def __init__(self, kind: str, port: int) -> None:
         self._kind, self._port = kind, port
-        self._first, self._then = FLOODS[kind]
+        self._first, self._then = FLOODS.get(kind) or (b"", EXPENSIVE[kind])
         self._selector = selectors.DefaultSelector()
         self._sent: dict[socket.socket, int] = {}
 
@@ -67,11 +94,13 @@ class Attacker:
             made = key.fileobj
             assert isinstance(made, socket.socket)
             try:
-                if events & selectors.EVENT_READ and not made.recv(PIECE):
+                if events & selectors.EVENT_READ and (not made.recv(PIECE) or self._kind in EXPENSIVE):
                     raise ConnectionError
                 if events & selectors.EVENT_WRITE:
                     at = self._sent[made] % len(self._then)
                     self._sent[made] += made.send(self._then[at : at + PIECE])
+                    if self._kind in EXPENSIVE and self._sent[made] == len(self._then):
+                        self._selector.modify(made, selectors.EVENT_READ)
             except BlockingIOError:
                 continue
             except OSError:

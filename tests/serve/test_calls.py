@@ -11,7 +11,8 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import pytest
 
 from gateway.serve import calls
-from gateway.serve.calls import BUSY, Answer, Calls
+from gateway.serve.calls import BUSY, LARGE, MAX_WAITING_BYTES, Answer, Calls
+from gateway.web.callbacks import MAX_BODY_BYTES, MAX_QUICK_BYTES
 from tests.running import until
 
 
@@ -39,8 +40,9 @@ def held() -> Iterator[Held]:
         application.may_answer.set()
 
 
-def start(made: Calls, numbers: range) -> list[asyncio.Task[Answer | None]]:
-    return [asyncio.create_task(made.on_thread({"REQUEST_METHOD": "GET", "number": number})) for number in numbers]
+def start(made: Calls, numbers: range, size: int = 0) -> list[asyncio.Task[Answer | None]]:
+    environs = [{"REQUEST_METHOD": "GET", "number": number} for number in numbers]
+    return [asyncio.create_task(made.on_thread(environ, size)) for environ in environs]
 
 
 async def turn() -> None:
@@ -116,5 +118,41 @@ def test_nothing_runs_for_whom_nobody_waits_any_more(monkeypatch: pytest.MonkeyP
             await asyncio.gather(*start(made, range(100, 104)))
             assert waiting[-1].cancelled() and not made._computing
             assert sorted(application.called) == [*range(BUSY), *range(100, 104)]
+
+    asyncio.run(main())
+
+
+def test_two_large_calls_run_at_once_and_keep_out_no_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "BUSY_SECONDS", 0.0)
+
+    async def main() -> None:
+        with held() as application:
+            made = Calls(application)
+            large = start(made, range(3 * LARGE), MAX_QUICK_BYTES + 1)
+            await turn()
+            small = start(made, range(100, 110), MAX_QUICK_BYTES)
+            while len(application.called) < LARGE + 10:
+                await turn()
+            while made._may_compute in made._computing.values():
+                await turn()
+            assert sorted(application.called) == [*range(LARGE), *range(100, 110)]
+            application.may_answer.set()
+            await asyncio.gather(*large, *small)
+
+    asyncio.run(main())
+
+
+def test_large_calls_wait_while_there_is_memory() -> None:
+    async def main() -> None:
+        with held() as application:
+            made = Calls(application)
+            waiting = start(made, range(LARGE + MAX_WAITING_BYTES // MAX_BODY_BYTES), MAX_BODY_BYTES)
+            await turn()
+            refused = await made.on_thread({"REQUEST_METHOD": "GET", "number": -1}, MAX_BODY_BYTES)
+            assert refused is not None and refused.status == 503 and dict(refused.headers)["Retry-After"]
+            application.may_answer.set()
+            assert {answer.status for answer in await asyncio.gather(*waiting) if answer} == {200}
+            (answer,) = await asyncio.gather(*start(made, range(1), MAX_BODY_BYTES))
+            assert answer is not None and answer.status == 200 and not made._waiting_bytes
 
     asyncio.run(main())

@@ -52,10 +52,10 @@ BOMBS = {
     "wide": ("<a id='a'>" + "<item href='#b'/>" * 15_000 + "</a><b id='b'>" + "<c/>" * 15_000 + "</b>", ENDLESS),
     "long": ("<a id='a'>" + "<x href='#b'/>" * 4 + "</a><b id='b'>" + "x" * 700_000 + "</b>", LONG),
     "attributes": ("<a id='a'>" + "<x href='#b'/>" * 15_000 + f"</a><b id='b' {attributes(98)}/>", ""),
-    "many attributes": (f"<a id='a' {attributes(40_000)}/>", "An element with more than 100 attributes."),
-    "namespaces": (f"<a id='a' {attributes(20_000, 'xmlns:a')}/>", ""),
+    "many attributes": (f"<a id='a' {attributes(40_000)}/>", "More than 20000 attributes."),
+    "namespaces": (f"<a id='a' {attributes(19_000, 'xmlns:a')}/>", ""),
     "chain": (
-        "<password href='#p0'/>" * 9_000 + "".join(f"<p id='p{n}' href='#p{n + 1}'/>" for n in range(9_000)),
+        "<password href='#p0'/>" * 6_000 + "".join(f"<p id='p{n}' href='#p{n + 1}'/>" for n in range(6_000)),
         "",
     ),
     "nowhere": ("", ""),
@@ -103,8 +103,14 @@ def headed(header: str) -> str:
         (lambda tags: "<h/>" * (tags - headed("").count("<")), 60_000, "More than 60000 tags."),
         (lambda depth: "<h>" * (depth - 2) + "</h>" * (depth - 2), 64, "Nested deeper than 64."),
         (lambda count: f"<h {attributes(count)}/>", 100, "An element with more than 100 attributes."),
+        (lambda count: "<h a='b'/>" * (count - 2), 20_000, "More than 20000 attributes."),
+        (
+            lambda count: "<h a = '\"' b\n=\n\"'\"/>" * ((count - 2) // 2 + count % 2),
+            20_000,
+            "More than 20000 attributes.",
+        ),
     ],
-    ids=["tags", "depth", "attributes"],
+    ids=["tags", "depth", "attributes", "all attributes", "spaced attributes"],
 )
 def test_how_much_an_envelope_may_be(client: FlaskClient, header: Callable[[int], str], most: int, fault: str) -> None:
     assert values(soap(client, headed(header(most))))["result"] == "true"

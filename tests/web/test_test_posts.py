@@ -571,7 +571,7 @@ def test_pasted_credentials_are_blanked(visitor: Visitor) -> None:
     assert page.status_code == 200 and "canary" not in page.text
 
 
-@pytest.mark.parametrize("body", ["", "{", "[]", '{"direction": "any"}', "phone=1", "a" * 100_000, "\ud83c", "%00=%ff"])
+@pytest.mark.parametrize("body", ["", "{", "[]", '{"direction": "any"}', "phone=1", "a" * 60_000, "\ud83c", "%00=%ff"])
 def test_what_cannot_be_read_says_why(app: Flask, visitor: Visitor, body: str) -> None:
     data = {"body": body.encode("utf-8", "replace").decode()}
     answered = app.test_client().post("/test/paste", data=data, headers=PROGRAM)
