@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -126,7 +127,7 @@ def knows_password(name: str, candidate: str) -> bool:
     raised for a while, but not for a device on which that operator logged in before."""
     rates, passwords, operator = web_context().limits, auth_state().passwords, config().operator(name)
     device = auth_state().session_interface.known_device(request, name)
-    these = limits.password_guesses(limits.caller_key(request.remote_addr), name)
+    these = limits.password_guesses(name, limits.caller_key(request.remote_addr))
     if device:
         these = limits.device_guesses(device)
     if passwords.was_right(candidate, operator):  # no guess, and not counted
@@ -139,11 +140,13 @@ def knows_password(name: str, candidate: str) -> bool:
 def knows_program_password(operator: Operator, candidate: str) -> bool:
     """Does as `knows_password` for HTTP Basic, where a known address stands for the known device."""
     rates, passwords, caller = web_context().limits, auth_state().passwords, limits.caller_key(request.remote_addr)
-    these, credential = limits.password_guesses(caller, operator.name), f"operator {operator.name}"
+    guesses, credential = partial(limits.password_guesses, operator.name), f"operator {operator.name}"
     if passwords.was_right(candidate, operator):
-        rates.admit(caller, credential, now(), *these)
+        rates.admit(caller, credential, now(), guesses)
         return True
-    rates.count(now(), *(limits.program_guesses(caller, operator.name) if rates.knows(caller, credential) else these))
+    if rates.knows(caller, credential):
+        guesses = partial(limits.program_guesses, operator.name)
+    rates.count(now(), *guesses(caller))
     if not passwords.is_right(candidate, operator):
         return False
     rates.remember(caller, credential, now())
@@ -201,7 +204,7 @@ def form() -> ResponseReturnValue:
     token = request.args.get("token")
     if token is None:
         return redirect(next_path(), 303) if g.user else login_page()
-    rates, these = web_context().limits, limits.password_guesses(limits.caller_key(request.remote_addr), ADMIN)
+    rates, these = web_context().limits, limits.password_guesses(ADMIN, limits.caller_key(request.remote_addr))
     rates.check(now(), *these)
     expected = current_app.config.get("LOGIN_TOKEN") or ""
     operator = config().operator(ADMIN)

@@ -12,7 +12,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from flask import Blueprint, Flask, Request, Response, json, request
 from flask.sessions import NullSession, SessionInterface, SessionMixin
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, TooManyRequests, UnsupportedMediaType
 from werkzeug.routing import MapAdapter
 from werkzeug.sansio.response import Response as WSGIResponse
 
@@ -23,6 +23,7 @@ from gateway.metrics import CALLBACK_SECONDS, CALLBACKS_KEPT, CALLBACKS_TURNED_A
 from gateway.routing.route import HOPS
 from gateway.store import StoreUnavailable
 from gateway.store.greenlets import current
+from gateway.web import limits
 from gateway.web.context import WebContext
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -111,6 +112,11 @@ def _receive(context: WebContext, wire_format: str, key: str = "") -> Response:
         response = _keep(context, wire_format, key)
         context.metrics.observe(CALLBACK_SECONDS, perf_counter() - started, wire_format)
         return response
+    except TooManyRequests as error:  # keys that were not compared, or not to be heard
+        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "guesses", "")
+        response = _refuse(wire_format, 429, {"key": (str(error.description),)})
+        response.headers["Retry-After"] = str(error.retry_after)
+        return response
     except HTTPException:
         raise
     except Exception as error:  # a fault of the gateway, not of the caller, who is asked to send it again
@@ -121,14 +127,17 @@ def _receive(context: WebContext, wire_format: str, key: str = "") -> Response:
 
 def _keep(context: WebContext, wire_format: str, key: str) -> Response:
     """Makes the checks that need no body, reads the body, keeps the callback, and returns the answer."""
-    environ, config = request.environ, context.settings.current
+    environ, config, now = request.environ, context.settings.current, context.clock()
+    caller = limits.caller_key(environ.get("REMOTE_ADDR"))
     given = _given_keys(key, config)
     granted = next((each.name for each in given if wire_format in each.wire_formats), None)
     if granted is None:
         name = given[0].name if given else ""
         context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "scope" if name else "key", name)
-        sentence = f"This key is not for {wire_format} callbacks." if name else "Not one of the configured keys."
-        return _refuse(wire_format, 403, {"key": (sentence,)})
+        if name:
+            return _refuse(wire_format, 403, {"key": (f"This key is not for {wire_format} callbacks.",)})
+        context.limits.count_later(now.timestamp(), *limits.key_guesses(caller))
+        return _refuse(wire_format, 403, {"key": ("Not one of the configured keys.",)})
     try:
         body = read_body()
     except UnsupportedMediaType as error:
@@ -143,11 +152,12 @@ def _keep(context: WebContext, wire_format: str, key: str) -> Response:
         body=body,
         content_type=environ.get("CONTENT_TYPE"),
         remote=environ.get("REMOTE_ADDR", ""),
-        now=context.clock(),
+        now=now,
         key=granted,
         hops=int(hops) if hops.isascii() and hops.isdigit() and len(hops) <= _MAX_HOPS_DIGITS else 0,
     )
     try:
+        context.limits.admit(caller, granted, now.timestamp(), limits.key_guesses)
         accepted = accept(callback, config, context.store)
     except StoreUnavailable as error:
         context.log.error("store_unavailable", reason=str(error))

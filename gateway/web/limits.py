@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ class Limit(NamedTuple):
     most: int  # in a window of `WINDOW_SECONDS`
 
 
-def password_guesses(caller: str, operator: str) -> tuple[Limit, ...]:
+def password_guesses(operator: str, caller: str) -> tuple[Limit, ...]:
     """The limits of guessing an operator's password (form, one-click link, HTTP Basic)."""
     return Limit(f"login from {caller}", 10), Limit(f"login as {operator}", 20)
 
@@ -43,7 +43,7 @@ def device_guesses(device: str) -> tuple[Limit, ...]:
     return (Limit(f"login by {device}", 10),)
 
 
-def program_guesses(caller: str, operator: str) -> tuple[Limit, ...]:
+def program_guesses(operator: str, caller: str) -> tuple[Limit, ...]:
     """The limit of HTTP Basic where this operator's password came from before."""
     return (Limit(f"login of program from {caller} as {operator}", 60),)
 
@@ -53,7 +53,7 @@ def key_guesses(caller: str) -> tuple[Limit, ...]:
     return (Limit(f"key from {caller}", 60),)
 
 
-def credential_guesses(caller: str, user_name: str) -> tuple[Limit, ...]:
+def credential_guesses(user_name: str, caller: str) -> tuple[Limit, ...]:
     """The limits of guessing the credentials of programs that send."""
     return Limit(f"call from {caller}", 60), Limit(f"call as {user_name}", 120)
 
@@ -67,6 +67,7 @@ def test_posts(user: str) -> Limit:
     return Limit(f"test of {user}", 120)
 
 
+@lru_cache(maxsize=4_096)
 def caller_key(address: str | None) -> str:
     """Names a caller for the limits: an IPv4 address, or the /64 in which an IPv6 host can choose its own."""
     try:
@@ -141,12 +142,14 @@ class RateLimits:
                 self._note(limit, limits.look(conn, limit.name, now, WINDOW_SECONDS), limit.most - 1)
         self._raise_if_full(now, these)
 
-    def admit(self, caller: str, credential: str, now: float, *these: Limit) -> None:
+    def admit(self, caller: str, credential: str, now: float, guesses: Callable[[str], tuple[Limit, ...]]) -> None:
         """Lets right credentials pass, and remembers where they came from. Raises 429 where there were too many
         guesses, unless the same came from there before: who guesses must not learn which guess is right, and who calls
-        day by day must not be locked out. `credential`: its name, not itself."""
+        day by day must not be locked out. `credential`: its name, not itself; `guesses`: the limits of a caller."""
         if now - self._known.get((caller, credential), 0.0) < REFRESH_SECONDS:
             return
+
+        these = guesses(caller)
 
         def admit(conn: Connection) -> list[Window]:
             if not limits.is_known_caller(conn, caller, credential):
