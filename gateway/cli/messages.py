@@ -16,7 +16,7 @@ from gateway.cli import config_option, open_store, printable, read_config, since
 from gateway.inbound.accept import reroute_all
 from gateway.routing.route import dump_message, load_message
 from gateway.store import ledger
-from gateway.store.replay import REPLAY_INTERVAL_SECONDS, ReplayFilter, replay_all
+from gateway.store.replay import REPLAY_INTERVAL_SECONDS, ReplayFilter, count_blanked, replay_all
 from gateway.store.wakeup import WorkerNotifier
 from gateway.test_posts import InvalidTestPost, TestPost, TestPostResult, send_test_post
 from schemas import FORMATS, BadCallback, CannotSay, FormatOptions, ReceiveContext
@@ -77,12 +77,18 @@ def replay(endpoint: str | None, since: float | None, state: str, path: Path) ->
         raise click.ClickException("Unrouted texts have no endpoint yet: leave --endpoint out.")
     with open_store(config) as store:
         if state == "unrouted":
-            routed, left = reroute_all(config, store, since)
+            routed, left, blanked = reroute_all(config, store, since)
             click.echo(f"Routed {routed}; {left} still go nowhere.")
+            if blanked:
+                click.echo(f"{blanked} cannot be routed: their texts are deleted after their retention.", err=True)
         else:
             which = ReplayFilter(state="succeeded" if state == "succeeded" else "dead", endpoint=endpoint, since=since)
             count = replay_all(store, which, datetime.now(UTC).timestamp())
             click.echo(f"Put back {count}, one every {REPLAY_INTERVAL_SECONDS:g} s.")
+            with store.reader() as conn:
+                blanked = count_blanked(conn, which)
+            if blanked:
+                click.echo(f"{blanked} cannot be sent again: their bodies are deleted after their retention.", err=True)
     WorkerNotifier(config.data).notify()
 
 

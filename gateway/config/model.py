@@ -41,6 +41,7 @@ _names = partial(fields.list_of, fields.filled)
 _networks = partial(fields.list_of, fields.network)
 _timeout = partial(fields.seconds, MAX_TIMEOUT_SECONDS)
 _reply = partial(fields.template, ("title",))
+_days = partial(fields.whole, 1, 36_500)
 
 
 def _key_scope(value: object) -> tuple[str, ...]:
@@ -83,6 +84,19 @@ class CarrierX:
     def is_set(self) -> bool:
         """True if there is an account to send by."""
         return bool(self.token or self.login)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """For how many days what is settled is kept. Opt-outs hold until the phone opts in again."""
+
+    texts: int = setting(30, _days,
+        "Days after which what people wrote is blanked: bodies of callbacks, deliveries and answers.",
+        "`retention_days`")
+    phones: int = setting(30, _days,
+        "Days after which the rest goes: events with their deliveries, sends, message states. At least `texts`.",
+        "`texts`")
+    audit: int = setting(400, _days, "Days for which the audit trail is kept.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +261,7 @@ class Config:
         "of the password and the keys, and every login ends when one of them changes.", "made", secret=True)
     allow_networks: tuple[Network, ...] = setting((), _networks,
         "Networks that free-form URLs (test forms, the `status_url` of a call) may reach besides the public internet.")
-    retention_days: int = setting(30, partial(fields.whole, 1, 36_500), "Days for which settled events are kept.")
+    retention_days: int = setting(30, _days, "Days for which settled events are kept; `[retention]` tells more apart.")
     country: str = setting("US", fields.country,
         'Ten digits get this country\'s prefix; two letters of ISO 3166. `""` leaves them as they are.')
     trusted_proxies: tuple[Network, ...] = setting((), _networks,
@@ -268,6 +282,7 @@ class Config:
         "{title}: reply STOP to unsubscribe, START to subscribe. Message and data rates may apply.", _reply,
         "Answers HELP.")
     carrierx: CarrierX = CarrierX()
+    retention: Retention = Retention()
     legacy: Credentials | None = None
     tickets: str = setting("uuid", partial(fields.choice, ("uuid", "decimal")),
         'How senders are told tickets: `"decimal"` for applications that keep them in columns of numbers. Both are '

@@ -27,6 +27,7 @@ from gateway.config.model import (
     Keyword,
     Number,
     Operator,
+    Retention,
 )
 from gateway.safe_http.error_pages import FAILURE_BODY
 from schemas.fields import number as normalised
@@ -42,6 +43,7 @@ _SCOPE = _KEY.pop("wire_formats")
 TABLES: Mapping[str, Mapping[str, Setting]] = {
     "gateway": _GATEWAY,
     "carrierx": settings_of(CarrierX),
+    "retention": settings_of(Retention),
     "legacy": {**settings_of(Credentials), "tickets": _TICKETS},
     "template": {
         "text": Setting(
@@ -68,7 +70,7 @@ _NAMED = {
     "endpoint": ("tables with names, [endpoint.NAME]", "[endpoint.NAME]: an endpoint needs a name"),
 }
 _READ: Mapping[str, Callable[[Any], Any]] = {
-    **{name: partial(fields.table, TABLES[name]) for name in ("gateway", "carrierx", "legacy")},
+    **{name: partial(fields.table, TABLES[name]) for name in ("gateway", "carrierx", "retention", "legacy")},
     **{name: partial(fields.named, *words, TABLES[name]) for name, words in _NAMED.items()},
     **{name: partial(fields.rows, name, TABLES[name]) for name in ("number", "key", "operator")},
 }
@@ -100,6 +102,7 @@ def build(tables: Mapping[str, Any], path: Path | None, folder: Path, warnings: 
     gateway, legacy = dict(tables["gateway"]), dict(tables["legacy"])
     prefix = prefix_of(gateway["country"])
     database = gateway.pop("database")
+    retention = {"texts": gateway["retention_days"], **tables["retention"]}
     if database.startswith(_SQLITE):
         # For SQLAlchemy: an SQLite file by its absolute path.
         database = _SQLITE + (folder / database.removeprefix(_SQLITE)).as_posix()
@@ -111,6 +114,7 @@ def build(tables: Mapping[str, Any], path: Path | None, folder: Path, warnings: 
         database=database,
         prefix=prefix,
         carrierx=CarrierX(**tables["carrierx"]),
+        retention=Retention(**{"phones": retention["texts"], **retention}),
         tickets=legacy.pop("tickets"),
         legacy=Credentials(**legacy) if any(legacy.values()) else None,
         templates=MappingProxyType({name: each["text"] for name, each in tables["template"].items()}),

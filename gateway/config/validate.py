@@ -38,6 +38,9 @@ def check(tables: Mapping[str, Any], written: Table, folder: Path, errors: Error
     _check_gateway(tables["gateway"], written, errors)
     _check_keys(tables["gateway"].get("keys", ()), tables["key"], errors)
     _check_carrierx(tables["carrierx"], errors)
+    days, retention = tables["gateway"].get("retention_days", 1), tables["retention"]
+    if retention.get("phones", 36_500) < (texts := retention.get("texts", days)):
+        errors.add(("retention", "phones"), f"is less than texts, which is {texts}: no text outlives its event")
     for name, endpoint in tables["endpoint"].items():
         _check_endpoint(name, endpoint, written["endpoint"][name], folder, errors)
     endpoints = written.get("endpoint")

@@ -1,4 +1,4 @@
-"""The tasks of the worker between its batches: scanning for due deliveries, watching the clock, deleting old events."""
+"""Tasks of the worker between its batches: scanning for due deliveries, watching the clock, deleting what is old."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from functools import partial
 from typing import Any
 
 from gateway.config import Config, Endpoint
+from gateway.config.model import Retention
 from gateway.delivery.batch import LEASE_MARGIN_SECONDS
 from gateway.delivery.scheduler import Scheduler
-from gateway.store import Store, StoreUnavailable, clock, outbox
+from gateway.store import Connection, Store, StoreUnavailable, clock, outbox
+from gateway.store.blanking import Blanked, blank
 from gateway.store.leases import ClaimedDelivery
 from gateway.store.retention import BEGINNING, Swept, sweep
 
 MIN_SCAN_INTERVAL_SECONDS, MAX_SCAN_INTERVAL_SECONDS = 0.25, 10.0
 MAX_SCAN_SHARE = 0.02  # of the time; where a scan takes longer, the next one comes later
+DAY_SECONDS = 86_400
 SWEEP_INTERVAL_SECONDS = 60.0
 SWEEP_STEP_INTERVAL_SECONDS = 0.03  # one step deletes for about a millisecond
 MAX_DELETED_PER_STEP = 500
@@ -53,9 +56,11 @@ class Maintenance:
         self._config: Config | None = None
         self.scan_now = True  # something is due, and nobody knows for which endpoint
         self.scan_at = self._sweep_at = 0.0
-        self._sweeping: Future[Swept] | None = None
+        self._sweeping: Future[Swept | Blanked] | None = None
         self._swept_to = BEGINNING
-        self._deleted = 0
+        self._marked_to: int | None = None
+        self._is_blanking = False  # after each round of deletions
+        self._deleted = self._blanked = 0
 
     def find_due(self, config: Config, monotonic: float) -> None:
         """Scans the store for all endpoints with deliveries, if it is time. Raises `StoreUnavailable`."""
@@ -110,27 +115,41 @@ class Maintenance:
             self._log.warning("deliveries_moved", seconds=round(-moved, 3))
             self.scan_now = True
 
-    def delete_old(self, now: float, retention_days: int, monotonic: float) -> None:
-        """Deletes events that are older than the retention, in small steps between the batches."""
+    def delete_old(self, now: float, retention: Retention, monotonic: float) -> None:
+        """Blanks and deletes what is older than its retention, in small steps between the batches."""
         sweeping = self._sweeping
         if sweeping is None and monotonic >= self._sweep_at:
             self._sweep_at = monotonic + SWEEP_INTERVAL_SECONDS
-            before = now - retention_days * 86_400
-            with suppress(StoreUnavailable):
-                self._sweeping = self._store.writer.submit(
-                    partial(sweep, before=before, limit=MAX_DELETED_PER_STEP, after=self._swept_to)
+            days = (retention.texts, retention.phones, retention.audit)
+            texts, phones, audit = (now - each * DAY_SECONDS for each in days)
+            work: Callable[[Connection], Swept | Blanked]
+            if self._is_blanking:
+                work = partial(blank, before=texts, now=now, marked_to=self._marked_to)
+            else:
+                work = partial(
+                    sweep, before=phones, limit=MAX_DELETED_PER_STEP, after=self._swept_to, audit_before=audit
                 )
+            with suppress(StoreUnavailable):
+                self._sweeping = self._store.writer.submit(work)
         if sweeping is None or not sweeping.done():
             return
         self._sweeping = None
         try:
-            swept = sweeping.result()
+            done = sweeping.result()
         except StoreUnavailable:
             return
-        self._deleted += swept.events
-        self._swept_to = swept.reached or BEGINNING
-        if swept or swept.reached is not None:
+        if isinstance(done, Blanked):
+            self._blanked += done.events
+            self._marked_to = done.marked_to
+            self._is_blanking = has_more = done.more
+        else:
+            self._deleted += done.events
+            self._swept_to = done.reached or BEGINNING
+            has_more = bool(done) or done.reached is not None
+            if not has_more and retention.texts < retention.phones:
+                self._is_blanking = has_more = True
+        if has_more:
             self._sweep_at = monotonic + SWEEP_STEP_INTERVAL_SECONDS
-        elif self._deleted:
-            self._log.info("swept", events=self._deleted)
-            self._deleted = 0
+        elif self._deleted or self._blanked:
+            self._log.info("swept", events=self._deleted, blanked=self._blanked)
+            self._deleted = self._blanked = 0

@@ -164,7 +164,7 @@ class Worker:
             except StoreUnavailable as error:
                 self._batches.unavailable(error)
                 return
-            self._maintenance.delete_old(now, config.retention_days, monotonic)
+            self._maintenance.delete_old(now, config.retention, monotonic)
         self._batches.begin(config, now, claiming)
 
     def _start(self, config: Config, claimed: Sequence[ClaimedDelivery], leased_at: float) -> None:

@@ -37,27 +37,30 @@ def accept(callback: Callback, config: Config, store: Store) -> Accepted:
     return store.writer.write(operation, timeout=WRITE_TIMEOUT_SECONDS, ordering_keys=operation.ordering_keys)
 
 
-def reroute_all(config: Config, store: Store, since: float | None = None) -> tuple[int, int]:
-    """Routes all unrouted events received since then, the oldest first: how many go somewhere now, how many do not."""
-    ids: list[int] = []
+def reroute_all(config: Config, store: Store, since: float | None = None) -> tuple[int, int, int]:
+    """Routes all unrouted events received since then, the oldest first: how many go somewhere now, how many do not, and
+    how many cannot, as their texts are not kept any more."""
+    found: list[tuple[int, bool]] = []
     has_more = True
     while has_more:
         with store.reader() as conn:
             unrouted = search.EventSearch(state="unrouted", since=since)
-            page = search.search_events(conn, unrouted, limit=PAGE_ITEMS, offset=len(ids))
-        ids += [found.event.id for found in page.found]
+            page = search.search_events(conn, unrouted, limit=PAGE_ITEMS, offset=len(found))
+        found += [(each.event.id, bool(each.event.blanked_at)) for each in page.found]
         has_more = page.more
     # The search begins with the newest.
-    routed = [reroute(event_id, config, store) for event_id in reversed(ids)]
-    return routed.count(True), routed.count(False)
+    routed = [reroute(event_id, config, store) for event_id, is_blanked in reversed(found) if not is_blanked]
+    return routed.count(True), routed.count(False), len(found) - len(routed)
 
 
 def reroute(event_id: int, config: Config, store: Store) -> bool:
     """Routes an unrouted event by the present configuration.
-    False: it still goes nowhere, is not unrouted (any more), or does not exist."""
+    False: it still goes nowhere, is blanked, is not unrouted (any more), or does not exist."""
     with store.reader() as conn:
         found = search.load_event(conn, event_id)
-    return found is not None and found.event.state == "unrouted" and reroute_event(found.event, config, store)
+    if found is None or found.event.state != "unrouted" or found.event.blanked_at:
+        return False
+    return reroute_event(found.event, config, store)
 
 
 def reroute_event(event: events.Event, config: Config, store: Store) -> bool:

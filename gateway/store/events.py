@@ -12,13 +12,16 @@ from sqlalchemy import Connection, bindparam, insert
 from gateway.store import schema
 from gateway.store.statement import Statement, index_key, index_keys, storable, texts_to_json, to_json
 
-_ADD = insert(schema.events).values({c.name: bindparam(c.name) for c in schema.events.c if c.name != "id"})
+_ADD = insert(schema.events).values(
+    {c.name: bindparam(c.name) for c in schema.events.c if c.name not in ("id", "blanked_at")}
+)
 ADD_EVENT = {
     "sqlite": Statement(_ADD.inline()),  # its driver knows the new id; RETURNING doubles the time (35 µs, not 18)
     "postgresql": Statement(_ADD.returning(schema.events.c.id)),
 }
 ROUTED = Statement(
     "UPDATE events SET state = 'accepted', keyword = :keyword, notes = :notes WHERE id = :id AND state = 'unrouted'"
+    " AND blanked_at IS NULL"
 )
 
 PARTIES = Statement("SELECT number, phone FROM events WHERE id = :id")
@@ -66,6 +69,7 @@ class Event(NewEvent):
     """A callback that was kept."""
 
     id: int
+    blanked_at: float | None = None
 
 
 def add(conn: Connection, new: NewEvent) -> int:

@@ -122,10 +122,11 @@ STATUS = Statement(
     "UPDATE ledger SET status = :status, fetch_at = :fetch_at, fetches = 0, changed_at = :now WHERE id = :id"
 )
 POLLED = Statement("UPDATE ledger SET fetch_at = :fetch_at, fetches = fetches + 1 WHERE id = :id")
-# A refused text is owed from the start again.
+# A refused text is owed from the start again, if there still is one.
 OWE_REFUSED = Statement("""
     UPDATE ledger SET state = 'owed', status = '', reason = '', uncertain_until = NULL, changed_at = :now
      WHERE send_id = :send_id AND state = 'refused' AND message_sid = ''
+       AND EXISTS (SELECT 1 FROM deliveries WHERE delivery_id = :send_id AND content_type <> '')
 """)
 # By the small index on what is not sent: there is never much of it.
 OPEN = Statement("""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal_column, or_, select
 
 from gateway.store import schema
 from gateway.store.ledger import ENDPOINT, owe_refused
@@ -40,7 +40,7 @@ _REFUSED_TEXT = and_(
 _HEAD = (
     "EXISTS (SELECT 1 FROM deliveries h WHERE h.queue_position = 'head' AND h.ordering_key = deliveries.ordering_key)"
 )
-# A delivery that never had a body (its format cannot say it) has none to send.
+# A delivery that has no body (its format cannot say it, or its time is over) has none to send.
 PUT_BACK = Statement(f"""
     UPDATE deliveries SET state = 'pending', attempts_since_replay = 0, settled_at = NULL,
            queue_position = CASE WHEN {_HEAD} THEN 'behind' ELSE 'head' END,
@@ -86,7 +86,17 @@ def replay_all(
 
 def find(conn: Connection, replayed: ReplayFilter) -> list[int]:
     """Returns their row ids, the first owed first."""
-    return list(conn.scalars(select(_COLUMN.id).where(*_conditions(replayed)).order_by(_COLUMN.id)))
+    return list(
+        conn.scalars(select(_COLUMN.id).where(*_conditions(replayed, _COLUMN.content_type != "")).order_by(_COLUMN.id))
+    )
+
+
+def count_blanked(conn: Connection, replayed: ReplayFilter) -> int:
+    """Counts those whose body is not kept any more: they had one, for there was an attempt."""
+    conditions = _conditions(replayed, _COLUMN.content_type == "")
+    return (
+        conn.scalar(select(func.count()).select_from(schema.deliveries).where(*conditions, _COLUMN.attempts > 0)) or 0
+    )
 
 
 def load_candidates(conn: Connection, ids: Sequence[int]) -> list[ReplayCandidate]:
@@ -116,10 +126,10 @@ def put_back(conn: Connection, id_: int, ordering_key: str, now: float) -> bool:
     return PUT_BACK.run(conn, {"id": id_, "state": "dead", "due": now}).rowcount == 1
 
 
-def _conditions(replayed: ReplayFilter) -> Iterator[ColumnElement[bool]]:
+def _conditions(replayed: ReplayFilter, has_body: ColumnElement[bool]) -> Iterator[ColumnElement[bool]]:
     yield _COLUMN.state == replayed.state
     yield _COLUMN.settled_at.is_not(None)  # so the planner sees that the partial index on settled ones will do
-    yield _COLUMN.content_type != ""
+    yield has_body
     asks_for_texts = replayed.endpoint == ENDPOINT or replayed.event_id is not None or replayed.delivery_ids is not None
     yield or_(_COLUMN.endpoint != ENDPOINT, _REFUSED_TEXT) if asks_for_texts else _COLUMN.endpoint != ENDPOINT
     if replayed.endpoint is not None:

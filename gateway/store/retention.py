@@ -12,24 +12,25 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, bindparam, literal_column, select
 
+from gateway.store import audit
 from gateway.store.schema import deliveries
 from gateway.store.statement import Statement
 
 STEP_SECONDS = 0.001  # of deleting in one step; committing it takes as long again
 CHUNK_ROWS = 8  # of each table, between two readings of the clock
 
+OWED = """
+    state = 'waiting'
+    OR EXISTS (SELECT 1 FROM deliveries WHERE event_id = events.id AND state = 'pending')
+    OR EXISTS (SELECT 1 FROM ledger WHERE ticket_number = events.id AND state IN ('owed', 'sending', 'undecided'))
+"""
 # Along the index in the order of time, and past what another step has looked at: an event that is owed for ever is
 # passed over once. An update that waits for its message stays, and a call with a message not sent yet, or undecided.
-OLD = Statement("""
-    SELECT id, received_at,
-           state = 'waiting'
-           OR EXISTS (SELECT 1 FROM deliveries WHERE event_id = events.id AND state = 'pending')
-           OR EXISTS (SELECT 1 FROM ledger
-                       WHERE ticket_number = events.id AND state IN ('owed', 'sending', 'undecided'))
-           AS owed
+OLD = Statement(f"""
+    SELECT id, received_at, {OWED} AS owed
       FROM events WHERE received_at < :before AND received_at >= :at AND (received_at > :at OR id > :id)
      ORDER BY received_at, id LIMIT :most
-""")
+""")  # noqa: S608
 # Locked: a delivery that was replayed since is not settled any more, and stays, and its event with it.
 SETTLED = Statement(
     select(deliveries.c.id)
@@ -73,11 +74,12 @@ class Swept:
     events: int = 0
     states: int = 0
     tickets: int = 0
+    audit: int = 0
     reached: SweepPosition | None = field(default=None, compare=False)
     """Where the next step goes on; None: there is nothing older left."""
 
     def __bool__(self) -> bool:
-        return bool(self.events or self.states or self.tickets)
+        return bool(self.events or self.states or self.tickets or self.audit)
 
 
 def sweep(
@@ -87,36 +89,43 @@ def sweep(
     *,
     after: SweepPosition = BEGINNING,
     seconds: float = STEP_SECONDS,
+    audit_before: float = 0.0,
 ) -> Swept:
     """One step: deletes events received before that time, with their deliveries and attempts and what was sent for
-    them, and what is known of messages and tickets that old; up to `limit` of each, and no more than can be done in
-    `seconds`.
+    them, what is known of messages and tickets that old, and entries of the audit trail before `audit_before`; up to
+    `limit` of each, and no more than can be done in `seconds`.
 
     Call again, `after` what it reached, while the result is true or has reached something.
     """
     until = time.monotonic() + seconds
     swept, more = Swept(reached=after), True
-    while more and (most := min(CHUNK_ROWS, limit - max(swept.events, swept.states, swept.tickets))) > 0:
-        last, swept = swept, _chunk(conn, before, most, swept)
+    while more and (most := min(CHUNK_ROWS, limit - max(swept.events, swept.states, swept.tickets, swept.audit))) > 0:
+        last, swept = swept, _chunk(conn, before, most, swept, audit_before)
         more = time.monotonic() < until and (bool(swept != last) or swept.reached is not None)
     return swept
 
 
-def _chunk(conn: Connection, before: float, most: int, so_far: Swept) -> Swept:
+def delete_event(conn: Connection, event_id: int) -> int:
+    """Deletes an event with all that belongs to it, but for what was replayed since. Returns how many: 0 or 1."""
+    settled = [{"id": row[0]} for row in SETTLED.run(conn, {"id": event_id}).fetchall()]
+    DELETE_ATTEMPTS.run_many(conn, settled)
+    DELETE_DELIVERY.run_many(conn, settled)
+    deleted = DELETE_EVENT.run(conn, {"id": event_id}).rowcount
+    DELETE_SENDS.run(conn, {"id": event_id})
+    return deleted
+
+
+def _chunk(conn: Connection, before: float, most: int, so_far: Swept, audit_before: float) -> Swept:
     deleted, reached = 0, None
     if so_far.reached is not None:
         position = {"before": before, "at": so_far.reached.at, "id": so_far.reached.id, "most": most}
         old = OLD.run(conn, position).fetchall()
-        for event_id in [row[0] for row in old if not row[2]]:
-            settled = [{"id": row[0]} for row in SETTLED.run(conn, {"id": event_id}).fetchall()]
-            DELETE_ATTEMPTS.run_many(conn, settled)
-            DELETE_DELIVERY.run_many(conn, settled)
-            deleted += DELETE_EVENT.run(conn, {"id": event_id}).rowcount
-            DELETE_SENDS.run(conn, {"id": event_id})
+        deleted = sum(delete_event(conn, row[0]) for row in old if not row[2])
         reached = SweepPosition(old[-1][1], old[-1][0]) if len(old) == most else None
     return Swept(
         events=so_far.events + deleted,
         states=so_far.states + DELETE_STATES.run(conn, {"before": before, "most": most}).rowcount,
+        audit=so_far.audit + audit.sweep(conn, audit_before, most),
         tickets=so_far.tickets + DELETE_TICKETS.run(conn, {"before": before, "most": most}).rowcount,
         reached=reached,
     )

@@ -49,6 +49,8 @@ events = _table(
     sa.Column("notes", sa.Text, nullable=False),  # JSON: [sentence], what reading it had to decide
     sa.Column("remote", sa.Text, nullable=False),  # the address that called
     sa.Column("key", sa.Text, nullable=False),  # the name of the key that let it in; calls have none
+    # When its body and what was sent of it were blanked; 0: something was owed when it was time; null: they are kept.
+    sa.Column("blanked_at", sa.Double),
     sqlite_autoincrement=True,  # an id is never given twice, not even after all events were deleted
 )
 
@@ -177,6 +179,14 @@ clock = _table(
     sa.Column("handled", sa.Double, nullable=False),  # the clock was set back from then, and that is handled
 )
 
+# How far blanking came, the oldest event first.
+blanking = _table(
+    "blanking",
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),  # 1: there is one row
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("event_id", Id, nullable=False),
+)
+
 # The console's logins. Who logs out, or is logged out, has no row any more.
 sessions = _table(
     "sessions",
@@ -225,6 +235,7 @@ sa.Index("ix_events_phone", event.phone)
 _partial("ix_events_message_sid", event.message_sid, where="message_sid <> ''")
 _partial("ix_events_ticket", event.ticket, where="ticket <> ''")
 _partial("ix_events_custom_ticket", event.custom_ticket, where="custom_ticket <> ''")
+_partial("ix_events_unblanked", event.id, where="blanked_at = 0")  # retention
 
 sa.Index("ix_deliveries_delivery_id", delivery.delivery_id, unique=True)  # as a receiver's log names it
 sa.Index("ix_deliveries_event_id", delivery.event_id)  # one event whole; retention

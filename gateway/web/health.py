@@ -45,7 +45,7 @@ def metrics() -> Response:
     except PackageNotFoundError:  # run from its source
         release = "source"
     build = (release, platform.python_version(), context.store.name)
-    retention = settings.current.retention_days * 86_400
+    retention = settings.current.retention.phones * 86_400
     refused = settings.refused is not None
     gauges = [
         Gauge("gateway_build_info", "Always 1.", ("version", "python", "database"), {build: 1}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -17,6 +18,7 @@ from gateway.config import load
 from gateway.inbound import accept
 from gateway.inbound.callback import Callback
 from gateway.store import Connection, Store, leases
+from gateway.store.blanking import blank
 from tests import acme
 
 
@@ -133,6 +135,18 @@ def test_replay_routes_the_unrouted(path: Path) -> None:
         file.write('\n[[number]]\nnumber = "15550001111"\ncallback = ["page"]\n')
     assert "Routed 1; 1 still" in gateway(path, "replay", "--state", "unrouted").output
     assert states(path) == [("page", "pending")]
+
+
+def test_what_is_blanked_is_not_put_back_and_it_is_said(path: Path) -> None:
+    owe(path, acme.text(), acme.text(to_did="15550001111", message_sid="another"))
+    bury(path, "page")
+    bury(path, "app")
+    with Store(load(path, {}).database) as store:
+        assert store.writer.write(partial(blank, before=4e9, now=4e9, seconds=60.0)).events == 2
+    result = gateway(path, "replay", "--endpoint", "page")
+    assert "Put back 0" in result.stdout and "1 cannot be sent again: their bodies are deleted" in result.stderr
+    result = gateway(path, "replay", "--state", "unrouted")
+    assert "Routed 0; 0 still" in result.stdout and "1 cannot be routed: their texts are deleted" in result.stderr
 
 
 @pytest.mark.parametrize(

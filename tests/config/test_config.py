@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from docs import settings as documented
 from gateway.config import TABLES, CarrierX, Config, ConfigError, Credentials, Keyword, loads, sample
+from gateway.config.model import Retention
 from gateway.safe_http.error_pages import FAILURE_BODY
 from gateway.safe_http.ssrf import mask_url
 from schemas import status
@@ -109,6 +110,20 @@ def test_the_documented_file() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "texts", "phones"),
+    [
+        ("[gateway]\nretention_days = 7", 7, 7),
+        ("[gateway]\nretention_days = 7\n[retention]\nphones = 90", 7, 90),
+        ("[retention]\ntexts = 90", 90, 90),
+        ("[retention]\ntexts = 5", 5, 5),
+        ("[retention]\ntexts = 30\nphones = 400", 30, 400),
+    ],
+)
+def test_each_kind_is_kept_as_long_as_the_one_before_it_unless_it_is_set(text: str, texts: int, phones: int) -> None:
+    assert read(text).retention == Retention(texts=texts, phones=phones, audit=400)
+
+
 def test_operators_are_found_by_name_and_admin_has_the_single_password() -> None:
     text = (
         OPERATOR
@@ -131,6 +146,7 @@ def test_defaults() -> None:
     assert config.database == "sqlite:////etc/sms/data/gateway.db"
     assert (config.keys, config.password, config.public_url, config.egress_proxy) == ((), "", "", "")
     assert (config.allow_networks, config.trusted_proxies, config.retention_days) == ((), (), 30)
+    assert config.retention == Retention(texts=30, phones=30, audit=400)
     assert (config.country, config.prefix, config.legacy, config.sandbox) == ("US", "1", None, False)
     assert config.carrierx == CarrierX() and not config.carrierx.is_set
     assert config.carrierx.base_url == "https://api.carrierx.com/core/v2"
@@ -421,6 +437,7 @@ SETTINGS = [
     *(f"gateway.{name}[]" for name in ("keys", "allow_networks", "trusted_proxies")),
     *(f"carrierx.{name}" for name in ("base_url", "token", "login", "password", "partner_sid")),
     *(f"carrierx.{name}" for name in ("timeout", "concurrency", "doubt", "missing_after")),
+    *(f"retention.{name}" for name in TABLES["retention"]),
     *(f"legacy.{name}" for name in ("user_name", "password", "api_key", "tickets")),
     "template.a.text",
     *(f"endpoint.a.{name}" for name in TABLES["endpoint"]),

@@ -15,6 +15,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from gateway.config import Config
+from gateway.config.model import Retention
 from gateway.delivery import maintenance as maintaining
 from gateway.delivery.batch import LEASE_MARGIN_SECONDS
 from gateway.delivery.maintenance import (
@@ -29,6 +30,7 @@ from gateway.delivery.maintenance import (
 )
 from gateway.delivery.scheduler import Scheduler
 from gateway.store import Store, StoreUnavailable
+from gateway.store.blanking import Blanked
 from gateway.store.retention import BEGINNING, SweepPosition, Swept
 from tests import acme
 from tests.store_samples import NOW, add, claim, count, letter, owe
@@ -244,15 +246,18 @@ def test_deliveries_are_moved_when_the_store_is_back(desk: Desk) -> None:
     assert dues(desk.store) == [NOW - HOUR]
 
 
+RETENTION = Retention()
+
+
 class Sweeps:
     """A store whose sweeps end when the test says so."""
 
     def __init__(self) -> None:
         self.writer, self.away = self, False
         self.asked: list[dict[str, Any]] = []
-        self.future: Future[Swept] = Future()
+        self.future: Future[Any] = Future()
 
-    def submit(self, work: partial[Swept]) -> Future[Swept]:
+    def submit(self, work: partial[Any]) -> Future[Any]:
         if self.away:
             raise StoreUnavailable("away")
         self.asked.append(work.keywords)
@@ -268,12 +273,17 @@ def sweeps(desk: Desk) -> Sweeps:
 
 def test_what_is_older_than_the_retention_is_deleted_step_by_step(desk: Desk, sweeps: Sweeps) -> None:
     def look() -> int:
-        desk.maintenance.delete_old(NOW, 30, desk.monotonic)
+        desk.maintenance.delete_old(NOW, RETENTION, desk.monotonic)
         return len(sweeps.asked)
 
     place = SweepPosition(NOW - 40 * DAY, 7)
     assert look() == 1 and look() == 1, "one at a time"
-    assert sweeps.asked[-1] == {"before": NOW - 30 * DAY, "limit": MAX_DELETED_PER_STEP, "after": BEGINNING}
+    assert sweeps.asked[-1] == {
+        "before": NOW - 30 * DAY,
+        "limit": MAX_DELETED_PER_STEP,
+        "after": BEGINNING,
+        "audit_before": NOW - 400 * DAY,
+    }
     desk.monotonic += 10 * SWEEP_INTERVAL_SECONDS
     assert look() == 1
     sweeps.future.set_result(Swept(events=3, reached=place))
@@ -302,24 +312,47 @@ def test_what_is_older_than_the_retention_is_deleted_step_by_step(desk: Desk, sw
     assert logs == [], "there was nothing old"
 
 
+def test_texts_are_blanked_after_each_round_where_they_are_kept_for_a_shorter_time(desk: Desk, sweeps: Sweeps) -> None:
+    def look(seconds: float = SWEEP_STEP_INTERVAL_SECONDS) -> dict[str, Any]:
+        desk.monotonic += seconds
+        desk.maintenance.delete_old(NOW, Retention(texts=3, phones=40), desk.monotonic)
+        return sweeps.asked[-1]
+
+    def end(result: Swept | Blanked) -> None:
+        sweeps.future.set_result(result)
+        desk.maintenance.delete_old(NOW, Retention(texts=3, phones=40), desk.monotonic)
+
+    assert look()["before"] == NOW - 40 * DAY
+    end(Swept())
+    assert look() == {"before": NOW - 3 * DAY, "now": NOW, "marked_to": None}
+    end(Blanked(5, 17, True))
+    assert look()["marked_to"] == 17
+    with capture_logs() as logs:
+        end(Blanked(2, None, False))
+    assert [(line["event"], line["events"], line["blanked"]) for line in logs] == [("swept", 0, 7)]
+    look(SWEEP_INTERVAL_SECONDS - 0.1)
+    assert len(sweeps.asked) == 3
+    assert look(0.1)["before"] == NOW - 40 * DAY
+
+
 def test_a_sweep_of_a_store_that_is_away_is_made_later(desk: Desk, sweeps: Sweeps) -> None:
     sweeps.away = True
-    desk.maintenance.delete_old(NOW, 30, desk.monotonic)
+    desk.maintenance.delete_old(NOW, RETENTION, desk.monotonic)
     sweeps.away = False
-    desk.maintenance.delete_old(NOW, 30, desk.monotonic + SWEEP_INTERVAL_SECONDS - 0.1)
+    desk.maintenance.delete_old(NOW, RETENTION, desk.monotonic + SWEEP_INTERVAL_SECONDS - 0.1)
     assert sweeps.asked == []
-    desk.maintenance.delete_old(NOW, 30, desk.monotonic + SWEEP_INTERVAL_SECONDS)
+    desk.maintenance.delete_old(NOW, RETENTION, desk.monotonic + SWEEP_INTERVAL_SECONDS)
     sweeps.future.set_exception(StoreUnavailable("away"))
     for seconds, asked in ((SWEEP_INTERVAL_SECONDS, 1), (2 * SWEEP_INTERVAL_SECONDS, 2)):
-        desk.maintenance.delete_old(NOW, 30, desk.monotonic + seconds)
-        desk.maintenance.delete_old(NOW, 30, desk.monotonic + seconds)
+        desk.maintenance.delete_old(NOW, RETENTION, desk.monotonic + seconds)
+        desk.maintenance.delete_old(NOW, RETENTION, desk.monotonic + seconds)
         assert len(sweeps.asked) == asked
 
 
 def test_old_events_are_gone(desk: Desk) -> None:
     add(desk.store, received_at=NOW - 31 * DAY)
     add(desk.store, received_at=NOW - 29 * DAY)
-    desk.maintenance.delete_old(NOW, 30, desk.monotonic)
+    desk.maintenance.delete_old(NOW, RETENTION, desk.monotonic)
     sweeping = desk.maintenance._sweeping
     assert sweeping is not None and sweeping.result(20).events == 1
     assert count(desk.store) == 1

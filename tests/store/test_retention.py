@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from sqlalchemy import text
 
-from gateway.store import Connection, Store, leases, ledger, message_status, replay, retention
+from gateway.store import Connection, Store, audit, leases, ledger, message_status, replay, retention
 from tests.store_samples import NOW, SEND, add, claim, count, entry_of, letter, owe, owe_text, settle
 
 
@@ -96,6 +96,18 @@ def test_who_wants_no_texts_is_never_forgotten(store: Store) -> None:
     assert count(store, "opt_outs") == 1
 
 
+def test_the_audit_trail_has_a_retention_of_its_own(store: Store) -> None:
+    def record(conn: Connection) -> None:
+        for at in (OLD, OLD + 1, NOW):
+            audit.record(conn, audit.AuditEntry(at=at, who="alice", action="login"))
+
+    store.writer.write(record)
+    assert not store.writer.write(partial(retention.sweep, before=NOW))
+    assert store.writer.write(partial(retention.sweep, before=OLD, audit_before=NOW)) == retention.Swept(audit=2)
+    with store.reader() as conn:
+        assert [entry.at for entry in audit.newest(conn, 9)] == [NOW]
+
+
 def old_events(store: Store, count: int) -> None:
     for turn in range(count):
         add(store, received_at=NOW - 1000 + turn // 2)
@@ -130,6 +142,7 @@ def test_what_is_owed_for_long_is_passed_by_once(store: Store) -> None:
 
 def test_a_step_has_done_something_whatever_it_deleted() -> None:
     assert retention.Swept(events=1) and retention.Swept(states=1) and retention.Swept(tickets=1)
+    assert retention.Swept(audit=1)
     assert not retention.Swept()
 
 

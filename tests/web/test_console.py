@@ -17,6 +17,7 @@ from werkzeug.test import TestResponse
 from gateway.config import Config
 from gateway.safe_http.ssrf import HIDDEN
 from gateway.store import Store, StoreUnavailable, leases, search
+from gateway.store.blanking import blank
 from gateway.web.console import config as configuration
 from gateway.web.console import templating
 from tests.acme import keyword_callback, status_post, text, update
@@ -418,6 +419,34 @@ def test_what_its_format_cannot_say_is_not_replayed(app: Flask, visitor: Visitor
     assert "Replay" not in words(visitor.get(f"/events/{whole.event.id}"))
     visitor.post(f"/deliveries/{whole.deliveries[0].delivery_id}/replay", page="/")
     assert "Put back 0 deliveries." in words(visitor.get("/"))
+
+
+def test_what_is_blanked_is_shown_as_deleted_and_cannot_be_sent_or_routed(app: Flask, visitor: Visitor) -> None:
+    call(app, text())
+    attempt(app, "page", "dead", b"you sent canary-text")
+    attempt(app, "app", "succeeded")
+    sent = newest(app)
+    call(app, text(message_sid="late", to_did="19995550000"))
+    unrouted = newest(app).event
+    now = unrouted.received_at + 31 * 86_400
+    blanked = store_of(app).writer.write(partial(blank, before=now, now=now, seconds=60.0))
+    assert blanked.events == 2
+    path = f"/events/{sent.event.id}"
+    said = words(visitor.get(path))
+    assert said.count("deleted after 31 days") == 3 and not re.search("canary-text|JOIN please|Send again|Replay", said)
+    assert "deleted after 31 days" in words(visitor.get("/events"))
+    visitor.post(f"/deliveries/{sent.deliveries[0].delivery_id}/replay", page="/")
+    assert "It cannot be sent again: its body is deleted after its retention." in words(visitor.get("/"))
+    visitor.post("/deliveries/replay", page="/deliveries", state="dead", to="page", since="")
+    said = words(visitor.get("/"))
+    assert "Put back 0 deliveries." in said and "1 cannot be sent again: their bodies are deleted" in said
+    assert "Route by" not in words(visitor.get(f"/events/{unrouted.id}"))
+    for way, sentence in (
+        (f"/events/{unrouted.id}/route", "It cannot be routed: its text is deleted after its retention."),
+        ("/unrouted/route", "Routed 0; 0 still go nowhere. 1 cannot be routed: their texts are deleted"),
+    ):
+        visitor.post(way, page="/")
+        assert sentence in words(visitor.get("/"))
 
 
 # Configuration and explain

@@ -14,7 +14,7 @@ NONE = "–"
 
 
 def gateway_rows(config: Config) -> list[Row]:
-    """The tables `[gateway]`, `[carrierx]` and `[legacy]`."""
+    """The tables `[gateway]`, `[carrierx]`, `[retention]` and `[legacy]`."""
     # Where no number answers STOP, START and HELP, the answers are of no use.
     answers = any(number.opt_out == "reply" for number in config.numbers)
     return [
@@ -22,6 +22,7 @@ def gateway_rows(config: Config) -> list[Row]:
         ("prefix", config.prefix or NONE),
         *(row for row in setting_rows("gateway", config) if answers or not row[0].endswith("_reply")),
         *((f"carrierx.{name}", value) for name, value in setting_rows("carrierx", config.carrierx)),
+        *((f"retention.{name}", value) for name, value in setting_rows("retention", config.retention)),
         *((f"legacy.{name}", value) for name, value in setting_rows("legacy", config.legacy or Credentials())),
         ("legacy.tickets", config.tickets),
     ]

@@ -77,8 +77,8 @@ def events() -> ResponseReturnValue:
 
 
 def _message(event: Event) -> Message | None:
-    """Reads an event's body again, by today's configuration. None where it is no message (a call), or was cut."""
-    if event.source not in FORMATS:
+    """Reads an event's body again, by today's configuration. None where it is no message, was cut or is blanked."""
+    if event.source not in FORMATS or event.blanked_at:
         return None
     received_at = datetime.fromtimestamp(event.received_at, UTC)
     context = ReceiveContext(now=received_at, sid=event.message_sid, prefix=config().prefix)
@@ -155,6 +155,8 @@ def replay_one(delivery_id: uuid.UUID) -> ResponseReturnValue:
         entry = ledger.of_send(connection, found.delivery_id) if found.endpoint == ledger.ENDPOINT else None
     if found.endpoint == ledger.ENDPOINT and (entry is None or entry.state != "refused"):
         flash("No text is sent twice: decide on its own page what is to become of this one.", "wait")
+    elif not found.content_type and found.attempts_made:
+        flash("It cannot be sent again: its body is deleted after its retention.", "bad")
     elif found.state != "pending":
         _replay(replay.ReplayFilter(state=_settled_state(found.state), delivery_ids=[found.delivery_id]))
     else:
@@ -184,12 +186,19 @@ def _replay(which: replay.ReplayFilter) -> None:
     count = replay.replay_all(web_context().store, which, now())
     if count:
         web_context().notifier.notify()
+    with web_context().store.reader() as connection:
+        blanked = replay.count_blanked(connection, which)
     web_context().log.info("replayed", state=which.state, endpoint=which.endpoint, count=count)
     flash(f"Put back {count} {'delivery' if count == 1 else 'deliveries'}.", "good" if count else "wait")
+    if blanked:
+        flash(f"{blanked} cannot be sent again: their bodies are deleted after their retention.", "wait")
 
 
 @blueprint.post("/events/<int:event_id>/route")
 def route_one(event_id: int) -> ResponseReturnValue:
+    if _load_event(event_id).event.blanked_at:
+        flash("It cannot be routed: its text is deleted after its retention.", "bad")
+        return redirect(url_for(".event", event_id=event_id), 303)
     is_routed = reroute(event_id, config(), web_context().store)
     _tell_routed(int(is_routed), int(not is_routed))
     return redirect(url_for(".event", event_id=event_id), 303)
@@ -201,12 +210,14 @@ def route_all() -> ResponseReturnValue:
     return redirect(url_for(".unrouted"), 303)
 
 
-def _tell_routed(routed: int, left: int) -> None:
+def _tell_routed(routed: int, left: int, blanked: int = 0) -> None:
     """Tells the worker, the log and the user how many events have a route now."""
     if routed:
         web_context().notifier.notify()
     web_context().log.info("routed_later", routed=routed, left=left)
     flash(f"Routed {routed}; {left} still go nowhere.", "good" if routed and not left else "wait")
+    if blanked:
+        flash(f"{blanked} cannot be routed: their texts are deleted after their retention.", "wait")
 
 
 @blueprint.get("/configuration")
