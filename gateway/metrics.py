@@ -88,8 +88,8 @@ CALLBACKS_KEPT = Family(
 CALLBACKS_TURNED_AWAY = Family(
     "gateway_callbacks_turned_away_total",
     "Callbacks that were answered without being kept, by wire format, reason and name of the key, where that is known:"
-    " key and scope (403; scope: it is not for this format), encoding (415), size (413), store or fault, which is ours"
-    " (503: the platform sends them again).",
+    " key and scope (403; scope: it is not for this format), encoding (415), size (413), budget (refused, and the key"
+    " has as many of them today as are kept), store or fault, which is ours (503: the platform sends them again).",
     ("format", "reason", "key"),
 )
 CALLBACK_SECONDS = Family(

@@ -65,6 +65,13 @@ def scrub_refused(body: bytes) -> bytes:
     return _scrub_pairs(_scrub_parts(scrub_object(body), _ANY_BOUNDARY, _ANY), _ANY)
 
 
+def scrub_head(body: bytes, most: int) -> bytes:
+    """The first `most` bytes of a long body that could not be read, without the credentials.
+    Only four times as much is looked at, and the end of that is not kept: a secret may be cut in two there."""
+    scrubbed = scrub_refused(body[: 4 * most])
+    return scrubbed[: min(most, max(0, len(scrubbed) - most))] if len(body) > 4 * most else scrubbed[:most]
+
+
 def _may_have(body: bytes) -> bool:
     """True if any of these pairs can be one of the trio: one of its names occurs, or a name with escapes."""
     return _has_word(body.lower()) or _ESCAPED_NAME.search(b"&" + body) is not None

@@ -7,6 +7,7 @@ import hmac
 
 from gateway.config import Config
 from gateway.inbound.callback import Accepted, Callback
+from gateway.inbound.refused import HEAD_BYTES, WHOLE_BYTES, RefusedBudget
 from gateway.inbound.status_update import AcceptStatusUpdate
 from gateway.outbound.replies import Replies
 from gateway.routing.route import HOPS, DeliveryDraft, Route, build_deliveries
@@ -21,18 +22,21 @@ MAX_HOPS = 4
 PAGE_ITEMS = 200
 
 
-def accept(callback: Callback, config: Config, store: Store) -> Accepted:
-    """Reads, routes, translates and keeps one callback, also a refused one. Raises `StoreUnavailable`."""
+def accept(callback: Callback, config: Config, store: Store, budget: RefusedBudget | None = None) -> Accepted:
+    """Reads, routes, translates and keeps one callback, also a refused one. Raises `StoreUnavailable`.
+    `budget`: remembers from one call to the next which budgets of refused ones are used up."""
     if not store.has_room():
         raise StoreUnavailable("the disk is nearly full")
+    budget = budget or RefusedBudget()
     if not _has_credentials(callback, config):
-        return _refuse(callback, store, BadCallback({"credentials": ("Not the configured ones.",)}), forbidden=True)
+        error = BadCallback({"credentials": ("Not the configured ones.",)})
+        return _refuse(callback, store, budget, error, forbidden=True)
     if callback.hops > MAX_HOPS:
-        return _refuse(callback, store, BadCallback({HOPS: ("It goes in circles between gateways.",)}))
+        return _refuse(callback, store, budget, BadCallback({HOPS: ("It goes in circles between gateways.",)}))
     try:
         message, route = callback.read(outbox.new_id(callback.now.timestamp()), config)
     except BadCallback as error:
-        return _refuse(callback, store, error)
+        return _refuse(callback, store, budget, error)
     operation = (AcceptMessage if message.inbound else AcceptStatusUpdate)(callback, message, route, config)
     return store.writer.write(operation, timeout=WRITE_TIMEOUT_SECONDS, ordering_keys=operation.ordering_keys)
 
@@ -92,19 +96,23 @@ def _has_credentials(callback: Callback, config: Config) -> bool:
     return all(same)
 
 
-def _refuse(callback: Callback, store: Store, error: BadCallback, forbidden: bool = False) -> Accepted:
+def _refuse(
+    callback: Callback, store: Store, budget: RefusedBudget, error: BadCallback, forbidden: bool = False
+) -> Accepted:
     """Keeps the callback with the reasons, for the operator who will be asked."""
+    body, is_whole = callback.body, len(callback.body) <= WHOLE_BYTES
     new = events.NewEvent(
         source=callback.format,
         state="refused",
         received_at=callback.now.timestamp(),
         content_type=callback.content_type or "",
-        body=credentials.scrub_refused(callback.body),
+        body=credentials.scrub_refused(body) if is_whole else credentials.scrub_head(body, HEAD_BYTES),
         errors=error.errors,
+        notes=() if is_whole else (f"Of its {len(body):,} bytes the first {HEAD_BYTES:,} are kept.",),
         remote=callback.remote,
         key=callback.key,
     )
-    event_id = store.writer.write(lambda conn: events.add(conn, new), timeout=WRITE_TIMEOUT_SECONDS)
+    event_id = budget.keep(store, new)
     return Accepted("refused", event_id, error.errors, forbidden)
 
 

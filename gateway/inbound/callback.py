@@ -69,10 +69,10 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The result for a callback that is on disk."""
+    """The result for a callback that is on disk; or refused, and not kept."""
 
     state: str  # ``accepted``, ``duplicate``, ``stale``, ``unrouted``, ``refused``, ``waiting`` or ``orphan``
-    event_id: int
+    event_id: int | None  # None: not kept
     errors: dict[str, tuple[str, ...]] | None = None
     forbidden: bool = False
     endpoints: tuple[str, ...] = ()  # the names of those that something is owed to now

@@ -158,15 +158,20 @@ def _keep(context: WebContext, wire_format: str, key: str) -> Response:
     )
     try:
         context.limits.admit(caller, granted, now.timestamp(), limits.key_guesses)
-        accepted = accept(callback, config, context.store)
+        accepted = accept(callback, config, context.store, context.refused)
     except StoreUnavailable as error:
         context.log.error("store_unavailable", reason=str(error))
         context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "store", granted)
         return _try_later(wire_format)
-    context.metrics.count(CALLBACKS_KEPT, wire_format, accepted.state, granted)
+    if accepted.event_id is None:
+        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "budget", granted)
+    else:
+        context.metrics.count(CALLBACKS_KEPT, wire_format, accepted.state, granted)
+        context.log.info(
+            "callback_kept", format=wire_format, state=accepted.state, event_id=accepted.event_id, key=granted
+        )
     if accepted.orphan:
         context.metrics.count(ORPHAN_UPDATES, accepted.orphan)
-    context.log.info("callback_kept", format=wire_format, state=accepted.state, event_id=accepted.event_id, key=granted)
     if accepted.errors is not None:
         return _refuse(wire_format, 403 if accepted.forbidden else 400, accepted.errors)
     if accepted.endpoints:

@@ -12,6 +12,7 @@ import structlog
 from flask import Flask, current_app
 
 from gateway.config import Config, Settings
+from gateway.inbound.refused import RefusedBudget
 from gateway.metrics import Metrics
 from gateway.store import Store
 from gateway.store.wakeup import WorkerNotifier
@@ -31,6 +32,7 @@ class WebContext:
     metrics: Metrics
     status_cache: StatusCache
     limits: RateLimits
+    refused: RefusedBudget = field(default_factory=RefusedBudget)
     proxies: UnnamedProxies = field(default_factory=UnnamedProxies)
     clock: Callable[[], datetime] = utc_now
     log: Any = field(default_factory=structlog.get_logger)

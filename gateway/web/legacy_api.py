@@ -93,7 +93,7 @@ def _answer_form(name: str) -> Response:
             else:  # it is refused for its credentials, and kept without its body
                 arguments, kept = sender, b""
         except BadCallback as error:
-            kept = credentials.scrub_refused(body[:MAX_KEPT_BYTES])
+            kept = credentials.scrub_head(body, MAX_KEPT_BYTES)
             raise _malformed(name, error.errors, kept, content_type or "", str(error)) from None
         result = _call(context, name, arguments, kept, content_type or "")
     except Exception as error:

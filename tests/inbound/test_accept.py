@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from urllib.parse import parse_qs
 import pytest
 from sqlalchemy import text as sql
 
-from gateway.config import Config, loads
+from gateway.config import Config, Key, loads
 from gateway.inbound import accept as intake
 from gateway.inbound.callback import Accepted, Callback
+from gateway.inbound.refused import BUDGET_BYTES, MIN_EVENT_BYTES, WHOLE_BYTES, RefusedBudget, keys_used_up
 from gateway.store import Store, StoreUnavailable, search
 from tests import acme
 
@@ -48,6 +50,54 @@ def owed(store: Store) -> list[Any]:
 
 def kept(store: Store) -> list[Any]:
     return rows(store, "SELECT * FROM events ORDER BY id")
+
+
+def refuse(body: bytes, config: Config, store: Store, budget: RefusedBudget, key: str = "crm", days: int = 0) -> Any:
+    now = acme.NOW + timedelta(days=days)
+    callback = Callback(format="carrierx", body=body, content_type=None, remote="192.0.2.7", now=now, key=key)
+    accepted = intake.accept(callback, config, store, budget)
+    assert accepted.state == "refused" and accepted.errors, "the answer is the same, kept or not"
+    return accepted.event_id
+
+
+def test_a_holder_of_a_key_cannot_fill_the_disk(store: Store, config: Config, accept: Accept) -> None:
+    budget = RefusedBudget()
+    for _ in range(190):
+        assert refuse(b"x" * 1024 * 1024, config, store, budget)
+    (size, least, most), *_ = rows(store, "SELECT sum(length(body)), min(length(body)), max(length(body)) FROM events")
+    assert (size, least, most) == (190 * 4_096, 4_096, 4_096)
+    assert rows(store, "SELECT notes FROM events LIMIT 1")[0].notes == (
+        '["Of its 1,048,576 bytes the first 4,096 are kept."]'
+    )
+    if store.name == "sqlite":
+        (file,) = rows(store, "SELECT page_count * page_size AS size FROM pragma_page_count(), pragma_page_size()")
+        assert file.size < 4_000_000
+    assert accept(acme.text()).state == "accepted"
+
+
+def test_refused_ones_have_a_budget_for_each_key_and_day(
+    store: Store, another: Callable[[], Store], config: Config
+) -> None:
+    body, budget, other_process = b"x" * WHOLE_BYTES, RefusedBudget(), RefusedBudget()
+    most = BUDGET_BYTES // WHOLE_BYTES
+    with another() as same:
+        for number in range(most):
+            assert refuse(body, config, same if number % 2 else store, other_process if number % 2 else budget)
+        assert refuse(body, config, store, budget) is None
+        assert refuse(body, config, same, other_process) is None
+    with store.reader() as connection:
+        named = replace(config, named_keys=(Key(name="crm", value=("x" * 20,)), Key(name="other", value=("y" * 20,))))
+        assert keys_used_up(connection, named, acme.NOW.timestamp()) == ["crm"]
+    assert len(kept(store)) == most
+    assert refuse(body, config, store, budget, key="other") and refuse(body, config, store, budget, days=1)
+
+
+def test_a_used_up_budget_costs_no_transaction(store: Store, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.inbound.refused.BUDGET_BYTES", 2 * MIN_EVENT_BYTES)
+    budget = RefusedBudget()
+    assert [bool(refuse(b"x", config, store, budget)) for _ in range(3)] == [True, True, False], "however small"
+    monkeypatch.setattr(store.writer, "write", None)
+    assert refuse(b"x", config, store, budget) is None
 
 
 def form(delivery: Any) -> dict[str, str]:

@@ -7,7 +7,17 @@ from urllib.parse import quote
 
 import pytest
 
-from schemas.credentials import CREDENTIALS, SECRETS, append, read, scrub, scrub_call, scrub_object, scrub_refused
+from schemas.credentials import (
+    CREDENTIALS,
+    SECRETS,
+    append,
+    read,
+    scrub,
+    scrub_call,
+    scrub_head,
+    scrub_object,
+    scrub_refused,
+)
 from schemas.message import FormatOptions
 
 
@@ -139,3 +149,15 @@ def test_the_trio_goes_out_as_the_other_fields_do() -> None:
     twice = FormatOptions(encode_twice=frozenset({"password"}))
     assert append(b"", values, twice) == b"password=p%2Bw&api_key=k"
     assert append(b"a=b", {"password": "é"}, FormatOptions(charset="iso-8859-1")) == b"a=b&password=%E9"
+
+
+@pytest.mark.parametrize("size", [0, 5, 15, 16, 17, 1_000])
+def test_the_head_of_a_long_body(size: int) -> None:
+    body = bytes(range(65, 91)) * 40
+    assert scrub_head(body[:size], 4) == body[:size][:4]
+
+
+def test_a_secret_that_ends_behind_the_head_is_not_in_it() -> None:
+    """Blanking moves up what was behind: not as far as where the reading ended, perhaps in the middle of a name."""
+    body = b"password=" + b"x" * 40 + b"&passwo"
+    assert scrub_head(body + b"rd=canary", 14) == b"pa"
