@@ -18,7 +18,7 @@ from werkzeug.sansio.response import Response as WSGIResponse
 
 from gateway.config import Config, Key
 from gateway.inbound.accept import accept
-from gateway.inbound.callback import Callback
+from gateway.inbound.callback import Accepted, Callback
 from gateway.metrics import CALLBACK_SECONDS, CALLBACKS_KEPT, CALLBACKS_TURNED_AWAY, ORPHAN_UPDATES
 from gateway.routing.route import HOPS
 from gateway.store import StoreUnavailable
@@ -163,13 +163,17 @@ def _keep(context: WebContext, wire_format: str, key: str) -> Response:
         context.log.error("store_unavailable", reason=str(error))
         context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "store", granted)
         return _try_later(wire_format)
+    return _answer(context, callback, accepted)
+
+
+def _answer(context: WebContext, callback: Callback, accepted: Accepted) -> Response:
+    """Counts and logs what became of the callback, wakes the worker, and returns the answer."""
+    wire_format, key, state = callback.format, callback.key, accepted.state
     if accepted.event_id is None:
-        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "budget", granted)
+        context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "budget", key)
     else:
-        context.metrics.count(CALLBACKS_KEPT, wire_format, accepted.state, granted)
-        context.log.info(
-            "callback_kept", format=wire_format, state=accepted.state, event_id=accepted.event_id, key=granted
-        )
+        context.metrics.count(CALLBACKS_KEPT, wire_format, state, key)
+        context.log.info("callback_kept", format=wire_format, state=state, event_id=accepted.event_id, key=key)
     if accepted.orphan:
         context.metrics.count(ORPHAN_UPDATES, accepted.orphan)
     if accepted.errors is not None:
