@@ -213,7 +213,8 @@ class Key:
 
     name: str = field(metadata=required(fields.filled, "Letters, digits and `- _ .`. Shown with each event."))
     value: tuple[str, ...] = field(repr=False, metadata=required(partial(fields.list_of, fields.key, empty=False,
-        single=True), 'As in `keys`; or `["new", "old"]`, both of which are good, while the key is renewed.'))
+        single=True), 'As in `keys`; or `["new", "old"]`, both of which are good, while the key is renewed.',
+        secret=True))
     wire_formats: tuple[str, ...] = setting(WIRE_FORMATS, _key_scope,
         'Callbacks that it lets in: `"carrierx"`, `"legacy-callback"`, `"legacy-status"`; `"legacy"`: the last two.')
 

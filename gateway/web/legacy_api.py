@@ -6,8 +6,10 @@ A ticket in the answer means: the call is on disk, and its texts will be sent.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
+from urllib.parse import quote_plus, unquote_plus
 
 from flask import Blueprint, Response, abort, render_template, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, TooManyRequests, UnsupportedMediaType
@@ -15,6 +17,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, TooManyReq
 from gateway.metrics import CALLS
 from gateway.outbound import accept, validate
 from gateway.outbound.model import CallAnswer, ErrorCode
+from gateway.safe_http.ssrf import mask_url
 from gateway.store import StoreUnavailable
 from gateway.web import legacy_forms, soap
 from gateway.web.callbacks import MAX_QUICK_BYTES, RETRY_AFTER_SECONDS, ROUTE_OPTIONS, TOO_LARGE, read_body
@@ -26,6 +29,8 @@ from schemas import BadCallback, credentials, wire
 PATH = "/legacy/webservices/"
 MAX_KEPT_BYTES = 4096  # bytes that are kept of an unreadable call: its sender is not known
 _XML = "text/xml; charset=utf-8"
+
+_STATUS_URL = re.compile(rb"((?:^|&)status_url=)([^&]+)", re.IGNORECASE)
 
 blueprint = Blueprint("legacy_api", __name__)
 
@@ -89,11 +94,12 @@ def _answer_form(name: str) -> Response:
             is_large, config = len(body) > MAX_QUICK_BYTES, context.settings.current
             sender = legacy_forms.read_sender(body, content_type) if is_large else None
             if sender is None or validate.is_authentic(legacy_forms.call_credentials(sender), config):
-                arguments, kept = legacy_forms.read_form(body, content_type), credentials.scrub_call(body, content_type)
+                arguments = legacy_forms.read_form(body, content_type)
+                kept = _without_url_secrets(credentials.scrub_call(body, content_type))
             else:  # it is refused for its credentials, and kept without its body
                 arguments, kept = sender, b""
         except BadCallback as error:
-            kept = credentials.scrub_head(body, MAX_KEPT_BYTES)
+            kept = _without_url_secrets(credentials.scrub_head(body, MAX_KEPT_BYTES))
             raise _malformed(name, error.errors, kept, content_type or "", str(error)) from None
         result = _call(context, name, arguments, kept, content_type or "")
     except Exception as error:
@@ -101,6 +107,13 @@ def _answer_form(name: str) -> Response:
         status, result = fault.status, CallAnswer(result=False, error_code=fault.code.value, message=fault.text)
     answer = legacy_forms.write_answer(name, result, as_json)
     return _respond(answer, legacy_forms.JSON if as_json else legacy_forms.FORM, status)
+
+
+def _without_url_secrets(body: bytes) -> bytes:
+    """Hides user, password and query of the `status_url` in a form, as people see URLs."""
+    return _STATUS_URL.sub(
+        lambda pair: pair[1] + quote_plus(mask_url(unquote_plus(pair[2].decode("latin-1")))).encode(), body
+    )
 
 
 for _name in legacy_forms.OPERATIONS:

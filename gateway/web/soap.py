@@ -20,6 +20,7 @@ from typing import Any
 
 from lxml import etree
 
+from gateway.safe_http.ssrf import mask_url
 from gateway.web.legacy_forms import OPERATIONS, SECRETS, CallResult, Fields, Pairs, Value, answer_fields, row_fields
 from schemas import charsets
 
@@ -180,13 +181,18 @@ class _Document:
         return self._ids.get(self._references.get(element, ""))
 
     def scrub(self) -> bytes:
-        """Returns the document without credentials, wherever they stand and whatever refers to them. Changes it."""
+        """Returns the document without credentials, wherever they stand and whatever refers to them, and without those
+        of a `status_url`. Changes it."""
         for element in self._all:
             if _local(element.tag).lower() in SECRETS:
                 self._empty(element)
             entry = self._map_entry(element)
             if entry is not None and entry[0].strip().lower() in SECRETS:
                 self._empty(entry[1])
+            name, holder = (entry[0].strip(), entry[1]) if entry else (_local(element.tag), element)
+            if name.lower() == "status_url":
+                holder = self._target(holder)
+                holder.text = mask_url(str(holder.text or "").strip())
             for name in element.attrib:
                 if _local(name).lower() in SECRETS:
                     element.attrib[name] = ""

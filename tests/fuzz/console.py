@@ -77,8 +77,9 @@ def target(folder: Path) -> Iterator[Target]:
             token = person.token("/opt-outs")
 
             def check(given: tuple[str, str, str, list[tuple[str, str]], list[tuple[str, str]], str]) -> str:
-                nonlocal token
                 method, path, caller, query, form, accept = given
+                if path in ("/login", "/logout") and caller == "person":
+                    caller = "stranger"  # whose guesses, even on a device that is known, do not hold up the others
                 client = person.client if caller == "person" else stranger
                 headers = {"Accept": accept} | (BASIC if caller == "program" else {})
                 if caller == "person" and method == "POST":
@@ -92,9 +93,6 @@ def target(folder: Path) -> Iterator[Target]:
                     environ_overrides={"REMOTE_ADDR": next(addresses)},
                 )
                 assert answer.status_code < 500, answer.status
-                if caller == "person" and path == "/logout" and answer.status_code == 303:
-                    assert person.log_in(PASSWORD).status_code == 303
-                    token = person.token("/opt-outs")
                 answer.close()
                 return f"{caller} {answer.status_code // 100}xx"
 
