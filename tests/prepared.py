@@ -25,6 +25,12 @@ def migrate(store: Store) -> None:
     file.write_bytes(_migrated())
 
 
+def prepare(folder: Path) -> None:
+    """The tables of a gateway in this folder, which it would make at its first start: Alembic takes its time."""
+    with Store(f"sqlite:///{folder / 'data' / 'gateway.db'}") as store:
+        migrate(store)
+
+
 @cache
 def _migrated() -> bytes:
     with tempfile.TemporaryDirectory() as folder:

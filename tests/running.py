@@ -219,8 +219,12 @@ class Gateway:
 
 @contextmanager
 def running_gateway(folder: Path, config: str, environ: Mapping[str, str] | None = None) -> Iterator[Gateway]:
-    """Started, and stopped as a service manager would, unless the test has ended it. `config` goes behind `BASE`."""
+    """Started, and stopped as a service manager would, unless the test has ended it. `config` goes behind `BASE`.
+    Its tables are there already: `Gateway` by itself begins with none."""
     gateway = Gateway(folder, BASE + config, environ or {})
+    from tests.prepared import prepare  # half the gateway; and programs of tests that start nothing import this module
+
+    prepare(folder)
     try:
         gateway.start()
         yield gateway

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.faults.floods import EXPENSIVE, FLOODS
 from tests.faults.ledger import Row
 from tests.faults.misbehaviour import ALL
 
@@ -30,13 +31,15 @@ def is_full(config: pytest.Config) -> bool:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`misbehaviours`: each alone, at length; in short all of them side by side. `database`: in short SQLite only."""
+    """`misbehaviours`: each alone, at length; in short all of them side by side. `database`: in short SQLite only.
+    `floods`: each at a gateway of its own, at length; in short one after another at the same."""
     if "database" in metafunc.fixturenames:
         kinds = ["sqlite", "postgresql"] if is_full(metafunc.config) else ["sqlite"]
         metafunc.parametrize("database", kinds, indirect=True)
-    if "misbehaviours" in metafunc.fixturenames:
-        each = [(one,) for one in ALL] if is_full(metafunc.config) else [ALL]
-        metafunc.parametrize("misbehaviours", each, ids=lambda some: some[0] if len(some) == 1 else "all")
+    for name, kinds in {"misbehaviours": ALL, "floods": (*FLOODS, *EXPENSIVE)}.items():
+        if name in metafunc.fixturenames:
+            each = [(one,) for one in kinds] if is_full(metafunc.config) else [kinds]
+            metafunc.parametrize(name, each, ids=lambda some: some[0] if len(some) == 1 else "all")
 
 
 @pytest.fixture

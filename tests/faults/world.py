@@ -19,6 +19,7 @@ from tests.faults.conftest import Report
 from tests.faults.endpoint import Endpoint
 from tests.faults.ledger import SID, Ledger, Row
 from tests.faults.load import Lane, Load, ordering_keys
+from tests.prepared import prepare
 from tests.running import BASE, ROOT, Gateway, alive, until
 
 POINTS = Path(__file__).parent / "points"
@@ -166,6 +167,7 @@ def world(
         gateway = Gateway(folder / "gateway", config, told(folder) if environ is None else environ)
         stack.callback(gateway.kill)
         if starts:
+            prepare(gateway.folder)
             gateway.start()
         yield World(folder, gateway, ledger, page, app, database)
         if gateway.process.process is not None:
