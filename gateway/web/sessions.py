@@ -35,6 +35,7 @@ MAX_PASSWORD_CHARACTERS = 1_024  # a longer text is refused without being hashed
 
 _ARGON2_RUNS = threading.BoundedSemaphore(2)
 """Limits the argon2 runs at a time: guesses from many addresses must not use up the process's memory."""
+_STRETCHING = threading.Lock()
 _SESSION_SALT = b"sms-gateway console session v1"
 _MARK_SALT = b"sms-gateway password mark v1"
 _DEVICE_SALT = "sms-gateway known device v1"
@@ -111,8 +112,13 @@ def password_mark(operator: Operator) -> str:
     return _stretched(operator.password, _MARK_SALT + _encoded(operator.name))[:16].hex()
 
 
-@lru_cache(maxsize=64)
 def _stretched(secret: str, salt: bytes) -> bytes:
+    with _STRETCHING:  # once: many threads that ask at first would each take 16 MB and 50 ms
+        return _scrypt(secret, salt)
+
+
+@lru_cache(maxsize=64)
+def _scrypt(secret: str, salt: bytes) -> bytes:
     return hashlib.scrypt(_encoded(secret), salt=hashlib.sha256(salt).digest(), n=2**14, r=8, p=1, dklen=64)
 
 
