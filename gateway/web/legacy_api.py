@@ -23,7 +23,7 @@ from gateway.web import legacy_forms, soap
 from gateway.web.callbacks import MAX_QUICK_BYTES, RETRY_AFTER_SECONDS, ROUTE_OPTIONS, TOO_LARGE, read_body
 from gateway.web.context import WebContext, now, web_context
 from gateway.web.legacy_forms import CallResult
-from gateway.web.limits import UNREADABLE_KEPT
+from gateway.web.limits import UNREADABLE_KEPT, caller_key, credential_guesses
 from schemas import BadCallback, credentials, wire
 
 PATH = "/legacy/webservices/"
@@ -41,6 +41,7 @@ class _Fault(Exception):
     def __init__(self, status: int, outcome: str, text: str, code: ErrorCode = ErrorCode.MALFORMED) -> None:
         super().__init__(text)
         self.status, self.outcome, self.text, self.code = status, outcome, text, code
+        self.retry_after = str(RETRY_AFTER_SECONDS) if status == 503 else ""
 
 
 @blueprint.route(PATH, methods=["GET", "POST"], **ROUTE_OPTIONS)
@@ -80,12 +81,13 @@ def _answer_envelope(context: WebContext) -> Response:
         fault = _fault(context, name, error)
         is_mismatch = isinstance(error.__cause__, soap.WrongVersion)
         code = "VersionMismatch" if is_mismatch else "Client" if fault.status < 500 else "Server"
-        return _respond(soap.write_fault(version, code, fault.text), soap.CONTENT_TYPES[version], fault.status)
+        return _respond(soap.write_fault(version, code, fault.text), soap.CONTENT_TYPES[version], fault)
     return _respond(answer, soap.CONTENT_TYPES[version])
 
 
 def _answer_form(name: str) -> Response:
-    context, content_type, status = web_context(), request.environ.get("CONTENT_TYPE"), 200
+    context, content_type = web_context(), request.environ.get("CONTENT_TYPE")
+    fault: _Fault | None = None
     as_json = request.accept_mimetypes.best_match([wire.FORM, legacy_forms.JSON]) == legacy_forms.JSON
     result: CallResult
     try:
@@ -104,9 +106,9 @@ def _answer_form(name: str) -> Response:
         result = _call(context, name, arguments, kept, content_type or "")
     except Exception as error:
         fault = _fault(context, name, error)
-        status, result = fault.status, CallAnswer(result=False, error_code=fault.code.value, message=fault.text)
+        result = CallAnswer(result=False, error_code=fault.code.value, message=fault.text)
     answer = legacy_forms.write_answer(name, result, as_json)
-    return _respond(answer, legacy_forms.JSON if as_json else legacy_forms.FORM, status)
+    return _respond(answer, legacy_forms.JSON if as_json else legacy_forms.FORM, fault)
 
 
 def _without_url_secrets(body: bytes) -> bytes:
@@ -121,8 +123,15 @@ for _name in legacy_forms.OPERATIONS:
 
 
 def _call(context: WebContext, name: str, arguments: legacy_forms.Pairs, kept: bytes, content_type: str) -> CallResult:
-    """Makes a call, counts and logs it. `kept`: the body as it may be kept. Raises `StoreUnavailable`."""
+    """Makes a call, counts and logs it. `kept`: the body as it may be kept. Raises `StoreUnavailable`,
+    and `TooManyRequests` where there were too many guesses at credentials."""
     config = context.settings.current
+    auth, caller = legacy_forms.call_credentials(arguments), caller_key(request.environ.get("REMOTE_ADDR"))
+    guesses = partial(credential_guesses, auth.username)
+    if validate.is_authentic(auth, config):
+        context.limits.admit(caller, "[legacy]", now(), guesses)
+    else:
+        context.limits.count(now(), *guesses(caller))
     result: CallResult
     if name in legacy_forms.QUERIES:
         result = accept.statuses(legacy_forms.status_query(name, arguments), config, context.store)
@@ -170,6 +179,9 @@ def _fault(context: WebContext, name: str, error: Exception) -> _Fault:
         fault = _Fault(415, "encoding", str(error.description))
     elif isinstance(error, RequestEntityTooLarge):
         fault = _Fault(413, "size", TOO_LARGE)
+    elif isinstance(error, TooManyRequests):
+        fault = _Fault(429, "guesses", str(error.description), ErrorCode.LATER)
+        fault.retry_after = str(error.retry_after)
     elif isinstance(error, HTTPException) and error.code is not None and error.code < 500:
         fault = _Fault(error.code, "malformed", error.description or error.name)
     else:
@@ -179,9 +191,9 @@ def _fault(context: WebContext, name: str, error: Exception) -> _Fault:
     return fault
 
 
-def _respond(body: bytes, content_type: str, status: int = 200) -> Response:
-    response = Response(body, status, content_type=content_type)
+def _respond(body: bytes, content_type: str, fault: _Fault | None = None) -> Response:
+    response = Response(body, fault.status if fault else 200, content_type=content_type)
     response.headers["Cache-Control"] = "no-store"
-    if status == 503:
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if fault and fault.retry_after:
+        response.headers["Retry-After"] = fault.retry_after
     return response

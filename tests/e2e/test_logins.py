@@ -12,10 +12,21 @@ import requests
 
 from tests.running import BASE, KEY, PASSWORD, Gateway, until
 
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+LEGACY = """
+[legacy]
+user_name = "acme"
+password = "the-password-of-programs"
+
+[[number]]
+number = "15162065919"
+shortcode = "12345"
+"""
+
 
 @pytest.fixture
 def gateway(tmp_path: Path, database_url: str) -> Iterator[Gateway]:
-    made = Gateway(tmp_path / "gateway", BASE.replace("sqlite:///data/gateway.db", database_url))
+    made = Gateway(tmp_path / "gateway", BASE.replace("sqlite:///data/gateway.db", database_url) + LEGACY)
     made.process.command += ["--workers", "2"]
     try:
         made.start()
@@ -65,16 +76,26 @@ def test_two_processes_let_no_more_guesses_through_than_one(gateway: Gateway) ->
     assert log_in(gateway, session=owner).status_code == 303
 
 
+def test_guesses_at_credentials_hold_up_no_program(gateway: Gateway) -> None:
+    def call(password: str) -> int:
+        body = f"user_name=acme&password={password}&code=12345&sendTo=15162065515&message=hello".encode()
+        return gateway.call("POST", "/legacy/sendMessage", body, FORM).status
+
+    assert call("the-password-of-programs") == 200
+    answers = Counter(call(f"guess-{number}") for number in range(300))
+    assert set(answers) == {200, 429} and answers[200] <= 61, "200 is an answer with an error code"
+    assert Counter(call("the-password-of-programs") for _ in range(40)) == {200: 40}
+
+
 def test_guesses_at_keys_hold_up_no_platform(gateway: Gateway) -> None:
-    text = b"phone=15162065515&shortcode=12345&message=hello"
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    assert gateway.call("POST", f"/legacy/callback/{KEY}", text, form).status == 200
+    update = b"code=12345&sendTo=15162065515&status=delivered&ticket=some-ticket"
+    assert gateway.call("POST", f"/legacy/status/{KEY}", update, FORM).status == 200
 
     def guess() -> int:
-        return gateway.call("POST", "/legacy/callback/wrong-key-of-a-stranger", text, form).status
+        return gateway.call("POST", "/legacy/status/wrong-key-of-a-stranger", update, FORM).status
 
     answers = Counter(guess() for _ in range(300))
     assert set(answers) == {403, 429} and answers[429] > 200
     until(lambda: guess() == 429, "both processes know")
-    answers = Counter(gateway.call("POST", f"/legacy/callback/{KEY}", text, form).status for _ in range(40))
+    answers = Counter(gateway.call("POST", f"/legacy/status/{KEY}", update, FORM).status for _ in range(40))
     assert answers == {200: 40}
