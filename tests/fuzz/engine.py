@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -141,7 +142,12 @@ def run_covered(name: str, folder: Path, seconds: float, seed: int, report: Call
             entered.__exit__(None, None, None)
             shutil.rmtree(folder)
             os._exit(0)  # libFuzzer takes any other end for a fault
-        one.hypothesis.fuzz_one_input(data)  # type: ignore[attr-defined]
+        try:
+            one.hypothesis.fuzz_one_input(data)  # type: ignore[attr-defined]
+        except Exception as error:
+            # libFuzzer shows the exception without its notes.
+            sys.stderr.write("\n".join(getattr(error, "__notes__", ())) + "\n")
+            raise
 
     corpus = folder / "corpus"
     corpus.mkdir()
