@@ -114,8 +114,9 @@ class Endpoint:
     timeout: float = setting(15.0, _timeout, "Seconds for a whole attempt; at most 300.")
     connect_timeout: float = setting(5.0, _timeout, "Seconds until connected; at most `timeout`.", "`5`, or `timeout`")
     concurrency: int = setting(8, partial(fields.whole, 1, 1_000), "Attempts side by side; 1 to 1000.")
-    secret: str = setting("", fields.signing_secret,
-        "Signs each post as Standard Webhooks say: `whsec_` and base64, or the text itself.", secret=True)
+    secret: tuple[str, ...] = setting((), partial(fields.list_of, fields.signing_secret, empty=False, single=True),
+        'Signs each post as Standard Webhooks say: `whsec_` and base64, or the text itself; or `["new", "old"]`, which '
+        "both sign, while it is renewed.", secret=True)
     username: str = setting("", fields.text, "For HTTP Basic.")
     password: str = setting("", fields.text, "Belongs to `username`.", secret=True)
     credentials: Credentials | None = setting(

@@ -99,7 +99,7 @@ def _secrets(endpoint: Endpoint) -> Iterable[str]:
     if endpoint.password:
         yield endpoint.password
         yield base64.b64encode(f"{endpoint.username}:{endpoint.password}".encode()).decode()
-    yield endpoint.secret
+    yield from endpoint.secret
     # Not by urlsplit: a URL that somebody typed need not be one.
     query = endpoint.url.partition("#")[0].partition("?")[2]
     unsure += [unquote_plus(pair.partition("=")[2]) for pair in query.split("&")]

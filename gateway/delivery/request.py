@@ -7,7 +7,7 @@ Signatures are those of Standard Webhooks (https://www.standardwebhooks.com), so
 
     webhook-id: 0f9f6e0a-…                what is delivered: unchanged on every attempt
     webhook-timestamp: 1700000000         when this attempt was made, seconds
-    webhook-signature: v1,K5oZfzN95Z9U…=  HMAC-SHA256 of "id.timestamp.body", base64
+    webhook-signature: v1,K5oZfzN95Z9U…=  HMAC-SHA256 of "id.timestamp.body", base64; one for each secret
 """
 
 from __future__ import annotations
@@ -104,13 +104,15 @@ def _fixed_parts(endpoint: Endpoint) -> _FixedParts:
     return known
 
 
-def sign(secret: str, delivery_id: str, timestamp: int, body: bytes) -> Headers:
-    """The three headers. `secret`: ``whsec_`` and base64, or the key itself as text. Raises ValueError: bad base64."""
-    digest = hmac.digest(_key(secret), f"{delivery_id}.{timestamp}.".encode() + body, hashlib.sha256)
+def sign(secrets: tuple[str, ...], delivery_id: str, timestamp: int, body: bytes) -> Headers:
+    """The three headers, with a signature for each secret: whoever has one of them finds it right.
+    A secret is ``whsec_`` and base64, or the key itself as text. Raises ValueError: bad base64."""
+    signed = f"{delivery_id}.{timestamp}.".encode() + body
+    digests = [hmac.digest(_key(secret), signed, hashlib.sha256) for secret in secrets]
     return (
         ("webhook-id", delivery_id),
         ("webhook-timestamp", str(timestamp)),
-        ("webhook-signature", f"v1,{b64encode(digest).decode('ascii')}"),
+        ("webhook-signature", " ".join([f"v1,{b64encode(digest).decode('ascii')}" for digest in digests])),
     )
 
 

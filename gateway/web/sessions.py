@@ -103,7 +103,7 @@ def session_keys(config: Config) -> list[bytes]:
     who holds a signed cookie cannot try passwords on it offline."""
     if config.session_secret:
         return [_stretched(secret, _SESSION_SALT) for secret in reversed(config.session_secret)]
-    return [_stretched(config.password, b"\0".join([_SESSION_SALT, *sorted(map(_encoded, config.keys))]))]
+    return [_stretched(config.password, b"\0".join([_SESSION_SALT, *sorted(value for value, _ in config.key_values)]))]
 
 
 def password_mark(operator: Operator) -> str:

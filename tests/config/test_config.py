@@ -96,7 +96,7 @@ def test_the_documented_file() -> None:
     assert config.legacy == Credentials(user_name="…", password="legacy-canary", api_key="api-canary")
     signup, crm = config.endpoints["signup"], config.endpoints["crm"]
     assert (signup.format, signup.url) == ("legacy", "http://10.0.0.5/sms/join.php")
-    assert (crm.format, crm.format_options.shape, crm.secret) == ("carrierx", "auto", "whsec_c2VjcmV0LWNhbmFyeQ==")
+    assert (crm.format, crm.format_options.shape, crm.secret) == ("carrierx", "auto", ("whsec_c2VjcmV0LWNhbmFyeQ==",))
     (number,) = config.numbers
     assert (number.number, number.shortcode, number.title, number.group) == (
         "15162065919",
@@ -160,7 +160,7 @@ def test_defaults() -> None:
 def test_defaults_of_an_endpoint() -> None:
     found = read(endpoint()).endpoints["a"]
     assert (found.timeout, found.connect_timeout, found.concurrency) == (15.0, 5.0, 8)
-    assert (found.credentials, found.username, found.password, found.headers, found.secret) == (None, "", "", (), "")
+    assert (found.credentials, found.username, found.password, found.headers, found.secret) == (None, "", "", (), ())
     assert (found.verify_tls, found.tls_min, found.success, found.success_body) == (True, "1.2", "2xx", None)
     assert found.failure_body == FAILURE_BODY
     options = found.format_options
@@ -237,7 +237,7 @@ def test_a_url_is_an_endpoint_by_itself_and_a_strangers() -> None:
     url = "HTTPS://user:canary@Pages.example.com/status.php?key=canary#x"
     found = config.endpoint(url)
     assert found and found.free_form and (found.name, found.url, found.format) == (url, url, "legacy")
-    assert (found.credentials, found.headers, found.secret, found.failure_body) == (None, (), "", FAILURE_BODY)
+    assert (found.credentials, found.headers, found.secret, found.failure_body) == (None, (), (), FAILURE_BODY)
     assert found is config.endpoint(url)
     known = config.endpoint("a")
     assert known is config.endpoints["a"] and known and not known.free_form
@@ -267,7 +267,7 @@ def test_every_setting_of_an_endpoint(tmp_path: Path) -> None:
         success = "200,202-204"
         success_body = "^OK"
         failure_body = ["sorry", "oops"]
-        secret = "raw secret"
+        secret = ["raw secret", "older secret"]
         """,
         {"K": "${P}", "P": "pw"},
     )
@@ -275,7 +275,7 @@ def test_every_setting_of_an_endpoint(tmp_path: Path) -> None:
     assert (found.timeout, found.connect_timeout, found.concurrency) == (2.5, 2.5, 1)
     # What comes from the environment is not read a second time.
     assert found.credentials == Credentials(user_name="u", api_key="${P}")
-    assert (found.username, found.password, found.secret) == ("basic", "pw:x", "raw secret")
+    assert (found.username, found.password, found.secret) == ("basic", "pw:x", ("raw secret", "older secret"))
     assert found.headers == (("X-Tenant", "acme of pw"), ("Authorisation", "x"))
     assert (found.verify_tls, found.tls_min) == (False, "1.3")
     assert found.success_body is not None
@@ -406,7 +406,7 @@ def test_a_dollar_without_braces_stays() -> None:
 
 def test_a_string_of_the_environment_is_a_plain_string() -> None:
     config = read(DOCUMENTED, ENVIRON)
-    for value in (config.password, config.keys[0], config.carrierx.token, config.endpoints["crm"].secret):
+    for value in (config.password, config.keys[0], config.carrierx.token, *config.endpoints["crm"].secret):
         assert type(value) is str
 
 

@@ -27,7 +27,7 @@ ENDPOINT = Endpoint(
     username="me",
     password=SECRETS[2],
     headers=(("X-Tenant", SECRETS[4]), ("Accept-Language", "en-GB-longer")),
-    secret=SECRETS[3],
+    secret=(SECRETS[3],),
 )
 SPELT = (
     str,
@@ -83,7 +83,7 @@ def test_what_may_be_a_usual_word_is_hidden_from_eight_characters_on() -> None:
 def test_of_two_secrets_that_begin_alike_the_longer_is_hidden_whole() -> None:
     for short, long in (("tenant", "tenant-two"), ("zz-tenant", "zz-tenant-two"), ("long-tenant", "long-tenant-two")):
         for first, second in ((short, long), (long, short)):
-            secrets = EndpointRedaction.of(Endpoint(name="a", url="http://a/", password=first, secret=second))
+            secrets = EndpointRedaction.of(Endpoint(name="a", url="http://a/", password=first, secret=(second,)))
             assert secrets.text(f"{long}, {short}") == f"{HIDDEN}, {HIDDEN}"
 
 
@@ -134,7 +134,7 @@ def test_looking_first_changes_nothing(pieces: list[str], credentials: bool) -> 
 @given(words=st.lists(st.text("abA%+&", min_size=4, max_size=9), min_size=1, max_size=4), text=st.text("abA%25+&;mp"))
 def test_secrets_that_are_parts_of_each_other(words: list[str], text: str) -> None:
     headers = tuple((f"X-{number}", word * 2) for number, word in enumerate(words))
-    secrets = EndpointRedaction.of(Endpoint(name="a", url="http://a/", secret=words[0], headers=headers))
+    secrets = EndpointRedaction.of(Endpoint(name="a", url="http://a/", secret=(words[0],), headers=headers))
     assert secrets.text(text) == patterns_alone(secrets).text(text)
 
 

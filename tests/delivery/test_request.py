@@ -82,13 +82,13 @@ def test_the_credentials_stand_behind_a_form(config: Config, content_type: str, 
 
 
 def test_the_signature_is_of_all_that_goes_out(config: Config) -> None:
-    request = made(config, replace(PLAIN, credentials=CREDENTIALS, secret="whsec_c2VjcmV0"))
-    signature = sign("whsec_c2VjcmV0", "0f9f", int(NOW.timestamp()), request.body)
+    request = made(config, replace(PLAIN, credentials=CREDENTIALS, secret=("whsec_c2VjcmV0",)))
+    signature = sign(("whsec_c2VjcmV0",), "0f9f", int(NOW.timestamp()), request.body)
     assert request.headers == (*USUAL, *signature)
 
 
 def test_own_headers_stand_at_the_end(config: Config) -> None:
-    endpoint = replace(PLAIN, username="me", password="é", headers=(("X-Tenant", "7"),), secret="key")
+    endpoint = replace(PLAIN, username="me", password="é", headers=(("X-Tenant", "7"),), secret=("key",))
     *first, authorization, tenant = request_for(endpoint, POST, config, NOW, frozenset(), "0f9f", test=True).headers
     assert first[2:5] == [("X-Delivery-Attempt", "1"), ("X-Test", "1"), ("X-Message-Sid", "sid")] and len(first) == 8
     assert authorization == ("Authorization", f"Basic {b64encode('me:é'.encode()).decode()}")
@@ -149,14 +149,22 @@ def encoded(key: bytes) -> str:
 @given(key=KEYS, text=st.text(), delivery_id=st.uuids().map(str))
 def test_the_library_believes_us(key: bytes, text: str, delivery_id: str) -> None:
     body, now = json.dumps({"message": text}), int(time.time())  # the library takes nothing older than five minutes
-    headers = dict(sign(encoded(key), delivery_id, now, body.encode()))
+    headers = dict(sign((encoded(key),), delivery_id, now, body.encode()))
     assert Webhook(encoded(key)).verify(body, headers) == {"message": text}
     assert (headers["webhook-id"], headers["webhook-timestamp"]) == (delivery_id, str(now))
 
 
+def test_while_a_secret_is_renewed_either_is_right() -> None:
+    new, old, now = encoded(b"new" * 10), "the old one, as text", int(time.time())
+    headers = dict(sign((new, old), "id", now, b"{}"))
+    for secret in (new, encoded(old.encode())):
+        assert Webhook(secret).verify("{}", headers) == {}
+    assert headers["webhook-signature"].split(" ")[0] == dict(sign((new,), "id", now, b"{}"))["webhook-signature"]
+
+
 def test_a_known_signature() -> None:
     body = b'{"event_type":"ping","data":{"success":true}}'
-    assert sign("whsec_plJ3nmyCDGBKInavdOK15jsl", "msg_loFOjxBNrRLzqYUf", 1731705121, body) == (
+    assert sign(("whsec_plJ3nmyCDGBKInavdOK15jsl",), "msg_loFOjxBNrRLzqYUf", 1731705121, body) == (
         ("webhook-id", "msg_loFOjxBNrRLzqYUf"),
         ("webhook-timestamp", "1731705121"),
         ("webhook-signature", "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0="),
@@ -165,15 +173,15 @@ def test_a_known_signature() -> None:
 
 @given(body=st.binary())
 def test_a_body_need_be_no_text(body: bytes) -> None:
-    assert len(dict(sign("key", "id", 1, body))["webhook-signature"]) == len("v1,") + 44
+    assert len(dict(sign(("key",), "id", 1, body))["webhook-signature"]) == len("v1,") + 44
 
 
 def test_a_secret_without_the_prefix_is_the_bytes_themselves() -> None:
     raw = "correct horse é"
-    assert sign(raw, "id", 1, b"x") == sign(encoded(raw.encode()), "id", 1, b"x")
+    assert sign((raw,), "id", 1, b"x") == sign((encoded(raw.encode()),), "id", 1, b"x")
 
 
 @pytest.mark.parametrize("secret", ["whsec_!!!", "whsec_abc", "whsec_ab c="])
 def test_bad_base64(secret: str) -> None:
     with pytest.raises(ValueError, match="."):
-        sign(secret, "id", 1, b"")
+        sign((secret,), "id", 1, b"")
