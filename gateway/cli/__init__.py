@@ -95,7 +95,7 @@ def open_store(config: Config) -> Iterator[Store]:
 
 def command_entry(action: str, subject: str = "", **details: object) -> AuditEntry:
     """The audit entry of a command: it is the system's user who acts."""
-    from gateway.store.audit import AuditEntry
+    from gateway.store.audit import COMMAND, AuditEntry
 
     try:
         import pwd
@@ -106,10 +106,17 @@ def command_entry(action: str, subject: str = "", **details: object) -> AuditEnt
     except KeyError:  # a container without names
         user = str(os.getuid())
     at = datetime.now(UTC).timestamp()
-    return AuditEntry(at=at, who=f"{user} (command)", action=action, subject=subject, details=details)
+    return AuditEntry(at=at, who=user + COMMAND, action=action, subject=subject, details=details)
 
 
-def since(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
+def record(store: Store, entry: AuditEntry) -> None:
+    """Records what a command does, right before it does it."""
+    from gateway.store import audit
+
+    store.writer.write(lambda conn: audit.record(conn, entry))
+
+
+def parse_time(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
     """A time: ``2026-11-20T08:00`` (UTC unless it has an offset), or how long ago: ``90m``, ``6h``, ``2d``."""
     if text is None:
         return None

@@ -21,7 +21,7 @@ import click
 from gateway.carrierx import CoreAPI
 from gateway.carrierx.errors import AnswerLost, CarrierXError, Forbidden, NotAuthorized, NotFound
 from gateway.carrierx.responses import JsonObject
-from gateway.cli import config_option, read_config
+from gateway.cli import command_entry, config_option, open_store, read_config, record
 from gateway.cli.serve import check_listen_address, exit_on_error
 from gateway.config import Config, kept_keys
 from gateway.safe_http.ssrf import mask_url
@@ -81,6 +81,9 @@ def point(partner: bool, did: bool, did_group: bool, sid: str | None, show: bool
         raise click.ClickException(f"[carrierx] cannot be used: {error}") from None
     with api:
         try:
+            if not show:
+                with open_store(config) as store:
+                    record(store, command_entry("point", f"{level} {sid}"))
             CallbackSetting(api=api, config=config, keys=keys, level=level, sid=sid).show_or_set(show)
         except CarrierXError as error:
             hints = [hint.format(LEVELS[level]) for kind, hint in HINTS.items() if isinstance(error, kind)]

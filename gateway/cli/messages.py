@@ -12,9 +12,10 @@ from pathlib import Path
 
 import click
 
-from gateway.cli import config_option, open_store, printable, read_config, since
+from gateway.cli import command_entry, config_option, open_store, parse_time, printable, read_config, record
 from gateway.inbound.accept import reroute_all
 from gateway.routing.route import dump_message, load_message
+from gateway.safe_http.ssrf import mask_url, origin_of
 from gateway.store import ledger
 from gateway.store.replay import REPLAY_INTERVAL_SECONDS, ReplayFilter, count_blanked, replay_all
 from gateway.store.wakeup import WorkerNotifier
@@ -55,7 +56,10 @@ def translate(source: str, target: str, content_type: str | None, path: Path) ->
 @click.command()
 @click.option("--endpoint", help="Only deliveries to this endpoint.")
 @click.option(
-    "--since", metavar="TIME", callback=since, help="Only what ended (unrouted: came in) since: 6h, 2026-11-20T08:00."
+    "--since",
+    metavar="TIME",
+    callback=parse_time,
+    help="Only what ended (unrouted: came in) since: 6h, 2026-11-20T08:00.",
 )
 @click.option(
     "--state",
@@ -76,6 +80,8 @@ def replay(endpoint: str | None, since: float | None, state: str, path: Path) ->
     if endpoint is not None and state == "unrouted":
         raise click.ClickException("Unrouted texts have no endpoint yet: leave --endpoint out.")
     with open_store(config) as store:
+        action = "reroute" if state == "unrouted" else "replay"
+        record(store, command_entry(action, mask_url(origin_of(endpoint or "every")), state=state, since=since))
         if state == "unrouted":
             routed, left, blanked = reroute_all(config, store, since)
             click.echo(f"Routed {routed}; {left} still go nowhere.")

@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +17,7 @@ import pyotp
 import segno
 from argon2 import PasswordHasher
 
-from gateway.cli import command_entry, config_option, open_store, printable, read_config, since
+from gateway.cli import command_entry, config_option, open_store, parse_time, printable, read_config, record
 from gateway.config import ADMIN, Config, ConfigError
 from gateway.config.operators import change_operator
 from gateway.config.secrets import new_password
@@ -122,7 +121,7 @@ def _change(
     try:
         change = change_operator(path, name, settings)
         with open_store(config) as store:
-            store.writer.write(partial(trail.record, entry=command_entry(action, name, **details)))
+            record(store, command_entry(action, name, **details))
         change.save()
     except ConfigError as error:
         raise click.ClickException(str(error)) from None
@@ -162,7 +161,7 @@ def _show_totp(name: str, secret: str, file: Path | None) -> None:
 
 
 @click.command()
-@click.option("--since", "start", metavar="TIME", callback=since, help="Only since then: 6h, 2026-11-20T08:00.")
+@click.option("--since", "start", metavar="TIME", callback=parse_time, help="Only since then: 6h, 2026-11-20T08:00.")
 @click.option("--who", default="", help="Only of this operator, or of this user's commands: `root (command)`.")
 @click.option("--action", default="", help="Only this: login, replay, …")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")

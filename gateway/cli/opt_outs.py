@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import click
 
-from gateway.cli import config_option, open_store, read_config
+from gateway.cli import command_entry, config_option, open_store, read_config, record
 from gateway.config import Config
 from gateway.store import Connection, Store, message_status
 from gateway.store.message_status import OptOut
@@ -51,6 +51,7 @@ def list_(number: str, phone: str, path: Path) -> None:
 def export(path: Path) -> None:
     """Print them as CSV, which `gateway opt-outs import` reads again: number,phone,state,word,at (UTC)."""
     with open_store(read_config(path)) as store:
+        record(store, command_entry("export", "opt-outs"))
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(COLUMNS)
         for found in _all(store):
@@ -95,6 +96,7 @@ def import_(file: BinaryIO, number: str, dry_run: bool, skip_bad: bool, path: Pa
         click.echo(f"{len(good)} would be imported.")
         return
     with open_store(config) as store:
+        record(store, command_entry("opt-outs imported", Path(getattr(file, "name", "stdin")).name, rows=len(good)))
         batches = (good[start : start + BATCH_ROWS] for start in range(0, len(good), BATCH_ROWS))
         imported = sum(store.writer.write(partial(_record, rows=rows)) for rows in batches)
     older = f"; of {len(good) - imported} a later word is known" if imported < len(good) else ""

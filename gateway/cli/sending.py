@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli import config_option, open_store, read_config
+from gateway.cli import command_entry, config_option, open_store, read_config, record
 from gateway.outbound.accept import OPERATOR, accept
 from gateway.outbound.model import CallCredentials, Recipient, SendCall
 from gateway.safe_http.ssrf import mask_url
@@ -65,6 +65,7 @@ def send(
         now=datetime.now(UTC),
     )
     with open_store(config) as store:
+        record(store, command_entry("send", call.auth.code, recipients=len(phones)))
         accepted = accept(replace(call, body=_event_body(call)), config, store)
         answer = accepted.answer
         if not answer.result:

@@ -5,6 +5,7 @@ The environment is read here and nowhere else.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import threading
@@ -136,6 +137,8 @@ class Settings:
         self._reading = threading.Lock()
         self._looked, self._version = clock(), _version(self._path) if self._path else None
         self._refused: ConfigError | None = None
+        self.on_read: Callable[[str, ConfigError | None], object] = lambda version, refused: None
+        """Called with the `version` of a changed file when it was read, or refused for these mistakes."""
         self._current, self.secrets = complete(load(source, environ) if isinstance(source, Path) else source)
 
     @classmethod
@@ -164,6 +167,11 @@ class Settings:
             self._reload(self._path)
         return self._refused
 
+    @property
+    def version(self) -> str:
+        """Names the file as it was last looked at: its bytes and when they were written. Empty without a file."""
+        return hashlib.sha256(repr(self._version).encode()).hexdigest() if self._version else ""
+
     def _reload(self, path: Path) -> None:
         # A thread that comes while another reads takes what counted until now, and does not wait.
         if not self._reading.acquire(blocking=False):
@@ -183,10 +191,12 @@ class Settings:
                 new = replace(new, database=self._current.database, warnings=(*new.warnings, text))
             self._current, self.secrets, self._refused = new, found, None
             _log.info("configuration_read", file=path.name, warnings=len(new.warnings))
+            self.on_read(self.version, None)
         except ConfigError as error:
             self._refused = error
             faults = [f"{fault.path}:{fault.line}" for fault in error.faults]
             _log.error("configuration_refused", file=path.name, faults=faults, see="gateway check")
+            self.on_read(self.version, error)
         finally:
             self._reading.release()
 

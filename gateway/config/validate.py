@@ -30,6 +30,7 @@ _GUESSED = "is shorter than {} characters, and could be guessed"
 _SHORT_CODE_DIGITS = range(3, 7)
 _NAME = re.compile(r"[\w.-]{1,64}")
 """Names of endpoints and IDs of templates stand in URLs, logs, metrics and command lines."""
+MAX_NAME_CHARACTERS = 64
 _OPERATOR_NAME = re.compile(r"[\w.@-]{1,64}")
 
 

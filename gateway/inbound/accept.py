@@ -12,6 +12,7 @@ from gateway.inbound.status_update import AcceptStatusUpdate
 from gateway.outbound.replies import Replies
 from gateway.routing.route import HOPS, DeliveryDraft, Route, build_deliveries
 from gateway.store import Connection, Store, StoreUnavailable, events, ledger, message_status, outbox, search
+from gateway.store.audit import AuditEntry, audited
 from schemas import BadCallback, Message, credentials
 from schemas.message import replace
 
@@ -57,17 +58,17 @@ def reroute_all(config: Config, store: Store, since: float | None = None) -> tup
     return routed.count(True), routed.count(False), len(found) - len(routed)
 
 
-def reroute(event_id: int, config: Config, store: Store) -> bool:
-    """Routes an unrouted event by the present configuration.
+def reroute(event_id: int, config: Config, store: Store, entry: AuditEntry | None = None) -> bool:
+    """Routes an unrouted event by the present configuration; `entry` says in the audit trail who does.
     False: it still goes nowhere, is blanked, is not unrouted (any more), or does not exist."""
     with store.reader() as conn:
         found = search.load_event(conn, event_id)
     if found is None or found.event.state != "unrouted" or found.event.blanked_at:
         return False
-    return reroute_event(found.event, config, store)
+    return reroute_event(found.event, config, store, entry)
 
 
-def reroute_event(event: events.Event, config: Config, store: Store) -> bool:
+def reroute_event(event: events.Event, config: Config, store: Store, entry: AuditEntry | None = None) -> bool:
     """Routes this unrouted event. False: it still goes nowhere, or another thread or process was quicker."""
     callback = Callback.from_event(event)
     message, route = callback.read(event.message_sid, config)
@@ -75,7 +76,7 @@ def reroute_event(event: events.Event, config: Config, store: Store) -> bool:
         return False
     operation = (AcceptMessage if message.inbound else AcceptStatusUpdate)(callback, message, route, config)
     return store.writer.write(
-        lambda conn: operation.reroute(conn, event.id),
+        audited(lambda conn: operation.reroute(conn, event.id), entry),
         timeout=WRITE_TIMEOUT_SECONDS,
         ordering_keys=operation.ordering_keys,
     )

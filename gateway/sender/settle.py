@@ -15,7 +15,8 @@ from gateway.config import Config
 from gateway.inbound import status_update
 from gateway.outbound import status_posts
 from gateway.outbound.enqueue import conversation_key
-from gateway.store import Connection, Store, events, ledger, replay, search
+from gateway.store import Connection, Store, audit, events, ledger, replay, search
+from gateway.store.audit import AuditEntry
 from gateway.store.ledger import LedgerEntry
 from schemas import FORMATS, BadCallback, Message, ReceiveContext, wire
 
@@ -90,9 +91,12 @@ def read(answer: bytes, entry: LedgerEntry) -> Message | None:
     return Message(direction="outbound", from_=entry.number, to=entry.phone, status="", message_sid=sid)
 
 
-def decide_sent(store: Store, send_id: str, message_sid: str, config: Config, now: float) -> frozenset[str]:
+def decide_sent(
+    store: Store, send_id: str, message_sid: str, config: Config, now: float, entry: AuditEntry | None = None
+) -> frozenset[str]:
     """It was sent; under that message_sid, where it is not empty: then CarrierX is asked next what became of it.
-    Raises `AlreadyDecided`, `StoreUnavailable`, as the other decisions do."""
+    Raises `AlreadyDecided`, `StoreUnavailable`, as the other decisions do. `entry` says in the audit trail who
+    decides."""
     sid = message_sid.strip()
 
     def decide(conn: Connection) -> frozenset[str]:
@@ -101,18 +105,18 @@ def decide_sent(store: Store, send_id: str, message_sid: str, config: Config, no
             other = ledger.of_sid(conn, sid)
             if other is not None and other.send_id != send_id:
                 raise AlreadyDecided(f"Another send has this message_sid: {other.send_id}.")
-            entry = _take(conn, send_id, now)
-            found = Message(direction="outbound", from_=entry.number, to=entry.phone, status="queued", message_sid=sid)
-            woken = accepted(conn, entry, found, config, now)
+            text = _take(conn, send_id, now)
+            found = Message(direction="outbound", from_=text.number, to=text.phone, status="queued", message_sid=sid)
+            woken = accepted(conn, text, found, config, now)
         elif not ledger.decide(conn, send_id, "sent", now, BY_HAND):
             raise _already_decided(conn, send_id)
         ledger.settle_as_sent(conn, send_id, now)
         return woken
 
-    return _decide(store, send_id, decide)
+    return _decide(store, send_id, audit.audited(decide, entry))
 
 
-def decide_send_again(store: Store, send_id: str, now: float) -> frozenset[str]:
+def decide_send_again(store: Store, send_id: str, now: float, entry: AuditEntry | None = None) -> frozenset[str]:
     """It was not sent: it is owed again, by the same delivery."""
 
     def decide(conn: Connection) -> frozenset[str]:
@@ -125,12 +129,18 @@ def decide_send_again(store: Store, send_id: str, now: float) -> frozenset[str]:
             replay.put_back(conn, delivery.id, delivery.ordering_key, now)
         return frozenset((ledger.ENDPOINT,))
 
-    return _decide(store, send_id, decide)
+    return _decide(store, send_id, audit.audited(decide, entry))
 
 
-def decide_given_up(store: Store, send_id: str, config: Config, now: float) -> frozenset[str]:
+def decide_given_up(
+    store: Store, send_id: str, config: Config, now: float, entry: AuditEntry | None = None
+) -> frozenset[str]:
     """It will not be sent, or not be asked about any more: a status post says ``failed``."""
-    return _decide(store, send_id, lambda conn: refused(conn, _take(conn, send_id, now), GIVEN_UP, config, now))
+
+    def decide(conn: Connection) -> frozenset[str]:
+        return refused(conn, _take(conn, send_id, now), GIVEN_UP, config, now)
+
+    return _decide(store, send_id, audit.audited(decide, entry))
 
 
 def _decide(store: Store, send_id: str, decide: Callable[[Connection], frozenset[str]]) -> frozenset[str]:

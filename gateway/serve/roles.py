@@ -95,12 +95,13 @@ def run_worker(settings: Settings, *, lifeline: bool, metrics_address: tuple[str
     from gateway.delivery.worker import Worker
     from gateway.outbound import replies
     from gateway.sender.worker import Sender
-    from gateway.store import ledger
+    from gateway.store import audit, ledger
 
     store, stop = _open_store(settings, lifeline=lifeline), threading.Event()
     data, web_address = settings.current.data, parse_address(environment().get(LISTEN, ""))
     raise_file_limit(WORKER_FILES)
     metrics = Metrics(data)
+    audit.follow_configuration(settings, store)
     sender = Sender(settings, store, notify=WorkerNotifier(data).notify, metrics=metrics)
 
     def ask_to_stop() -> None:

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from sqlalchemy import Connection
 
+from gateway.config import ConfigError, Settings
+from gateway.store.errors import StoreUnavailable
 from gateway.store.statement import Statement, index_key, storable, to_json
 
+if TYPE_CHECKING:
+    from gateway.store import Store
+
+T = TypeVar("T")
+
+COMMAND = " (command)"  # behind the name of the system's user
+CONFIGURATION = "(configuration)"  # who acts where a process reads a changed file; no operator can have the name
+MAX_SUBJECT_CHARACTERS = 200
 _COLUMNS = "at, who, remote, action, subject, details"
 RECORD = Statement(f"""
     INSERT INTO audit ({_COLUMNS}, once) VALUES (:at, :who, :remote, :action, :subject, :details, :once)
@@ -32,7 +46,7 @@ class AuditEntry:
     """One thing that somebody did. No text of a message and no whole phone number stands in it."""
 
     at: float  # epoch seconds
-    who: str  # an operator's name; of a command, the system's user: ``root (command)``; ``configuration``
+    who: str  # an operator's name; of a command, the system's user: ``root (command)``; `CONFIGURATION`
     action: str  # ``login``, ``replay``, …: a word or two that can be searched for
     subject: str = ""  # what it was done to: an endpoint, an event's id, a file
     remote: str = ""  # the caller's address; empty for commands
@@ -41,22 +55,55 @@ class AuditEntry:
 
 
 def record(conn: Connection, entry: AuditEntry, once: str | None = None) -> bool:
-    """Adds an entry, and a line to the log of a process that has one.
+    """Adds an entry, and a line to the log.
     `once`: a name for what several processes see at the same time; only the first adds it."""
     values = {
         "at": entry.at,
         "who": index_key(entry.who),
         "remote": storable(entry.remote),
         "action": entry.action,
-        "subject": storable(entry.subject),
+        "subject": storable(entry.subject[:MAX_SUBJECT_CHARACTERS]),
         "details": to_json(entry.details),
         "once": once,
     }
     is_new = RECORD.run(conn, values).rowcount == 1
-    if is_new and structlog.is_configured():  # a command has no log, only its user's terminal
+    if is_new and not entry.who.endswith(COMMAND):  # a command has no log, only its user's terminal
         line = {name: getattr(entry, name) for name in ("who", "remote", "action", "subject", "details")}
         structlog.get_logger().info("audit", **line)
     return is_new
+
+
+def audited(work: Callable[[Connection], T], entry: AuditEntry | None) -> Callable[[Connection], T]:
+    """The operation `work`, with this entry in its transaction: both are kept, or neither."""
+
+    def work_and_record(conn: Connection) -> T:
+        answer = work(conn)
+        if entry is not None:
+            record(conn, entry)
+        return answer
+
+    return work_and_record
+
+
+def follow_configuration(settings: Settings, store: Store) -> None:
+    """Records the configuration as this process has read it, and each one that it reads, or refuses, from now on.
+    Of several processes with one file the first one does. Nobody waits for that: the file counts already."""
+
+    def submit(version: str, refused: ConfigError | None) -> None:
+        faults = [f"{fault.path}:{fault.line}" for fault in refused.faults] if refused else []
+        entry = AuditEntry(
+            at=time.time(),
+            who=CONFIGURATION,
+            action="configuration refused" if refused else "configuration read",
+            subject=str(settings.current.path),
+            details={"faults": faults} if refused else {},
+        )
+        with suppress(StoreUnavailable):
+            store.writer.submit(partial(record, entry=entry, once=f"configuration {version}"))
+
+    settings.on_read = submit
+    if settings.version:
+        submit(settings.version, None)
 
 
 def newest(

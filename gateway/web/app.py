@@ -16,9 +16,10 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from gateway.config import Settings
 from gateway.metrics import Metrics
 from gateway.store import Store
+from gateway.store.audit import follow_configuration
 from gateway.store.wakeup import WorkerNotifier
 from gateway.web import auth, callbacks, health, legacy_api
-from gateway.web.console import events, opt_outs, sends, templating, test_posts
+from gateway.web.console import account, audit, events, opt_outs, sends, templating, test_posts
 from gateway.web.context import WebContext
 from gateway.web.limits import RateLimits, UnnamedProxies, is_trusted_proxy
 from gateway.web.status_cache import StatusCache
@@ -60,9 +61,10 @@ def build_app(settings: Settings, store: Store, login_token: str | None, extra_p
         status_cache=StatusCache(store),
         limits=RateLimits(store),
     )
+    follow_configuration(settings, store)
     auth.secure(app, settings)
     templating.install(app)
-    for part in (health, auth, events, sends, opt_outs, test_posts):
+    for part in (health, auth, events, sends, opt_outs, test_posts, account, audit):
         app.register_blueprint(part.blueprint)
     for blueprint in extra_pages:
         app.register_blueprint(blueprint)

@@ -14,18 +14,37 @@ from functools import partial
 from typing import cast
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, render_template, request, url_for
+import pyotp
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    current_app,
+    g,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
 
 from gateway.config import Settings
 from gateway.config.model import ADMIN, Operator
+from gateway.config.validate import MAX_NAME_CHARACTERS
+from gateway.store.limits import count as counted
 from gateway.web import limits, sessions
-from gateway.web.context import config, now, web_context
+from gateway.web.context import audit_entry, config, now, record_audit, web_context
 
 OPEN = frozenset({"health"})
 """Blueprints that check callers themselves, or need not: no session, no CSRF token, no headers of the console."""
-VISITORS = frozenset({"login.form", "login.enter", "static"})  # endpoints that are open without a login
+VISITORS = frozenset({"login.form", "login.enter", "login.code", "static"})  # endpoints that are open without a login
+EVERYBODYS = frozenset({"login", "account"})
+"""Blueprints whose posts every operator may send, whatever the role: they change nothing but one's own."""
+ADMINS = frozenset({"audit.entries", "account.end_sessions"})  # endpoints for admins alone
+CODE_PAGE_SECONDS = 300.0  # from the right password to the right code
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADERS = {
     "Content-Security-Policy": (
@@ -40,6 +59,7 @@ HEADERS = {
 }
 LOCAL = re.compile(r"/(?!/)[\x21-\x5b\x5d-\x7e]*")
 """A path of the console: neither another scheme nor another host, however a browser reads it."""
+WRONG_CODE = "That is not the code, or it was used before: wait for the next one."
 
 blueprint = Blueprint("login", __name__)
 
@@ -96,7 +116,17 @@ def authenticate_request() -> ResponseReturnValue | None:
         return redirect(url_for("login.form", next=path), 303)
     if request.method not in SAFE and not g.get("program"):
         auth_state().csrf.protect()
+    if g.user is not None:
+        refuse_by_role(g.operator.role)
     return None
+
+
+def refuse_by_role(role: str) -> None:
+    """Raises 403 for what operators with this role may not do."""
+    if role == "read" and request.method not in SAFE and request.blueprint not in EVERYBODYS:
+        abort(403, "Your role is read: you see everything and change nothing.")
+    if role != "admin" and request.endpoint in ADMINS:
+        abort(403, "This is for operators with the role admin.")
 
 
 def current_user() -> str | None:
@@ -110,7 +140,10 @@ def current_user() -> str | None:
     # Any name does for the single password: programs were told so before operators had names.
     operator = config().operator(given.username or "") or config().operator(ADMIN)
     if operator is None or not knows_program_password(operator, given.password or ""):
+        record_audit("login refused", who=(given.username or ADMIN)[:MAX_NAME_CHARACTERS], by="HTTP Basic")
         abort(unauthorized())
+    if operator.totp:
+        abort(403, f"{operator.name} logs in with one-time codes: programs need an operator of their own, without.")
     g.program, g.operator = True, operator
     return f"program {request.remote_addr}"
 
@@ -210,8 +243,9 @@ def form() -> ResponseReturnValue:
     operator = config().operator(ADMIN)
     if operator is None or not expected or not hmac.compare_digest(token.encode(), expected.encode()):
         rates.count(now(), *these)
+        record_audit("login refused", who=ADMIN, by="link")
         return login_page("This link is not, or no longer, valid. Use the newest one, or the password."), 403
-    return log_in(operator, request.script_root + ("/sandbox" if config().sandbox else "/"))
+    return log_in(operator, "link", request.script_root + ("/sandbox" if config().sandbox else "/"))
 
 
 @blueprint.post("/login")
@@ -220,20 +254,60 @@ def enter() -> ResponseReturnValue:
     operator = config().operator(name)
     if not knows_password(name, request.form.get("password", "")) or operator is None:
         web_context().log.warning("login refused", address=request.remote_addr)
+        record_audit("login refused", who=name[:MAX_NAME_CHARACTERS], by="password")
         return login_page("That is not the password."), 403
-    return log_in(operator, next_path())
+    if operator.totp:
+        session["password_was_right"] = [operator.name, sessions.password_mark(operator), now()]
+        return redirect(url_for(".code", next=next_path()), 303)
+    return log_in(operator, "password", next_path())
+
+
+@blueprint.route("/login/code", methods=["GET", "POST"])
+def code() -> ResponseReturnValue:
+    """Asks for the one-time code of an operator whose password was right a moment ago."""
+    name, mark, at = session.get("password_was_right", ("", "", 0.0))
+    operator = config().operator(name)
+    is_valid = operator is not None and mark == sessions.password_mark(operator)
+    if operator is None or not is_valid or not 0 <= now() - at < CODE_PAGE_SECONDS:
+        return redirect(url_for(".form", next=next_path()), 303)
+    if request.method == "GET":
+        return render_template("login_code.html", error="", next=next_path())
+    if knows_code(operator, request.form.get("code", "")):
+        return log_in(operator, "password and code", next_path())
+    record_audit("login refused", who=operator.name, by="code")
+    return render_template("login_code.html", error=WRONG_CODE, next=next_path()), 403
+
+
+def knows_code(operator: Operator, candidate: str) -> bool:
+    """Says whether this is the operator's one-time code of now, of the last half minute, or of the next one, and was
+    not used before. After too many guesses 429 is raised for a while."""
+    context, device = web_context(), auth_state().session_interface.known_device(request, operator.name)
+    these = limits.code_guesses(limits.caller_key(request.remote_addr), operator.name, device)
+    context.limits.count(now(), *these)
+    step = totp_step(operator.totp, candidate, now())
+    if step is None:
+        return False
+    use = partial(counted, name=f"code {step} of {operator.name}", now=now(), seconds=CODE_PAGE_SECONDS)
+    return context.store.writer.write(use)[0] == 1
+
+
+def totp_step(secret: str, candidate: str, at: float) -> int | None:
+    """The number of the half minute that a one-time code is of: this one, or the one before or after; else None."""
+    codes, given = pyotp.TOTP(secret), "".join(candidate.split()).encode()
+    steps = [int(at // codes.interval) + drift for drift in (0, -1, 1)]
+    return next((step for step in steps if hmac.compare_digest(codes.generate_otp(step).encode(), given)), None)
 
 
 @blueprint.post("/logout")
 def leave() -> ResponseReturnValue:
-    sessions.end(web_context().store)
+    sessions.end(web_context().store, audit_entry("logout"))
     return redirect(url_for("login.form"), 303)
 
 
-def log_in(operator: Operator, path: str) -> ResponseReturnValue:
-    interface, remote = auth_state().session_interface, request.remote_addr or ""
-    sessions.begin(web_context().store, operator, remote, now(), config().session_idle_minutes * 60)
-    web_context().log.info("logged in", operator=operator.name, address=remote)
+def log_in(operator: Operator, by: str, path: str) -> ResponseReturnValue:
+    interface, entry = auth_state().session_interface, audit_entry("login", who=operator.name, by=by)
+    sessions.begin(web_context().store, operator, entry, config().session_idle_minutes * 60)
+    web_context().log.info("logged in", operator=operator.name, address=request.remote_addr)
     response = current_app.make_response(redirect(path, 303))
     interface.remember_device(current_app, response, operator.name, interface.known_device(request, operator.name))
     return response

@@ -44,6 +44,13 @@ def device_guesses(device: str) -> tuple[Limit, ...]:
     return (Limit(f"login by {device}", 10),)
 
 
+def code_guesses(caller: str, operator: str, device: str) -> tuple[Limit, ...]:
+    """The limits of guessing a one-time code, of six digits and three times right, with the right password."""
+    if device:
+        return (Limit(f"code by {device}", 5),)
+    return Limit(f"code from {caller}", 5), Limit(f"code as {operator}", 5)
+
+
 def program_guesses(operator: str, caller: str) -> tuple[Limit, ...]:
     """The limit of HTTP Basic where this operator's password came from before."""
     return (Limit(f"login of program from {caller} as {operator}", 60),)

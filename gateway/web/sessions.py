@@ -13,7 +13,7 @@ import secrets
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import cast
 
 from argon2 import PasswordHasher
@@ -24,14 +24,15 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 
 from gateway.config import Config, Settings
 from gateway.config.model import Operator
+from gateway.config.validate import MAX_PASSWORD_CHARACTERS
 from gateway.store import Store, StoreUnavailable
 from gateway.store import sessions as kept
+from gateway.store.audit import AuditEntry, audited
 
 SESSION_SECONDS = 12 * 3_600  # from login to the end, idle or not
 SEEN_SECONDS = 60.0  # after this time the store is told again that a session is used
 DEVICE_SECONDS = 400 * 86_400  # as long as browsers keep a cookie
 MAX_CLOCK_SKEW_SECONDS = 300  # the clocks of two machines may differ by this much
-MAX_PASSWORD_CHARACTERS = 1_024  # a longer text is refused without being hashed
 
 _ARGON2_RUNS = threading.BoundedSemaphore(2)
 """Limits the argon2 runs at a time: guesses from many addresses must not use up the process's memory."""
@@ -186,18 +187,20 @@ class Sessions(SecureCookieSessionInterface):
         )
 
 
-def begin(store: Store, operator: Operator, remote: str, now: float, idle_seconds: float) -> None:
-    """Begins a session in place of any earlier one, so that nobody can prepare a session for another user."""
-    secret = secrets.token_urlsafe(32)
+def begin(store: Store, operator: Operator, entry: AuditEntry, idle_seconds: float) -> None:
+    """Begins a session in place of any earlier one, so that nobody can prepare a session for another user.
+    `entry`: the login in the audit trail."""
+    secret, now = secrets.token_urlsafe(32), entry.at
     new = kept.Session(
         id=_row_id(secret),
         operator=operator.name,
         password_mark=password_mark(operator),
-        remote=remote,
+        remote=entry.remote,
         began_at=now,
         seen_at=now,
     )
-    store.writer.write(lambda conn: kept.begin(conn, new, now - SESSION_SECONDS, now - idle_seconds))
+    begin = partial(kept.begin, session=new, began_before=now - SESSION_SECONDS, seen_before=now - idle_seconds)
+    store.writer.write(audited(begin, entry))
     session.clear()
     # The CSRF token is there from the start: two tabs opened at once would make two, and one would not count.
     session.update(id=secret, csrf_token=secrets.token_hex(20))
@@ -223,10 +226,10 @@ def find(store: Store, config: Config, now: float) -> kept.Session | None:
     return found
 
 
-def end(store: Store) -> None:
+def end(store: Store, entry: AuditEntry) -> None:
     """Ends the session of this request, on every machine."""
     if isinstance(secret := session.get("id"), str):
-        store.writer.write(lambda conn: kept.end(conn, _row_id(secret)))
+        store.writer.write(audited(partial(kept.end, session_id=_row_id(secret)), entry))
     session.clear()
 
 

@@ -175,6 +175,7 @@ def test_everything_that_the_sample_leaves_out_is_good_too(folder: Path) -> None
     environ = dict.fromkeys(
         ["GATEWAY_KEY", "GATEWAY_PASSWORD", "CARRIERX_TOKEN", "LEGACY_PASSWORD", "LEGACY_API_KEY"], "x" * 20
     ) | dict.fromkeys(["SIGNUP_PASSWORD", "SIGNUP_BASIC_PASSWORD", "CRM_SECRET", "CARRIERX_KEY"], "y" * 20)
+    environ |= {"ALICE_PASSWORD": "z" * 20, "ALICE_TOTP": "A" * 32, "GATEWAY_SESSION_SECRET": "s" * 32}
     (folder / "gateway.toml").write_text("\n".join(lines))
     config = load(folder / "gateway.toml", environ)
     assert config.warnings == ()

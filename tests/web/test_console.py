@@ -324,7 +324,7 @@ def test_unrouted(app: Flask, visitor: Visitor, tmp_path: Path) -> None:
     path = f"/events/{event.id}"
     with capture_logs() as logs:
         answer = visitor.post(f"{path}/route", page=path)
-    assert logs == [{"event": "routed_later", "log_level": "info", "routed": 0, "left": 1}]
+    assert logs == [{"event": "routed_later", "log_level": "info", "routed": 0, "left": 1}], "nothing was done"
     assert (answer.status_code, answer.headers["Location"]) == (303, path)
     assert "Routed 0; 1 still go nowhere." in words(visitor.get(path))
 
@@ -334,7 +334,8 @@ def test_unrouted(app: Flask, visitor: Visitor, tmp_path: Path) -> None:
     assert "Routed 1; 0 still go nowhere." in said and "accepted" in said and "page pending" in said
     with capture_logs() as logs:
         visitor.post("/unrouted/route", page="/unrouted")
-    assert logs == [{"event": "routed_later", "log_level": "info", "routed": 2, "left": 0}]
+    assert logs[0]["event"] == "audit" and logs[0]["action"] == "reroute"
+    assert logs[1:] == [{"event": "routed_later", "log_level": "info", "routed": 2, "left": 0}]
     said = words(visitor.get("/unrouted"))
     assert "Routed 2; 0 still go nowhere." in said and "None found." in said
     visitor.post(f"{path}/route", page="/")

@@ -27,10 +27,11 @@ VALUES: dict[str, object] = {
     "send_id": UUID(int=1),
     "key": "x",
     "filename": "x",
+    "name": "x",
 }
 PAGES = (
     *("/", "/events", "/sends", "/deliveries", "/opt-outs", "/configuration", "/explain"),
-    *("/test/callback", "/test/status", "/test/paste"),
+    *("/test/callback", "/test/status", "/test/paste", "/account", "/audit"),
 )
 
 

@@ -16,12 +16,13 @@ from gateway.inbound.accept import reroute, reroute_all
 from gateway.preview import facts
 from gateway.routing.explain import explain
 from gateway.routing.route import load_message
+from gateway.safe_http.ssrf import mask_url, origin_of
 from gateway.store import ledger, replay, search
 from gateway.store.events import Event
 from gateway.web.console import config as configuration
 from gateway.web.console import search_forms, templating
 from gateway.web.console.search_forms import PAGE_ROWS
-from gateway.web.context import config, now, web_context
+from gateway.web.context import audit_entry, config, now, record_audit, web_context
 from schemas import FORMATS, BadCallback, Message, ReceiveContext
 
 DAY_SECONDS = 86_400
@@ -116,6 +117,7 @@ def event(event_id: int) -> ResponseReturnValue:
 @blueprint.get("/events/<int:event_id>/body")
 def body(event_id: int) -> ResponseReturnValue:
     """The body as a file to save: no browser renders it as the type that it claims to be."""
+    record_audit("export", f"event {event_id}")
     response = Response(_load_event(event_id).event.body, mimetype="application/octet-stream")
     response.headers["Content-Disposition"] = f'attachment; filename="event-{event_id}.bin"'
     return response
@@ -186,6 +188,10 @@ def _settled_state(text: str) -> Literal["dead", "succeeded"]:
 
 
 def _replay(which: replay.ReplayFilter) -> None:
+    subject = (
+        f"delivery {which.delivery_ids[0]}" if which.delivery_ids else mask_url(origin_of(which.endpoint or "every"))
+    )
+    record_audit("replay", subject, state=which.state, since=which.since)
     count = replay.replay_all(web_context().store, which, now())
     if count:
         web_context().notifier.notify()
@@ -202,13 +208,14 @@ def route_one(event_id: int) -> ResponseReturnValue:
     if _load_event(event_id).event.blanked_at:
         flash("It cannot be routed: its text is deleted after its retention.", "bad")
         return redirect(url_for(".event", event_id=event_id), 303)
-    is_routed = reroute(event_id, config(), web_context().store)
+    is_routed = reroute(event_id, config(), web_context().store, audit_entry("reroute", f"event {event_id}"))
     _tell_routed(int(is_routed), int(not is_routed))
     return redirect(url_for(".event", event_id=event_id), 303)
 
 
 @blueprint.post("/unrouted/route")
 def route_all() -> ResponseReturnValue:
+    record_audit("reroute", "unrouted")
     _tell_routed(*reroute_all(config(), web_context().store))
     return redirect(url_for(".unrouted"), 303)
 
@@ -234,7 +241,7 @@ def settings() -> ResponseReturnValue:
         endpoints=[(each.name, configuration.endpoint_rows(each)) for each in current.endpoints.values()],
         numbers=[(each, configuration.setting_rows("number", each)) for each in current.numbers],
         keyword=partial(configuration.setting_rows, "number.keyword"),
-        operator=partial(configuration.setting_rows, "operator"),
+        operator_rows=partial(configuration.setting_rows, "operator"),
         faults=[fault.message(error.file) for fault in error.faults] if error else [],
     )
 

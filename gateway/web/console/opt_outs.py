@@ -9,8 +9,9 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from flask.typing import ResponseReturnValue
 
 from gateway.store import message_status
+from gateway.store.audit import audited
 from gateway.web.console.search_forms import PAGE_ROWS, number_of
-from gateway.web.context import config, now, web_context
+from gateway.web.context import audit_entry, config, now, web_context
 from schemas.fields import number as normalised
 
 BY_HAND = "by hand"  # in the place of the word that was texted
@@ -56,7 +57,8 @@ def record() -> ResponseReturnValue:
         abort(400, "number: this is not a number or short code.")
     out = request.form.get("what") != "lift"
     work = partial(message_status.record_opt_out, number=number, phone=phone, word=BY_HAND, at=now(), out=out)
-    web_context().store.writer.write(work)
+    entry = audit_entry("opt-out" if out else "opt-out lifted", f"phone …{phone[-4:]}", number=f"…{number[-4:]}")
+    web_context().store.writer.write(audited(work, entry))
     web_context().log.info("opt_out_noted", out=out)
     recorded = f"Recorded: {phone} gets no texts from {number} any more."
     flash(recorded if out else f"Lifted: {phone} gets texts from {number} again.", "good")

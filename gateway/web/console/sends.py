@@ -13,7 +13,7 @@ from gateway.store import ledger
 from gateway.store.search import EventSearch, load_delivery, load_event, search_events
 from gateway.store.statement import index_key
 from gateway.web.console.search_forms import PAGE_ROWS, SEND_FIELDS, page_links, requested_offset, send_form
-from gateway.web.context import config, now, web_context
+from gateway.web.context import audit_entry, config, now, web_context
 from schemas import BadCallback, wire
 from schemas.status import WORDS
 
@@ -92,14 +92,14 @@ def decide(send_id: uuid.UUID, decision: str) -> ResponseReturnValue:
     if "confirmed" not in request.form:
         flash("Nothing was done: tick what you decide, then press the button.", "wait")
         return page
-    store = web_context().store
+    store, entry = web_context().store, audit_entry("decision", f"send {send_id}", decision=decision)
     try:
         if decision == "sent":
-            endpoints = settle.decide_sent(store, str(send_id), message_sid, config(), now())
+            endpoints = settle.decide_sent(store, str(send_id), message_sid, config(), now(), entry)
         elif decision == "again":
-            endpoints = settle.decide_send_again(store, str(send_id), now())
+            endpoints = settle.decide_send_again(store, str(send_id), now(), entry)
         else:
-            endpoints = settle.decide_given_up(store, str(send_id), config(), now())
+            endpoints = settle.decide_given_up(store, str(send_id), config(), now(), entry)
     except settle.AlreadyDecided as error:
         flash(str(error), "wait")
         return page

@@ -48,9 +48,11 @@ def install(app: Flask) -> None:
 
     @app.context_processor
     def layout() -> dict[str, Any]:
-        settings = web_context().settings
+        settings, operator = web_context().settings, g.get("operator")
         return {
             "user": g.get("user"),
+            "operator": operator,
+            "may_change": operator is not None and operator.role != "read",
             "sandbox": settings.current.sandbox,
             "refused": settings.refused is not None,
             "proxy": web_context().proxies.found(settings) if g.get("user") else "",

@@ -9,10 +9,10 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import TooManyRequests
 
 from gateway import preview
-from gateway.safe_http.ssrf import NO_ADDRESSES
+from gateway.safe_http.ssrf import NO_ADDRESSES, mask_url, origin_of
 from gateway.test_posts import FIELDS, InvalidTestPost, TestPost, TestPostResult, samples, send_test_post
 from gateway.web.auth import wants_json
-from gateway.web.context import config, now, web_context
+from gateway.web.context import config, now, record_audit, web_context
 from gateway.web.limits import test_posts
 from schemas import BadCallback, ReceiveContext, credentials
 
@@ -56,6 +56,7 @@ def _send_exclusively(test_post: TestPost) -> TestPostResult:
             raise TooManyRequests("A test of yours is still running.", retry_after=1)
         context.limits.count(now(), test_posts(user))
         own = current_app.config.get("OWN_ADDRESSES", NO_ADDRESSES)
+        record_audit("test post", mask_url(origin_of(test_post.endpoint or test_post.url)), kind=test_post.kind)
         result = send_test_post(test_post, config(), context.clock(), own)
     context.log.info(
         "test_post",
