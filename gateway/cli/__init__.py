@@ -35,6 +35,7 @@ _MODULES = {
     "messages": ("translate", "replay", "test-callback", "test-status"),
     "operators": ("operators", "audit"),
     "opt_outs": ("opt-outs",),
+    "person": ("forget", "export"),
     "sending": ("send", "sends"),
     "serve": ("serve", "web", "worker", "sandbox-page"),
 }

@@ -20,7 +20,7 @@ REACH = Statement("""
     INSERT INTO blanking (id, at, event_id) VALUES (1, :at, :event_id)
     ON CONFLICT (id) DO UPDATE SET at = excluded.at, event_id = excluded.event_id
 """)
-MARK = Statement("UPDATE events SET blanked_at = 0 WHERE id = :id AND blanked_at IS NULL")
+MARK = Statement("UPDATE events SET blanked_at = 0 WHERE id = :id AND (blanked_at IS NULL OR blanked_at > 0)")
 MARKED = Statement(f"""
     SELECT id, received_at, {OWED} AS owed FROM events WHERE blanked_at = 0 AND id > :id ORDER BY id LIMIT :most
 """)  # noqa: S608
@@ -41,7 +41,8 @@ BLANK_ATTEMPTS = Statement("UPDATE attempts SET answer_headers = '[]', answer_bo
 BLANK_EVENT = Statement("""
     UPDATE events
        SET body = :nothing,
-           blanked_at = CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE event_id = :id AND state = 'pending')
+           blanked_at = CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE event_id = :id AND state = 'pending'
+                                            AND endpoint <> :but)
                              THEN 0 ELSE COALESCE(NULLIF(blanked_at, 0), :now) END
      WHERE id = :id
 """)
@@ -95,4 +96,4 @@ def blank_event(conn: Connection, event_id: int, now: float, but: str = "") -> N
     bodies = [{"id": row[0], "nothing": b""} for row in BODIES.run(conn, {"id": event_id, "but": but}).fetchall()]
     BLANK_ATTEMPTS.run_many(conn, bodies)
     BLANK_DELIVERY.run_many(conn, bodies)
-    BLANK_EVENT.run(conn, {"id": event_id, "now": now, "nothing": b""})
+    BLANK_EVENT.run(conn, {"id": event_id, "now": now, "nothing": b"", "but": but})

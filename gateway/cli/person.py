@@ -1,0 +1,133 @@
+"""`gateway forget` and `gateway export`: what is kept of one person, erased or handed over."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import os
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli import command_entry, config_option, open_store, read_config
+from gateway.config import Config
+from gateway.delivery.redaction import EndpointRedaction
+from gateway.safe_http.ssrf import mask_url
+from gateway.store import Connection, audit, ledger, message_status, person, search
+from schemas.fields import number as normalised
+
+_PHONE = re.compile(r"[0-9]{3,15}")
+_OF_THE_OUTBOX = ("ordering_key", "queue_position", "due", "owner", "attempts_since_replay")
+
+
+def _phone_of(text: str, config: Config) -> str:
+    """The phone as it is kept."""
+    phone = normalised(text, config.prefix)
+    if not _PHONE.fullmatch(phone):
+        raise click.ClickException(f"{text} is no phone number.")
+    if config.number_for(phone):
+        raise click.ClickException(f"{text} is one of your own numbers.")
+    return phone
+
+
+@click.command()
+@click.argument("phone")
+@click.option("--dry-run", is_flag=True, help="Say what would be erased, and do nothing.")
+@config_option
+def forget(phone: str, dry_run: bool, path: Path) -> None:
+    """Erase what is kept of PHONE, but for its opt-outs. Exit 1 where something is owed or undecided, and stays."""
+    config = read_config(path)
+    digits = _phone_of(phone, config)
+    with open_store(config) as store:
+        if dry_run:
+            with store.reader() as conn:
+                found = left = person.find(conn, digits)
+        else:
+            found, left = person.erase(store, digits, datetime.now(UTC).timestamp())
+            counts = {"events": len(found.own), "blanked": len(found.shared), "kept": len(left.kept)}
+            entry = command_entry("forget", f"…{digits[-4:]}", **counts)
+            store.writer.write(lambda conn: audit.record(conn, entry))
+    own, shared = (len(set(ids) - left.kept.keys()) for ids in (found.own, found.shared))
+    would = "Would erase" if dry_run else "Erased"
+    click.echo(f"{would} {own} events of this phone alone; blanked in {shared} events of several people.")
+    for event_id, reasons in left.kept.items():
+        said = ", ".join(f"{kind} {mask_url(word)}" for kind, word in reasons)
+        click.echo(f"Event {event_id} stays: {said}.", err=True)
+    if left.kept:
+        click.echo("Run it again when these are settled; the console can decide what is undecided.", err=True)
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("phone")
+@click.option("--to", "file", metavar="FILE", help="A new file, for you alone to read; else stdout.")
+@config_option
+def export(phone: str, file: str | None, path: Path) -> None:
+    """Write all that is kept of PHONE as one JSON document. Of events of several people only its own part."""
+    config = read_config(path)
+    digits = _phone_of(phone, config)
+    with open_store(config) as store:
+        with store.reader() as conn:
+            found = person.find(conn, digits)
+            document = {
+                "phone": digits,
+                "at": datetime.now(UTC).isoformat(),
+                "events": [_event(conn, event_id, config) for event_id in found.own],
+                "events_of_several_people": found.shared,
+                "sends": [_send(conn, send_id, config) for send_id in found.sends],
+                "opt_outs": [dataclasses.asdict(each) for each in message_status.opt_outs_of_phone(conn, digits)],
+            }
+        entry = command_entry("export", f"…{digits[-4:]}", events=len(found.own), sends=len(found.sends))
+        store.writer.write(lambda conn: audit.record(conn, entry))
+    text = json.dumps(document, indent=2, default=_readable) + "\n"
+    if file is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        with open(file, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
+            out.write(text)
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written: {error.strerror}.") from None
+
+
+def _event(conn: Connection, event_id: int, config: Config) -> dict[str, Any]:
+    detail = search.load_event(conn, event_id)
+    assert detail is not None, "it is of this transaction"  # noqa: S101
+    deliveries = [_delivery(each, config) for each in detail.deliveries if each.endpoint != ledger.ENDPOINT]
+    return {**dataclasses.asdict(detail.event), "deliveries": deliveries}
+
+
+def _send(conn: Connection, send_id: str, config: Config) -> dict[str, Any]:
+    entry, delivery = ledger.of_send(conn, send_id), search.load_delivery(conn, send_id)
+    assert entry is not None, "it is of this transaction"  # noqa: S101
+    posted = _delivery(delivery, config) if delivery else None
+    return {**dataclasses.asdict(entry), "status_url": mask_url(entry.status_url), "delivery": posted}
+
+
+def _delivery(delivery: search.Delivery, config: Config) -> dict[str, Any]:
+    """A delivery with its attempts, as people may see it: no secret of its endpoint, nor of a URL that a call named."""
+    endpoint = config.endpoint(delivery.endpoint)
+    redaction = EndpointRedaction.of(endpoint) if endpoint else EndpointRedaction.none()
+    shown = dataclasses.asdict(delivery) | {"endpoint": mask_url(delivery.endpoint)}
+    shown["attempts"] = [
+        dataclasses.asdict(attempt)
+        | {
+            "endpoint": mask_url(attempt.endpoint),
+            "answer_headers": redaction.headers(attempt.answer_headers),
+            "answer_body": redaction.body(attempt.answer_body),
+        }
+        for attempt in delivery.attempts
+    ]
+    return {name: value for name, value in shown.items() if name not in _OF_THE_OUTBOX}
+
+
+def _readable(data: bytes) -> object:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
