@@ -26,7 +26,8 @@ blueprint = Blueprint("account", __name__)
 def page() -> ResponseReturnValue:
     """Who is logged in, and from where; to admins, of all operators."""
     current, at = config(), now()
-    shown = current.all_operators() if g.operator.role == "admin" else {g.operator.name: g.operator}
+    others = current.all_operators() if g.operator.role == "admin" else {}
+    shown = {g.operator.name: g.operator, **others}
     with web_context().store.reader() as connection:
         found = {name: kept.of_operator(connection, name) for name in shown}
     idle = current.session_idle_minutes * 60
