@@ -252,6 +252,7 @@ def test_a_worker_alone(worker: Process) -> None:
     assert starts == 1
     with pytest.raises(urllib.error.HTTPError, match="404") as gone:
         read(f"http://{HOST}:{worker.port}/")
+    assert gone.value.headers["X-Content-Type-Options"] == "nosniff"
     gone.value.close()
     assert worker.stop() == 0
 

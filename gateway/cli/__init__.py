@@ -58,6 +58,10 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """The gateway between the old keyword platforms for SMS and CarrierX."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # memory holds secrets and texts; children inherit it
 
 
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,11 +18,11 @@ from typing import Any
 
 import structlog
 
+from gateway.config import validate
 from gateway.config.errors import ConfigError, ErrorCollector, Fault, FromEnvironment, SettingPath, lines_of
 from gateway.config.model import Config
 from gateway.config.schema import build, read
 from gateway.config.secrets import complete
-from gateway.config.validate import check
 
 CHECK_INTERVAL_SECONDS = 1.0  # from one look at the file to the next
 _log = structlog.get_logger("gateway.config")
@@ -79,7 +79,7 @@ def loads(text: str, *, path: Path | None = None, environ: Mapping[str, str] | N
     written = _fill(written, environment() if environ is None else environ, errors, ())
     tables, found = read(written)
     errors.add((), found)
-    check(tables, written, folder, errors)
+    validate.check(tables, written, folder, errors, validate.PYTHON)
     errors.stop()
     return build(tables, path.absolute() if path else None, folder, errors.warnings)
 

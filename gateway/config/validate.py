@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import ssl
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 import phonenumbers
 
@@ -31,11 +32,21 @@ _SHORT_CODE_DIGITS = range(3, 7)
 _NAME = re.compile(r"[\w.-]{1,64}")
 """Names of endpoints and IDs of templates stand in URLs, logs, metrics and command lines."""
 MAX_NAME_CHARACTERS = 64
+# With a slash, or empty: a Unix socket.
+_LOCAL_HOST = re.compile(r"(?:localhost|127\.[0-9.]+|\[?::1\]?|/.*|)(?::[0-9]*)?")
+PYTHON: tuple[int, ...] = sys.version_info[:3]
+_SAFE_PYTHON = {(3, 11): 10, (3, 12): 4}  # the first release of each that has no known holes
 _OPERATOR_NAME = re.compile(r"[\w.@-]{1,64}")
 
 
-def check(tables: Mapping[str, Any], written: Table, folder: Path, errors: ErrorCollector) -> None:
-    """Adds what is found to `errors`. `tables`: as they could be read; `written`: as they stand in the file."""
+def check(
+    tables: Mapping[str, Any], written: Table, folder: Path, errors: ErrorCollector, python: tuple[int, ...]
+) -> None:
+    """Adds what is found to `errors`. `tables`: as they could be read; `written`: as they stand in the file; `python`:
+    the version that runs, such as ``(3, 12, 4)``."""
+    major, minor, patch = python
+    if patch < (safe := _SAFE_PYTHON.get((major, minor), 0)):
+        errors.warn((), f"Python {major}.{minor}.{patch} has known security holes: use {major}.{minor}.{safe} or newer")
     _check_gateway(tables["gateway"], written, errors)
     _check_keys(tables["gateway"].get("keys", ()), tables["key"], errors)
     _check_carrierx(tables["carrierx"], errors)
@@ -61,7 +72,9 @@ def check(tables: Mapping[str, Any], written: Table, folder: Path, errors: Error
 
 
 def _check_gateway(gateway: Table, written: Table, errors: ErrorCollector) -> None:
-    if str(gateway.get("database", "")).startswith("postgres"):
+    database = str(gateway.get("database", ""))
+    if database.startswith("postgres"):
+        _check_postgresql(database, errors)
         for name in {"keys", "password"} - written["gateway"].keys():
             if name != "keys" or not written.get("key"):
                 errors.add(("gateway", name), "must be set with PostgreSQL: every machine must have the same")
@@ -96,6 +109,18 @@ def _check_keys(plain: Sequence[str | None], named: Sequence[Table], errors: Err
             errors.add(place, f"is {dotted(places[value])} already: which of them came could not be told")
         if value and place[0] == "key" and len(value) < MIN_KEY_CHARACTERS:
             errors.warn(place, _GUESSED.format(MIN_KEY_CHARACTERS))
+
+
+def _check_postgresql(url: str, errors: ErrorCollector) -> None:
+    """A server on another machine must prove that it is the one, before it is told the password and the texts."""
+    server, _, query = url.partition("://")[2].partition("?")
+    options = parse_qsl(query)
+    # Not by `urlsplit`, which takes less in a password than SQLAlchemy.
+    hosts = [value for name, value in options if name == "host"] or [server.rpartition("@")[2].partition("/")[0]]
+    is_local = all(map(_LOCAL_HOST.fullmatch, ",".join(hosts).split(",")))
+    if ("sslmode", "verify-full") not in options and not is_local:
+        text = "names a server on another machine without sslmode=verify-full: anyone on the way can pass for it"
+        errors.warn(("gateway", "database"), text)
 
 
 def _check_carrierx(carrierx: Table, errors: ErrorCollector) -> None:

@@ -74,7 +74,7 @@ _answers: OrderedDict[str, list[GatewayAnswer]] = OrderedDict()
 """The gateway's answers, by the id of the text. They are in no store: this process keeps the last ones."""
 
 
-@blueprint.get("/")
+@blueprint.get("/", strict_slashes=False)
 @blueprint.get("", endpoint="form")
 def form() -> ResponseReturnValue:
     return render_template(

@@ -20,7 +20,7 @@ from granian.rsgi import HTTPProtocol, Scope
 from gateway.serve.bodies import Bodies, linger, send
 from gateway.serve.calls import INTERNAL_ERROR, Answer, Calls, later, plain
 from gateway.serve.connections import Connections
-from gateway.web.callbacks import MAX_QUICK_BYTES
+from gateway.web.callbacks import MAX_QUICK_BYTES, NOSNIFF
 
 HEARTBEAT_PATH = "/-/heartbeat"  # answered here with 204: this process takes connections, and its event loop turns
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
@@ -77,7 +77,7 @@ class Bridge:
                 body = found
             elif environ["PATH_INFO"] == HEARTBEAT_PATH:
                 self._beat()
-                send(proto, Answer(204, [], b""), close=True)
+                send(proto, Answer(204, [NOSNIFF], b""), close=True)
                 return
             environ["CONTENT_LENGTH"], environ["wsgi.input"] = str(len(body)), io.BytesIO(body)
             is_quick = self._quick is not None and len(body) <= MAX_QUICK_BYTES and self._quick(environ)

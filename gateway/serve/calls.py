@@ -14,7 +14,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import structlog
 
 from gateway.store.greenlets import GreenletPool
-from gateway.web.callbacks import MAX_BODY_BYTES, MAX_QUICK_BYTES, RETRY_AFTER_SECONDS
+from gateway.web.callbacks import MAX_BODY_BYTES, MAX_QUICK_BYTES, NOSNIFF, RETRY_AFTER_SECONDS
 
 THREADS = 64
 BUSY = 4
@@ -37,7 +37,8 @@ class Answer(NamedTuple):
 
 
 def plain(status: int, reason: str, *more: tuple[str, str]) -> Answer:
-    return Answer(status, [("Content-Type", "text/plain; charset=utf-8"), *more], f"{reason}\n".encode())
+    headers = [("Content-Type", "text/plain; charset=utf-8"), NOSNIFF, *more]
+    return Answer(status, headers, f"{reason}\n".encode())
 
 
 def later(reason: str) -> Answer:

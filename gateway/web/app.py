@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from io import BytesIO
 from typing import IO, Any
@@ -42,6 +42,8 @@ class _PageRequest(Request):
     form_data_parser_class = _FormParser
 
 
+_PLAIN = (callbacks.NOSNIFF,)
+_TLS = (callbacks.NOSNIFF, ("Strict-Transport-Security", f"max-age={365 * 24 * 3600}"))
 MONITORS = frozenset({"/healthz", "/readyz", "/metrics"})  # called from beside the gateway, whatever stands in front
 
 
@@ -50,6 +52,7 @@ def build_app(settings: Settings, store: Store, login_token: str | None, extra_p
     `extra_pages`: pages of the console that `web` itself does not know, such as the sandbox's."""
     app = Flask("gateway.web")
     app.request_class = _PageRequest
+    app.url_map.merge_slashes = False  # a redirect would name the host that the caller names
     app.config.update(MAX_CONTENT_LENGTH=MAX_PAGE_BYTES, MAX_FORM_MEMORY_SIZE=MAX_PAGE_BYTES, MAX_FORM_PARTS=MAX_PAIRS)
     app.config["LOGIN_TOKEN"] = login_token
     data = settings.current.data
@@ -83,16 +86,23 @@ def _dispatch(
 ) -> Iterable[bytes]:
     """Passes what programs call to their application and everything else to the console.
     `X-Forwarded-*` counts only where a proxy sends it that the configuration trusts: such requests go through
-    werkzeug's `ProxyFix`."""
+    werkzeug's `ProxyFix`. Every answer gets the headers that all have."""
+    config = settings.current
+    more = _TLS if config.public_url[:6].lower() == "https:" else _PLAIN
+
+    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Callable[[bytes], object]:
+        return start_response(status, [*headers, *more], exc_info)
+
     if environ["QUERY_STRING"].count("&") >= MAX_PAIRS:
-        return RequestURITooLarge(f"More than {MAX_PAIRS} pairs.")(environ, start_response)
+        return RequestURITooLarge(f"More than {MAX_PAIRS} pairs.")(environ, start)
+    environ["PATH_INFO"] = environ["PATH_INFO"] or "/"  # an empty one would be redirected, to any host
     app = program_app if _is_call(environ) else console
     peer = environ.get("REMOTE_ADDR", "")
-    if settings.current.trusted_proxies and is_trusted_proxy(settings, peer):
+    if config.trusted_proxies and is_trusted_proxy(settings, peer):
         app = ProxyFix(app, x_for=1, x_proto=1, x_host=1)
     elif environ["PATH_INFO"] not in MONITORS:
         proxies.note(peer, "HTTP_X_FORWARDED_FOR" in environ or "HTTP_FORWARDED" in environ)
-    return app(environ, start_response)
+    return app(environ, start)
 
 
 def _is_call(environ: WSGIEnvironment) -> bool:

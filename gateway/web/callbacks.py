@@ -31,6 +31,7 @@ MAX_QUICK_BYTES = 16 * 1024
 """A larger body is expensive to read: it is read on a thread, beside few others, and after its sender is known."""
 TOO_LARGE = f"Larger than {MAX_BODY_BYTES} bytes."
 RETRY_AFTER_SECONDS = 5
+NOSNIFF = ("X-Content-Type-Options", "nosniff")  # on every answer of the gateway
 ROUTE_OPTIONS: dict[str, Any] = {"provide_automatic_options": False, "strict_slashes": False}
 _MAX_HOPS_DIGITS = 4
 _HOPS = f"HTTP_{HOPS.upper().replace('-', '_')}"
@@ -51,6 +52,7 @@ def are_quick(environ: WSGIEnvironment) -> bool:
 def build_app(context: WebContext, *blueprints: Blueprint) -> Flask:
     """Builds the application for callbacks and for everything else that programs call."""
     app = _ProgramApp(__name__, static_folder=None)
+    app.url_map.merge_slashes = False  # a redirect would name the host that the caller names
     app.extensions["gateway"] = context
     for path, wire_format in _WIRE_FORMATS.items():
         view = partial(_receive, context, wire_format)

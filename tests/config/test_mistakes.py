@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Config, ConfigError, load, loads
+from gateway.config import Config, ConfigError, load, loads, validate
 from gateway.config.validate import fields_in_query
 from tests.config_cases import GRAMMAR, IN_AN_ENDPOINT, KEY, MISTAKES, WARNINGS, endpoint
 
@@ -305,3 +305,53 @@ def test_warnings_come_along_with_mistakes() -> None:
     with pytest.raises(ConfigError) as caught:
         read('[endpoint.a]\nurl = "http://a.example/"\ntimeout = 0\n[[number]]\nnumber = "12345"')
     assert [warning.split(": ")[1] for warning in caught.value.warnings] == ["endpoint.a", "number[0]"]
+
+
+@pytest.mark.parametrize(
+    ("python", "safe"),
+    [
+        ((3, 11, 9), "3.11.10"),
+        ((3, 11, 10), None),
+        ((3, 12, 0), "3.12.4"),
+        ((3, 12, 3), "3.12.4"),
+        ((3, 12, 4), None),
+        ((3, 13, 0), None),
+        ((4, 0, 0), None),
+    ],
+)
+def test_a_python_with_known_holes_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, python: tuple[int, ...], safe: str | None
+) -> None:
+    monkeypatch.setattr(validate, "PYTHON", python)
+    shown = ".".join(map(str, python))
+    wanted = [f" Python {shown} has known security holes: use {safe} or newer"] if safe else []
+    assert warnings(endpoint()) == wanted
+
+
+@pytest.mark.parametrize(
+    ("url", "is_warned_of"),
+    [
+        ("sqlite:///data/gateway.db", False),
+        ("postgresql://me@db.example.com/sms", True),
+        ("postgresql://me:secret@db.example.com:5432/sms?sslmode=require", True),
+        ("postgresql://me:p@ss@db.example.com/sms?sslmode=verify-full", False),
+        ("postgresql+psycopg://me@10.0.0.5/sms?connect_timeout=3&sslmode=verify-full", False),
+        ("postgresql://me@db1:5432,db2:5432/sms?target_session_attrs=read-write", True),
+        ("postgresql://me@localhost,db2/sms", True),
+        ("postgresql://me@/sms?host=db.example.com", True),
+        ("postgresql://me@[2001:db8::5]:5432/sms", True),
+        ("postgresql://me@localhost/sms", False),
+        ("postgresql://me:secret@127.0.0.1:5432/sms", False),
+        ("postgresql://me@[::1]:5432/sms", False),
+        ("postgresql://me@localhost:5432,127.0.0.1:5433/sms", False),
+        ("postgresql://me@/sms?host=db2:5432&host=localhost:5432", True),
+        ("postgresql://me@/sms?host=127.0.0.1:5432&host=localhost:5432", False),
+        ("postgresql:///sms", False),
+        ("postgresql://me@/sms?host=/var/run/postgresql", False),
+        ("postgresql://me@/sms?host=%2Fvar%2Frun%2Fpostgresql", False),
+    ],
+)
+def test_a_database_far_away_must_prove_that_it_is_the_one(url: str, is_warned_of: bool) -> None:
+    text = endpoint() + f'[gateway]\nkeys = ["{"k" * 16}"]\npassword = "{"p" * 10}"\ndatabase = "{url}"'
+    sentence = "names a server on another machine without sslmode=verify-full: anyone on the way can pass for it"
+    assert warnings(text) == ([f"12: gateway.database: {sentence}"] if is_warned_of else [])

@@ -130,6 +130,17 @@ def test_one_click_logs_in(sandbox: Sandbox) -> None:
         assert "/login" in stranger.get(f"{sandbox.url}/sandbox", timeout=10).url
 
 
+def test_no_process_leaves_its_memory_in_a_core_file(sandbox: Sandbox) -> None:
+    limits = [Path(f"/proc/{process}/limits").read_text() for process in sandbox.process.processes()]
+    assert len(limits) == 4  # the supervisor (`env` became it), web, worker, stand-ins
+    assert all(re.search("^Max core file size +0 +0 ", each, re.MULTILINE) for each in limits)
+
+
+def test_the_stand_ins_name_types_that_are_not_to_be_guessed(sandbox: Sandbox) -> None:
+    for url in (sandbox.url, f"{sandbox.url}/nowhere", sandbox.page, sandbox.carrierx, f"{sandbox.carrierx}/nowhere"):
+        assert requests.get(url, timeout=10).headers["X-Content-Type-Options"] == "nosniff"
+
+
 def test_a_form_of_another_site_is_refused(sandbox: Sandbox) -> None:
     assert sandbox.browser.post(f"{sandbox.url}/sandbox/text", {"text": "JOIN"}).status_code == 400
 

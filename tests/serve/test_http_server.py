@@ -183,7 +183,8 @@ def test_a_head_that_is_too_long(wire: Wire) -> None:
 def test_a_request_without_host(wire: Wire) -> None:
     with closing(wire.connect()) as connection:
         connection.sendall(b"GET /a HTTP/1.1\r\nConnection: close\r\n\r\n")
-        assert _status(_all(connection)) == 400
+        answer = _all(connection)
+    assert _status(answer) == 400 and b"\r\nx-content-type-options: nosniff\r\n" in answer.lower()
 
 
 def test_http_1_0_needs_no_host(wire: Wire) -> None:

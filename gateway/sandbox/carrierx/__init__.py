@@ -43,6 +43,12 @@ def make_carrierx(setup: Setup | None = None) -> Flask:
     app.register_blueprint(api.control)
     app.register_error_handler(ApiError, api.show_api_error)
     app.register_error_handler(HTTPException, api.show_http_error)
+
+    @app.after_request
+    def add_header(answer: Response) -> Response:
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        return answer
+
     return app
 
 
