@@ -7,14 +7,13 @@ its value. By value: wherever else a secret of the endpoint turns up, in any spe
 from __future__ import annotations
 
 import base64
-import html
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import quote, quote_plus, unquote_plus
+from urllib.parse import unquote_plus
 
 from gateway.config import Endpoint
+from gateway.config.known_secrets import spellings
 from gateway.safe_http.models import KEPT_BODY_BYTES
 from gateway.safe_http.ssrf import HIDDEN
 from schemas.credentials import CREDENTIALS
@@ -29,7 +28,6 @@ SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "s
 # In a form, and in a page that echoes one, however short the value is.
 _CREDENTIAL = re.compile(rf"\b({'|'.join(CREDENTIALS)})=[^&\s\"'<>]+")
 _CREDENTIAL_NAMES = tuple(f"{name}=" for name in CREDENTIALS)
-_PERCENT_ENCODED = re.compile(r"%[0-9A-F]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +43,11 @@ class EndpointRedaction:
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> EndpointRedaction:
-        spellings = {form for value in _secrets(endpoint) if len(value) >= MIN_CHARACTERS for form in _spellings(value)}
+        spelt = {form for value in _secrets(endpoint) if len(value) >= MIN_CHARACTERS for form in spellings(value)}
         # The longest first: of two secrets one may begin with the other.
-        pattern = "|".join(re.escape(form) for form in sorted(spellings, key=len, reverse=True))
+        pattern = "|".join(re.escape(form) for form in sorted(spelt, key=len, reverse=True))
         # The markers are the spellings that contain no other one.
-        shortest = [one for one in spellings if not any(other != one and other in one for other in spellings)]
+        shortest = [one for one in spelt if not any(other != one and other in one for other in spelt)]
         return cls(
             names=SECRET_HEADERS.union(name.lower() for name, _ in endpoint.headers),
             values=re.compile(pattern) if pattern else None,
@@ -104,11 +102,3 @@ def _secrets(endpoint: Endpoint) -> Iterable[str]:
     query = endpoint.url.partition("#")[0].partition("?")[2]
     unsure += [unquote_plus(pair.partition("=")[2]) for pair in query.split("&")]
     yield from (value for value in unsure if len(value) >= MIN_CHARACTERS_UNSURE)
-
-
-def _spellings(value: str) -> set[str]:
-    once = {quote_plus(value, safe=""), quote(value, safe=""), quote(value)}  # some leave a slash as it is
-    twice = {quote_plus(form, safe="") for form in once}
-    lower_case = {_PERCENT_ENCODED.sub(lambda found: found[0].lower(), form) for form in once}
-    escaped = {html.escape(value), json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-    return {value, *once, *twice, *lower_case, *escaped}

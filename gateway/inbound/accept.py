@@ -6,6 +6,7 @@ import dataclasses
 import hmac
 
 from gateway.config import Config
+from gateway.config.known_secrets import BLANKED, known_secrets
 from gateway.inbound.callback import Accepted, Callback
 from gateway.inbound.refused import HEAD_BYTES, WHOLE_BYTES, RefusedBudget
 from gateway.inbound.status_update import AcceptStatusUpdate
@@ -21,6 +22,7 @@ WRITE_TIMEOUT_SECONDS = 10.0
 MAX_HOPS = 4
 """Gateways that a callback may have come through: two that point at each other would pass a text round for ever."""
 PAGE_ITEMS = 200
+_CUT = "Of its {:,} bytes the first {:,} are kept."
 
 
 def accept(callback: Callback, config: Config, store: Store, budget: RefusedBudget | None = None) -> Accepted:
@@ -29,6 +31,9 @@ def accept(callback: Callback, config: Config, store: Store, budget: RefusedBudg
     if not store.has_room():
         raise StoreUnavailable("the disk is nearly full")
     budget = budget or RefusedBudget()
+    body = known_secrets(config).blank(callback.body, callback.content_type)
+    if body is not callback.body:
+        callback = dataclasses.replace(callback, body=body, notes=(BLANKED,))
     if not _has_credentials(callback, config):
         error = BadCallback({"credentials": ("Not the configured ones.",)})
         return _refuse(callback, store, budget, error, forbidden=True)
@@ -109,7 +114,12 @@ def _refuse(
         content_type=callback.content_type or "",
         body=credentials.scrub_refused(body) if is_whole else credentials.scrub_head(body, HEAD_BYTES),
         errors=error.errors,
-        notes=() if is_whole else (f"Of its {len(body):,} bytes the first {HEAD_BYTES:,} are kept.",),
+        notes=callback.notes
+        if is_whole
+        else (
+            *callback.notes,
+            f"Of its {len(body):,} bytes the first {HEAD_BYTES:,} are kept.",
+        ),
         remote=callback.remote,
         key=callback.key,
     )

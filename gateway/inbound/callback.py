@@ -21,6 +21,7 @@ class Callback:
     remote: str
     now: datetime
     key: str = ""  # the name of the key that let it in
+    notes: tuple[str, ...] = ()  # made before it was read
     hops: int = 0  # the number of gateways like this one that it came through
 
     @classmethod
@@ -61,7 +62,7 @@ class Callback:
             custom_ticket=message.custom_ticket,
             content_type=self.content_type or "",
             body=body,
-            notes=notes,
+            notes=(*self.notes, *notes),
             remote=self.remote,
             key=self.key,
         )

@@ -14,6 +14,7 @@ from urllib.parse import quote_plus, unquote_plus
 from flask import Blueprint, Response, abort, render_template, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, TooManyRequests, UnsupportedMediaType
 
+from gateway.config.known_secrets import known_secrets
 from gateway.metrics import CALLS
 from gateway.outbound import accept, validate
 from gateway.outbound.model import CallAnswer, ErrorCode
@@ -138,6 +139,7 @@ def _call(context: WebContext, name: str, arguments: legacy_forms.Pairs, kept: b
         facts = {"rows": len(result) if isinstance(result, list) else 0}
     else:
         remote = request.environ.get("REMOTE_ADDR", "")
+        kept = known_secrets(config).blank(kept, content_type)
         call = legacy_forms.send_call(name, arguments, kept, content_type, remote, context.clock())
         accepted = accept.accept(call, config, context.store, _may_keep)
         if accepted.endpoints:
@@ -155,6 +157,7 @@ def _malformed(name: str, errors: Mapping[str, tuple[str, ...]], kept: bytes, co
     """Keeps an unreadable call, its body cut off. Returns the fault to raise."""
     if _may_keep():
         context, remote = web_context(), request.environ.get("REMOTE_ADDR", "")
+        kept = known_secrets(context.settings.current).blank(kept, content_type)
         accept.malformed(name, errors, kept[:MAX_KEPT_BYTES], content_type, remote, context.clock(), context.store)
     return _Fault(400, "malformed", text)
 

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text as sql
 
 from gateway.config import Config, Key, loads
+from gateway.config.known_secrets import BLANKED
 from gateway.inbound import accept as intake
 from gateway.inbound.callback import Accepted, Callback
 from gateway.inbound.refused import BUDGET_BYTES, MIN_EVENT_BYTES, WHOLE_BYTES, RefusedBudget, keys_used_up
@@ -98,6 +99,21 @@ def test_a_used_up_budget_costs_no_transaction(store: Store, config: Config, mon
     assert [bool(refuse(b"x", config, store, budget)) for _ in range(3)] == [True, True, False], "however small"
     monkeypatch.setattr(store.writer, "write", None)
     assert refuse(b"x", config, store, budget) is None
+
+
+def test_a_secret_in_any_field_is_not_kept(store: Store, accept: Accept) -> None:
+    """Neither with the event nor in what is owed."""
+    bodies = {
+        "carrierx": acme.text(user_data=acme.KEY)[:-1] + b', "unknown": ["%s"]}' % acme.KEY.encode(),
+        "legacy-callback": acme.keyword_callback() + b"&unknown=" + acme.KEY.encode(),
+        "legacy-status": b"broken=1&unknown=" + acme.KEY.encode(),
+    }
+    states = [accept(body, source).state for source, body in bodies.items()]
+    assert states == ["accepted", "accepted", "refused"]
+    assert all(BLANKED in json.loads(event.notes) for event in kept(store))
+    assert not [row for row in [*kept(store), *owed(store)] if acme.KEY.encode() in row.body]
+    accept(acme.text(message_sid="two", message=acme.KEY))
+    assert json.loads(kept(store)[-1].body)["message"] == acme.KEY, "a text is never lost"
 
 
 def form(delivery: Any) -> dict[str, str]:
