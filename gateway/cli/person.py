@@ -49,10 +49,10 @@ def forget(phone: str, dry_run: bool, path: Path) -> None:
                 found = left = person.find(conn, digits)
         else:
             found, left = person.erase(store, digits, datetime.now(UTC).timestamp())
-            counts = {"events": len(found.own), "blanked": len(found.shared), "kept": len(left.kept)}
-            entry = command_entry("forget", f"…{digits[-4:]}", **counts)
+        own, shared = (len(set(ids) - left.kept.keys()) for ids in (found.own, found.shared))
+        if not dry_run:
+            entry = command_entry("forget", f"…{digits[-4:]}", events=own, blanked=shared, kept=len(left.kept))
             store.writer.write(lambda conn: audit.record(conn, entry))
-    own, shared = (len(set(ids) - left.kept.keys()) for ids in (found.own, found.shared))
     would = "Would erase" if dry_run else "Erased"
     click.echo(f"{would} {own} events of this phone alone; blanked in {shared} events of several people.")
     for event_id, reasons in left.kept.items():
@@ -77,9 +77,9 @@ def export(phone: str, file: str | None, path: Path) -> None:
             document = {
                 "phone": digits,
                 "at": datetime.now(UTC).isoformat(),
-                "events": [_event(conn, event_id, config) for event_id in found.own],
+                "events": [_event(detail, config) for id_ in found.own if (detail := search.load_event(conn, id_))],
                 "events_of_several_people": found.shared,
-                "sends": [_send(conn, send_id, config) for send_id in found.sends],
+                "sends": [_send(conn, send, config) for id_ in found.sends if (send := ledger.of_send(conn, id_))],
                 "opt_outs": [dataclasses.asdict(each) for each in message_status.opt_outs_of_phone(conn, digits)],
             }
         entry = command_entry("export", f"…{digits[-4:]}", events=len(found.own), sends=len(found.sends))
@@ -95,16 +95,13 @@ def export(phone: str, file: str | None, path: Path) -> None:
         raise click.ClickException(f"{file} cannot be written: {error.strerror}.") from None
 
 
-def _event(conn: Connection, event_id: int, config: Config) -> dict[str, Any]:
-    detail = search.load_event(conn, event_id)
-    assert detail is not None, "it is of this transaction"  # noqa: S101
+def _event(detail: search.EventDetail, config: Config) -> dict[str, Any]:
     deliveries = [_delivery(each, config) for each in detail.deliveries if each.endpoint != ledger.ENDPOINT]
     return {**dataclasses.asdict(detail.event), "deliveries": deliveries}
 
 
-def _send(conn: Connection, send_id: str, config: Config) -> dict[str, Any]:
-    entry, delivery = ledger.of_send(conn, send_id), search.load_delivery(conn, send_id)
-    assert entry is not None, "it is of this transaction"  # noqa: S101
+def _send(conn: Connection, entry: ledger.LedgerEntry, config: Config) -> dict[str, Any]:
+    delivery = search.load_delivery(conn, entry.send_id)
     posted = _delivery(delivery, config) if delivery else None
     return {**dataclasses.asdict(entry), "status_url": mask_url(entry.status_url), "delivery": posted}
 
@@ -113,16 +110,12 @@ def _delivery(delivery: search.Delivery, config: Config) -> dict[str, Any]:
     """A delivery with its attempts, as people may see it: no secret of its endpoint, nor of a URL that a call named."""
     endpoint = config.endpoint(delivery.endpoint)
     redaction = EndpointRedaction.of(endpoint) if endpoint else EndpointRedaction.none()
-    shown = dataclasses.asdict(delivery) | {"endpoint": mask_url(delivery.endpoint)}
-    shown["attempts"] = [
-        dataclasses.asdict(attempt)
-        | {
-            "endpoint": mask_url(attempt.endpoint),
-            "answer_headers": redaction.headers(attempt.answer_headers),
-            "answer_body": redaction.body(attempt.answer_body),
-        }
-        for attempt in delivery.attempts
-    ]
+    shown = dataclasses.asdict(delivery)
+    for each in (shown, *shown["attempts"]):
+        each["endpoint"] = mask_url(each["endpoint"])
+    for attempt in shown["attempts"]:
+        attempt["answer_headers"] = redaction.headers(attempt["answer_headers"])
+        attempt["answer_body"] = redaction.body(attempt["answer_body"])
     return {name: value for name, value in shown.items() if name not in _OF_THE_OUTBOX}
 
 

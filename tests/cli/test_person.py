@@ -99,6 +99,7 @@ def test_what_is_owed_stays_and_the_command_says_so(path: Path) -> None:
     assert result.exit_code == 1
     assert result.stdout.startswith("Erased 0 events")
     assert result.stderr.startswith("Event 1 stays: delivery to page.\nRun it again when these are settled")
+    assert trail(path) == [("forget", "…5515", {"events": 0, "blanked": 0, "kept": 1})]
     answer(path)
     assert gateway(path, "forget", PHONE).exit_code == 0
 

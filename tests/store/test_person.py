@@ -145,6 +145,13 @@ def test_what_is_owed_undecided_or_waiting_stays_and_is_named(store: Store) -> N
     }
 
 
+def test_what_stays_does_not_keep_what_comes_after_it(store: Store) -> None:
+    owe(store, letter("a"))
+    add(store)
+    assert list(person.erase(store, PHONE, NOW)[1].kept) == [1]
+    assert count(store) == 1
+
+
 def test_an_update_of_a_groups_message_is_blanked(store: Store) -> None:
     """Its event has the phone of one member; that it is about this one too stands in the statuses."""
     group = add(store, phone=OTHER, message_sid="sid", direction="outbound")
