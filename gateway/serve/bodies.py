@@ -18,10 +18,14 @@ from granian.rsgi import HTTPProtocol, ProtocolClosed, ProtocolError
 
 from gateway.serve.calls import Answer, Calls, Unread, later, plain
 from gateway.serve.connections import Connections
-from gateway.web.callbacks import MAX_BODY_BYTES
+from gateway.web.callbacks import MAX_BODY_BYTES, TOO_LARGE
 
 SMALL_BODY_BYTES = MAX_BODY_BYTES // 16  # a body up to this size is always let in: callbacks are far below
 BUDGET_BYTES = 64 * MAX_BODY_BYTES  # all larger bodies together may take so much while they are under way
+READING = 4
+READING_SECONDS = 1.0
+"""Of larger bodies so many come in at once, besides those that take longer. The others stay with their senders: Granian
+takes up to twenty times a body's size to read it."""
 SLOW_SECONDS = 0.25  # a body that is not there by then counts as slow
 BODY_SECONDS = 10.0
 STOPPING_SECONDS = 2.0  # for bodies that are under way when the gateway stops
@@ -59,7 +63,7 @@ class _Body:
     environ: WSGIEnvironment
     proto: HTTPProtocol
     reader: asyncio.Task[Any]
-    limit: int  # bytes
+    places: asyncio.Semaphore | None = None  # it has one of these
     timer: asyncio.TimerHandle | None = None
     """Fires at the next step of its reading: it is slow, it is late, no more of it is dropped."""
     reserved: int = 0
@@ -76,7 +80,7 @@ class Bodies:
         self._loop = asyncio.get_running_loop()
         self._slow: dict[_Body, str] = {}  # the longest under way first, each with its client
         self._held = Counter[str]()  # how many of them each client has
-        self._reserved = 0
+        self._reserved, self._may_read = 0, asyncio.Semaphore(READING)
         self._is_ended = False
 
     def stop(self) -> None:
@@ -87,18 +91,21 @@ class Bodies:
         for body in list(self._slow):
             self._refuse(body, "stopping", later("The gateway is stopping."))
 
-    async def read(self, environ: WSGIEnvironment, proto: HTTPProtocol, length: int | None, limit: int) -> bytes | None:
-        """The whole body, of at most `limit` bytes; one byte more of one in chunks that is too large.
-        None: the request is answered."""
-        body = _Body(environ, proto, cast(asyncio.Task[Any], asyncio.current_task()), limit)
+    async def read(self, environ: WSGIEnvironment, proto: HTTPProtocol, length: int | None) -> bytes | None:
+        """The whole body; one byte too many of one in chunks that is too large. None: the request is answered."""
+        body = _Body(environ, proto, cast(asyncio.Task[Any], asyncio.current_task()))
         waits = "HTTP_EXPECT" in environ
         try:
-            if waits or (length or 0) > min(limit, SMALL_BODY_BYTES):
+            if waits or (length or 0) > SMALL_BODY_BYTES:
                 await self._admit(body, length or 0, waits)
             if body.is_answered:
                 if not waits:
                     await linger(proto)
                 return None
+            if body.reserved:
+                await self._may_read.acquire()
+                body.places = self._may_read
+                self._loop.call_later(READING_SECONDS, self._let_another, body)
             body.timer = self._loop.call_later(SLOW_SECONDS, self._is_slow, body)
             data = await (self._chunks(body) if length is None else proto())
         except asyncio.CancelledError:
@@ -109,6 +116,7 @@ class Bodies:
             self._refuse(body, "cut_off", plain(400, "The body was cut off."))
         finally:
             self._forget(body)
+            self._let_another(body)
             self._reserved -= body.reserved
             if body.timer is not None:
                 body.timer.cancel()
@@ -118,10 +126,10 @@ class Bodies:
         return None if body.is_answered else data
 
     async def _admit(self, body: _Body, length: int, waits: bool) -> None:
-        if waits or length > body.limit:
+        if waits or length > MAX_BODY_BYTES:
             await self._ask_early(body)
-        if length > body.limit:
-            self._refuse(body, "size", plain(413, f"Larger than {body.limit} bytes."))
+        if length > MAX_BODY_BYTES:
+            self._refuse(body, "size", plain(413, TOO_LARGE))
         else:
             self._reserve(body, length)
 
@@ -142,17 +150,22 @@ class Bodies:
             if body.is_answered:
                 continue
             # One byte too many is kept, so that the application itself can say 413.
-            kept += piece[: body.limit + 1 - len(kept)]
-            if size > body.limit:
+            kept += piece[: MAX_BODY_BYTES + 1 - len(kept)]
+            if size > MAX_BODY_BYTES:
                 return bytes(kept)
             if size > SMALL_BODY_BYTES:
-                self._reserve(body, body.limit)
+                self._reserve(body, MAX_BODY_BYTES)
             if chunks > SMALL_CHUNKS + size // SMALL_CHUNK_BYTES:
                 self._refuse(body, "chunks", plain(400, "Too many small chunks."))
         # Granian ends a body with an empty piece; one that was cut off, or has trailers, with two.
         if ends > 1:
             raise ProtocolClosed
         return bytes(kept)
+
+    def _let_another(self, body: _Body) -> None:
+        if body.places is not None:
+            body.places.release()
+            body.places = None
 
     def _is_slow(self, body: _Body) -> None:
         body.timer = self._loop.call_later(BODY_SECONDS - SLOW_SECONDS, self._is_late, body)

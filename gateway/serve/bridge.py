@@ -20,7 +20,7 @@ from granian.rsgi import HTTPProtocol, Scope
 from gateway.serve.bodies import Bodies, linger, send
 from gateway.serve.calls import INTERNAL_ERROR, Answer, Calls, later, plain
 from gateway.serve.connections import Connections
-from gateway.web.callbacks import MAX_QUICK_BYTES, NOSNIFF
+from gateway.web.callbacks import MAX_BODY_BYTES, MAX_QUICK_BYTES, NOSNIFF
 
 HEARTBEAT_PATH = "/-/heartbeat"  # answered here with 204: this process takes connections, and its event loop turns
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
@@ -68,10 +68,11 @@ class Bridge:
         self.in_hand += 1
         try:
             environ = self._environ.copy()
-            length, limit, body = add_head(environ, scope), 0, b""
-            if length != 0:
-                limit = self._max_body_bytes(environ)
-                found = await self.bodies.read(environ, proto, length, limit)
+            length, body, is_too_large = add_head(environ, scope), b"", False
+            if length and MAX_BODY_BYTES >= length > self._max_body_bytes(environ):
+                is_too_large = True  # its length is enough for the application to refuse it
+            elif length != 0:
+                found = await self.bodies.read(environ, proto, length)
                 if found is None:
                     return
                 body = found
@@ -79,12 +80,13 @@ class Bridge:
                 self._beat()
                 send(proto, Answer(204, [NOSNIFF], b""), close=True)
                 return
-            environ["CONTENT_LENGTH"], environ["wsgi.input"] = str(len(body)), io.BytesIO(body)
             is_quick = self._quick is not None and len(body) <= MAX_QUICK_BYTES and self._quick(environ)
+            environ["CONTENT_LENGTH"] = str(length if is_too_large else len(body))
+            is_too_large = is_too_large or len(body) > MAX_BODY_BYTES
+            environ["wsgi.input"] = io.BytesIO(body)
             answer = await (self._calls.here(environ) if is_quick else self._calls.on_thread(environ, len(body)))
-            is_too_large = len(body) > limit
             send(proto, answer or INTERNAL_ERROR, close=is_too_large)
-            if is_too_large:  # and there may be more
+            if is_too_large and "HTTP_EXPECT" not in environ:  # and there may be more
                 await linger(proto)
         except Refused as refused:
             self._count("head")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any, cast
 from wsgiref.types import WSGIEnvironment
 
 import pytest
 
 from gateway.serve import bodies
-from gateway.serve.bodies import FEW, Bodies
+from gateway.serve.bodies import FEW, READING, SMALL_BODY_BYTES, Bodies
 from gateway.serve.calls import Answer, Calls
 from gateway.serve.connections import Connections
 
@@ -21,8 +20,10 @@ class Sender:
     def __init__(self) -> None:
         self.body: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.statuses: list[int] = []
+        self.is_read = False
 
     def __call__(self) -> asyncio.Future[bytes]:
+        self.is_read = True
         return self.body
 
     def response_bytes(self, status: int, _headers: list[tuple[str, str]], _body: bytes) -> None:
@@ -30,21 +31,21 @@ class Sender:
 
 
 class Asked:
-    """Stands for the application, which wants each body, or answers without one."""
+    """Stands for the application, which wants each body."""
 
-    def __init__(self, answer: Answer | None = None) -> None:
-        self.count, self.answer = 0, answer
+    def __init__(self) -> None:
+        self.count = 0
 
     async def on_thread(self, _environ: WSGIEnvironment) -> Answer | None:
         self.count += 1
-        return self.answer
+        return None
 
 
 class Clients:
     per_client = 10_000
 
     def count(self, reason: str) -> None:
-        assert reason == "size"
+        raise AssertionError(reason)
 
     def client(self, environ: WSGIEnvironment) -> str:
         return str(environ["REMOTE_ADDR"])
@@ -59,7 +60,7 @@ def test_of_many_slow_bodies_the_application_is_asked_for_a_few(monkeypatch: pyt
         senders = [Sender() for _ in range(2 * FEW)]
         environs = [{"REMOTE_ADDR": f"192.0.2.{number % 7}"} for number in range(len(senders))]
         reading = [
-            asyncio.create_task(made.read(environ, cast(Any, sender), 3, 1000))
+            asyncio.create_task(made.read(environ, cast(Any, sender), 3))
             for environ, sender in zip(environs, senders, strict=True)
         ]
         while len(made._slow) < len(senders):
@@ -74,30 +75,30 @@ def test_of_many_slow_bodies_the_application_is_asked_for_a_few(monkeypatch: pyt
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(("answer", "status"), [(Answer(303, [], b""), 303), (None, 413)])
-def test_a_body_that_is_larger_than_its_request_may_have_is_not_read(answer: Answer | None, status: int) -> None:
-    async def main() -> None:
-        asked, sender = Asked(answer), Sender()
-        made = Bodies(cast(Calls, asked), cast(Connections, Clients()))
-        # It expects to be asked for its body, so nothing of it is under way.
-        environ = {"REMOTE_ADDR": "192.0.2.1", "HTTP_EXPECT": "100-continue"}
-        assert await made.read(environ, cast(Any, sender), 1001, 1000) is None
-        assert (asked.count, sender.statuses, sender.body.done()) == (1, [status], False)
-        assert not made._reserved and not made._slow
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize(("limit", "kept"), [(1000, 1001), (5000, 3000)])
-def test_of_a_body_in_chunks_that_is_too_large_one_byte_too_many_is_kept(limit: int, kept: int) -> None:
-    class Chunks(Sender):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            for piece in (b"a" * 1500, b"b" * 1500, b""):
-                yield piece
+@pytest.mark.parametrize("seconds", [1000.0, 0.0])
+def test_few_large_bodies_come_in_at_once_but_for_slow_ones(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr(bodies, "READING_SECONDS", seconds)
+    monkeypatch.setattr(bodies, "SLOW_SECONDS", 1000.0)
 
     async def main() -> None:
         made = Bodies(cast(Calls, Asked()), cast(Connections, Clients()))
-        found = await made.read({"REMOTE_ADDR": "192.0.2.1"}, cast(Any, Chunks()), None, limit)
-        assert found is not None and len(found) == kept
+        senders = [Sender() for _ in range(3 * READING)]
+        reading = [
+            asyncio.create_task(made.read({"REMOTE_ADDR": "192.0.2.1"}, cast(Any, sender), SMALL_BODY_BYTES + 1))
+            for sender in senders
+        ]
+        most = len(senders) if seconds == 0 else READING
+        while sum(sender.is_read for sender in senders) < most:
+            await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert sum(sender.is_read for sender in senders) == most
+        # One that its sender gave up makes room, too: whether it waits, or comes in.
+        reading[0].cancel()
+        reading[-1].cancel()
+        for sender in senders[1:-1]:
+            sender.body.set_result(b"abc")
+        assert await asyncio.gather(*reading[1:-1]) == [b"abc"] * (len(senders) - 2)
+        assert made._may_read._value == READING and not made._reserved
 
     asyncio.run(main())

@@ -515,3 +515,11 @@ def test_libraries_are_heard_from_warnings_up(capsys: pytest.CaptureFixture[str]
     logging.getLogger("urllib3").info("chatter")
     logging.getLogger("urllib3").warning("of note")
     assert logged(capsys)["event"] == "of note"
+
+
+@pytest.mark.parametrize("expect", ["", "Expect: 100-continue\r\n"])
+def test_the_body_of_a_page_that_is_too_large_is_not_waited_for(gateway: Gateway, expect: str) -> None:
+    with socket.create_connection((HOST, gateway.process.port), timeout=LONG) as connection:
+        connection.sendall(f"POST /login HTTP/1.1\r\nHost: x\r\n{expect}Content-Length: 65537\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 413 ") and answer.count(b"HTTP/1.1") == 1
