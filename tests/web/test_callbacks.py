@@ -15,11 +15,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import text as sql
 from structlog.testing import capture_logs
 
+from gateway.inbound.refused import MIN_EVENT_BYTES
 from gateway.serve import logging
 from gateway.store import Store, StoreUnavailable
 from gateway.web.context import WebContext
 from tests import acme
-from tests.visitor import console
+from tests.visitor import Visitor, console
 
 CARRIERX = "/carrierx/callback/"
 CALLBACK = "/legacy/callback/"
@@ -99,6 +100,23 @@ def test_a_key_lets_in_what_it_is_for_and_is_named(tmp_path: Path) -> None:
         said = client.get("/metrics").text
         line = 'gateway_callbacks_turned_away_total{format="carrierx",key="platform",reason="scope"} 2.0'
         assert line in said and "platform-key-of" not in said
+
+
+def test_beyond_the_budget_refused_ones_are_counted_alone(
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.inbound.refused.BUDGET_BYTES", MIN_EVENT_BYTES)
+    visitor = Visitor(app)
+    visitor.log_in("password-of-the-tests")
+    answers = []
+    for _ in range(3):
+        answers.append(client.post(CARRIERX + acme.KEY, data=b"{}"))
+        assert ("More came today" in visitor.get("/refused").text) == (len(answers) > 1)
+    assert {(answer.status_code, answer.data) for answer in answers} == {(400, answers[0].data)}
+    assert len(kept(app)) == 1
+    said = client.get("/metrics").text
+    assert 'gateway_callbacks_turned_away_total{format="carrierx",key="keys[0]",reason="budget"} 2.0' in said
+    assert client.post(CARRIERX + acme.KEY, data=acme.text()).status_code == 200
 
 
 @pytest.mark.parametrize("path", BODIES)

@@ -95,3 +95,12 @@ def test_patterns_of_error_pages_are_only_counted(tmp_path: Path) -> None:
         page = visitor.get("/configuration").text
     said = re.findall(r"<dt>failure_body</dt><dd>(.*?)</dd>", page)
     assert said == [f"{len(FAILURE_BODY)} set", "2 set"]
+
+
+def test_keys_are_named_and_never_shown(tmp_path: Path) -> None:
+    key = '[[key]]\nname = "crm"\nvalue = ["canary-key-0123456", "canary-key-6543210"]\nfor = "legacy"\n'
+    with console(tmp_path, BASE + key) as app:
+        visitor = Visitor(app)
+        visitor.log_in()
+        page = visitor.get("/configuration").text
+    assert "<dt>key.crm</dt><dd>legacy-callback, legacy-status</dd>" in page and "canary" not in page

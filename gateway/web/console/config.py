@@ -14,13 +14,14 @@ NONE = "–"
 
 
 def gateway_rows(config: Config) -> list[Row]:
-    """The tables `[gateway]`, `[carrierx]`, `[retention]` and `[legacy]`."""
+    """The tables `[gateway]`, `[[key]]`, `[carrierx]`, `[retention]` and `[legacy]`."""
     # Where no number answers STOP, START and HELP, the answers are of no use.
     answers = any(number.opt_out == "reply" for number in config.numbers)
     return [
         ("file", str(config.path or "none: the sandbox's own")),
         ("prefix", config.prefix or NONE),
         *(row for row in setting_rows("gateway", config) if answers or not row[0].endswith("_reply")),
+        *((f"key.{key.name}", ", ".join(key.wire_formats)) for key in config.named_keys),
         *((f"carrierx.{name}", value) for name, value in setting_rows("carrierx", config.carrierx)),
         *((f"retention.{name}", value) for name, value in setting_rows("retention", config.retention)),
         *((f"legacy.{name}", value) for name, value in setting_rows("legacy", config.legacy or Credentials())),
