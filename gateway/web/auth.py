@@ -158,10 +158,7 @@ def knows_password(name: str, candidate: str) -> bool:
     """Says whether this is the operator's password. After too many guesses from an address, or at an operator, 429 is
     raised for a while, but not for a device on which that operator logged in before."""
     rates, passwords, operator = web_context().limits, auth_state().passwords, config().operator(name)
-    device = auth_state().session_interface.known_device(request, name)
-    these = limits.password_guesses(name, limits.caller_key(request.remote_addr))
-    if device:
-        these = limits.device_guesses(device)
+    these = guesses("login", name)
     if passwords.was_right(candidate, operator):  # no guess, and not counted
         rates.check(now(), *these)
         return True
@@ -169,20 +166,24 @@ def knows_password(name: str, candidate: str) -> bool:
     return passwords.is_right(candidate, operator)
 
 
+def guesses(what: str, name: str) -> tuple[limits.Limit, ...]:
+    """The limits of guesses at an operator by this request."""
+    if device := auth_state().session_interface.known_device(request, name):
+        return limits.guesses(what, f"device {device}")
+    return limits.guesses(what, limits.caller_key(request.remote_addr), name)
+
+
 def knows_program_password(operator: Operator, candidate: str) -> bool:
     """Does as `knows_password` for HTTP Basic, where a known address stands for the known device."""
     rates, passwords, caller = web_context().limits, auth_state().passwords, limits.caller_key(request.remote_addr)
-    guesses, credential = partial(limits.password_guesses, operator.name), f"operator {operator.name}"
+    credential = f"operator {operator.name}"
     if passwords.was_right(candidate, operator):
-        rates.admit(caller, credential, now(), guesses)
+        rates.admit(credential, now(), caller, partial(limits.guesses, "login", account=operator.name))
         return True
-    if rates.knows(caller, credential):
-        guesses = partial(limits.program_guesses, operator.name)
-    rates.count(now(), *guesses(caller))
-    if not passwords.is_right(candidate, operator):
-        return False
-    rates.remember(caller, credential, now())
-    return True
+    is_known = rates.knows(caller, credential)
+    these = limits.guesses("program", caller) if is_known else limits.guesses("login", caller, operator.name)
+    rates.count(now(), *these)
+    return passwords.is_right(candidate, operator)
 
 
 def unauthorized() -> Response:
@@ -236,7 +237,7 @@ def form() -> ResponseReturnValue:
     token = request.args.get("token")
     if token is None:
         return redirect(next_path(), 303) if g.user else login_page()
-    rates, these = web_context().limits, limits.password_guesses(ADMIN, limits.caller_key(request.remote_addr))
+    rates, these = web_context().limits, guesses("login", ADMIN)
     rates.check(now(), *these)
     expected = current_app.config.get("LOGIN_TOKEN") or ""
     operator = config().operator(ADMIN)
@@ -280,9 +281,8 @@ def code() -> ResponseReturnValue:
 def knows_code(operator: Operator, candidate: str) -> bool:
     """Says whether this is the operator's one-time code of now, of the last half minute, or of the next one, and was
     not used before. After too many guesses 429 is raised for a while."""
-    context, device = web_context(), auth_state().session_interface.known_device(request, operator.name)
-    these = limits.code_guesses(limits.caller_key(request.remote_addr), operator.name, device)
-    context.limits.count(now(), *these)
+    context = web_context()
+    context.limits.count(now(), *guesses("code", operator.name))
     step = totp_step(operator.totp, candidate, now())
     if step is None:
         return False

@@ -40,6 +40,7 @@ _WIRE_FORMATS = {
     "/legacy/callback": "legacy-callback",
     "/legacy/status": "legacy-status",
 }
+_KEY_GUESSES = partial(limits.guesses, "key")
 _PREFIXES = tuple(f"{path}/" for path in _WIRE_FORMATS)
 
 
@@ -138,7 +139,7 @@ def _keep(context: WebContext, wire_format: str, key: str) -> Response:
         context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "scope" if name else "key", name)
         if name:
             return _refuse(wire_format, 403, {"key": (f"This key is not for {wire_format} callbacks.",)})
-        context.limits.count_later(now.timestamp(), *limits.key_guesses(caller))
+        context.limits.count_later(now.timestamp(), *limits.guesses("key", caller))
         return _refuse(wire_format, 403, {"key": ("Not one of the configured keys.",)})
     try:
         body = read_body()
@@ -159,7 +160,7 @@ def _keep(context: WebContext, wire_format: str, key: str) -> Response:
         hops=int(hops) if hops.isascii() and hops.isdigit() and len(hops) <= _MAX_HOPS_DIGITS else 0,
     )
     try:
-        context.limits.admit(caller, granted, now.timestamp(), limits.key_guesses)
+        context.limits.admit(granted, now.timestamp(), caller, _KEY_GUESSES)
         accepted = accept(callback, config, context.store, context.refused)
     except StoreUnavailable as error:
         context.log.error("store_unavailable", reason=str(error))

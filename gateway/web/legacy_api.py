@@ -24,7 +24,7 @@ from gateway.web import legacy_forms, soap
 from gateway.web.callbacks import MAX_QUICK_BYTES, RETRY_AFTER_SECONDS, ROUTE_OPTIONS, TOO_LARGE, read_body
 from gateway.web.context import WebContext, now, web_context
 from gateway.web.legacy_forms import CallResult
-from gateway.web.limits import UNREADABLE_KEPT, caller_key, credential_guesses
+from gateway.web.limits import UNREADABLE_KEPT, caller_key, guesses
 from schemas import BadCallback, credentials, wire
 
 PATH = "/legacy/webservices/"
@@ -128,11 +128,11 @@ def _call(context: WebContext, name: str, arguments: legacy_forms.Pairs, kept: b
     and `TooManyRequests` where there were too many guesses at credentials."""
     config = context.settings.current
     auth, caller = legacy_forms.call_credentials(arguments), caller_key(request.environ.get("REMOTE_ADDR"))
-    guesses = partial(credential_guesses, auth.username)
+    limits_of = partial(guesses, "call", account=auth.username)
     if validate.is_authentic(auth, config):
-        context.limits.admit(caller, "[legacy]", now(), guesses)
+        context.limits.admit("[legacy]", now(), caller, limits_of)
     else:
-        context.limits.count(now(), *guesses(caller))
+        context.limits.count(now(), *limits_of(caller))
     result: CallResult
     if name in legacy_forms.QUERIES:
         result = accept.statuses(legacy_forms.status_query(name, arguments), config, context.store)

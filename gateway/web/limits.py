@@ -29,52 +29,29 @@ MAX_PROXIES = 64  # that are counted; strangers may claim to be one
 MAX_REMEMBERED = 10_000  # callers that one process remembers, and windows that are full
 
 
+MOST = {"login": 10, "code": 5, "program": 60, "key": 60, "call": 60}
+"""Guesses in a window from one address; at one account twice as many, from all addresses together. ``program``: at a
+password by HTTP Basic where the right one came from before; ``key``, ``call``: more than of passwords, as a program
+with old credentials repeats them."""
+
+
 class Limit(NamedTuple):
     name: str  # what is counted, of whom
     most: int  # in a window of `WINDOW_SECONDS`
-
-
-def password_guesses(operator: str, caller: str) -> tuple[Limit, ...]:
-    """The limits of guessing an operator's password (form, one-click link, HTTP Basic)."""
-    return Limit(f"login from {caller}", 10), Limit(f"login as {operator}", 20)
-
-
-def device_guesses(device: str) -> tuple[Limit, ...]:
-    """The limit where the caller logged in before, and strangers' guesses do not count."""
-    return (Limit(f"login by {device}", 10),)
-
-
-def code_guesses(caller: str, operator: str, device: str) -> tuple[Limit, ...]:
-    """The limits of guessing a one-time code, of six digits and three times right, with the right password."""
-    if device:
-        return (Limit(f"code by {device}", 5),)
-    return Limit(f"code from {caller}", 5), Limit(f"code as {operator}", 5)
-
-
-def program_guesses(operator: str, caller: str) -> tuple[Limit, ...]:
-    """The limit of HTTP Basic where this operator's password came from before."""
-    return (Limit(f"login of program from {caller} as {operator}", 60),)
-
-
-def key_guesses(caller: str) -> tuple[Limit, ...]:
-    """The limit of guessing the keys of callbacks: more than of passwords, as a platform with an old key repeats it."""
-    return (Limit(f"key from {caller}", 60),)
-
-
-def credential_guesses(user_name: str, caller: str) -> tuple[Limit, ...]:
-    """The limits of guessing the credentials of programs that send."""
-    # Some give their password for a user name: nothing that they say is kept.
-    account = hashlib.sha256(user_name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return Limit(f"call from {caller}", 60), Limit(f"call as {account}", 120)
 
 
 UNREADABLE_KEPT = Limit("calls of strangers kept", 60)
 """Calls with wrong credentials, and unreadable ones, that are kept, from all senders together."""
 
 
-def test_posts(user: str) -> Limit:
-    """Test posts of one user: enough for a script that walks through its cases, no use as a port scanner."""
-    return Limit(f"test of {user}", 120)
+def guesses(what: str, caller: str, account: str | None = None) -> tuple[Limit, ...]:
+    """The limits of guessing. `caller`: an address, or a device that is known."""
+    found = Limit(f"{what} from {caller}", MOST[what])
+    if account is None:
+        return (found,)
+    # Some give their password for a user name: nothing that they say is kept.
+    digest = hashlib.sha256(account.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return found, Limit(f"{what} as {digest}", 2 * MOST[what])
 
 
 @lru_cache(maxsize=4_096)
@@ -134,50 +111,44 @@ class RateLimits:
     def count(self, now: float, *these: Limit) -> None:
         """Counts once more. Raises 429 with `Retry-After` where that is too often, and `StoreUnavailable`."""
         self._raise_if_full(now, these)
-        self._store.writer.write(partial(self._count, now=now, these=these, more=0))
-        self._raise_if_full(now, these)
+        windows = self._store.writer.write(partial(self._note, ask=limits.count, now=now, these=these))
+        if any(window.hits > limit.most for limit, window in zip(these, windows, strict=True)):
+            self._raise_if_full(now, these)
 
     def count_later(self, now: float, *these: Limit) -> None:
         """Counts without waiting for the store, and also where there is none just now. Raises 429 as `count` does, a
         commit later."""
         self._raise_if_full(now, these)
         with suppress(StoreUnavailable):
-            self._store.writer.submit(partial(self._count, now=now, these=these, more=-1))
+            self._store.writer.submit(partial(self._note, ask=limits.count, now=now, these=these))
 
     def check(self, now: float, *these: Limit) -> None:
         """Raises 429 where there were too many already. Counts nothing."""
-        self._raise_if_full(now, these)
         with self._store.reader() as conn:
-            for limit in these:
-                self._note(limit, limits.look(conn, limit.name, now, WINDOW_SECONDS), limit.most - 1)
+            self._note(conn, limits.look, now, these)
         self._raise_if_full(now, these)
 
-    def admit(self, caller: str, credential: str, now: float, guesses: Callable[[str], tuple[Limit, ...]]) -> None:
+    def admit(self, credential: str, now: float, caller: str, guesses: Callable[[str], tuple[Limit, ...]]) -> None:
         """Lets right credentials pass, and remembers where they came from. Raises 429 where there were too many
         guesses, unless the same came from there before: who guesses must not learn which guess is right, and who calls
         day by day must not be locked out. `credential`: its name, not itself; `guesses`: the limits of a caller."""
         if now - self._known.get((caller, credential), 0.0) < REFRESH_SECONDS:
             return
-
         these = guesses(caller)
 
-        def admit(conn: Connection) -> list[Window]:
-            if not limits.is_known_caller(conn, caller, credential):
-                windows = [limits.look(conn, limit.name, now, WINDOW_SECONDS) for limit in these]
-                if any(window.hits >= limit.most for limit, window in zip(these, windows, strict=True)):
-                    return windows
+        def admit(conn: Connection) -> bool:
+            windows = self._note(conn, limits.look, now, these)
+            if any(window.hits >= limit.most for limit, window in zip(these, windows, strict=True)):
+                if not limits.is_known_caller(conn, caller, credential):
+                    return False
             limits.remember_caller(conn, caller, credential, now, KNOWN_CALLER_DAYS)
-            return []
+            return True
 
-        if windows := self._store.writer.write(admit):
-            raise _too_many(max(window.until for window in windows) - now)
+        if not self._store.writer.write(admit):
+            self._raise_if_full(now, these)
         if len(self._known) >= MAX_REMEMBERED:
             self._known = {}
         self._known[caller, credential] = now
-
-    def remember(self, caller: str, credential: str, now: float) -> None:
-        """Remembers where right credentials came from."""
-        self._store.writer.write(lambda conn: limits.remember_caller(conn, caller, credential, now, KNOWN_CALLER_DAYS))
 
     def knows(self, caller: str, credential: str) -> bool:
         """True: these credentials came from there before, and were right."""
@@ -199,22 +170,15 @@ class RateLimits:
 
     def _raise_if_full(self, now: float, these: tuple[Limit, ...]) -> None:
         for limit in these:
-            until = self._full.get(limit.name, 0.0)
-            if now < until <= now + WINDOW_SECONDS:  # not one of before the clock was set back
-                raise _too_many(until - now)
+            wait = math.ceil(self._full.get(limit.name, 0.0) - now)
+            if 0 < wait <= WINDOW_SECONDS:  # not a window of before the clock was set back
+                raise TooManyRequests(f"Too many of these; try again in {wait} s.", retry_after=wait)
 
-    def _note(self, limit: Limit, window: Window, most: int) -> None:
-        """Remembers a window with more than `most`."""
-        if window.hits > most:
-            if len(self._full) >= MAX_REMEMBERED:
-                self._full = {}
-            self._full[limit.name] = window.until
-
-    def _count(self, conn: Connection, now: float, these: tuple[Limit, ...], more: int) -> None:
-        for limit in these:
-            self._note(limit, limits.count(conn, limit.name, now, WINDOW_SECONDS), limit.most + more)
-
-
-def _too_many(seconds: float) -> TooManyRequests:
-    wait = max(1, math.ceil(seconds))
-    return TooManyRequests(f"Too many of these; try again in {wait} s.", retry_after=wait)
+    def _note(self, conn: Connection, ask: Callable[..., Window], now: float, these: tuple[Limit, ...]) -> list[Window]:
+        """Counts in the windows, or looks at them, and remembers those that are full."""
+        windows = [ask(conn, limit.name, now, WINDOW_SECONDS) for limit in these]
+        if len(self._full) >= MAX_REMEMBERED:
+            self._full = {}
+        full = [(limit, window) for limit, window in zip(these, windows, strict=True) if window.hits >= limit.most]
+        self._full |= {limit.name: window.until for limit, window in full}
+        return windows

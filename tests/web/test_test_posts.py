@@ -23,6 +23,7 @@ from gateway import test_posts
 from gateway.cli import messages
 from gateway.safe_http.ssrf import HIDDEN
 from gateway.web import limits
+from gateway.web.console.test_posts import TEST_POSTS_PER_MINUTE
 from gateway.web.context import WebContext
 from schemas import FORMATS, CannotSay, WireFormat
 from schemas.legacy import CALLBACK_FIELDS, STATUS_FIELDS
@@ -406,7 +407,7 @@ def test_not_too_many(app: Flask) -> None:
     context: WebContext = app.extensions["gateway"]
     object.__setattr__(context, "clock", lambda: at)
     for _ in range(119):
-        context.limits.count(at.timestamp(), limits.test_posts("program 127.0.0.1"))
+        context.limits.count(at.timestamp(), limits.Limit("test of program 127.0.0.1", TEST_POSTS_PER_MINUTE))
     answers = [ask(app, endpoint="old") for _ in range(2)]
     assert [each.status_code for each in answers] == [200, 429]
     assert answers[1].headers["Retry-After"] == "60"
