@@ -477,7 +477,7 @@ def test_the_configuration_without_its_secrets(visitor: Visitor) -> None:
         "timeout 7 s connect_timeout 5 s",
         "username gateway password set",
         "headers X-Tenant: set",
-        "secret set",
+        "secret 1 set",
         "delivered → 100",
         "send_charset no",
         "encode_twice group, message",
