@@ -5,7 +5,7 @@ It reads requests as the vendors' own examples do, and shows what it read.
 
 from __future__ import annotations
 
-import threading
+import itertools
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from flask import Blueprint, Flask, Response, current_app, render_template, requ
 from flask.json.provider import DefaultJSONProvider
 from flask.typing import ResponseReturnValue
 
+from schemas.fields import timestamp
 from schemas.legacy import CALLBACK_FIELDS, STATUS_FIELDS
 
 MAX_RECORDS = 100
@@ -31,36 +32,6 @@ _HEADERS = {
 blueprint = Blueprint("page", __name__)
 
 
-class Records:
-    """The last requests with what was read of them, newest first."""
-
-    def __init__(self) -> None:
-        self._records: deque[dict[str, Any]] = deque(maxlen=MAX_RECORDS)
-        self._lock = threading.Lock()
-        self._count = 0
-
-    def add(self, read: Mapping[str, object]) -> None:
-        """Records the current request. `read`: the fields that its page looks for."""
-        record = {
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "path": request.path,
-            "delivery": request.headers.get("X-Delivery-Id", ""),  # the same on every attempt
-            "attempt": request.headers.get("X-Delivery-Attempt", ""),
-            "content_type": request.headers.get("Content-Type", ""),
-            "body": request.get_data()[:MAX_SHOWN_BYTES].decode("utf-8", "replace"),
-            "read": read,
-            "headers": list(request.headers.items()),
-        }
-        with self._lock:
-            self._count += 1
-            self._records.appendleft({"number": self._count, **record})
-
-    def of(self, delivery: str = "") -> list[dict[str, Any]]:
-        """All records, or those of one delivery."""
-        with self._lock:
-            return [record for record in self._records if delivery in ("", record["delivery"])]
-
-
 def make_legacy_app() -> Flask:
     """A WSGI application of its own: it runs in a process of its own, at an address of its own."""
     app = Flask("gateway.sandbox")
@@ -68,7 +39,7 @@ def make_legacy_app() -> Flask:
     # Fields in the order in which they are documented, texts as people read them.
     app.json = provider = DefaultJSONProvider(app)
     provider.sort_keys = provider.ensure_ascii = False
-    app.extensions["records"] = Records()
+    app.extensions.update(records=deque(maxlen=MAX_RECORDS), numbers=itertools.count(1))
     app.register_blueprint(blueprint)
 
     @app.after_request
@@ -79,9 +50,26 @@ def make_legacy_app() -> Flask:
     return app
 
 
-def _records() -> Records:
-    found: Records = current_app.extensions["records"]
-    return found
+def _record(read: Mapping[str, object]) -> None:
+    """Records the current request. `read`: the fields that its page looks for."""
+    record = {
+        "number": next(current_app.extensions["numbers"]),
+        "at": timestamp(datetime.now(UTC)),
+        "path": request.path,
+        "delivery": request.headers.get("X-Delivery-Id", ""),  # the same on every attempt
+        "attempt": request.headers.get("X-Delivery-Attempt", ""),
+        "content_type": request.headers.get("Content-Type", ""),
+        "body": request.get_data()[:MAX_SHOWN_BYTES].decode("utf-8", "replace"),
+        "read": read,
+        "headers": list(request.headers.items()),
+    }
+    current_app.extensions["records"].appendleft(record)
+
+
+def _records(delivery: str = "") -> list[dict[str, Any]]:
+    """The last requests with what was read of them, newest first: all, or those of one delivery."""
+    found = list(current_app.extensions["records"])
+    return [record for record in found if delivery in ("", record["delivery"])]
 
 
 @blueprint.before_request
@@ -96,7 +84,7 @@ def legacy_page(fields: Sequence[str]) -> ResponseReturnValue:
     """Reads each field like `$title = !empty($_REQUEST['title']) ? $_REQUEST['title'] : '';`.
     PHP's `$_REQUEST` is the query with the post over it; it takes `0`, too, for empty."""
     values = {**request.args.to_dict(), **request.form.to_dict()}
-    _records().add({name: "" if values.get(name) in (None, "", "0") else values[name] for name in fields})
+    _record({name: "" if values.get(name) in (None, "", "0") else values[name] for name in fields})
     return Response("ok", mimetype="text/plain")
 
 
@@ -104,19 +92,19 @@ def legacy_page(fields: Sequence[str]) -> ResponseReturnValue:
 def application() -> ResponseReturnValue:
     """Reads like `data = request.get_json(); send_to = data.get('from_did', '')`; the answer is empty."""
     data = request.get_json()
-    _records().add({name: data[name] for name in _ATTRIBUTES if name in data})
+    _record({name: data[name] for name in _ATTRIBUTES if name in data})
     return ""
 
 
 @blueprint.get("/")
 def show() -> ResponseReturnValue:
-    return render_template("page.html", records=_records().of(), limit=MAX_RECORDS)
+    return render_template("page.html", records=_records(), limit=MAX_RECORDS)
 
 
 @blueprint.get("/records")
 def records() -> ResponseReturnValue:
     """The records as JSON; `?delivery=` for one delivery's."""
-    return {"records": _records().of(request.args.get("delivery", ""))}
+    return {"records": _records(request.args.get("delivery", ""))}
 
 
 @blueprint.get("/console.css")

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import requests
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
@@ -20,6 +20,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
 from gateway.config import Number
+from gateway.safe_http.ssrf import origin_of
 from gateway.sandbox.carrierx.engine import INBOUND
 from gateway.sandbox.carrierx.faults import scenario_for
 from gateway.sandbox.carrierx.model import SendRequest, StubMessage
@@ -52,14 +53,6 @@ class PlatformRequest:
     accept: str = "*/*"
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayAnswer:
-    """The gateway's answer. `status` None: there was none, and `text` says why."""
-
-    status: int | None
-    text: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandsetText:
     """An SMS between a handset and one of our numbers."""
@@ -70,7 +63,7 @@ class HandsetText:
     id: str  # `message_sid`, or the `custom_ticket` where the keyword platform is played, which has no other id
 
 
-_answers: OrderedDict[str, list[GatewayAnswer]] = OrderedDict()
+_answers: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
 """The gateway's answers, by the id of the text. They are in no store: this process keeps the last ones."""
 
 
@@ -83,7 +76,7 @@ def form() -> ResponseReturnValue:
         handset=HANDSET,
         recipient=RECIPIENT,
         page=_legacy_app_url(),
-        carrierx=_origin(config().carrierx.base_url),
+        carrierx=origin_of(config().carrierx.base_url),
     )
 
 
@@ -142,8 +135,9 @@ def keyword_callback(text: HandsetText, shortcode: str, word: str) -> PlatformRe
     return PlatformRequest("/legacy/callback", FORM, urlencode(fields).encode())
 
 
-def _post(made: PlatformRequest, url: str, key: str) -> GatewayAnswer:
-    """Posts a request to the gateway at `url`, through no proxy. A key is appended to the path."""
+def _post(made: PlatformRequest, url: str, key: str) -> dict[str, Any]:
+    """Posts a request to the gateway at `url`, through no proxy, and returns `status` and `text` of the answer; where
+    there was none, `status` is None, and `text` says why. A key is appended to the path."""
     with requests.Session() as session:
         session.trust_env = False
         try:
@@ -155,8 +149,8 @@ def _post(made: PlatformRequest, url: str, key: str) -> GatewayAnswer:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            return GatewayAnswer(None, type(error).__name__)
-        return GatewayAnswer(answer.status_code, answer.text[:MAX_SHOWN_CHARACTERS])
+            return {"status": None, "text": type(error).__name__}
+        return {"status": answer.status_code, "text": answer.text[:MAX_SHOWN_CHARACTERS]}
 
 
 @blueprint.get("/<any(text, keyword, status, send):kind>/<id>")
@@ -191,12 +185,7 @@ def story(kind: str, id: str) -> ResponseReturnValue:
 
 def _legacy_app_url() -> str:
     """The stand-in for applications is where the first endpoint is."""
-    return _origin(next(iter(config().endpoints.values())).url)
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+    return origin_of(next(iter(config().endpoints.values())).url)
 
 
 def _records(url: str, delivery_id: str) -> list[dict[str, Any]]:

@@ -5,21 +5,20 @@ docs/sandbox.md has an example of a test with it.
 
 from __future__ import annotations
 
-import io
 import socket
 import struct
 import sys
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingMixIn
+from socketserver import ThreadingTCPServer
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
-from wsgiref.types import WSGIApplication
 
 import structlog
 from flask import Flask
 from werkzeug import Response
 from werkzeug.exceptions import HTTPException
+from werkzeug.test import create_environ
 
 from gateway.sandbox.carrierx import api
 from gateway.sandbox.carrierx.engine import Engine, Setup
@@ -35,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 def make_carrierx(setup: Setup | None = None) -> Flask:
-    """The WSGI application. Only `StubServer` loses answers. Its `Engine` is ``extensions["carrierx"]``."""
+    """The WSGI application. Only `CarrierXStub` loses answers. Its `Engine` is ``extensions["carrierx"]``."""
     app = Flask("gateway.sandbox.carrierx")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions["carrierx"] = Engine(setup or Setup())
@@ -52,53 +51,36 @@ def make_carrierx(setup: Setup | None = None) -> Flask:
     return app
 
 
-class CarrierXStub:
-    """A stand-in, in threads of this process. Raises OSError where it cannot listen. `port` 0: any free one."""
-
-    def __init__(self, setup: Setup | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
-        app = make_carrierx(setup)
-        self.engine: Engine = app.extensions["carrierx"]
-        self._server = StubServer(app, host, port)
-        self.address = f"http://{host}:{self._server.server_port}"
-
-    @property
-    def url(self) -> str:
-        """The gateway's `base_url` for it."""
-        return f"{self.address}/core/v2"
-
-    def __enter__(self) -> CarrierXStub:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="stand-in", daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.stop()
-        self.engine.poster.close()
-
-
-class StubServer(ThreadingMixIn, WSGIServer):
-    """Serves a WSGI application over HTTP/1.1 with a thread for each connection, and can lose an answer.
+class CarrierXStub(ThreadingTCPServer):
+    """A stand-in, in threads of this process: serves `make_carrierx` over HTTP/1.1, and can lose an answer.
     The gateway's own server answers every request, as it should, and cannot cut an answer off. Werkzeug's closes the
     connection after every answer, and ten thousand of these leave no port for others. So: the standard library's. It
-    listens as soon as it is made. Raises OSError where it cannot."""
+    listens as soon as it is made. Raises OSError where it cannot. `port` 0: any free one."""
 
+    allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
     request_queue_size = 256
 
-    application: WSGIApplication
-
-    def __init__(self, application: WSGIApplication, host: str, port: int) -> None:
+    def __init__(self, setup: Setup | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.app = make_carrierx(setup)
+        self.engine: Engine = self.app.extensions["carrierx"]
         self._connections: set[socket.socket] = set()
-        self.application = application
         super().__init__((host, port), _StubHandler)
+        self.address = f"http://{host}:{self.server_address[1]}"
+        self.url = f"{self.address}/core/v2"  # the gateway's `base_url` for it
 
-    def server_bind(self) -> None:
-        """Binds without asking for the host's name, which may take seconds."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-        self.setup_environ()
+    def __enter__(self) -> CarrierXStub:
+        threading.Thread(target=self.serve_forever, args=(0.05,), name="stand-in", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+        for connection in list(self._connections):
+            with suppress(OSError):  # it has just ended by itself
+                connection.shutdown(socket.SHUT_RDWR)
+        self.engine.poster.close()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._connections.add(request)
@@ -113,23 +95,12 @@ class StubServer(ThreadingMixIn, WSGIServer):
         if not isinstance(error, OSError):  # else the caller has gone
             log.error("request_failed", exc_info=error)
 
-    def stop(self) -> None:
-        self.shutdown()
-        self.server_close()
-        for connection in list(self._connections):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:  # it has just ended by itself
-                continue
 
-
-class _StubHandler(WSGIRequestHandler):
+class _StubHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = IDLE_TIMEOUT_SECONDS
-    server: StubServer
-    # One request after the other: wsgiref's own closes the connection after the first.
-    handle = BaseHTTPRequestHandler.handle
+    server: CarrierXStub
 
     def _serve(self) -> None:
         length = self.headers.get("Content-Length", "0")
@@ -140,17 +111,9 @@ class _StubHandler(WSGIRequestHandler):
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             return
-        environ = self.get_environ() | {
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
-            "wsgi.input": io.BytesIO(body),
-            "wsgi.errors": sys.stderr,
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
-        }
+        environ = create_environ(self.path, method=self.command, headers=self.headers.items(), data=body)
         # Closed only when it is sent: see `api.send`.
-        with Response.from_app(self.server.application, environ) as answer:
+        with Response.from_app(self.server.app, environ) as answer:
             cut, body = answer.headers.pop(api.CUT, None), answer.get_data()
             head = "".join(f"{name}: {value}\r\n" for name, value in answer.headers)
             self._send(f"HTTP/1.1 {answer.status}\r\n{head}\r\n".encode("latin-1") + body, cut)

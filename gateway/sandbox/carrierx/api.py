@@ -5,27 +5,29 @@ The latter takes texts from handsets, sets faults, and shows everything.
 
 from __future__ import annotations
 
-import hmac
 import json
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TypeVar
 
 from flask import Blueprint, Response, current_app, g, request
 from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import Authorization
 from werkzeug.exceptions import HTTPException
 
+from gateway.safe_http.ssrf import check_url
 from gateway.sandbox.carrierx import faults
 from gateway.sandbox.carrierx.engine import Engine
 from gateway.sandbox.carrierx.faults import Misbehaviour, PlannedFaults, scenario_table
-from gateway.sandbox.carrierx.model import ApiError, iso_time, json_object, read_send_request
+from gateway.sandbox.carrierx.model import ApiError, StubMessage, json_object, read_send_request
 
 EARLY_TIMEOUT_SECONDS = 10.0  # an answer waits no longer than this for callbacks that are to come before it
 DEFAULT_LIMIT, MAX_LIMIT = 10, 1000
-CUT = "Stand-In-Cut"  # header that tells `StubServer` how to lose the answer; the server removes it
+CUT = "Stand-In-Cut"  # header that tells `CarrierXStub` how to lose the answer; the server removes it
 
 SERVER_ERROR = ApiError(500, "Internal error.")
+T = TypeVar("T")
 
 core = Blueprint("core", __name__, url_prefix="/core/v2")
 control = Blueprint("control", __name__)
@@ -36,19 +38,17 @@ def engine() -> Engine:
     return found
 
 
-def json_answer(text: str, status: int = 200) -> Response:
-    return Response(text, status, mimetype="application/json")
+def json_answer(text: str) -> Response:
+    return Response(text, mimetype="application/json")
 
 
 def show_api_error(error: ApiError) -> Response:
-    answer = json_answer(json.dumps(error.body), error.status)
-    answer.headers.update(error.headers)
-    return answer
+    return Response(json.dumps(error.body), error.status, error.headers, mimetype="application/json")
 
 
 def show_http_error(error: HTTPException) -> Response:
     """Flask's own errors in the vendor's shape."""
-    return json_answer(json.dumps({"message": error.description, "errors": []}), error.code or 500)
+    return show_api_error(ApiError(error.code or 500, error.description or error.name))
 
 
 # The Core API
@@ -56,20 +56,19 @@ def show_http_error(error: HTTPException) -> Response:
 
 @core.before_request
 def authenticate() -> None:
-    setup, given = engine().setup, request.authorization
-    accepted = {("bearer", setup.token)} if setup.token else set()
-    accepted |= {("basic", f"{setup.login}:{setup.password}")} if setup.login else set()
-    kind, secret = "", ""
-    if given is not None:
-        kind, secret = given.type, given.token if given.token is not None else f"{given.username}:{given.password}"
-    # As bytes: compare_digest takes no text beyond ASCII.
-    known = [hmac.compare_digest(text.encode(), secret.encode()) for scheme, text in accepted if scheme == kind]
-    if accepted and not any(known):
+    setup, accepted = engine().setup, list[Authorization]()
+    if setup.token:
+        accepted.append(Authorization("bearer", token=setup.token))
+    if setup.login:
+        accepted.append(Authorization("basic", {"username": setup.login, "password": setup.password}))
+    if accepted and request.authorization not in accepted:
         raise ApiError(401, "Not authorized.")
 
 
 @core.before_request
+@control.before_request
 def require_json() -> None:
+    """A page in a browser could post a form here, but not JSON."""
     if request.method in ("POST", "PATCH") and request.mimetype != "application/json":
         raise ApiError(415, "Unsupported media type: send application/json.")
 
@@ -137,10 +136,10 @@ def _with_fault(answer: Response, planned: PlannedFaults) -> Response:
 
 @core.get("/sms/messages")
 def list_messages() -> ResponseReturnValue:
-    limit, offset = _limit_and_offset()
-    page, total = engine().messages.page(limit, offset, newest_first=engine().setup.newest_first)
-    # Put together from the text that each of them keeps ready: lists of a thousand are asked for often.
-    return _list_answer(", ".join(message.as_json() for message in page), len(page), total, limit, offset)
+    messages = engine().messages.all()
+    if engine().setup.newest_first:
+        messages.reverse()
+    return _list_answer(messages, StubMessage.as_json)
 
 
 @core.get("/sms/messages/<sid>")
@@ -153,13 +152,13 @@ def get_message(sid: str) -> ResponseReturnValue:
 
 @core.get("/phonenumber/dids")
 def list_dids() -> ResponseReturnValue:
-    account, wanted = engine().account, request.args.get("phonenumber", "")
-    return _list_objects([account.as_json(did) for did in account.dids() if wanted in ("", did.name)])
+    wanted = request.args.get("phonenumber", "")
+    return _list_answer([did for did in engine().account.dids() if wanted in ("", did["phonenumber"])], json.dumps)
 
 
 @core.get("/phonenumber/did_groups")
 def list_did_groups() -> ResponseReturnValue:
-    return _list_objects([engine().account.as_json(engine().account.group)])
+    return _list_answer([engine().account.group], json.dumps)
 
 
 @core.route("/partners/<sid>", methods=["GET", "PATCH"], defaults={"kind": "partner"})
@@ -167,8 +166,7 @@ def list_did_groups() -> ResponseReturnValue:
 @core.route("/phonenumber/did_groups/<sid>", methods=["GET", "PATCH"], defaults={"kind": "did_group"})
 def account_object(kind: str, sid: str) -> ResponseReturnValue:
     """Shows an object of the account. A PATCH sets its callback URL first, if it names one, and nothing else."""
-    account = engine().account
-    target = account.find(kind, sid)
+    target = engine().account.find(kind, sid)
     if target is None:
         title = {"partner": "Partner", "did": "DID", "did_group": "DID group"}[kind]
         raise ApiError(404, f"{title} not found.", (f"{kind}_sid", "Not found."))
@@ -179,40 +177,29 @@ def account_object(kind: str, sid: str) -> ResponseReturnValue:
             if not isinstance(callbacks, dict):
                 raise ApiError(400, "Invalid request.", ("callbacks", "Not an object."))
             if "sms" in callbacks:
-                target.callback_url = _callback_url(callbacks["sms"], "callbacks.sms")
+                target["callbacks"]["sms"] = _callback_url(callbacks["sms"], "callbacks.sms")
         elif "callback_url" in values:
-            target.callback_url = _callback_url(values["callback_url"], "callback_url")
-    return json_answer(json.dumps(account.as_json(target), ensure_ascii=False))
+            target["callback_url"] = _callback_url(values["callback_url"], "callback_url")
+    return target
 
 
 def _callback_url(url: object, name: str) -> str | None:
     """Checks a callback URL that an error calls `name`. None and the empty text remove it."""
-    if not url and (url is None or isinstance(url, str)):
+    if url is None or url == "":
         return None
     if not isinstance(url, str):
         raise ApiError(400, "Invalid request.", (name, "Not a valid string."))
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if check_url(url):
         raise ApiError(422, "Invalid request.", (name, "Not a valid URL."))
     return url
 
 
-def _list_objects(objects: list[dict[str, Any]]) -> Response:
-    limit, offset = _limit_and_offset()
-    page = objects[offset : offset + limit]
-    return _list_answer(json.dumps(page)[1:-1], len(page), len(objects), limit, offset)
-
-
-def _list_answer(items: str, count: int, total: int, limit: int, offset: int) -> Response:
-    rest = {"count": count, "has_more": offset + count < total, "limit": limit, "offset": offset, "total": total}
-    return json_answer(f'{{"items": [{items}], {json.dumps(rest)[1:]}')
-
-
-def _limit_and_offset() -> tuple[int, int]:
-    return _integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT), _integer("offset", 0, 0, 2**31)
+def _list_answer(found: Sequence[T], as_json: Callable[[T], str]) -> Response:
+    """One page of a list. Put together from texts: messages keep theirs ready, as thousands are asked for often."""
+    limit, offset = _integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT), _integer("offset", 0, 0, 2**31)
+    page, total = found[offset : offset + limit], len(found)
+    rest = {"count": len(page), "has_more": offset + limit < total, "limit": limit, "offset": offset, "total": total}
+    return json_answer(f'{{"items": [{", ".join(map(as_json, page))}], {json.dumps(rest)[1:]}')
 
 
 def _integer(name: str, default: int, least: int, most: int) -> int:
@@ -225,13 +212,6 @@ def _integer(name: str, default: int, least: int, most: int) -> int:
 
 
 # For people and tests
-
-
-@control.before_request
-def refuse_forms() -> None:
-    """Takes only JSON: a page in a browser could post a form here, but not JSON."""
-    if request.method == "POST" and request.mimetype != "application/json":
-        raise ApiError(415, "Send application/json.")
 
 
 @control.get("/")
@@ -255,17 +235,8 @@ def show_messages() -> ResponseReturnValue:
     """Every message, the oldest first; `?direction=` for one direction."""
     direction = request.args.get("direction", "")
     messages = [
-        {
-            "message_sid": message.sid,
-            "direction": message.direction,
-            "from": message.request.sender,
-            "to": message.request.to,
-            "group_recipients": message.request.group,
-            "message": message.request.message,
-            "media_urls": message.request.media_urls,
-            "user_data": message.request.user_data,
-            "date_created": iso_time(message.created_at),
-            "status": message.status,
+        message.attributes()
+        | {
             "statuses": [status for status, _ in message.statuses],
             "acknowledged": message.acknowledged,
             "given_up": message.given_up,

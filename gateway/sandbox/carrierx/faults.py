@@ -28,7 +28,6 @@ CUTS = ("close", "reset", "half")
 """How an answer is lost: the connection is closed, is reset, or is closed in the middle of the answer."""
 Random = Callable[[], float]  # gives a number from 0 up to, but not including, 1
 
-TWICE = 2
 ALWAYS = 1_000_000
 
 
@@ -54,9 +53,9 @@ SCENARIOS = (
     Scenario(ending="0005", summary="queued, internal_error, sending_failed", flow=INTERNAL_ERROR),
     Scenario(ending="0006", summary="queued, failed", flow=FAILED),
     Scenario(ending="0007", summary="refused with 400", answer="refused"),
-    Scenario(ending="0008", summary="409 twice, then delivered", answer="conflict", times=TWICE),
-    Scenario(ending="0009", summary="429 with Retry-After twice, then delivered", answer="too_many", times=TWICE),
-    Scenario(ending="0010", summary="500 twice, not accepted; then delivered", answer="error_before", times=TWICE),
+    Scenario(ending="0008", summary="409 twice, then delivered", answer="conflict", times=2),
+    Scenario(ending="0009", summary="429 with Retry-After twice, then delivered", answer="too_many", times=2),
+    Scenario(ending="0010", summary="500 twice, not accepted; then delivered", answer="error_before", times=2),
     Scenario(ending="0011", summary="accepted and delivered, but the answer is 500", answer="error_after"),
     Scenario(ending="0012", summary="accepted and delivered, but the answer is lost", answer="lost_after"),
     Scenario(ending="0013", summary="connection cut once, not accepted; then delivered", answer="lost_before", times=1),

@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from gateway.sandbox.carrierx.faults import PlannedFaults, Scenario
 from schemas import segments
 from schemas.carrierx import MMS_SHAPE, SMS_SHAPE
+from schemas.fields import timestamp
 
 PARTNER = "cee93bf3-5746-43fe-a1a2-822c05fef687"
 _NAMESPACE = uuid.UUID(PARTNER)
@@ -22,6 +23,7 @@ GROUP = str(uuid.uuid5(_NAMESPACE, "group"))  # the DID group that all DIDs are 
 OPERATOR = (310, 260)  # `mcc` and `mnc` of every handset
 MAX_MMS_CHARACTERS, MAX_MEDIA, MAX_GROUP = 1600, 10, 10
 MAX_MESSAGES = 100_000
+JsonObject = dict[str, Any]
 
 
 class ApiError(Exception):
@@ -39,72 +41,59 @@ class ApiError(Exception):
 # The account
 
 
-@dataclass(slots=True)
-class AccountObject:
-    """A partner, a DID group or a DID: each may have a callback URL."""
-
-    sid: str
-    name: str
-    callback_url: str | None = None
-
-
 class Account:
-    """A partner with one DID group and its DIDs. Without `numbers`, every number is a DID from its first use on."""
+    """A partner with one DID group and its DIDs, each an object as CarrierX shows it, which may have a callback URL.
+    Without `numbers`, every number is a DID from its first use on."""
 
     def __init__(self, numbers: Iterable[str] = (), callback: str = "") -> None:
-        self.partner = AccountObject(PARTNER, "Sandbox", callback or None)
-        self.group = AccountObject(GROUP, "Sandbox")
+        self.partner: JsonObject = {"callbacks": {"sms": callback or None}, "name": "Sandbox", "partner_sid": PARTNER}
+        self.group: JsonObject = {
+            "callback_url": None,
+            "did_group_sid": GROUP,
+            "name": "Sandbox",
+            "partner_sid": PARTNER,
+        }
         self._lock = threading.Lock()
-        self._dids: dict[str, AccountObject] = {}
-        self._by_number: dict[str, AccountObject] = {}
+        self._dids: dict[str, JsonObject] = {}  # by number
         for number in numbers:
             self._add(number)
         self._has_every_number = not self._dids
-        self.default_sender = next(iter(self._by_number)) if len(self._dids) == 1 else None
+        self.default_sender = next(iter(self._dids)) if len(self._dids) == 1 else None
         """The number that sends where a request names none: the account's only one."""
 
-    def _add(self, number: str) -> AccountObject:
-        did = AccountObject(str(uuid.uuid5(_NAMESPACE, number)), number)
-        self._by_number[number] = self._dids[did.sid] = did
+    def _add(self, number: str) -> JsonObject:
+        self._dids[number] = did = {
+            "callback_url": None,
+            "country_code": "USA",
+            "did_group_sid": GROUP,
+            "did_sid": str(uuid.uuid5(_NAMESPACE, number)),
+            "name": None,
+            "partner_sid": PARTNER,
+            "phonenumber": number,
+        }
         return did
 
-    def did_of(self, number: str) -> AccountObject | None:
+    def did_of(self, number: str) -> JsonObject | None:
         with self._lock:
-            did = self._by_number.get(number)
+            did = self._dids.get(number)
             return self._add(number) if did is None and self._has_every_number else did
 
-    def dids(self) -> list[AccountObject]:
+    def dids(self) -> list[JsonObject]:
         with self._lock:
             return list(self._dids.values())
 
-    def find(self, kind: str, sid: str) -> AccountObject | None:
+    def find(self, kind: str, sid: str) -> JsonObject | None:
         """`kind`: ``partner``, ``did_group`` or ``did``."""
-        if kind == "did":
-            return self._dids.get(sid)
-        found = self.partner if kind == "partner" else self.group
-        return found if found.sid == sid else None
+        objects = {"partner": [self.partner], "did_group": [self.group], "did": self.dids()}[kind]
+        return next((found for found in objects if found[f"{kind}_sid"] == sid), None)
 
     def callback_for(self, number: str) -> str | None:
         """The first that is set of the callbacks of DID, DID group and partner."""
         did = self.did_of(number)
-        return None if did is None else did.callback_url or self.group.callback_url or self.partner.callback_url
+        return did["callback_url"] or self.group["callback_url"] or self.partner["callbacks"]["sms"] if did else None
 
-    def as_json(self, target: AccountObject) -> dict[str, Any]:
-        """An object as CarrierX shows it."""
-        name, url = target.name, target.callback_url
-        if target is self.partner:
-            return {"callbacks": {"sms": url}, "name": name, "partner_sid": PARTNER}
-        if target is self.group:
-            return {"callback_url": url, "did_group_sid": target.sid, "name": name, "partner_sid": PARTNER}
-        return {
-            "callback_url": url,
-            "country_code": "USA",
-            "did_group_sid": self.group.sid,
-            "did_sid": target.sid,
-            "name": None,
-            "partner_sid": PARTNER,
-            "phonenumber": name,
-        }
+
+# X self.group["callback_url"] or self.partner["callbacks"]["sms"])
 
 
 # Requests to send
@@ -133,7 +122,7 @@ class SendRequest:
         return self.is_mms and (len(self.message or "") > MAX_MMS_CHARACTERS or len(self.media_urls) > MAX_MEDIA)
 
 
-def json_object(body: bytes) -> dict[str, Any]:
+def json_object(body: bytes) -> JsonObject:
     """The body of a request. Raises `ApiError` where it is no JSON object."""
     try:
         value = json.loads(body)
@@ -192,7 +181,7 @@ def _number(value: object, name: str, errors: list[tuple[str, str]]) -> str:
     return digits
 
 
-def _string(value: dict[str, Any], name: str, errors: list[tuple[str, str]]) -> str | None:
+def _string(value: JsonObject, name: str, errors: list[tuple[str, str]]) -> str | None:
     text = value.get(name)
     if text is None or isinstance(text, str):
         return text
@@ -245,7 +234,7 @@ class StubMessage:
         """Gives the message the next status of its flow, and returns the callback about it."""
         step, flow = len(self.statuses), self.scenario.flow
         self.statuses.append((flow[step], at))
-        body = self._object(flow[step], at, step=step, in_callback=True).encode()
+        body = self._shown(self.attributes(in_callback=True)).encode()
         faults = self.faults.updates[step] if step < len(self.faults.updates) else frozenset[str]()
         return PendingCallback(flow[step], body, faults, last=step + 1 == len(flow))
 
@@ -253,21 +242,28 @@ class StubMessage:
         """The Message object as it is now."""
         count = len(self.statuses)
         if self._json[0] != count:
-            self._json = count, self._object(self.status, self.statuses[-1][1] if count else None)
+            self._json = count, self._shown(self.attributes())
         return self._json[1]
 
-    def _object(self, status: str, changed_at: float | None, *, step: int = 0, in_callback: bool = False) -> str:
-        """The Message object with this status, its attributes in the vendor's order."""
-        request, moved = self.request, changed_at is not None and status != "queued"
+    def _shown(self, values: JsonObject) -> str:
+        """The Message object with its attributes in the vendor's order."""
+        shape = SMS_SHAPE if self.request.older else MMS_SHAPE
+        return json.dumps({name: values[name] for name in shape}, ensure_ascii=False)
+
+    def attributes(self, *, in_callback: bool = False) -> JsonObject:
+        """The attributes of both shapes, as they are now."""
+        request = self.request
+        status, changed_at = self.statuses[-1] if self.statuses else (self.scenario.flow[0], None)
+        moved = changed_at is not None and status != "queued"
         # In the vendor's samples a group's `to` is one of its recipients, and not always the same.
+        step = len(self.statuses) - 1 if in_callback else 0
         to = request.group[step % len(request.group)] if request.group else request.to
         mcc, mnc = OPERATOR if self.direction == "inbound" else (0, 0) if moved else (None, None)
-        # The vendor's own sample of a callback has the text "null".
-        user_data = "null" if in_callback and request.user_data is None else request.user_data
-        values = {
-            "date_changed": iso_time(self.created_at if changed_at is None else changed_at),
-            "date_created": iso_time(self.created_at),
-            "date_status_changed": None if changed_at is None else iso_time(changed_at),
+        created, changed = (at and timestamp(datetime.fromtimestamp(at, UTC)) for at in (self.created_at, changed_at))
+        return {
+            "date_changed": changed or created,
+            "date_created": created,
+            "date_status_changed": changed,
             "direction": self.direction,
             "from": request.sender,
             "from_did": request.sender,
@@ -284,31 +280,26 @@ class StubMessage:
             "to": to,
             "to_did": to,
             "type": "mms" if request.is_mms else "sms",
-            "user_data": user_data,
+            # The vendor's own sample of a callback has the text "null".
+            "user_data": "null" if in_callback and request.user_data is None else request.user_data,
         }
-        shape = SMS_SHAPE if request.older else MMS_SHAPE
-        return json.dumps({name: values[name] for name in shape}, ensure_ascii=False)
 
 
 class MessageList:
-    """All messages in the order in which they came. At most about `limit` are kept: the oldest are forgotten."""
+    """The last `limit` messages, in the order in which they came."""
 
     def __init__(self, limit: int = MAX_MESSAGES) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._order: list[StubMessage] = []
+        self._order: deque[StubMessage] = deque()
         self._by_sid: dict[str, StubMessage] = {}
 
     def add(self, message: StubMessage) -> None:
         with self._lock:
+            if len(self._order) == self._limit:
+                del self._by_sid[self._order.popleft().sid]
             self._order.append(message)
             self._by_sid[message.sid] = message
-            # Many at a time: to shorten the front of a long list moves all the rest.
-            if len(self._order) > self._limit + self._limit // 10:
-                excess = len(self._order) - self._limit
-                for old in self._order[:excess]:
-                    del self._by_sid[old.sid]
-                del self._order[:excess]
 
     def clear(self) -> None:
         with self._lock:
@@ -318,20 +309,7 @@ class MessageList:
     def get(self, sid: str) -> StubMessage | None:
         return self._by_sid.get(sid)
 
-    def page(self, limit: int, offset: int, *, newest_first: bool) -> tuple[Sequence[StubMessage], int]:
-        """At most `limit` messages from `offset` on, and how many there are in all."""
-        with self._lock:
-            total = len(self._order)
-            if newest_first:
-                return self._order[max(0, total - offset - limit) : max(0, total - offset)][::-1], total
-            return self._order[offset : offset + limit], total
-
     def all(self) -> list[StubMessage]:
         """The oldest first."""
         with self._lock:
             return list(self._order)
-
-
-def iso_time(at: float) -> str:
-    """``2021-01-18T21:01:13.415Z``"""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
