@@ -269,7 +269,8 @@ class Config:
     trusted_proxies: tuple[Network, ...] = setting((), _networks,
         "Networks or addresses of proxies in front, whose `X-Forwarded-*` headers are believed.")
     egress_proxy: str = setting("", fields.proxy_url,
-        "Proxy for all calls of the gateway, `http://user:password@host:3128`. The environment's proxies are not used.",
+        "Proxy for all posts to endpoints, `http://user:password@host:3128`; CarrierX is called without it. The "
+        "environment's proxies are not used.",
         secret=True)
     opt_out: str = setting("record", _opt_out,
         'What STOP, START, HELP do: `"record"` notes who wants no texts, `"reply"` answers, too, `"off"` does nothing. '
