@@ -197,7 +197,9 @@ def _replay(which: replay.ReplayFilter) -> None:
         web_context().notifier.notify()
     with web_context().store.reader() as connection:
         blanked = replay.count_blanked(connection, which)
-    web_context().log.info("replayed", state=which.state, endpoint=mask_url(which.endpoint), count=count)
+    web_context().log.info(
+        "replayed", state=which.state, endpoint=which.endpoint and mask_url(which.endpoint), count=count
+    )
     flash(f"Put back {count} {'delivery' if count == 1 else 'deliveries'}.", "good" if count else "wait")
     if blanked:
         flash(f"{blanked} cannot be sent again: their bodies are deleted after their retention.", "wait")
