@@ -199,10 +199,15 @@ class CallbackPoster:
     # On one of the threads:
 
     def _advance(self, message: StubMessage, session: requests.Session) -> None:
-        """Gives the message its next status."""
+        """Gives the message its next status. A callback that is to come out of order waits for the one behind it."""
         with message.lock:
             callback = message.advance(time.time())
-            message.pending.append(callback)
+            posts = [callback, replace(callback, faults=frozenset())] if "duplicate" in callback.faults else [callback]
+            if "out_of_order" in callback.faults and not callback.last and not message.held:
+                message.held = posts
+            else:
+                message.pending.extend((*posts, *message.held))
+                message.held = []
         if not callback.last:
             self._schedule(self._engine.setup.pace, lambda session: self._advance(message, session))
         elif message.scenario.reply:
@@ -213,10 +218,9 @@ class CallbackPoster:
     def _post_next(self, message: StubMessage, session: requests.Session) -> None:
         """Posts the next callback of a message, unless one is being posted."""
         with message.lock:
-            callback = None if message.is_posting else _take_next(message)
-            if callback is None:
+            if message.is_posting or not message.pending:
                 return
-            message.is_posting = True
+            callback, message.is_posting = message.pending.popleft(), True
         if "late" in callback.faults and not callback.attempts:
             late_by = self._engine.misbehaviour.late_by
             self._schedule(late_by, lambda session: self._post(message, callback, session))
@@ -249,30 +253,9 @@ class CallbackPoster:
                 pause = min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (callback.attempts - 1))
                 self._schedule(pause, lambda session: self._post(message, callback, session))
                 return
-            if again:
-                callback.faults -= {"duplicate"}
         with message.lock:
             message.is_posting = False
-            if "duplicate" in callback.faults:
-                faults = callback.faults - {"duplicate", "late", "out_of_order"}
-                message.pending.appendleft(PendingCallback(callback.status, callback.body, faults))
-            else:
-                message.finished += 1
-                if message.held is not None:
-                    message.pending.appendleft(message.held)
-                    message.held = None
-                if message.finished >= message.faults.early:
-                    message.early_posted.set()
+            message.finished.add(callback.status)
+            if len(message.finished) >= message.faults.early:
+                message.early_posted.set()
         self._post_next(message, session)
-
-
-def _take_next(message: StubMessage) -> PendingCallback | None:
-    """The callback to be posted next. One that is to come out of order is held back until the next was posted."""
-    if not message.pending:
-        return None
-    callback = message.pending.popleft()
-    if "out_of_order" in callback.faults and not callback.last and message.held is None:
-        callback.faults -= {"out_of_order"}
-        message.held = callback
-        return _take_next(message)
-    return callback

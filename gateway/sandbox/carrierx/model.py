@@ -217,9 +217,9 @@ class StubMessage:
     acknowledged: list[str] = field(default_factory=list)
     """The statuses of callbacks that were answered 2xx, one for each answer."""
     given_up: int = 0  # callbacks that were never answered 2xx
-    finished: int = 0  # callbacks that need not be posted any more
+    finished: set[str] = field(default_factory=set)  # statuses whose callbacks were posted, or need not be
     pending: deque[PendingCallback] = field(default_factory=deque)
-    held: PendingCallback | None = None  # waits for the callback behind it to be posted first
+    held: list[PendingCallback] = field(default_factory=list)  # waits for the callback behind it to be posted first
     is_posting: bool = False  # one of its callbacks is being posted: the others wait
     early_posted: threading.Event = field(default_factory=threading.Event)
     """The callbacks that are to come before the answer were posted."""
