@@ -20,7 +20,7 @@ from gateway.config import fields
 from gateway.config.errors import ErrorCollector, SettingPath, dotted, quoted, unknown
 from gateway.config.model import FORM_FIELDS, RESPONSE, Credentials
 from gateway.config.schema import TABLES, Table, prefix_of
-from gateway.matching import keywords, regex_checks
+from gateway.matching import keywords
 from gateway.safe_http import ssrf
 from schemas.fields import number as normalised
 
@@ -279,7 +279,7 @@ def _check_keywords(path: SettingPath, rows: Sequence[Table], errors: ErrorColle
         match = row.get("match", "")
         if word is None or (match == "regex" and not _is_pattern(word_path, word, errors)):
             continue
-        if reason := regex_checks.why_never_matches(match, word):
+        if reason := keywords.why_never_matches(match, word):
             errors.warn(word_path, f"can never match: it {reason}")
         compared = keywords.compared(match, word) if match and "word" in row else ""
         owner = owners.setdefault((match, compared), word_path) if compared else word_path

@@ -1,4 +1,4 @@
-"""Which keyword a text matches, and why; and the words STOP, START and HELP. Pure.
+"""Which keyword a text matches, and why; which can match none at all; and the words STOP, START and HELP. Pure.
 
 The word that matches most exactly wins, whatever the order in the file: ``exact`` (the whole text), ``word`` (the first
 word), ``prefix`` (how the text begins), ``regex`` (found anywhere); among equals the longer word.
@@ -14,9 +14,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from gateway.matching.patterns import LinearPattern
+from gateway.matching.patterns import LinearPattern, parse
 
 MAX_COMPARED_CHARACTERS = 2_000
 """Characters of a text that are looked at. A text message has 1,600 at most; a pattern must not run through more."""
@@ -48,6 +48,7 @@ _REASONS = {
     "regex": "the pattern {} is found in the text",
 }
 RANKS = tuple(_REASONS)
+_USUAL_FORMS = "white space is single spaces then, and letters have their usual forms"
 
 
 class MatchableKeyword(Protocol):
@@ -223,6 +224,40 @@ def is_around(character: str) -> bool:
     """True for what may stand around a word: spaces, punctuation, accents by themselves."""
     category = unicodedata.category(character)
     return character.isspace() or character in "<>" or category[0] == "P" or category == "Sk"
+
+
+def why_never_matches(match: str, form: str) -> str:
+    """The reason why a word or pattern, compared in that way, can match no text at all; empty if it may.
+    Of patterns, which must be good ones, only what is sure counts."""
+    if match == "regex":
+        parsed = parse(form)
+        if parsed.getwidth()[0] > MAX_COMPARED_CHARACTERS:
+            return f"needs more than the {MAX_COMPARED_CHARACTERS} characters of a text that are looked at"
+        return _why_never(parsed)
+    word = fold(form)
+    if not word:
+        return "has nothing that counts: quotes, punctuation and invisible characters do not"
+    if match == "word" and " " in word:
+        return 'is several words, and match = "word" compares only the first word of a text: use "exact" or "prefix"'
+    return ""
+
+
+def _why_never(parsed: Any) -> str:
+    """The first reason among operations that must be found one after the other."""
+    for index, (operation, argument) in enumerate(parsed):
+        name = str(operation)
+        character = chr(argument) if name == "LITERAL" else ""
+        # An accent may melt into the letter before it or not: nothing is sure about it.
+        is_accent = character and unicodedata.category(character)[0] == "M"
+        if character and not is_accent and normalized(f"x{character}x") != f"x{character}x":
+            return f"asks for U+{argument:04X}, which no text has when it is compared: {_USUAL_FORMS}"
+        if str(argument) in ("AT_END", "AT_END_STRING") and parsed[index + 1 :].getwidth()[0]:
+            return "asks for something behind the end of the text ($)"
+        if str(argument) in ("AT_BEGINNING", "AT_BEGINNING_STRING") and parsed[:index].getwidth()[0]:
+            return "asks for something before the beginning of the text (^)"
+        if name == "SUBPATTERN" and (reason := _why_never(argument[-1])):
+            return reason
+    return ""
 
 
 STOP, START, HELP = "stop", "start", "help"

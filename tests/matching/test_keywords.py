@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.config import Keyword, Number
-from gateway.matching import keywords, regex_checks
+from gateway.matching import keywords
 from gateway.matching.keywords import KeywordIndex
 
 JOIN = Keyword(word="JOIN", aliases=("SIGNUP",), callback=("signup",))
@@ -285,7 +285,7 @@ def test_a_platform_means_the_spelling_before_the_fold() -> None:
     ],
 )
 def test_words_that_can_never_match(how: str, word: str, said: str) -> None:
-    reason = regex_checks.why_never_matches(how, word)
+    reason = keywords.why_never_matches(how, word)
     assert said in reason
     assert bool(said) == bool(reason)
 
@@ -311,7 +311,7 @@ def test_words_that_can_never_match(how: str, word: str, said: str) -> None:
     ],
 )
 def test_why_a_word_can_never_match_is_a_sentence(how: str, word: str, reason: str) -> None:
-    assert regex_checks.why_never_matches(how, word) == reason
+    assert keywords.why_never_matches(how, word) == reason
 
 
 def test_near_misses() -> None:
@@ -411,7 +411,7 @@ def test_folding_is_done_after_once(text: str) -> None:
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from([r"a\nb", "$a", "a^b", "(x\u200b)y", r"[ab]$c"]), st.data())
 def test_what_can_never_match_matches_nothing(pattern: str, data: st.DataObject) -> None:
-    assert regex_checks.why_never_matches("regex", pattern)
+    assert keywords.why_never_matches("regex", pattern)
     text = data.draw(st.one_of(st.text("abcxy\n\u200b ", max_size=8), st.from_regex(re.compile("a\nb|xy|ab"))))
     assert KeywordIndex([Keyword(word=pattern, match="regex")]).match(text) is None
 
