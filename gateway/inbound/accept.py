@@ -1,18 +1,23 @@
-"""Keeps a callback and owes its deliveries: one transaction, committed and synced before the platform is answered."""
+"""Keeps a callback and owes its deliveries: one transaction, committed and synced before the platform is answered.
+
+Refused ones are kept for the operator who will be asked. They are whatever a key's holder cares to post: without a
+budget of each key and day, one holder would fill the disk for everybody.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hmac
 
+import structlog
+
 from gateway.config import Config
 from gateway.config.known_secrets import BLANKED, known_secrets
 from gateway.inbound.callback import Accepted, Callback
-from gateway.inbound.refused import HEAD_BYTES, WHOLE_BYTES, RefusedBudget
 from gateway.inbound.status_update import AcceptStatusUpdate
 from gateway.outbound.replies import Replies
 from gateway.routing.route import HOPS, DeliveryDraft, Route, build_deliveries
-from gateway.store import Connection, Store, StoreUnavailable, events, ledger, message_status, outbox, search
+from gateway.store import Connection, Store, StoreUnavailable, events, ledger, limits, message_status, outbox, search
 from gateway.store.audit import AuditEntry, audited
 from schemas import BadCallback, Message, credentials
 from schemas.message import replace
@@ -22,7 +27,11 @@ WRITE_TIMEOUT_SECONDS = 10.0
 MAX_HOPS = 4
 """Gateways that a callback may have come through: two that point at each other would pass a text round for ever."""
 PAGE_ITEMS = 200
-_CUT = "Of its {:,} bytes the first {:,} are kept."
+WHOLE_BYTES = 65_536  # up to so many a refused body is kept whole, beyond only its head
+HEAD_BYTES = 4_096
+BUDGET_BYTES = 16 * 1024 * 1024  # of one key in one day
+MIN_EVENT_BYTES = 16_384  # of the budget, for each event: so there are 1,024 of them at most
+DAY_SECONDS = 86_400.0
 
 
 def accept(callback: Callback, config: Config, store: Store, budget: RefusedBudget | None = None) -> Accepted:
@@ -30,19 +39,18 @@ def accept(callback: Callback, config: Config, store: Store, budget: RefusedBudg
     `budget`: remembers from one call to the next which budgets of refused ones are used up."""
     if not store.has_room():
         raise StoreUnavailable("the disk is nearly full")
-    budget = budget or RefusedBudget()
     body = known_secrets(config).blank(callback.body, callback.content_type)
     if body is not callback.body:
         callback = dataclasses.replace(callback, body=body, notes=(BLANKED,))
-    if not _has_credentials(callback, config):
-        error = BadCallback({"credentials": ("Not the configured ones.",)})
-        return _refuse(callback, store, budget, error, forbidden=True)
-    if callback.hops > MAX_HOPS:
-        return _refuse(callback, store, budget, BadCallback({HOPS: ("It goes in circles between gateways.",)}))
+    forbidden = not _has_credentials(callback, config)
     try:
+        if forbidden:
+            raise BadCallback({"credentials": ("Not the configured ones.",)})
+        if callback.hops > MAX_HOPS:
+            raise BadCallback({HOPS: ("It goes in circles between gateways.",)})
         message, route = callback.read(outbox.new_id(callback.now.timestamp()), config)
     except BadCallback as error:
-        return _refuse(callback, store, budget, error)
+        return _refuse(callback, store, budget or RefusedBudget(), error, forbidden)
     operation = (AcceptMessage if message.inbound else AcceptStatusUpdate)(callback, message, route, config)
     return store.writer.write(operation, timeout=WRITE_TIMEOUT_SECONDS, ordering_keys=operation.ordering_keys)
 
@@ -102,29 +110,53 @@ def _has_credentials(callback: Callback, config: Config) -> bool:
     return all(same)
 
 
-def _refuse(
-    callback: Callback, store: Store, budget: RefusedBudget, error: BadCallback, forbidden: bool = False
-) -> Accepted:
-    """Keeps the callback with the reasons, for the operator who will be asked."""
-    body, is_whole = callback.body, len(callback.body) <= WHOLE_BYTES
-    new = events.NewEvent(
-        source=callback.format,
-        state="refused",
-        received_at=callback.now.timestamp(),
-        content_type=callback.content_type or "",
-        body=credentials.scrub_refused(body) if is_whole else credentials.scrub_head(body, HEAD_BYTES),
-        errors=error.errors,
-        notes=callback.notes
-        if is_whole
-        else (
-            *callback.notes,
-            f"Of its {len(body):,} bytes the first {HEAD_BYTES:,} are kept.",
-        ),
-        remote=callback.remote,
-        key=callback.key,
-    )
-    event_id = budget.keep(store, new)
-    return Accepted("refused", event_id, error.errors, forbidden)
+def _refuse(callback: Callback, store: Store, budget: RefusedBudget, error: BadCallback, forbidden: bool) -> Accepted:
+    """Keeps the callback with the reasons."""
+    body, notes = callback.body, tuple[str, ...]()
+    if len(body) > WHOLE_BYTES:
+        notes = (f"Of its {len(body):,} bytes the first {HEAD_BYTES:,} are kept.",)
+        body = credentials.scrub_head(body, HEAD_BYTES)
+    else:
+        body = credentials.scrub_refused(body)
+    new = callback.event("refused", body, notes, errors=error.errors)
+    return Accepted("refused", budget.keep(store, new), error.errors, forbidden)
+
+
+class RefusedBudget:
+    """Counts in the store, for all processes together. Remembers which budgets are used up: what comes then costs no
+    transaction."""
+
+    def __init__(self) -> None:
+        self._used_up: dict[str, float] = {}  # by key: the end of the day, in epoch seconds
+
+    def keep(self, store: Store, new: events.NewEvent) -> int | None:
+        """Returns the event's id; None if the budget of its key is used up, and nothing was kept."""
+        now = new.received_at
+        # A day that ends later than one that begins now was begun before the clock was set back.
+        if now < self._used_up.get(new.key, now) <= now + DAY_SECONDS:
+            return None
+
+        def add(conn: Connection) -> tuple[int | None, float]:
+            weight = max(len(new.body), MIN_EVENT_BYTES)
+            window = limits.count(conn, _counted(new.key), now, DAY_SECONDS, weight)
+            return (events.add(conn, new) if window.hits <= BUDGET_BYTES else None), window.until
+
+        # Held as an ordering key, so that groups of two machines count several keys in one order.
+        event_id, until = store.writer.write(add, timeout=WRITE_TIMEOUT_SECONDS, ordering_keys=[_counted(new.key)])
+        if event_id is None:
+            self._used_up[new.key] = until
+            structlog.get_logger().warning("refused_not_kept", key=new.key, until=until)
+        return event_id
+
+
+def keys_used_up(conn: Connection, config: Config, now: float) -> list[str]:
+    """Reads. Returns the names of the keys whose budget of today is used up."""
+    windows = {key.name: limits.look(conn, _counted(key.name), now, DAY_SECONDS) for key in config.all_keys}
+    return [name for name, window in windows.items() if window.hits > BUDGET_BYTES]
+
+
+def _counted(key: str) -> str:
+    return f"refused callbacks of {key}"
 
 
 class AcceptMessage:
@@ -150,7 +182,7 @@ class AcceptMessage:
         if is_new:
             message, drafts = self._with_custom_ticket(conn)
             state = "accepted" if route.endpoints or self._replies.text else "unrouted"
-        event_id = events.add(conn, self._callback.event(message, state, self._body, (*message.notes, route.why)))
+        event_id = events.add(conn, self._callback.event(state, self._body, (*message.notes, route.why), message))
         endpoints: tuple[str, ...] = ()
         if state == "accepted":
             self._owe(conn, event_id, drafts, self._replies.wants_answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -9,6 +10,8 @@ from gateway.config import Config
 from gateway.routing.route import Route, load_message
 from gateway.store import events
 from schemas import Message, ReceiveContext, credentials
+
+_OF_MESSAGE = ("direction", "phone", "number", "keyword", "message_sid", "status", "ticket", "custom_ticket")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,24 +50,27 @@ class Callback:
         context = ReceiveContext(now=self.now, sid=sid, prefix=config.prefix)
         return load_message(self.body, self.content_type, self.format, context, config)
 
-    def event(self, message: Message, state: str, body: bytes, notes: tuple[str, ...]) -> events.NewEvent:
+    def event(
+        self,
+        state: str,
+        body: bytes,
+        notes: tuple[str, ...],
+        message: Message | None = None,
+        errors: Mapping[str, Sequence[str]] | None = None,
+    ) -> events.NewEvent:
+        """The event that it becomes, with its `message`, or with the `errors` for which it is refused."""
+        of_message = {name: getattr(message, name) for name in _OF_MESSAGE} if message else {}
         return events.NewEvent(
             source=self.format,
             state=state,
             received_at=self.now.timestamp(),
-            direction=message.direction,
-            phone=message.phone,
-            number=message.number,
-            keyword=message.keyword,
-            message_sid=message.message_sid,
-            status=message.status,
-            ticket=message.ticket,
-            custom_ticket=message.custom_ticket,
             content_type=self.content_type or "",
             body=body,
+            errors=errors or {},
             notes=(*self.notes, *notes),
             remote=self.remote,
             key=self.key,
+            **of_message,
         )
 
 

@@ -143,7 +143,7 @@ class AcceptStatusUpdate:
 
     def _event(self, update: _Classified) -> events.NewEvent:
         notes = (*update.message.notes, self._route.why, *update.notes)
-        return self._callback.event(update.message, update.state, self._body, notes)
+        return self._callback.event(update.state, self._body, notes, update.message)
 
     def _finish(self, conn: Connection, event_id: int, update: _Classified) -> Accepted:
         if update.state != "accepted":

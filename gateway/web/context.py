@@ -12,7 +12,7 @@ import structlog
 from flask import Flask, current_app, g, request
 
 from gateway.config import Config, Settings
-from gateway.inbound.refused import RefusedBudget
+from gateway.inbound.accept import RefusedBudget
 from gateway.metrics import Metrics
 from gateway.store import Store, audit
 from gateway.store.audit import AuditEntry

@@ -16,8 +16,8 @@ from sqlalchemy import text as sql
 from gateway.config import Config, Key, loads
 from gateway.config.known_secrets import BLANKED
 from gateway.inbound import accept as intake
+from gateway.inbound.accept import BUDGET_BYTES, MIN_EVENT_BYTES, WHOLE_BYTES, RefusedBudget, keys_used_up
 from gateway.inbound.callback import Accepted, Callback
-from gateway.inbound.refused import BUDGET_BYTES, MIN_EVENT_BYTES, WHOLE_BYTES, RefusedBudget, keys_used_up
 from gateway.store import Store, StoreUnavailable, search
 from tests import acme
 
@@ -94,7 +94,7 @@ def test_refused_ones_have_a_budget_for_each_key_and_day(
 
 
 def test_a_used_up_budget_costs_no_transaction(store: Store, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.inbound.refused.BUDGET_BYTES", 2 * MIN_EVENT_BYTES)
+    monkeypatch.setattr("gateway.inbound.accept.BUDGET_BYTES", 2 * MIN_EVENT_BYTES)
     budget = RefusedBudget()
     assert [bool(refuse(b"x", config, store, budget)) for _ in range(3)] == [True, True, False], "however small"
     monkeypatch.setattr(store.writer, "write", None)

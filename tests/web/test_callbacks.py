@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import text as sql
 from structlog.testing import capture_logs
 
-from gateway.inbound.refused import MIN_EVENT_BYTES
+from gateway.inbound.accept import MIN_EVENT_BYTES
 from gateway.serve import logging
 from gateway.store import Store, StoreUnavailable
 from gateway.web.context import WebContext
@@ -105,7 +105,7 @@ def test_a_key_lets_in_what_it_is_for_and_is_named(tmp_path: Path) -> None:
 def test_beyond_the_budget_refused_ones_are_counted_alone(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.inbound.refused.BUDGET_BYTES", MIN_EVENT_BYTES)
+    monkeypatch.setattr("gateway.inbound.accept.BUDGET_BYTES", MIN_EVENT_BYTES)
     visitor = Visitor(app)
     visitor.log_in("password-of-the-tests")
     answers = []

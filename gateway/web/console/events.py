@@ -11,8 +11,7 @@ from flask import Blueprint, Response, abort, flash, redirect, render_template, 
 from flask.typing import ResponseReturnValue
 
 from gateway.delivery.redaction import EndpointRedaction
-from gateway.inbound import refused
-from gateway.inbound.accept import reroute, reroute_all
+from gateway.inbound.accept import keys_used_up, reroute, reroute_all
 from gateway.preview import facts
 from gateway.routing.explain import explain
 from gateway.routing.route import load_message
@@ -64,7 +63,7 @@ def events() -> ResponseReturnValue:
     offset = search_forms.requested_offset()
     with web_context().store.reader() as connection:
         page = search.search_events(connection, conditions, limit=PAGE_ROWS, offset=offset)
-        used_up = refused.keys_used_up(connection, config(), now()) if page_name == "refused" else []
+        used_up = keys_used_up(connection, config(), now()) if page_name == "refused" else []
     messages = {found.event.id: _message(found.event) for found in page.found}
     return render_template(
         "events.html",
