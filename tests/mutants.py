@@ -91,9 +91,13 @@ TESTS: dict[str, tuple[str, ...]] = {
     "gateway/store/message_status.py": ("tests/store/test_message_status.py", "-k", "not postgresql"),
     "gateway/store/outbox.py": ("tests/store/test_outbox.py",),
     "gateway/store/replay.py": ("tests/store/test_replay.py", "-k", "not postgresql"),
-    "gateway/store/blanking.py": ("tests/store/test_blanking.py", "tests/store/test_person.py", "-k", "not postgresql"),
     "gateway/store/person.py": ("tests/store/test_person.py", "-k", "not postgresql"),
-    "gateway/store/retention.py": ("tests/store/test_retention.py", "-k", "not postgresql"),
+    "gateway/store/retention.py": (
+        "tests/store/test_retention.py",
+        "tests/store/test_blanking.py",
+        "tests/store/test_person.py",
+        *("-k", "not postgresql"),
+    ),
     "gateway/store/statement.py": (
         "tests/store/test_statement.py",
         "tests/store/test_leases.py",

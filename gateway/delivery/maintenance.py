@@ -14,9 +14,8 @@ from gateway.config.model import Retention
 from gateway.delivery.batch import LEASE_MARGIN_SECONDS
 from gateway.delivery.scheduler import Scheduler
 from gateway.store import Connection, Store, StoreUnavailable, clock, outbox
-from gateway.store.blanking import Blanked, blank
 from gateway.store.leases import ClaimedDelivery
-from gateway.store.retention import BEGINNING, Swept, sweep
+from gateway.store.retention import BEGINNING, Blanked, Swept, blank, sweep
 
 MIN_SCAN_INTERVAL_SECONDS, MAX_SCAN_INTERVAL_SECONDS = 0.25, 10.0
 MAX_SCAN_SHARE = 0.02  # of the time; where a scan takes longer, the next one comes later

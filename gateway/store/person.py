@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import Connection
 
 from gateway.store import events
-from gateway.store.blanking import blank_event
 from gateway.store.ledger import ENDPOINT
-from gateway.store.retention import CHUNK_ROWS, DELETE_ATTEMPTS, DELETE_DELIVERY, delete_event
+from gateway.store.retention import CHUNK_ROWS, DELETE_ATTEMPTS, DELETE_DELIVERY, blank_event, delete_event
 from gateway.store.statement import Statement, index_key
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from gateway.config import load
 from gateway.inbound import accept
 from gateway.inbound.callback import Callback
 from gateway.store import Connection, Store, leases
-from gateway.store.blanking import blank
+from gateway.store.retention import blank
 from tests import acme
 
 

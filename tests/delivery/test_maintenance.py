@@ -30,8 +30,7 @@ from gateway.delivery.maintenance import (
 )
 from gateway.delivery.scheduler import Scheduler
 from gateway.store import Store, StoreUnavailable
-from gateway.store.blanking import Blanked
-from gateway.store.retention import BEGINNING, SweepPosition, Swept
+from gateway.store.retention import BEGINNING, Blanked, SweepPosition, Swept
 from tests import acme
 from tests.store_samples import NOW, add, claim, count, letter, owe
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from gateway.store import Store, events, ledger, replay, retention, search
-from gateway.store.blanking import Blanked, blank
+from gateway.store.retention import Blanked, blank
 from tests.store_samples import NOW, add, claim, count, entry_of, letter, owe, owe_text, settle
 
 OLD = NOW - 100

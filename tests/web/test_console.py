@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 from gateway.config import Config
 from gateway.safe_http.ssrf import HIDDEN
 from gateway.store import Store, StoreUnavailable, leases, search
-from gateway.store.blanking import blank
+from gateway.store.retention import blank
 from gateway.web.console import config as configuration
 from gateway.web.console import templating
 from tests.acme import keyword_callback, status_post, text, update
