@@ -57,18 +57,11 @@ class AuditEntry:
 def record(conn: Connection, entry: AuditEntry, once: str | None = None) -> bool:
     """Adds an entry, and a line to the log.
     `once`: a name for what several processes see at the same time; only the first adds it."""
-    values = {
-        "at": entry.at,
-        "who": index_key(entry.who),
-        "remote": storable(entry.remote),
-        "action": entry.action,
-        "subject": storable(entry.subject[:MAX_SUBJECT_CHARACTERS]),
-        "details": to_json(entry.details),
-        "once": once,
-    }
-    is_new = RECORD.run(conn, values).rowcount == 1
+    line = {name: getattr(entry, name) for name in ("who", "remote", "action", "subject", "details")}
+    texts = {"remote": storable(entry.remote), "subject": storable(entry.subject[:MAX_SUBJECT_CHARACTERS])}
+    keys = {"at": entry.at, "who": index_key(entry.who), "details": to_json(entry.details), "once": once}
+    is_new = RECORD.run(conn, line | texts | keys).rowcount == 1
     if is_new and not entry.who.endswith(COMMAND):  # a command has no log, only its user's terminal
-        line = {name: getattr(entry, name) for name in ("who", "remote", "action", "subject", "details")}
         structlog.get_logger().info("audit", **line)
     return is_new
 
@@ -111,12 +104,8 @@ def newest(
 ) -> list[AuditEntry]:
     """Reads. Returns entries with smaller ids than `before`, the newest first; an empty `who` or `action` is any."""
     values = {"before": before, "who": index_key(who), "action": action, "most": most}
-    return [
-        AuditEntry(
-            id=row[0], at=row[1], who=row[2], remote=row[3], action=row[4], subject=row[5], details=json.loads(row[6])
-        )
-        for row in NEWEST.run(conn, values).fetchall()
-    ]
+    names, rows = ("id", *_COLUMNS.split(", ")), NEWEST.run(conn, values).fetchall()
+    return [AuditEntry(**dict(zip(names, (*row[:-1], json.loads(row[-1])), strict=True))) for row in rows]
 
 
 def sweep(conn: Connection, before: float, most: int) -> int:

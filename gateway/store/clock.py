@@ -11,7 +11,6 @@ any lease can by the clock of the server. A retry may come too early there by as
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -53,6 +52,8 @@ LEFT_BEHIND = Statement("""
     UPDATE deliveries SET due = :now
      WHERE due IS NOT NULL AND attempts_since_replay = 0 AND due > :latest AND due = created_at AND owner IS NULL
 """)
+# How far the deliveries of an endpoint have been gone through: the due time of before, and the id, of the last one.
+_Position = tuple[Statement, str, float, int]
 SERVER = Statement("SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision)")
 
 
@@ -80,7 +81,7 @@ def shift_back(store: Store, owner: str, now: float, lease: float, was: float = 
     yield step
     for first in range(0, len(endpoints), MAX_ENDPOINTS):
         names = endpoints[first : first + MAX_ENDPOINTS]
-        left = [_Position(statement, name) for name in names for statement in UPCOMING]
+        left = [(statement, name, 0.0, 0) for name in names for statement in UPCOMING]
         while left:
             left = store.writer.write(partial(_shift, bounds=bounds, step=step, positions=left))
             yield step
@@ -106,24 +107,13 @@ def extend_leases(conn: Connection, owner: str, claimed: Sequence[ClaimedDeliver
     EXTEND.run_many(conn, [{"id": one.id, "owner": owner, "number": one.number, "step": step} for one in claimed])
 
 
-@dataclass(frozen=True, slots=True)
-class _Position:
-    """How far the deliveries of an endpoint have been gone through, in the order of their times of before."""
-
-    upcoming: Statement
-    endpoint: str
-    due: float = 0.0
-    id: int = 0
-
-
 def _shift(conn: Connection, bounds: dict[str, object], step: float, positions: Sequence[_Position]) -> list[_Position]:
     """Takes one step; returns the positions from which it goes on."""
     most = MAX_DELIVERIES
-    for at, position in enumerate(positions):
-        values = {"endpoint": position.endpoint, "due": position.due, "id": position.id, "most": most}
-        rows = position.upcoming.run(conn, bounds | values).fetchall()
+    for at, (upcoming, endpoint, due, id_) in enumerate(positions):
+        rows = upcoming.run(conn, bounds | {"endpoint": endpoint, "due": due, "id": id_, "most": most}).fetchall()
         SHIFT.run_many(conn, [{"id": row[0], "step": step} for row in rows])
         most -= len(rows)
         if most <= 0:
-            return [replace(position, due=rows[-1][1], id=rows[-1][0]), *positions[at + 1 :]]
+            return [(upcoming, endpoint, rows[-1][1], rows[-1][0]), *positions[at + 1 :]]
     return []

@@ -88,16 +88,11 @@ def forget_worker(conn: Connection, owner: str, now: float) -> None:
 def current_breakers(conn: Connection, now: float) -> dict[str, BreakerState]:
     """Returns the breaker of every endpoint that is not closed. Where workers differ, the most severe state counts, and
     of equal ones the one that lasts longest."""
-    found: dict[str, BreakerState] = {}
     # A row from the future was written before the clock was set back.
     values = {"old": now - BREAKER_STALE_SECONDS, "new": now + BREAKER_STALE_SECONDS}
-    for row in CURRENT_BREAKERS.run(conn, values).fetchall():
-        breaker = BreakerState(*row)
-        severity = _SEVERITY.get(breaker.state, -1), breaker.until
-        known = found.get(breaker.endpoint)
-        if known is None or severity > (_SEVERITY.get(known.state, -1), known.until):
-            found[breaker.endpoint] = breaker
-    return found
+    found = [BreakerState(*row) for row in CURRENT_BREAKERS.run(conn, values).fetchall()]
+    found.sort(key=lambda breaker: (_SEVERITY.get(breaker.state, -1), breaker.until))
+    return {breaker.endpoint: breaker for breaker in found}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

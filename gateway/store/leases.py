@@ -26,10 +26,6 @@ _CLAIMED_COLUMNS = """
     id, delivery_id, event_id, endpoint, wire_format, ordering_key, attempts + 1 AS number,
     attempts_since_replay + 1 AS since_replay, content_type, headers, body, created_at, replies, owner
 """
-_CLAIMED_NAMES = (
-    *("id", "delivery_id", "event_id", "endpoint", "wire_format", "ordering_key", "number", "attempts_since_replay"),
-    *("content_type", "headers", "body", "created_at", "replies"),
-)
 _DUE = """
     SELECT {columns} FROM deliveries WHERE endpoint = :endpoint AND due <= :now AND due IS NOT NULL AND {condition}
      ORDER BY due LIMIT :most
@@ -118,9 +114,10 @@ class ClaimLimit(NamedTuple):
     first: int = 0  # places among them that are kept for first attempts, and stay free where there are none
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
-    """A delivery that is ours to attempt until its lease ends. Its body and headers are those of when it was owed."""
+    """A delivery that is ours to attempt until its lease ends. Its body and headers are those of when it was owed.
+    Its fields stand in the order of `_CLAIMED_COLUMNS`."""
 
     id: int
     delivery_id: str
@@ -178,13 +175,8 @@ def claim(
     else:
         taken = zip(rows, untils, strict=True)
         TAKE.run_many(conn, [{"owner": owner, "now": now, "id": row[0], "until": until} for row, until in taken])
-    return [
-        ClaimedDelivery(
-            **dict(zip(_CLAIMED_NAMES, row, strict=False))
-            | {"headers": pairs_from_json(row[9]), "replies": bool(row[12]), "started_at": now}
-        )
-        for row in rows
-    ]
+    fields = ((*row[:9], pairs_from_json(row[9]), *row[10:12], now, bool(row[12])) for row in rows)
+    return [ClaimedDelivery(*each) for each in fields]
 
 
 def _due(conn: Connection, limits: Mapping[str, ClaimLimit], now: float) -> list[Any]:

@@ -49,13 +49,13 @@ def count(conn: Connection, name: str, now: float, seconds: float, weight: int =
     row = COUNT.run(conn, values).fetchone()
     if row[0] == weight:
         SWEEP.run(conn, {"now": now, "most": SWEPT_ROWS})
-    return Window(row[0], row[1])
+    return Window(*row)
 
 
 def look(conn: Connection, name: str, now: float, seconds: float) -> Window:
     """Reads. Returns the window as it is; a count of 0 where there is none."""
     row = LOOK.run(conn, {"name": index_key(name), "now": now, "until": now + seconds}).fetchone()
-    return Window(row[0], row[1]) if row else Window(0, now)
+    return Window(*row) if row else Window(0, now)
 
 
 def remember_caller(conn: Connection, address: str, credential: str, now: float, days: float) -> None:

@@ -5,7 +5,7 @@ A session is known by the SHA-256 of the random id in its cookie: who reads the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -23,8 +23,7 @@ END_ALL = Statement("DELETE FROM sessions WHERE operator = :operator AND id <> :
 SWEEP = Statement("DELETE FROM sessions WHERE began_at < :began_before OR seen_at < :seen_before")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(NamedTuple):
     """One login. Times are epoch seconds."""
 
     id: str
@@ -38,20 +37,19 @@ class Session:
 def begin(conn: Connection, session: Session, began_before: float, seen_before: float) -> None:
     """Keeps a new session, and deletes those that began, or were seen last, before these times."""
     SWEEP.run(conn, {"began_before": began_before, "seen_before": seen_before})
-    values = {name: getattr(session, name) for name in Session.__dataclass_fields__}
-    BEGIN.run(conn, values | {"operator": index_key(session.operator), "remote": storable(session.remote)})
+    texts = {"operator": index_key(session.operator), "remote": storable(session.remote)}
+    BEGIN.run(conn, session._asdict() | texts)
 
 
 def find(conn: Connection, session_id: str) -> Session | None:
     """Reads. Returns None after its end."""
     row = FIND.run(conn, {"id": session_id}).fetchone()
-    return None if row is None else Session(**dict(zip(Session.__dataclass_fields__, row, strict=True)))
+    return None if row is None else Session(*row)
 
 
 def of_operator(conn: Connection, operator: str) -> list[Session]:
     """Reads. Returns the operator's sessions, the last seen first."""
-    rows = OF_OPERATOR.run(conn, {"operator": index_key(operator)}).fetchall()
-    return [Session(**dict(zip(Session.__dataclass_fields__, row, strict=True))) for row in rows]
+    return [Session(*row) for row in OF_OPERATOR.run(conn, {"operator": index_key(operator)}).fetchall()]
 
 
 def mark_seen(conn: Connection, session_id: str, now: float) -> None:
