@@ -12,6 +12,11 @@ from schemas import BadCallback, Body, CannotSay, FormatOptions, Message, Receiv
 from schemas.fields import timestamp
 
 FORMATS = ("carrierx", "legacy-callback", "legacy-status")
+_FACTS = (
+    *("direction", "phone", "number", "code", "message", "status", "message_sid", "message_segments", "keyword"),
+    *("group", "title", "carrier", "ticket", "custom_ticket", "user_data", "price"),
+)
+_LABELS = {"message": "text", "message_segments": "segments"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,24 +104,9 @@ def _written(endpoint: str, target: str, message: Message, options: FormatOption
 def facts(message: Message) -> list[tuple[str, str]]:
     """The fields of a message for people: names and values, without empty ones."""
     pairs = [
-        ("direction", message.direction),
-        ("phone", message.phone),
-        ("number", message.number),
-        ("code", message.code),
-        ("text", message.message),
-        ("status", message.status),
-        ("message_sid", message.message_sid),
-        ("segments", message.message_segments),
-        ("keyword", message.keyword),
-        ("group", message.group),
-        ("title", message.title),
-        ("carrier", message.carrier),
-        ("ticket", message.ticket),
-        ("custom_ticket", message.custom_ticket),
-        ("user_data", message.user_data),
+        *((_LABELS.get(name, name), getattr(message, name)) for name in _FACTS),
         ("recipients", ", ".join(message.group_recipients)),
         ("media", "\n".join(message.media_urls)),
-        ("price", message.price),
         ("created", timestamp(message.date_created)),
         ("status changed", timestamp(message.date_status_changed)),
     ]

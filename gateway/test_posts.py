@@ -6,7 +6,6 @@ is posted by the code of deliveries: one attempt, marked ``X-Test: 1``, never re
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -24,14 +23,12 @@ from gateway.safe_http.client import post
 from gateway.safe_http.error_pages import FAILURE_BODY
 from gateway.safe_http.models import Request, Response, Timings
 from gateway.safe_http.ssrf import NO_ADDRESSES, OwnAddresses, mask_url
-from schemas import FORMATS, BadCallback, CannotSay, FormatOptions, Message, ReceiveContext, legacy, wire
+from schemas import FORMATS, BadCallback, CannotSay, FormatOptions, Message, ReceiveContext, charsets, legacy, wire
 from schemas.credentials import CREDENTIALS
 
 FIELDS: Mapping[str, tuple[str, ...]] = {"callback": legacy.CALLBACK_FIELDS, "status": legacy.STATUS_FIELDS}
 """The two kinds of test, and the fields of their format in the documented order."""
 FREE_FORM = ""  # the name of the endpoint that a free-form URL is made into
-_CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_.:-]+)", re.IGNORECASE)
-_READABLE = frozenset({"utf-8", "utf8", "us-ascii", "iso-8859-1", "latin1", "iso-8859-15", "windows-1252", "utf-16"})
 
 
 class InvalidTestPost(ValueError):
@@ -204,12 +201,6 @@ def _shown_request(request: Request, response: Response, url: str, secrets: Endp
 
 
 def readable(body: bytes, content_type: str) -> str:
-    """Bytes as text for people: in the declared charset if it is a usual one, else UTF-8, else windows-1252."""
-    declared = _CHARSET.search(content_type)
-    names = [declared[1].lower()] if declared and declared[1].lower() in _READABLE else []
-    for charset in (*names, "utf-8"):
-        try:
-            return body.decode(charset)
-        except UnicodeDecodeError:
-            continue
-    return body.decode("windows-1252", "replace")
+    """Bytes as text for people, in the charset that a form post with them would be read in."""
+    charset, _ = charsets.choose(charsets.declared(content_type), [(b"", body)])
+    return charsets.decoder(charset)(body)

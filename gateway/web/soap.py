@@ -80,12 +80,11 @@ class SoapEnvelope:
 def read_envelope(body: bytes, content_type: str | None) -> SoapEnvelope:
     """Reads an envelope. Raises `UnreadableEnvelope`."""
     root = _parse(body, content_type)
-    version = _namespace(root)
+    version = etree.QName(root).namespace or SOAP_11
     if _local(root.tag) != "Envelope":
         raise UnreadableEnvelope("The document is not an Envelope.")
-    if version not in (SOAP_11, SOAP_12, ""):
+    if version not in (SOAP_11, SOAP_12):
         raise WrongVersion("The Envelope has an unknown version of SOAP.")
-    version = version or SOAP_11
     soap_body = next((child for child in root if _local(child.tag) == "Body"), None)
     if soap_body is None:
         raise UnreadableEnvelope("The Envelope has no Body.")
@@ -106,7 +105,7 @@ def read_envelope(body: bytes, content_type: str | None) -> SoapEnvelope:
     return SoapEnvelope(
         version=version,
         name=name,
-        namespace=_namespace(operation) or NAMESPACE,
+        namespace=etree.QName(operation).namespace or NAMESPACE,
         encoded=any(_local(name) == "encodingStyle" for at in (root, soap_body, operation) for name in at.attrib),
         arguments=arguments,
         scrubbed=document.scrub(),
@@ -116,10 +115,6 @@ def read_envelope(body: bytes, content_type: str | None) -> SoapEnvelope:
 def _local(name: object) -> str:
     """The name of an element or attribute without its namespace."""
     return str(name).rpartition("}")[2]
-
-
-def _namespace(element: Element) -> str:
-    return str(element.tag)[1:].partition("}")[0] if "}" in element.tag else ""
 
 
 class _Document:

@@ -112,10 +112,8 @@ def _refusal(planned: PlannedFaults) -> Response:
         "refused": ApiError(400, "Invalid request.", ("to", "This phone number cannot be reached.")),
         "conflict": ApiError(409, "Conflict: try again later."),
         "too_many": ApiError(429, "Too many requests.", headers=later),
-        "error_before": SERVER_ERROR,
-        "lost_before": SERVER_ERROR,
     }
-    answer = show_api_error(errors[planned.answer])
+    answer = show_api_error(errors.get(planned.answer, SERVER_ERROR))
     if planned.answer == "lost_before":
         answer.headers[CUT] = "close" if planned.cut == "half" else planned.cut
     return answer
@@ -257,15 +255,8 @@ def forget() -> ResponseReturnValue:
 @control.get("/sandbox/idle")
 def idle() -> ResponseReturnValue:
     """Shows whether anything is still to come: statuses, callbacks, replies."""
-    poster = engine().poster
-    outstanding = poster.outstanding
-    return {
-        "idle": not outstanding,
-        "outstanding": outstanding,
-        "attempted": poster.attempted,
-        "acknowledged": poster.acknowledged,
-        "given_up": poster.given_up,
-    }
+    outstanding = engine().poster.outstanding
+    return {"idle": not outstanding, "outstanding": outstanding, **engine().poster.counts}
 
 
 @control.get("/sandbox/misbehave")

@@ -137,7 +137,7 @@ class CallbackPoster:
         self._changed = threading.Condition()
         self._in_progress = self._announced = 0
         self._has_threads = self._is_closed = False
-        self.acknowledged = self.given_up = self.attempted = 0
+        self.counts = {"attempted": 0, "acknowledged": 0, "given_up": 0}  # posts, those taken, callbacks never taken
 
     def announce(self) -> None:
         """Counts a message as outstanding until it is started."""
@@ -242,9 +242,9 @@ class CallbackPoster:
                 again = answer.status_code >= 500 or answer.status_code in TRY_LATER
             given_up = not taken and (not again or callback.attempts >= setup.attempts)
             with self._changed:
-                self.attempted += 1
-                self.acknowledged += taken
-                self.given_up += given_up
+                self.counts["attempted"] += 1
+                self.counts["acknowledged"] += taken
+                self.counts["given_up"] += given_up
             with message.lock:
                 message.given_up += given_up
                 if taken:

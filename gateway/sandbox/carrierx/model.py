@@ -141,18 +141,18 @@ def read_send_request(body: bytes, account: Account | None) -> SendRequest:
     from_name, to_name = ("from_did", "to_did") if older else ("from", "to")
     default = account.default_sender if account is not None else None
     sender = _number(value.get(from_name, default), from_name, errors)
-    message = _string(value, "message", errors)
-    media_urls = value.get("media_urls") or []
+    message, user_data = value.get("message"), value.get("user_data")
+    for name in ("message", "user_data"):
+        if not isinstance(value.get(name), str | None):
+            errors.append((name, "Not a valid string."))
+    media_urls, group = value.get("media_urls") or [], value.get("group_recipients") or []
     if not isinstance(media_urls, list) or not all(isinstance(url, str) for url in media_urls):
         errors.append(("media_urls", "Not a valid list."))
-        media_urls = []
-    group = value.get("group_recipients") or []
     if not isinstance(group, list) or len(group) > MAX_GROUP:
         errors.append(("group_recipients", f"Not a list of at most {MAX_GROUP} phone numbers."))
         group = []
-    group = [_number(recipient, "group_recipients", errors) for recipient in group]
-    user_data = _string(value, "user_data", errors)
-    to = group[0] if group else _number(value.get(to_name), to_name, errors)
+    recipients = tuple(_number(recipient, "group_recipients", errors) for recipient in group)
+    to = recipients[0] if recipients else _number(value.get(to_name), to_name, errors)
     if not message and not media_urls:
         errors.append(("message", "Missing data for required field."))
     if sender and account is not None and account.did_of(sender) is None:
@@ -164,7 +164,7 @@ def read_send_request(body: bytes, account: Account | None) -> SendRequest:
         to=to,
         message=message,
         media_urls=tuple(media_urls),
-        group=tuple(group),
+        group=recipients,
         user_data=user_data,
         older=older,
     )
@@ -179,14 +179,6 @@ def _number(value: object, name: str, errors: list[tuple[str, str]]) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int) or not is_number:
         errors.append((name, "Not a valid phone number."))
     return digits
-
-
-def _string(value: JsonObject, name: str, errors: list[tuple[str, str]]) -> str | None:
-    text = value.get(name)
-    if text is None or isinstance(text, str):
-        return text
-    errors.append((name, "Not a valid string."))
-    return None
 
 
 # Messages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import pyotp
 import segno
@@ -26,40 +27,28 @@ blueprint = Blueprint("account", __name__)
 def page() -> ResponseReturnValue:
     """Who is logged in, and from where; to admins, of all operators."""
     current, at = config(), now()
-    others = current.all_operators() if g.operator.role == "admin" else {}
-    shown = {g.operator.name: g.operator, **others}
+    operators = {g.operator.name: g.operator, **(current.all_operators() if g.operator.role == "admin" else {})}
+    began, seen = at - SESSION_SECONDS, at - current.session_idle_minutes * 60
     with web_context().store.reader() as connection:
-        found = {name: kept.of_operator(connection, name) for name in shown}
-    idle = current.session_idle_minutes * 60
-    return render_template(
-        "account.html",
-        operators=shown,
-        sessions={
-            name: [each for each in sessions if at - each.began_at < SESSION_SECONDS and at - each.seen_at < idle]
-            for name, sessions in found.items()
-        },
-        is_in_file=g.operator.name in current.operators,
-    )
+        sessions = {
+            name: [each for each in kept.of_operator(connection, name) if each.began_at > began and each.seen_at > seen]
+            for name in operators
+        }
+    is_in_file = g.operator.name in current.operators
+    return render_template("account.html", operators=operators, sessions=sessions, is_in_file=is_in_file)
 
 
-@blueprint.post("/account/sessions/end")
-def end_own_sessions() -> ResponseReturnValue:
-    """Logs the operator out everywhere, here too."""
-    _end_sessions(g.operator.name)
-    return redirect(url_for("login.form"), 303)
-
-
+@blueprint.post("/account/sessions/end", endpoint="end_own_sessions")
 @blueprint.post("/account/sessions/end/<name>")
-def end_sessions(name: str) -> ResponseReturnValue:
-    """Ends all sessions of an operator, for admins."""
-    count = _end_sessions(name)
+def end_sessions(name: str = "") -> ResponseReturnValue:
+    """Logs the operator out everywhere, here too; or, for admins, another one."""
+    ended = name or g.operator.name
+    work = audited(partial(kept.end_all, operator=ended), audit_entry("sessions ended", ended))
+    count = web_context().store.writer.write(work)
+    if not name:
+        return redirect(url_for("login.form"), 303)
     flash(f"Ended {count} {'session' if count == 1 else 'sessions'} of {name}.", "good")
     return redirect(url_for(".page"), 303)
-
-
-def _end_sessions(name: str) -> int:
-    end = partial(kept.end_all, operator=name)
-    return web_context().store.writer.write(audited(end, audit_entry("sessions ended", name)))
 
 
 @blueprint.post("/account/totp")
@@ -67,16 +56,16 @@ def switch_on() -> ResponseReturnValue:
     """Shows a new secret for one-time codes; with a code that was made of it, writes it into the configuration."""
     if g.operator.name not in config().operators or g.operator.totp:
         abort(400, "One-time codes are on already, or this operator is not in the file.")
-    secret, error = request.form.get("secret") or pyotp.random_base32(), ""
     try:
-        step = totp_step(totp_secret(secret), request.form.get("code", ""), now())
+        secret = totp_secret(request.form.get("secret") or pyotp.random_base32())
     except Mistake:
         abort(400, "secret: this is not one.")
-    if step is not None and not (error := _write_totp(secret)):
-        flash("One-time codes are on.", "good")
-        return redirect(url_for(".page"), 303)
-    if "code" in request.form:
-        error = error or WRONG_CODE
+    error, code = "", request.form.get("code")
+    if code is not None:
+        error = WRONG_CODE if totp_step(secret, code, now()) is None else _write_totp(secret)
+        if not error:
+            flash("One-time codes are on.", "good")
+            return redirect(url_for(".page"), 303)
     uri = pyotp.TOTP(secret).provisioning_uri(name=g.operator.name, issuer_name="SMS gateway")
     drawn = segno.make(uri).svg_inline(dark="black", light="white", omitsize=True)
     image = Markup(drawn)  # noqa: S704 - segno draws squares, nothing of the text
@@ -93,10 +82,8 @@ def switch_off() -> ResponseReturnValue:
 
 def _write_totp(secret: str) -> str:
     """Writes the operator's secret into the configuration; an empty one is taken out. Returns why it cannot."""
-    path, name = config().path, g.operator.name
+    path, name = Path(str(config().path)), g.operator.name
     try:
-        if path is None:
-            raise FileNotFoundError
         change = change_operator(path, name, {"totp": secret})
         record_audit("operator totp", name, on=bool(secret))
         change.save()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from urllib.parse import urlencode
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from gateway.store import audit
@@ -23,10 +22,8 @@ def entries() -> ResponseReturnValue:
     before = request.args.get("before", audit.NEWEST_ID, type=int)
     with web_context().store.reader() as connection:
         found = audit.newest(connection, PAGE_ROWS + 1, before=max(min(before, audit.NEWEST_ID), 0), **typed)
-    page, older = found[:PAGE_ROWS], None
-    if len(found) > PAGE_ROWS:
-        kept = {name: value for name, value in typed.items() if value}
-        older = f"{request.script_root}{request.path}?{urlencode(kept | {'before': page[-1].id})}"
+    page, last = found[:PAGE_ROWS], found[PAGE_ROWS - 1].id if len(found) > PAGE_ROWS else None
+    older = last and url_for(".entries", who=typed["who"] or None, action=typed["action"] or None, before=last)
     if wants_json():
         return {"entries": [asdict(each) for each in page], "older": older}
     return render_template("audit.html", found=page, typed=typed, older=older, is_first="before" not in request.args)

@@ -27,8 +27,7 @@ SEND_FIELDS = ("ticket", "custom_ticket", "phone", "number", "message_sid", "sta
 def event_form(arguments: Mapping[str, str], config: Config) -> tuple[Typed, EventSearch, Errors]:
     """Returns the fields as they were typed, the search, and the mistakes in it.
     `arguments`: names and values of the query; unknown names are ignored, and so are unknown states."""
-    typed = {name: arguments.get(name, "").strip() for name in EVENT_FIELDS}
-    common, errors = _common(typed, config)
+    typed, common, errors = _common(EVENT_FIELDS, arguments, config)
     # Events have the configured word: people need not remember its capitals.
     words = (keyword.word for number in config.numbers for keyword in number.keywords)
     word = typed["keyword"]
@@ -43,16 +42,15 @@ def event_form(arguments: Mapping[str, str], config: Config) -> tuple[Typed, Eve
 
 def send_form(arguments: Mapping[str, str], config: Config) -> tuple[Typed, SendSearch, Errors]:
     """Returns the same for texts to be sent."""
-    typed = {name: arguments.get(name, "").strip() for name in SEND_FIELDS}
-    common, errors = _common(typed, config)
+    typed, common, errors = _common(SEND_FIELDS, arguments, config)
     state = typed["state"] if typed["state"] in STATES else ""
     search = SendSearch(**common, custom_ticket=typed["custom_ticket"], state=state, status=typed["status"])
     return typed, search, errors
 
 
-def _common(typed: Typed, config: Config) -> tuple[dict[str, Any], Errors]:
-    """The conditions that both searches have, and the mistakes in them."""
-    errors: Errors = {}
+def _common(names: Iterable[str], arguments: Mapping[str, str], config: Config) -> tuple[Typed, dict[str, Any], Errors]:
+    """The fields as typed, the conditions that both searches have, and the mistakes in them."""
+    typed, errors = {name: arguments.get(name, "").strip() for name in names}, Errors()
     common: dict[str, Any] = {
         "phone": normalised(typed["phone"], config.prefix),
         "number": number_of(typed["number"], config),
@@ -64,7 +62,7 @@ def _common(typed: Typed, config: Config) -> tuple[dict[str, Any], Errors]:
             common[name] = epoch_time(typed[name])
         except ValueError:
             errors[name] = ["Write a time like 2026-11-20T08:00."]
-    return common, errors
+    return typed, common, errors
 
 
 def number_of(typed: str, config: Config) -> str:

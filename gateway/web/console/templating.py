@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,11 +110,9 @@ def fields(body: bytes, content_type: str) -> list[tuple[str, str]]:
         return []
     try:
         if "json" in content_type.lower() or body.lstrip().startswith(b"{"):
-            found = []
-            for name, value in wire.read_object(body).items():
-                is_text = isinstance(value, (str, Decimal))
-                found.append((name, str(value) if is_text else json.dumps(value, ensure_ascii=False, default=str)))
-            return found
+            write = partial(json.dumps, ensure_ascii=False, default=str)
+            pairs = wire.read_object(body).items()
+            return [(name, str(value) if isinstance(value, str | Decimal) else write(value)) for name, value in pairs]
         return list(wire.read_form(body, content_type or None).pairs)
     except BadCallback:
         return []
@@ -157,21 +156,13 @@ def worker_warning(heartbeat: float | None, now: float) -> str:
     return f"No worker has been seen for {ago(now - heartbeat)}: nothing is delivered until one runs."
 
 
-class SilentKeyword(NamedTuple):
-    number: str
-    title: str
-    word: str
-    last: float  # when it was last texted, or the time of the oldest event of all
-
-
-def silent_keywords(heard: Mapping[Pair, float], config: Config, now: float) -> list[SilentKeyword]:
-    """The keywords that nobody has texted for long, the longest silent first."""
+def silent_keywords(heard: Mapping[Pair, float], config: Config, now: float) -> list[tuple[str, str, str, float]]:
+    """The keywords that nobody has texted for long, the longest silent first: number, title, word, and when it was
+    last texted, or the time of the oldest event of all."""
     titles = {
         (number.number, keyword.word): (number.shortcode, keyword.title or number.title)
         for number in config.numbers
         for keyword in number.keywords
     }
     found = sorted((last, pair) for pair, last in heard.items() if now - last >= SILENT_SECONDS)
-    return [
-        SilentKeyword(*titles.get(pair, (pair[0], "")), pair[1], last) for last, pair in found[:MAX_SILENT_KEYWORDS]
-    ]
+    return [(*titles.get(pair, (pair[0], "")), pair[1], last) for last, pair in found[:MAX_SILENT_KEYWORDS]]
