@@ -121,11 +121,15 @@ def authenticate_request() -> ResponseReturnValue | None:
 
 
 def refuse_by_role(role: str) -> None:
-    """Raises 403 for what operators with this role may not do."""
+    """Raises 403, and logs it, for what operators with this role may not do."""
+    reason = ""
     if role == "read" and request.method not in SAFE and request.blueprint not in EVERYBODYS:
-        abort(403, "Your role is read: you see everything and change nothing.")
-    if role != "admin" and request.endpoint in ADMINS:
-        abort(403, "This is for operators with the role admin.")
+        reason = "Your role is read: you see everything and change nothing."
+    elif role != "admin" and request.endpoint in ADMINS:
+        reason = "This is for operators with the role admin."
+    if reason:
+        web_context().log.warning("refused_by_role", operator=g.operator.name, endpoint=request.endpoint)
+        abort(403, reason)
 
 
 def current_user() -> str | None:
@@ -300,7 +304,9 @@ def totp_step(secret: str, candidate: str, at: float) -> int | None:
 @blueprint.post("/logout")
 def leave() -> ResponseReturnValue:
     sessions.end(web_context().store, audit_entry("logout"))
-    return redirect(url_for("login.form"), 303)
+    response = current_app.make_response(redirect(url_for("login.form"), 303))
+    response.headers["Clear-Site-Data"] = '"cache", "storage"'  # not the cookie of the known device
+    return response
 
 
 def log_in(operator: Operator, by: str, path: str) -> ResponseReturnValue:

@@ -80,6 +80,7 @@ def test_login_and_logout(visitor: Visitor) -> None:
     assert "Log out" in visitor.get("/").text
     answer = visitor.post("/logout", page="/")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/login")
+    assert answer.headers["Clear-Site-Data"] == '"cache", "storage"'
     assert visitor.get("/").status_code == 303
 
 

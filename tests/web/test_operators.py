@@ -91,8 +91,10 @@ POSTS = [
 @pytest.mark.parametrize("path", POSTS)
 def test_who_reads_changes_nothing(app: Flask, path: str) -> None:
     visitor = logged_in(app, "rita")
-    answer = visitor.post(path, page="/account")
+    with capture_logs() as logs:
+        answer = visitor.post(path, page="/account")
     assert answer.status_code == 403 and "Your role is read" in answer.text
+    assert [(line["event"], line["operator"]) for line in logs] == [("refused_by_role", "rita")]
     assert [each.action for each in trail(app)] == ["login"]
     answer = app.test_client().post(path, headers=basic("rita", OWN))
     assert answer.status_code == 403 and "Your role is read" in answer.text
