@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from gateway.store import Connection, Store, blanking, events, leases, ledger, message_status, outbox, replay, retention
+from gateway.store import Connection, Store, events, leases, ledger, message_status, outbox, replay, retention
 from gateway.store.statement import Statement
 
 BY = {
@@ -29,8 +29,8 @@ BY = {
     "DELETE_EVENT": (retention.DELETE_EVENT, "ix_deliveries_event_id (event_id=?)"),
     "DELETE_STATES": (retention.DELETE_STATES, "ix_states_updated_at (updated_at<?)"),
     "DELETE_TICKETS": (retention.DELETE_TICKETS, "ix_tickets_sent_at (sent_at<?)"),
-    "MARKED": (blanking.MARKED, "ix_events_unblanked (id>?)"),
-    "BODIES": (blanking.BODIES, "ix_deliveries_event_id (event_id=?)"),
+    "MARKED": (retention.MARKED, "ix_events_unblanked (id>?)"),
+    "BODIES": (retention.BODIES, "ix_deliveries_event_id (event_id=?)"),
     "OLD, its sends": (retention.OLD, "ix_ledger_ticket_number (ticket_number=?)"),
     "DELETE_SENDS": (retention.DELETE_SENDS, "ix_ledger_ticket_number (ticket_number=?)"),
     "BY_SEND_ID": (ledger.BY_SEND_ID, "ix_ledger_send_id (send_id=?)"),
