@@ -35,7 +35,8 @@ log = structlog.get_logger(__name__)
 
 
 class Refused(Exception):
-    """A status and a reason: the request has two readings, or none, and is answered without the application."""
+    """A status and a reason: the request has two readings, or none, or is too large for a page. It is answered without
+    the application."""
 
 
 class Bridge:
@@ -68,10 +69,10 @@ class Bridge:
         self.in_hand += 1
         try:
             environ = self._environ.copy()
-            length, body, is_too_large = add_head(environ, scope), b"", False
-            if length and MAX_BODY_BYTES >= length > self._max_body_bytes(environ):
-                is_too_large = True  # its length is enough for the application to refuse it
-            elif length != 0:
+            length, body = add_head(environ, scope), b""
+            if length and MAX_BODY_BYTES >= length > (limit := self._max_body_bytes(environ)):
+                raise Refused(413, f"Larger than {limit} bytes.")
+            if length != 0:
                 found = await self.bodies.read(environ, proto, length)
                 if found is None:
                     return
@@ -81,12 +82,11 @@ class Bridge:
                 send(proto, Answer(204, [NOSNIFF], b""), close=True)
                 return
             is_quick = self._quick is not None and len(body) <= MAX_QUICK_BYTES and self._quick(environ)
-            environ["CONTENT_LENGTH"] = str(length if is_too_large else len(body))
-            is_too_large = is_too_large or len(body) > MAX_BODY_BYTES
-            environ["wsgi.input"] = io.BytesIO(body)
+            is_too_large = len(body) > MAX_BODY_BYTES
+            environ["CONTENT_LENGTH"], environ["wsgi.input"] = str(len(body)), io.BytesIO(body)
             answer = await (self._calls.here(environ) if is_quick else self._calls.on_thread(environ, len(body)))
             send(proto, answer or INTERNAL_ERROR, close=is_too_large)
-            if is_too_large and "HTTP_EXPECT" not in environ:  # and there may be more
+            if is_too_large:  # and there may be more
                 await linger(proto)
         except Refused as refused:
             self._count("head")

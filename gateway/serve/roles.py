@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import socket
 import threading
@@ -39,6 +40,7 @@ WORKER_FILES = 2048  # files that a worker may want open: one for each attempt, 
 SENDER_JOIN_SECONDS = 8.5
 """The Sender may take longer to end than the worker: both have the same time, and one may have nothing to do."""
 METRICS_TIMEOUT_SECONDS = 5.0
+M_ARENA_MAX, MEMORY_ARENAS = -8, 2  # an option of glibc's mallopt, and its value
 
 
 def settings_for(path: Path | None) -> Settings:
@@ -66,6 +68,9 @@ def run_web(settings: Settings, host: str, port: int, *, lifeline: bool) -> None
     from gateway.web.context import web_context
     from gateway.web.limits import is_trusted_proxy
 
+    with suppress(AttributeError, OSError, TypeError):  # no glibc
+        # Each thread that has once read a large body keeps freed memory in an arena, of which there are many.
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, MEMORY_ARENAS)
     store = _open_store(settings, lifeline=lifeline)
     app = create_app(settings, store, login_token=take_variable(LOGIN_TOKEN))
     app.config["OWN_ADDRESSES"] = frozenset({(host, port)})

@@ -95,15 +95,15 @@ def _answer_form(name: str) -> Response:
         body = read_body()
         try:
             is_large, config = len(body) > MAX_QUICK_BYTES, context.settings.current
-            sender = legacy_forms.read_sender(body, content_type) if is_large else None
-            if sender is None or validate.is_authentic(legacy_forms.call_credentials(sender), config):
+            arguments = legacy_forms.read_sender(body, content_type) if is_large else None
+            if arguments is None or validate.is_authentic(legacy_forms.call_credentials(arguments), config):
                 arguments = legacy_forms.read_form(body, content_type)
-                kept = _without_url_secrets(credentials.scrub_call(body, content_type))
-            else:  # it is refused for its credentials, and kept without its body
-                arguments, kept = sender, b""
         except BadCallback as error:
             kept = _without_url_secrets(credentials.scrub_head(body, MAX_KEPT_BYTES))
             raise _malformed(name, error.errors, kept, content_type or "", str(error)) from None
+        # A call with wrong credentials is kept without its body.
+        is_known = validate.is_authentic(legacy_forms.call_credentials(arguments), config)
+        kept = _without_url_secrets(credentials.scrub_call(body, content_type)) if is_known else b""
         result = _call(context, name, arguments, kept, content_type or "")
     except Exception as error:
         fault = _fault(context, name, error)
