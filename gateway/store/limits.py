@@ -27,15 +27,12 @@ LOOK = Statement("SELECT count, until FROM limits WHERE name = :name AND until >
 SWEEP = Statement("""
     DELETE FROM limits WHERE name IN (SELECT name FROM limits WHERE until <= :now ORDER BY until LIMIT :most)
 """)
+# A caller who is known is a window that begins anew with each call.
 REMEMBER_CALLER = Statement("""
-    INSERT INTO known_callers (address, credential, seen_at) VALUES (:address, :credential, :now)
-    ON CONFLICT (address, credential) DO UPDATE SET seen_at = excluded.seen_at
+    INSERT INTO limits (name, until, count) VALUES (:name, :until, 1)
+    ON CONFLICT (name) DO UPDATE SET until = excluded.until
 """)
-KNOWN_CALLER = Statement("SELECT 1 FROM known_callers WHERE address = :address AND credential = :credential")
-SWEEP_CALLERS = Statement("""
-    DELETE FROM known_callers WHERE (address, credential) IN
-        (SELECT address, credential FROM known_callers WHERE seen_at < :before ORDER BY seen_at LIMIT :most)
-""")
+KNOWN_CALLER = Statement("SELECT 1 FROM limits WHERE name = :name")
 
 
 class Window(NamedTuple):
@@ -61,11 +58,14 @@ def look(conn: Connection, name: str, now: float, seconds: float) -> Window:
 def remember_caller(conn: Connection, address: str, credential: str, now: float, days: float) -> None:
     """Notes that right credentials came from there; who was not seen for so many days is forgotten.
     `credential`: a name or a digest of it, never the secret itself."""
-    REMEMBER_CALLER.run(conn, {"address": index_key(address), "credential": index_key(credential), "now": now})
-    SWEEP_CALLERS.run(conn, {"before": now - days * 86_400, "most": SWEPT_ROWS})
+    REMEMBER_CALLER.run(conn, {"name": _known(address, credential), "until": now + days * 86_400})
+    SWEEP.run(conn, {"now": now, "most": SWEPT_ROWS})
 
 
 def is_known_caller(conn: Connection, address: str, credential: str) -> bool:
     """Reads. True: right credentials came from there before."""
-    values = {"address": index_key(address), "credential": index_key(credential)}
-    return KNOWN_CALLER.run(conn, values).fetchone() is not None
+    return KNOWN_CALLER.run(conn, {"name": _known(address, credential)}).fetchone() is not None
+
+
+def _known(address: str, credential: str) -> str:
+    return index_key(f"known {address} {credential}")

@@ -197,19 +197,12 @@ sessions = _table(
     sqlite_with_rowid=False,
 )
 
+# Windows in which something is counted; and programs whose credentials were right: others' guesses do not hold them up.
 limits = _table(
     "limits",
     *_texts("name", primary_key=True),  # what is counted, of whom
     sa.Column("until", sa.Double, nullable=False),  # the end of the window; the next count begins a new one
     sa.Column("count", sa.BigInteger, nullable=False),
-    sqlite_with_rowid=False,
-)
-
-# Programs whose credentials were right: others' guesses do not hold them up.
-known_callers = _table(
-    "known_callers",
-    *_texts("address", "credential", primary_key=True),
-    sa.Column("seen_at", sa.Double, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -273,5 +266,4 @@ sa.Index("ix_ledger_phone", entry.phone)  # the console's search
 
 sa.Index("ix_sessions_operator", sessions.c.operator)  # an operator's own, and the end of all of them
 sa.Index("ix_limits_until", limits.c.until)  # windows that are over
-sa.Index("ix_known_callers_seen_at", known_callers.c.seen_at)  # callers that came no more
 sa.Index("ix_audit_at", audit.c.at)  # retention
