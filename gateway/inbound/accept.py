@@ -185,7 +185,11 @@ class AcceptMessage:
         event_id = events.add(conn, self._callback.event(state, self._body, (*message.notes, route.why), message))
         endpoints: tuple[str, ...] = ()
         if state == "accepted":
-            self._owe(conn, event_id, drafts, self._replies.wants_answer)
+            owed = [draft.owed for draft in drafts]
+            if self._replies.wants_answer and owed:
+                # The answer of the keyword's first endpoint is texted back, the others only get the text.
+                owed[0] = dataclasses.replace(owed[0], replies=True)
+            outbox.owe(conn, event_id, owed, self._now)
             endpoints = tuple([endpoint.name for endpoint in route.endpoints])
         if is_new and self._replies.owe(conn, event_id, self._now):
             endpoints = (*endpoints, ledger.ENDPOINT)
@@ -196,7 +200,7 @@ class AcceptMessage:
         if not events.mark_routed(conn, event_id, self._message.keyword, (*self._message.notes, self._route.why)):
             return False
         _, drafts = self._with_custom_ticket(conn)
-        self._owe(conn, event_id, drafts, wants_answer=False)
+        outbox.owe(conn, event_id, [draft.owed for draft in drafts], self._now)
         return True
 
     def _with_custom_ticket(self, conn: Connection) -> tuple[Message, tuple[DeliveryDraft, ...]]:
@@ -207,10 +211,3 @@ class AcceptMessage:
             return message, self._drafts
         message = replace(message, custom_ticket=ticket)
         return message, build_deliveries(message, self._route.endpoints, self._callback.hops)
-
-    def _owe(self, conn: Connection, event_id: int, drafts: tuple[DeliveryDraft, ...], wants_answer: bool) -> None:
-        owed = [draft.owed for draft in drafts]
-        if wants_answer and owed:
-            # The answer of the keyword's first endpoint is texted back, the others only get the text.
-            owed[0] = dataclasses.replace(owed[0], replies=True)
-        outbox.owe(conn, event_id, owed, self._now)

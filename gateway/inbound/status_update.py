@@ -24,7 +24,7 @@ TWICE = "CarrierX has this message under another message_sid already."
 WAITS = "It waits until it is known which message it is about."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Classified:
     """An update, with the message that it is about and the endpoints that get it."""
 
@@ -94,21 +94,14 @@ class AcceptStatusUpdate:
         return self._for_foreign_send(conn)
 
     def _ignored(self, state: str, note: str) -> _Classified:
-        return _Classified(message=self._message, state=state, notes=(note,))
+        return _Classified(self._message, state, notes=(note,))
 
     def _for_our_send(self, conn: Connection, entry: LedgerEntry, woken: frozenset[str] = frozenset()) -> _Classified:
         message = status_posts.as_sent(self._message, entry)
         endpoints = status_posts.status_endpoints(entry, self._config)
         new_for, state = self._record_status(conn)
-        return _Classified(
-            message=message,
-            state=state,
-            drafts=build_deliveries(message, endpoints, self._callback.hops) if new_for else (),
-            endpoints=endpoints,
-            new_for=new_for,
-            entry=entry,
-            woken=woken,
-        )
+        drafts = build_deliveries(message, endpoints, self._callback.hops) if new_for else ()
+        return _Classified(message, state, drafts, endpoints, new_for, entry, woken=woken)
 
     def _for_foreign_send(self, conn: Connection) -> _Classified:
         new_for, state = self._record_status(conn)
@@ -119,15 +112,9 @@ class AcceptStatusUpdate:
             state, orphan = "orphan" if self._is_of_carrierx else state, "endpoints"
         elif state == "accepted" and self._is_of_carrierx:
             orphan = "message"
-        return _Classified(
-            message=self._message,
-            state=state,
-            drafts=self._drafts,
-            endpoints=self._route.endpoints,
-            new_for=new_for,
-            orphan=orphan,
-            notes=(NOT_OURS,) if self._is_of_carrierx and has_number else (),
-        )
+        notes = (NOT_OURS,) if self._is_of_carrierx and has_number else ()
+        endpoints = self._route.endpoints
+        return _Classified(self._message, state, self._drafts, endpoints, new_for, orphan=orphan, notes=notes)
 
     def _record_status(self, conn: Connection) -> tuple[frozenset[str], str]:
         """The recipients for whom the status is new, and the event's state."""
