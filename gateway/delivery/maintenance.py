@@ -121,13 +121,11 @@ class Maintenance:
             self._sweep_at = monotonic + SWEEP_INTERVAL_SECONDS
             days = (retention.texts, retention.phones, retention.audit)
             texts, phones, audit = (now - each * DAY_SECONDS for each in days)
-            work: Callable[[Connection], Swept | Blanked]
+            work: Callable[[Connection], Swept | Blanked] = partial(
+                sweep, before=phones, limit=MAX_DELETED_PER_STEP, after=self._swept_to, audit_before=audit
+            )
             if self._is_blanking:
                 work = partial(blank, before=texts, now=now, marked_to=self._marked_to)
-            else:
-                work = partial(
-                    sweep, before=phones, limit=MAX_DELETED_PER_STEP, after=self._swept_to, audit_before=audit
-                )
             with suppress(StoreUnavailable):
                 self._sweeping = self._store.writer.submit(work)
         if sweeping is None or not sweeping.done():

@@ -84,13 +84,9 @@ def follow_configuration(settings: Settings, store: Store) -> None:
 
     def submit(version: str, refused: ConfigError | None) -> None:
         faults = [f"{fault.path}:{fault.line}" for fault in refused.faults] if refused else []
-        entry = AuditEntry(
-            at=time.time(),
-            who=CONFIGURATION,
-            action="configuration refused" if refused else "configuration read",
-            subject=str(settings.current.path),
-            details={"faults": faults} if refused else {},
-        )
+        action, details = ("configuration refused", {"faults": faults}) if refused else ("configuration read", {})
+        subject = str(settings.current.path)
+        entry = AuditEntry(at=time.time(), who=CONFIGURATION, action=action, subject=subject, details=details)
         with suppress(StoreUnavailable):
             store.writer.submit(partial(record, entry=entry, once=f"configuration {version}"))
 

@@ -45,14 +45,8 @@ def classify(error: BaseException) -> Blame:
         # There is no code where the driver itself complains: "Cannot operate on a closed database".
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
         return Blame.STORE if code & 0xFF in SQLITE_STORE or str(error).startswith("no such table") else Blame.WORK
-    # Where psycopg was never imported, the error is none of its own.
-    return _postgresql(error) if "psycopg" in sys.modules else Blame.WORK
-
-
-def _postgresql(error: BaseException) -> Blame:
-    import psycopg
-
-    if not isinstance(error, psycopg.Error):
+    psycopg = sys.modules.get("psycopg")  # where it was never imported, the error is none of its own
+    if psycopg is None or not isinstance(error, psycopg.Error):
         return Blame.WORK
     if error.sqlstate is None:  # the connection's own: lost, closed
         return Blame.STORE if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) else Blame.WORK

@@ -75,7 +75,7 @@ class Event(NewEvent):
 def add(conn: Connection, new: NewEvent) -> int:
     """Keeps the event; returns its id."""
     cursor = ADD_EVENT[conn.dialect.name].run(conn, _values(new))
-    return int(cursor.lastrowid if conn.dialect.name == "sqlite" else cursor.fetchone()[0])
+    return int(cursor.lastrowid or 0 if conn.dialect.name == "sqlite" else cursor.fetchone()[0])
 
 
 def mark_routed(conn: Connection, event_id: int, keyword: str, notes: Sequence[str]) -> bool:

@@ -53,8 +53,9 @@ class RequestGreenlet(greenlet):
     def _run(self, work: Work) -> NoReturn | None:
         while True:
             work()
-            if not self._pool.release(self):
+            if len(self._pool.spare) >= MAX_SPARE_GREENLETS:
                 return None
+            self._pool.spare.append(self)
             work = self.wait()
 
 
@@ -63,7 +64,7 @@ class GreenletPool:
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self.loop = loop
-        self._spare: list[RequestGreenlet] = []
+        self.spare: list[RequestGreenlet] = []
 
     def run(self, work: Work) -> None:
         """Runs it until it ends, or has to wait."""
@@ -71,15 +72,8 @@ class GreenletPool:
             # That request goes on to its end first: its greenlet would never be resumed if this one waited.
             self.loop.call_soon(self.run, work)
             return
-        idle = self._spare.pop() if self._spare else RequestGreenlet(self)
+        idle = self.spare.pop() if self.spare else RequestGreenlet(self)
         idle.switch(work)
-
-    def release(self, idle: RequestGreenlet) -> bool:
-        """Keeps it for the next request. False: there are enough, and it ends."""
-        if len(self._spare) >= MAX_SPARE_GREENLETS:
-            return False
-        self._spare.append(idle)
-        return True
 
 
 def current() -> RequestGreenlet | None:

@@ -128,12 +128,9 @@ class PostgresqlDatabase:
             return True
         raw = conn.connection.dbapi_connection
         try:
-            if raw is not None:
-                raw.cursor().execute("SELECT 1")
-                raw.rollback()
+            return raw is not None and conn.dialect.do_ping(raw)
         except Exception:
             return False
-        return raw is not None
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:

@@ -156,13 +156,11 @@ def _chunk(conn: Connection, before: float, most: int, so_far: Swept, audit_befo
         old = OLD.run(conn, position).fetchall()
         deleted = sum(delete_event(conn, row[0]) for row in old if not row[2])
         reached = SweepPosition(old[-1][1], old[-1][0]) if len(old) == most else None
-    return Swept(
-        events=so_far.events + deleted,
-        states=so_far.states + DELETE_STATES.run(conn, {"before": before, "most": most}).rowcount,
-        audit=so_far.audit + audit.sweep(conn, audit_before, most),
-        tickets=so_far.tickets + DELETE_TICKETS.run(conn, {"before": before, "most": most}).rowcount,
-        reached=reached,
-    )
+    values = {"before": before, "most": most}
+    states = so_far.states + DELETE_STATES.run(conn, values).rowcount
+    tickets = so_far.tickets + DELETE_TICKETS.run(conn, values).rowcount
+    entries = so_far.audit + audit.sweep(conn, audit_before, most)
+    return Swept(so_far.events + deleted, states, tickets, entries, reached)
 
 
 @dataclass(frozen=True, slots=True)

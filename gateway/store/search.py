@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import filterfalse
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, literal_column, or_, select
@@ -271,20 +272,16 @@ def overview(conn: Connection, since: float, configured: Iterable[str] = ()) -> 
     """
     owed, dead = pending(conn), dict(DEAD.run(conn).fetchall())
     names, states = sorted({*configured, *owed, *dead}), []
-    count: int
-    oldest: float | None
-    for name in names:
-        if not is_url(name):
-            count, oldest = owed.get(name, (0, None))
-            last_at, outcome, times = LAST.run(conn, {"endpoint": name}).fetchone() or (None, None, "{}")
-            error_at, error = FAILED.run(conn, {"endpoint": name}).fetchone() or (None, None)
-            dead_count, latency = dead.get(name, 0), json.loads(times).get("total")
-            states.append(EndpointState(name, count, oldest, dead_count, last_at, outcome, latency, error, error_at))
-    if urls := [name for name in names if is_url(name)]:
-        counts = [owed[url] for url in urls if url in owed]
-        oldest = min((oldest for _, oldest in counts), default=None)
-        dead_count = sum(dead.get(url, 0) for url in urls)
-        states.append(EndpointState(STATUS_URLS, sum(count for count, _ in counts), oldest, dead_count))
+    for name in filterfalse(is_url, names):
+        last_at, outcome, times = LAST.run(conn, {"endpoint": name}).fetchone() or (None, None, "{}")
+        error_at, error = FAILED.run(conn, {"endpoint": name}).fetchone() or (None, None)
+        (count, oldest), latency = owed.get(name, (0, None)), json.loads(times).get("total")
+        dead_count = dead.get(name, 0)
+        states.append(EndpointState(name, count, oldest, dead_count, last_at, outcome, latency, error, error_at))
+    if urls := list(filter(is_url, names)):
+        pairs = [owed[url] for url in urls if url in owed]
+        first, dead_count = min((pair[1] for pair in pairs), default=None), sum(dead.get(url, 0) for url in urls)
+        states.append(EndpointState(STATUS_URLS, sum(pair[0] for pair in pairs), first, dead_count))
     return Overview(_count_events(conn, since), tuple(states))
 
 

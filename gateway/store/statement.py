@@ -13,35 +13,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import ClauseElement, Connection, Dialect, text
 
 Values = Mapping[str, object]
 Parameters = Mapping[str, object] | Sequence[object]
 NO_VALUES: Values = {}
+Cursor = sqlite3.Cursor  # PostgreSQL's driver has the same methods, `rowcount` too, but no `lastrowid`
 _Compiled = tuple[str, Callable[[Values], Parameters]]
 
 MAX_KEY_BYTES = 200  # PostgreSQL's indices take 2,704 bytes a row, in which a URL may stand beside the key
 _json_string = json.encoder.encode_basestring_ascii
 _decode_json = json.JSONDecoder().raw_decode
 _encode_json = json.JSONEncoder(separators=(",", ":")).encode
-
-
-class Cursor(Protocol):
-    """The part that the cursors of both drivers have in common."""
-
-    rowcount: int
-
-    @property
-    def lastrowid(self) -> int:
-        """The new row's id; SQLite's driver alone has it."""
-
-    def fetchone(self) -> Any: ...
-
-    def fetchall(self) -> list[Any]: ...
 
 
 class Statement:
