@@ -19,12 +19,12 @@ _SERIES = """
 _PHONE = "CAST(15550000000 + (CAST({i} AS bigint) * 7919) % 10000019 AS text)"
 _EVENTS = f"""
     INSERT INTO events (source, state, received_at, direction, phone, number, keyword, message_sid, status, ticket,
-                        custom_ticket, content_type, body, errors, notes, remote)
+                        custom_ticket, content_type, body, errors, notes, remote, key)
     {_SERIES}
     SELECT 'carrierx', 'accepted', :now - 86400 + i * 0.05, 'inbound', {_PHONE.format(i="i")},
            CAST(15160000000 + i % 50 AS text), 'JOIN',
            CAST((CAST(i AS bigint) * 2654435761) % 4294967296 AS text) || '-0a2c-4b39-8f0e-' || CAST(i AS text),
-           'received', '', '', 'application/json', :body, '{{}}', '[]', '127.0.0.1' FROM series
+           'received', '', '', 'application/json', :body, '{{}}', '[]', '127.0.0.1', 'keys[0]' FROM series
 """
 # i / endpoints is the delivery's turn at its endpoint: each tenth stands behind the one before it.
 _ORDERING_KEY = _PHONE.format(i="CASE WHEN turn % 10 = 9 THEN i - CAST(:endpoints AS integer) ELSE i END")

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "inbound": "outbound routing store config schemas",
     "sender": "inbound outbound delivery routing store carrierx config metrics schemas",
     "web": "sender inbound outbound test_posts preview delivery routing store config safe_http metrics schemas",
-    "sandbox": "web store config matching schemas",
+    "sandbox": "web store config safe_http matching schemas",
     "gateway": "sandbox web store config",
     "serve": "gateway sandbox web sender outbound delivery store config metrics",
     "cli": "serve sandbox sender inbound outbound test_posts delivery routing store carrierx metrics config safe_http "

@@ -269,7 +269,7 @@ def test_what_is_written_down_of_an_attempt() -> None:
     ],
 )
 def test_an_answer_that_is_texted_back(body: str, reply: str, diagnosis: tuple[str, ...]) -> None:
-    endpoint = replace(PAGE, secret="s3cret-key")
+    endpoint = replace(PAGE, secret=("s3cret-key",))
     settled = attempted(answer(body), endpoint, replies=True).settled
     assert (settled.outcome, settled.reply, settled.diagnosis) == ("succeeded", reply, diagnosis)
     settled = attempted(answer(body), endpoint).settled
@@ -278,7 +278,7 @@ def test_an_answer_that_is_texted_back(body: str, reply: str, diagnosis: tuple[s
 
 def test_the_secrets_of_an_endpoint_are_those_of_its_configuration_now() -> None:
     for secret in ("first-secret", "second-secret", "first-secret"):
-        endpoint = replace(PAGE, secret=secret)
+        endpoint = replace(PAGE, secret=(secret,))
         for _ in range(2):
             assert attempted(answer(f"got {secret}"), endpoint).settled.answer_body == f"got {HIDDEN}".encode()
 

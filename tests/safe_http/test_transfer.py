@@ -196,8 +196,10 @@ def test_the_machines_own_authorities_come_first(tmp_path: Path, monkeypatch: py
 
 
 @pytest.fixture
-def carrying() -> Iterator[Callable[..., Transfer]]:
-    """A handle with a request that was started at 100 and waited two seconds for its name. Nothing is sent."""
+def carrying(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Transfer]]:
+    """A handle with a request that was started at 100, two seconds ago, and waited so long for its name. Nothing is
+    sent."""
+    monkeypatch.setattr("gateway.safe_http.transfer.time", SimpleNamespace(monotonic=lambda: 102.0))
     made: list[Transfer] = []
 
     def load(timeout: float = 20.0, connect_timeout: float = 5.0) -> Transfer:
