@@ -14,29 +14,20 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from gateway.config import Config, Credentials, Endpoint
+from gateway.config.model import free_form
 from gateway.delivery.diagnosis import diagnose
 from gateway.delivery.redaction import EndpointRedaction
 from gateway.delivery.request import request_for
 from gateway.delivery.result import judge
 from gateway.routing.route import load_message, wire_format
 from gateway.safe_http.client import post
-from gateway.safe_http.error_pages import FAILURE_BODY
 from gateway.safe_http.models import Request, Response, Timings
 from gateway.safe_http.ssrf import NO_ADDRESSES, OwnAddresses, mask_url
-from schemas import FORMATS, BadCallback, CannotSay, FormatOptions, Message, ReceiveContext, charsets, legacy, wire
+from schemas import FORMATS, BadCallback, CannotSay, Message, ReceiveContext, charsets, legacy, wire
 from schemas.credentials import CREDENTIALS
 
 FIELDS: Mapping[str, tuple[str, ...]] = {"callback": legacy.CALLBACK_FIELDS, "status": legacy.STATUS_FIELDS}
 """The two kinds of test, and the fields of their format in the documented order."""
-FREE_FORM = ""  # the name of the endpoint that a free-form URL is made into
-
-
-class InvalidTestPost(ValueError):
-    """The caller must act. `errors` names every mistake: ``{"endpoint": ["…"]}``."""
-
-    def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
-        self.errors = {name: list(sentences) for name, sentences in errors.items()}
-        super().__init__("; ".join(f"{name}: {' '.join(sentences)}" for name, sentences in errors.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +109,7 @@ def samples(kind: str, config: Config) -> dict[str, str]:
 def send_test_post(
     test_post: TestPost, config: Config, now: datetime, own: OwnAddresses = NO_ADDRESSES
 ) -> TestPostResult:
-    """Posts once and returns the result. Raises `InvalidTestPost`; a refused address is a result.
+    """Posts once and returns the result. Raises `BadCallback` for what was typed; a refused address is a result.
     `own`: where this gateway listens, never to be called. Blocks for the endpoint's timeout at most."""
     endpoint = _endpoint(test_post, config)
     message = _message(test_post, config, now)
@@ -129,7 +120,7 @@ def send_test_post(
         body = FORMATS[target].dump(message, endpoint.format_options)
     except CannotSay as error:
         return TestPostResult(ok=False, verdict="dead", diagnosis=[str(error)], request=ShownRequest(url=url))
-    is_free_form, delivery_id = endpoint.name == FREE_FORM, str(uuid.uuid4())
+    is_free_form, delivery_id = bool(test_post.url), str(uuid.uuid4())
     request = request_for(endpoint, body, config, now, own, delivery_id, free_form=is_free_form, test=True)
     response = post(request)
     verdict = judge(response, endpoint, now.timestamp())
@@ -156,18 +147,14 @@ def send_test_post(
 def _endpoint(test_post: TestPost, config: Config) -> Endpoint:
     """The endpoint to call, with the credentials that were typed."""
     if bool(test_post.endpoint) == bool(test_post.url):
-        raise InvalidTestPost({"endpoint": ["Give either an endpoint or a URL."]})
+        raise BadCallback({"endpoint": ["Give either an endpoint or a URL."]})
     if test_post.url:
-        endpoint = Endpoint(
-            name=FREE_FORM,
-            url=test_post.url.strip(),
-            format_options=FormatOptions(prefix=config.prefix),
-            failure_body=FAILURE_BODY,
-        )
+        # Unlike a stranger's URL it gets credentials, those that were typed; and no name under which it is remembered.
+        endpoint = replace(free_form(test_post.url.strip(), config.prefix), name="", free_form=False)
     elif test_post.endpoint in config.endpoints:
         endpoint = config.endpoints[test_post.endpoint]
     else:
-        raise InvalidTestPost({"endpoint": ["No endpoint of the configuration has this name."]})
+        raise BadCallback({"endpoint": ["No endpoint of the configuration has this name."]})
     given = {name: test_post.fields[name] for name in CREDENTIALS if test_post.fields.get(name)}
     return replace(endpoint, credentials=replace(endpoint.credentials or Credentials(), **given)) if given else endpoint
 
@@ -176,14 +163,11 @@ def _message(test_post: TestPost, config: Config, now: datetime) -> Message:
     """Reads the fields as a post of the platform with them would be read."""
     names = FIELDS[test_post.kind]
     if unknown := sorted(set(test_post.fields).difference(names, CREDENTIALS)):
-        raise InvalidTestPost({name: ["Not a field of this format."] for name in unknown})
+        raise BadCallback({name: ["Not a field of this format."] for name in unknown})
     sample = samples(test_post.kind, config)
     data, _ = wire.write_form([(name, test_post.fields.get(name, sample[name])) for name in names])
     context = ReceiveContext(now=now, sid=str(uuid.uuid4()), prefix=config.prefix)
-    try:
-        return load_message(data, f"{wire.FORM}; charset=utf-8", f"legacy-{test_post.kind}", context, config)[0]
-    except BadCallback as error:
-        raise InvalidTestPost(error.errors) from None
+    return load_message(data, f"{wire.FORM}; charset=utf-8", f"legacy-{test_post.kind}", context, config)[0]
 
 
 def _shown_request(request: Request, response: Response, url: str, secrets: EndpointRedaction) -> ShownRequest:

@@ -19,7 +19,7 @@ from gateway.safe_http.ssrf import mask_url, origin_of
 from gateway.store import ledger
 from gateway.store.replay import REPLAY_INTERVAL_SECONDS, ReplayFilter, count_blanked, replay_all
 from gateway.store.wakeup import WorkerNotifier
-from gateway.test_posts import InvalidTestPost, TestPost, TestPostResult, send_test_post
+from gateway.test_posts import TestPost, TestPostResult, send_test_post
 from schemas import FORMATS, BadCallback, CannotSay, FormatOptions, ReceiveContext
 
 
@@ -124,7 +124,7 @@ def _test_command(kind: str, title: str) -> click.Command:
         post = TestPost(kind=kind, url=url, endpoint=endpoint, fields=fields)
         try:
             result = send_test_post(post, config, datetime.now(UTC))
-        except InvalidTestPost as error:
+        except BadCallback as error:
             raise click.ClickException(_by_field(error.errors)) from None
         if as_json:
             click.echo(json.dumps(result.as_json(), indent=2))

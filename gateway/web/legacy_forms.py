@@ -90,10 +90,8 @@ def status_query(name: str, arguments: Pairs) -> StatusQuery:
 
 def call_credentials(arguments: Pairs) -> CallCredentials:
     """Reads the structure `auth`; without one, the arguments themselves."""
-    for name, value in arguments:
-        if name.lower() == "auth" and not isinstance(value, str):
-            arguments = value
-            break
+    structures = (value for name, value in arguments if name.lower() == "auth" and not isinstance(value, str))
+    arguments = next(structures, arguments)
     return CallCredentials(
         username=_unwrapped(_first(arguments, *_USER)),
         password=_unwrapped(_first(arguments, "password")),

@@ -177,7 +177,7 @@ class CallbackPoster:
     def _run(self) -> None:
         with requests.Session() as session:
             session.trust_env = False
-            session.headers["User-Agent"] = "CarrierX stand-in"
+            session.headers.update({"Content-Type": "application/json", "User-Agent": "CarrierX stand-in"})
             while (work := self._next_due()) is not None:
                 try:
                     work(session)
@@ -233,11 +233,9 @@ class CallbackPoster:
         url = None if message.scenario.silent else self._engine.account.callback_for(number)
         if url is not None:
             callback.attempts += 1
-            headers, taken, again = {"Content-Type": "application/json"}, False, True
+            taken, again = False, True
             with suppress(requests.RequestException):
-                answer = session.post(
-                    url, data=callback.body, headers=headers, timeout=CALLBACK_TIMEOUT_SECONDS, allow_redirects=False
-                )
+                answer = session.post(url, callback.body, timeout=CALLBACK_TIMEOUT_SECONDS, allow_redirects=False)
                 taken = answer.ok and answer.status_code < 300
                 again = answer.status_code >= 500 or answer.status_code in TRY_LATER
             given_up = not taken and (not again or callback.attempts >= setup.attempts)

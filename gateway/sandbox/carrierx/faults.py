@@ -5,9 +5,10 @@ Pure: random numbers are an argument, so the same seed gives the same faults.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from itertools import compress
+from itertools import accumulate, compress
 from typing import Any
 
 DELIVERED = ("queued", "sent", "delivered")
@@ -153,12 +154,8 @@ class PlannedFaults:
 
 def plan_faults(settings: Misbehaviour, scenario: Scenario, refusals: int, random: Random) -> PlannedFaults:
     """Faults of a request to send. `refusals`: how many requests for the same message were not accepted so far."""
-    draw, answer = random(), ""
-    for name in ANSWERS:
-        draw -= getattr(settings, name)
-        if draw < 0:
-            answer = name
-            break
+    limits = list(accumulate(getattr(settings, name) for name in ANSWERS))
+    answer = (*ANSWERS, "")[bisect(limits, random())]
     cut = CUTS[int(random() * len(CUTS))]
     early = 1 + int(random() * len(scenario.flow)) if random() < settings.early else 0
     if scenario.answer:  # the number counts more than chance

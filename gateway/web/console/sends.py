@@ -14,7 +14,7 @@ from gateway.store.search import EventSearch, load_delivery, load_event, search_
 from gateway.store.statement import index_key
 from gateway.web.console.search_forms import PAGE_ROWS, SEND_FIELDS, page_links, requested_offset, send_form
 from gateway.web.context import audit_entry, config, now, web_context
-from schemas import BadCallback, wire
+from schemas import wire
 from schemas.status import WORDS
 
 MAX_UPDATES = 100
@@ -65,10 +65,6 @@ def detail(send_id: uuid.UUID) -> ResponseReturnValue:
     posts = [
         each for each in owed if each.ordering_key in {index_key(f"{each.endpoint}/message/{sid}") for sid in sids}
     ]
-    try:
-        posted = wire.read_object(delivery.body) if delivery else {}
-    except BadCallback:
-        posted = {}
     return render_template(
         "send.html",
         entry=entry,
@@ -76,7 +72,7 @@ def detail(send_id: uuid.UUID) -> ResponseReturnValue:
         delivery=delivery,
         updates=[update.event for update in updates],
         posts=sorted(posts, key=lambda each: each.id),
-        request_=posted,
+        request_=wire.read_object(delivery.body) if delivery and delivery.body else {},
         no_secrets=EndpointRedaction.none(),
         now=now(),
     )

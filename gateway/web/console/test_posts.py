@@ -10,7 +10,7 @@ from werkzeug.exceptions import TooManyRequests
 
 from gateway import preview
 from gateway.safe_http.ssrf import NO_ADDRESSES, mask_url, origin_of
-from gateway.test_posts import FIELDS, InvalidTestPost, TestPost, TestPostResult, samples, send_test_post
+from gateway.test_posts import FIELDS, TestPost, TestPostResult, samples, send_test_post
 from gateway.web.auth import wants_json
 from gateway.web.context import config, now, record_audit, web_context
 from gateway.web.limits import Limit
@@ -26,7 +26,7 @@ blueprint = Blueprint("test_posts", __name__)
 def form(kind: str) -> ResponseReturnValue:
     given: dict[str, str] = {}
     result: TestPostResult | None = None
-    errors: dict[str, list[str]] = {}
+    errors: dict[str, tuple[str, ...]] = {}
     if request.method == "POST":
         given = {name: value for name, value in request.form.items() if name != "csrf_token"}
         if not g.get("program"):  # browsers send every line end as CR LF; what was typed is a line feed
@@ -35,7 +35,7 @@ def form(kind: str) -> ResponseReturnValue:
         url = given.get("url", "").strip()
         try:
             result = _send_exclusively(TestPost(kind=kind, endpoint=given.get("endpoint", ""), url=url, fields=fields))
-        except InvalidTestPost as error:
+        except BadCallback as error:
             errors = error.errors
         if wants_json():
             return result.as_json() if result else ({"errors": errors}, 400)
