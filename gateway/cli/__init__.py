@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.config import Config, ConfigError, Number, default_path, load, sample
+from gateway.config import Config, ConfigError, Number, OperatorError, default_path, load, sample
+from gateway.config.secrets import draft_of
 from gateway.routing.explain import Explanation
 from gateway.routing.explain import explain as explain_text
 from gateway.safe_http.ssrf import mask_url
 
 if TYPE_CHECKING:
     from gateway.store import Store
-    from gateway.store.audit import AuditEntry
 
 MAX_LISTED_NUMBERS = 20  # configured numbers that are listed where one is not known
 _AGO = re.compile(r"(\d{1,6})\s*([smhd])")
@@ -44,6 +43,25 @@ LAZY_COMMANDS = {command: f"gateway.cli.{module}" for module, commands in _MODUL
 
 class _Commands(click.Group):
     """The commands of this module, and the `LAZY_COMMANDS`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Where somebody must mend something, ends the command with a sentence in place of a traceback, and with 1."""
+        try:
+            return super().invoke(ctx)
+        except (BrokenPipeError, click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except OperatorError as error:
+            text = str(error)
+        except OSError as error:
+            text = f"{error.strerror or error}."
+        except Exception as error:
+            from gateway.store import StoreUnavailable
+
+            if not isinstance(error, StoreUnavailable):
+                raise
+            text = f"The store cannot be used: {error}."
+        click.echo(text, err=True)
+        sys.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *LAZY_COMMANDS})
@@ -76,31 +94,34 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def read_config(path: Path) -> Config:
-    """The configuration, for a command that needs it. Where it has mistakes, prints them all and exits with 1."""
-    try:
-        return load(path)
-    except ConfigError as error:
-        click.echo(error, err=True)
-        sys.exit(1)
+@contextmanager
+def open_store(config: Config) -> Iterator[Store]:
+    """The store, up to date."""
+    from gateway.store import Store
+
+    with Store(config.database) as store:
+        store.migrate()
+        yield store
+
+
+def write_new_file(path: Path, content: bytes) -> None:
+    """Writes a file that only its owner can read, and over none that is there."""
+    with cannot_be_written(path), open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(content)
 
 
 @contextmanager
-def open_store(config: Config) -> Iterator[Store]:
-    """The store, up to date. Where it cannot be used, prints why and exits with 1."""
-    from gateway.store import Store, StoreUnavailable
-
-    with Store(config.database) as store:
-        try:
-            store.migrate()
-            yield store
-        except StoreUnavailable as error:
-            raise click.ClickException(f"The store cannot be used: {error}.") from None
+def cannot_be_written(path: Path) -> Iterator[None]:
+    """Names the file where an OSError says why it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}.") from None
 
 
-def command_entry(action: str, subject: str = "", **details: object) -> AuditEntry:
-    """The audit entry of a command: it is the system's user who acts."""
-    from gateway.store.audit import COMMAND, AuditEntry
+def record(store: Store, action: str, subject: str = "", **details: object) -> None:
+    """Records that a command is run, right before it does anything: it is the system's user who acts."""
+    from gateway.store import audit
 
     try:
         import pwd
@@ -110,14 +131,8 @@ def command_entry(action: str, subject: str = "", **details: object) -> AuditEnt
         user = os.getlogin()
     except KeyError:  # a container without names
         user = str(os.getuid())
-    at = datetime.now(UTC).timestamp()
-    return AuditEntry(at=at, who=user + COMMAND, action=action, subject=subject, details=details)
-
-
-def record(store: Store, entry: AuditEntry) -> None:
-    """Records what a command does, right before it does it."""
-    from gateway.store import audit
-
+    at, who = datetime.now(UTC).timestamp(), user + audit.COMMAND
+    entry = audit.AuditEntry(at=at, who=who, action=action, subject=subject, details=details)
     store.writer.write(lambda conn: audit.record(conn, entry))
 
 
@@ -146,11 +161,11 @@ def check(path: Path) -> None:
     try:
         config = load(path)
     except ConfigError as error:
-        click.echo(error)
-        _echo_warnings(error.warnings)
+        click.echo("\n".join([str(error), *(f"Warning: {warning}" for warning in error.warnings)]))
         click.echo(f"{_count(len(error.faults), 'mistake')}, {_count(len(error.warnings), 'warning')}.")
         sys.exit(1)
-    _echo_warnings(config.warnings)
+    for warning in config.warnings:
+        click.echo(f"Warning: {warning}")
     counts = (
         _count(len(config.endpoints), "endpoint"),
         _count(len(config.numbers), "number"),
@@ -163,11 +178,6 @@ def check(path: Path) -> None:
         click.echo(f"Not set: {' and '.join(unset)}. The first start makes what is missing, under {config.data}.")
 
 
-def _echo_warnings(warnings: tuple[str, ...]) -> None:
-    for warning in warnings:
-        click.echo(f"Warning: {warning}")
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number or 'no'} {noun}s"
 
@@ -178,7 +188,7 @@ def _count(number: int, noun: str) -> str:
 @config_option
 def explain(to: str, text: tuple[str, ...], path: Path) -> None:
     """Say which keyword TEXT matches, why, and which endpoints get it."""
-    config = read_config(path)
+    config = load(path)
     number = config.number_for(to)
     if number is None:
         known = [_describe(number) for number in config.numbers[:MAX_LISTED_NUMBERS]]
@@ -217,17 +227,8 @@ def _explanation_lines(found: Explanation) -> Iterator[str]:
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 def init(path: Path, force: bool) -> None:
     """Write a commented configuration to start from."""
-    try:
-        if path.exists() and not force:
-            raise click.ClickException(f"{path} is there already; --force writes over it.")
-        # The whole file or none of it, and readable by its owner alone: secrets may be written into it.
-        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(sample().encode())
-            Path(draft).replace(path)
-        finally:
-            Path(draft).unlink(missing_ok=True)
-    except OSError as error:
-        raise click.ClickException(f"{path} cannot be written: {error.strerror}.") from None
+    if path.exists() and not force:
+        raise click.ClickException(f"{path} is there already; --force writes over it.")
+    with cannot_be_written(path), draft_of(path, sample().encode()) as draft:
+        draft.replace(path)
     click.echo(f"Wrote {path}. Put your numbers and endpoints into it, then: gateway check, gateway serve.")

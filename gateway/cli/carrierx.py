@@ -21,9 +21,9 @@ import click
 from gateway.carrierx import CoreAPI
 from gateway.carrierx.errors import AnswerLost, CarrierXError, Forbidden, NotAuthorized, NotFound
 from gateway.carrierx.responses import JsonObject
-from gateway.cli import command_entry, config_option, open_store, read_config, record
-from gateway.cli.serve import check_listen_address, exit_on_error
-from gateway.config import Config, kept_keys
+from gateway.cli import config_option, open_store, record
+from gateway.cli.serve import check_listen_address
+from gateway.config import Config, kept_keys, load
 from gateway.safe_http.ssrf import mask_url
 from gateway.sandbox.carrierx import PARTNER, CarrierXStub, Misbehaviour, Setup
 from gateway.sandbox.carrierx.engine import SHAPES
@@ -60,7 +60,7 @@ def point(partner: bool, did: bool, did_group: bool, sid: str | None, show: bool
     levels = [level for level, chosen in (("partner", partner), ("did", did), ("did_group", did_group)) if chosen]
     if len(levels) != 1:
         raise click.UsageError("Say whose callback, one of --partner, --did SID and --group SID.")
-    [level], config = levels, read_config(path)
+    [level], config = levels, load(path)
     keys = tuple(value for key in config.all_keys if "carrierx" in key.wire_formats for value in key.value)
     with suppress(OSError, UnicodeDecodeError):
         keys = keys if config.all_keys else kept_keys(config.data)
@@ -83,7 +83,7 @@ def point(partner: bool, did: bool, did_group: bool, sid: str | None, show: bool
         try:
             if not show:
                 with open_store(config) as store:
-                    record(store, command_entry("point", f"{level} {sid}"))
+                    record(store, "point", f"{level} {sid}")
             CallbackSetting(api=api, config=config, keys=keys, level=level, sid=sid).show_or_set(show)
         except CarrierXError as error:
             hints = [hint.format(LEVELS[level]) for kind, hint in HINTS.items() if isinstance(error, kind)]
@@ -242,15 +242,14 @@ def sandbox(port: int, oldest_first: bool, seed: int, **given: Any) -> None:
         setup = Setup(misbehaviour=Misbehaviour(seed=seed, **chances), newest_first=not oldest_first, **given)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    with exit_on_error():
-        check_listen_address(SANDBOX_HOST, port)
-        stub = CarrierXStub(setup, SANDBOX_HOST, port)
-        callbacks = "Its callbacks go to the URL that you gave, unless a PATCH of a DID or DID group says otherwise."
-        if not setup.callback:
-            example = "give --callback http://127.0.0.1:8080/carrierx/callback/KEY"
-            callbacks = f"It posts no callbacks yet: {example}, or set one by\nPATCH /partners/SID, as at CarrierX."
-        # How a gateway comes to use it, and what the numbers do.
-        click.echo(f"""\
+    check_listen_address(SANDBOX_HOST, port)
+    stub = CarrierXStub(setup, SANDBOX_HOST, port)
+    callbacks = "Its callbacks go to the URL that you gave, unless a PATCH of a DID or DID group says otherwise."
+    if not setup.callback:
+        example = "give --callback http://127.0.0.1:8080/carrierx/callback/KEY"
+        callbacks = f"It posts no callbacks yet: {example}, or set one by\nPATCH /partners/SID, as at CarrierX."
+    # How a gateway comes to use it, and what the numbers do.
+    click.echo(f"""\
 A stand-in for CarrierX is up. Ctrl-C stops it. In gateway.toml:
 
   [carrierx]
@@ -269,4 +268,4 @@ Handsets with these last digits; all others get what they are sent:
 
 {scenario_table()}
 """)
-        roles.run_carrierx_stub(stub)
+    roles.run_carrierx_stub(stub)

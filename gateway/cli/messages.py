@@ -12,7 +12,8 @@ from pathlib import Path
 
 import click
 
-from gateway.cli import command_entry, config_option, open_store, parse_time, printable, read_config, record
+from gateway.cli import config_option, open_store, parse_time, printable, record
+from gateway.config import load
 from gateway.inbound.accept import reroute_all
 from gateway.routing.route import dump_message, load_message
 from gateway.safe_http.ssrf import mask_url, origin_of
@@ -38,7 +39,7 @@ def translate(source: str, target: str, content_type: str | None, path: Path) ->
 
     A group's status update becomes several posts, one a line. Decisions that the translation took are on stderr.
     """
-    config = read_config(path)
+    config = load(path)
     context = ReceiveContext(now=datetime.now(UTC), sid=str(uuid.uuid4()), prefix=config.prefix)
     try:
         message, _ = load_message(sys.stdin.buffer.read(), content_type, source, context, config)
@@ -74,14 +75,14 @@ def replay(endpoint: str | None, since: float | None, state: str, path: Path) ->
 
     Texts to phones only with --endpoint @carrierx, and of these only those that were refused: nothing is sent twice.
     """
-    config = read_config(path)
+    config = load(path)
     if endpoint not in (None, ledger.ENDPOINT) and config.endpoint(endpoint or "") is None:
         raise click.ClickException(f"{endpoint} is no endpoint of {path}. Known: {', '.join(config.endpoints)}")
     if endpoint is not None and state == "unrouted":
         raise click.ClickException("Unrouted texts have no endpoint yet: leave --endpoint out.")
     with open_store(config) as store:
         action = "reroute" if state == "unrouted" else "replay"
-        record(store, command_entry(action, mask_url(origin_of(endpoint or "every")), state=state, since=since))
+        record(store, action, mask_url(origin_of(endpoint or "every")), state=state, since=since)
         if state == "unrouted":
             routed, left, blanked = reroute_all(config, store, since)
             click.echo(f"Routed {routed}; {left} still go nowhere.")
@@ -115,7 +116,7 @@ def _test_command(kind: str, title: str) -> click.Command:
     @click.option("--json", "as_json", is_flag=True, help="Print the JSON that the console's form gives programs.")
     @config_option
     def post_test(where: str, fields: dict[str, str], as_json: bool, path: Path) -> None:
-        config, is_url = read_config(path), "://" in where
+        config, is_url = load(path), "://" in where
         if not is_url and where not in config.endpoints:
             near = get_close_matches(where, config.endpoints, 1)
             known = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(config.endpoints) or 'none'}."

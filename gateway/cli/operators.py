@@ -5,20 +5,18 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 import pyotp
 import segno
 from argon2 import PasswordHasher
 
-from gateway.cli import command_entry, config_option, open_store, parse_time, printable, read_config, record
-from gateway.config import ADMIN, Config, ConfigError
+from gateway.cli import cannot_be_written, config_option, open_store, parse_time, printable, record, write_new_file
+from gateway.config import ADMIN, Config, load
 from gateway.config.operators import change_operator
 from gateway.config.secrets import new_password
 from gateway.config.validate import MAX_PASSWORD_CHARACTERS, MIN_PASSWORD_CHARACTERS
@@ -26,19 +24,14 @@ from gateway.store import audit as trail
 
 READ_ROWS = 500  # entries of the audit trail in one transaction
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 
 @click.group()
 def operators() -> None:
     """People and programs that may log in to the console, by name. Running processes read a change within a second."""
 
 
-def _password_options(command: F) -> F:
-    command = click.option("--generate", is_flag=True, help="Make a password, and print it once.")(command)
-    return click.option("--stdin", is_flag=True, help="Read the password from the first line of stdin.")(command)
-
-
+_generate_option = click.option("--generate", is_flag=True, help="Make a password, and print it once.")
+_stdin_option = click.option("--stdin", is_flag=True, help="Read the password from the first line of stdin.")
 _qr_option = click.option(
     "--qr", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.svg", help="Write the QR code there instead."
 )
@@ -49,11 +42,12 @@ _qr_option = click.option(
 @click.option("--role", type=click.Choice(["read", "operate", "admin"]), default="operate", show_default=True)
 @click.option("--totp", is_flag=True, help="Ask for one-time codes, too; prints the QR code for an app.")
 @_qr_option
-@_password_options
+@_generate_option
+@_stdin_option
 @config_option
 def add(name: str, role: str, totp: bool, qr: Path | None, generate: bool, stdin: bool, path: Path) -> None:
     """Add an operator. The password is asked for, and only its hash is written."""
-    config = read_config(path)
+    config = load(path)
     if name in config.operators:
         raise click.ClickException(f"{name} is an operator of {path} already: gateway operators passwd, totp, remove.")
     settings = {"password": _hash_of_new_password(generate, stdin), "role": role}
@@ -68,7 +62,7 @@ def add(name: str, role: str, totp: bool, qr: Path | None, generate: bool, stdin
 @config_option
 def list_(path: Path) -> None:
     """Print every operator with the role."""
-    config = read_config(path)
+    config = load(path)
     for name, each in config.all_operators().items():
         single = "the single password of [gateway]" if name not in config.operators else ""
         click.echo(f"{name:24} {each.role:8} {'totp' if each.totp else '-':5} {single}".rstrip())
@@ -76,7 +70,8 @@ def list_(path: Path) -> None:
 
 @operators.command()
 @click.argument("name")
-@_password_options
+@_generate_option
+@_stdin_option
 @config_option
 def passwd(name: str, generate: bool, stdin: bool, path: Path) -> None:
     """Set an operator's password, and end the operator's sessions."""
@@ -107,7 +102,7 @@ def remove(name: str, path: Path) -> None:
 
 
 def _config_with(name: str, path: Path) -> Config:
-    config = read_config(path)
+    config = load(path)
     if name not in config.operators:
         known = ", ".join(config.operators) or "none"
         hint = f" {ADMIN} has the password of [gateway] until there is one." if name == ADMIN else ""
@@ -118,15 +113,11 @@ def _config_with(name: str, path: Path) -> Config:
 def _change(
     config: Config, path: Path, action: str, name: str, settings: Mapping[str, str] | None, **details: object
 ) -> None:
-    try:
+    with cannot_be_written(path):
         change = change_operator(path, name, settings)
         with open_store(config) as store:
-            record(store, command_entry(action, name, **details))
+            record(store, action, name, **details)
         change.save()
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from None
-    except OSError as error:
-        raise click.ClickException(f"{path} cannot be written: {error.strerror}.") from None
     click.echo(f"Wrote {path}. Running processes read it within a second.", err=True)
 
 
@@ -152,11 +143,7 @@ def _show_totp(name: str, secret: str, file: Path | None) -> None:
         return
     image = io.BytesIO()
     code.save(image, kind="svg", scale=4)
-    try:
-        with open(file, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as out:
-            out.write(image.getvalue())
-    except OSError as error:
-        raise click.ClickException(f"{file} cannot be written: {error.strerror}. The secret is {secret}") from None
+    write_new_file(file, image.getvalue())
     click.echo(f"Scan {file} with an authenticator app, then delete it.")
 
 
@@ -168,7 +155,7 @@ def _show_totp(name: str, secret: str, file: Path | None) -> None:
 @config_option
 def audit(start: float | None, who: str, action: str, as_json: bool, path: Path) -> None:
     """Print who did what, from where, and when; the newest first."""
-    with open_store(read_config(path)) as store:
+    with open_store(load(path)) as store:
         before, more = trail.NEWEST_ID, True
         while more:
             with store.reader() as conn:

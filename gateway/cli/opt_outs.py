@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 import click
 
-from gateway.cli import command_entry, config_option, open_store, read_config, record
-from gateway.config import Config
+from gateway.cli import config_option, open_store, record
+from gateway.config import Config, load
 from gateway.store import Connection, Store, message_status
 from gateway.store.message_status import OptOut
 from schemas.fields import number as normalize_number
@@ -37,7 +37,7 @@ def opt_outs() -> None:
 @config_option
 def list_(number: str, phone: str, path: Path) -> None:
     """Print them as a table, with those who came back."""
-    config = read_config(path)
+    config = load(path)
     ours, theirs = _our_number(number, config), normalize_number(phone, config.prefix)
     with open_store(config) as store:
         for found in _all(store):
@@ -50,8 +50,8 @@ def list_(number: str, phone: str, path: Path) -> None:
 @config_option
 def export(path: Path) -> None:
     """Print them as CSV, which `gateway opt-outs import` reads again: number,phone,state,word,at (UTC)."""
-    with open_store(read_config(path)) as store:
-        record(store, command_entry("export", "opt-outs"))
+    with open_store(load(path)) as store:
+        record(store, "export", "opt-outs")
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(COLUMNS)
         for found in _all(store):
@@ -83,7 +83,7 @@ def _iso_time(at: float) -> str:
 def import_(file: BinaryIO, number: str, dry_run: bool, skip_bad: bool, path: Path) -> None:
     """Read FILE (`-`: stdin), CSV whose first line names its columns in any order: number, phone, and perhaps state
     (out or in; else out), word, at (else now). Of two words of one phone the later counts, whichever came first."""
-    config = read_config(path)
+    config = load(path)
     good, bad = _read_csv(file.read(), number, config)
     for mistake in bad:
         click.echo(mistake, err=True)
@@ -96,7 +96,7 @@ def import_(file: BinaryIO, number: str, dry_run: bool, skip_bad: bool, path: Pa
         click.echo(f"{len(good)} would be imported.")
         return
     with open_store(config) as store:
-        record(store, command_entry("opt-outs imported", Path(getattr(file, "name", "stdin")).name, rows=len(good)))
+        record(store, "opt-outs imported", Path(getattr(file, "name", "stdin")).name, rows=len(good))
         batches = (good[start : start + BATCH_ROWS] for start in range(0, len(good), BATCH_ROWS))
         imported = sum(store.writer.write(partial(_record, rows=rows)) for rows in batches)
     older = f"; of {len(good) - imported} a later word is known" if imported < len(good) else ""

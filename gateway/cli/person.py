@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import os
 import re
 import sys
 from datetime import UTC, datetime
@@ -14,11 +13,11 @@ from typing import Any
 
 import click
 
-from gateway.cli import command_entry, config_option, open_store, read_config
-from gateway.config import Config
+from gateway.cli import config_option, open_store, record, write_new_file
+from gateway.config import Config, load
 from gateway.delivery.redaction import EndpointRedaction
 from gateway.safe_http.ssrf import mask_url
-from gateway.store import Connection, audit, ledger, message_status, person, search
+from gateway.store import Connection, ledger, message_status, person, search
 from schemas.fields import number as normalised
 
 _PHONE = re.compile(r"[0-9]{3,15}")
@@ -41,7 +40,7 @@ def _phone_of(text: str, config: Config) -> str:
 @config_option
 def forget(phone: str, dry_run: bool, path: Path) -> None:
     """Erase what is kept of PHONE, but for its opt-outs. Exit 1 where something is owed or undecided, and stays."""
-    config = read_config(path)
+    config = load(path)
     digits = _phone_of(phone, config)
     with open_store(config) as store:
         if dry_run:
@@ -51,8 +50,7 @@ def forget(phone: str, dry_run: bool, path: Path) -> None:
             found, left = person.erase(store, digits, datetime.now(UTC).timestamp())
         own, shared = (len(set(ids) - left.kept.keys()) for ids in (found.own, found.shared))
         if not dry_run:
-            entry = command_entry("forget", f"…{digits[-4:]}", events=own, blanked=shared, kept=len(left.kept))
-            store.writer.write(lambda conn: audit.record(conn, entry))
+            record(store, "forget", f"…{digits[-4:]}", events=own, blanked=shared, kept=len(left.kept))
     would = "Would erase" if dry_run else "Erased"
     click.echo(f"{would} {own} events of this phone alone; blanked in {shared} events of several people.")
     for event_id, reasons in left.kept.items():
@@ -65,11 +63,11 @@ def forget(phone: str, dry_run: bool, path: Path) -> None:
 
 @click.command()
 @click.argument("phone")
-@click.option("--to", "file", metavar="FILE", help="A new file, for you alone to read; else stdout.")
+@click.option("--to", "file", type=click.Path(path_type=Path), help="A new file, for you alone; else stdout.")
 @config_option
-def export(phone: str, file: str | None, path: Path) -> None:
+def export(phone: str, file: Path | None, path: Path) -> None:
     """Write all that is kept of PHONE as one JSON document. Of events of several people only its own part."""
-    config = read_config(path)
+    config = load(path)
     digits = _phone_of(phone, config)
     with open_store(config) as store:
         with store.reader() as conn:
@@ -82,17 +80,12 @@ def export(phone: str, file: str | None, path: Path) -> None:
                 "sends": [_send(conn, send, config) for id_ in found.sends if (send := ledger.of_send(conn, id_))],
                 "opt_outs": [dataclasses.asdict(each) for each in message_status.opt_outs_of_phone(conn, digits)],
             }
-        entry = command_entry("export", f"…{digits[-4:]}", events=len(found.own), sends=len(found.sends))
-        store.writer.write(lambda conn: audit.record(conn, entry))
+        record(store, "export", f"…{digits[-4:]}", events=len(found.own), sends=len(found.sends))
     text = json.dumps(document, indent=2, default=_readable) + "\n"
-    if file is None:
+    if file:
+        write_new_file(file, text.encode())
+    else:
         click.echo(text, nl=False)
-        return
-    try:
-        with open(file, "x", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
-            out.write(text)
-    except OSError as error:
-        raise click.ClickException(f"{file} cannot be written: {error.strerror}.") from None
 
 
 def _event(detail: search.EventDetail, config: Config) -> dict[str, Any]:

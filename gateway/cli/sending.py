@@ -12,7 +12,8 @@ from pathlib import Path
 
 import click
 
-from gateway.cli import command_entry, config_option, open_store, read_config, record
+from gateway.cli import config_option, open_store, record
+from gateway.config import load
 from gateway.outbound.accept import OPERATOR, accept
 from gateway.outbound.model import CallCredentials, Recipient, SendCall
 from gateway.safe_http.ssrf import mask_url
@@ -51,7 +52,7 @@ def send(
     path: Path,
 ) -> None:
     """Send TEXT, as a call of the legacy web service would. A running worker sends it; its ticket is printed."""
-    config = read_config(path)
+    config = load(path)
     call = SendCall(
         name="send",
         auth=CallCredentials(code=code),
@@ -65,7 +66,7 @@ def send(
         now=datetime.now(UTC),
     )
     with open_store(config) as store:
-        record(store, command_entry("send", call.auth.code, recipients=len(phones)))
+        record(store, "send", call.auth.code, recipients=len(phones))
         accepted = accept(replace(call, body=_event_body(call)), config, store)
         answer = accepted.answer
         if not answer.result:
@@ -116,7 +117,7 @@ def _wait_until_sent(store: Store, event_id: int, seconds: float) -> bool:
 @config_option
 def sends(ticket: str, path: Path) -> None:
     """Say what became of a call: TICKET, the number that stands for it, or a custom ticket. One line a recipient."""
-    with open_store(read_config(path)) as store, store.reader() as conn:
+    with open_store(load(path)) as store, store.reader() as conn:
         found = (*ledger.of_ticket(conn, ticket), *ledger.of_custom_ticket(conn, ticket))
     entries = list({entry.send_id: entry for entry in found}.values())
     if not entries:

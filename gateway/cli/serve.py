@@ -5,19 +5,16 @@ from __future__ import annotations
 import secrets
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
 import click
 
-from gateway.config import ConfigError, Settings
+from gateway.config import Settings
 from gateway.metrics import forget_ended
 from gateway.serve import logging, roles, startup
-from gateway.serve.startup import SANDBOX_HOST, PortTaken, ServePlan
+from gateway.serve.startup import SANDBOX_HOST, ServePlan
 from gateway.serve.supervisor import HEARTBEAT_TIMEOUT_SECONDS, Supervisor
-from gateway.store import StoreUnavailable, WrongDatabase
 
 _config = click.option(
     "--config",
@@ -45,22 +42,6 @@ _heartbeat_timeout = click.option(
 )
 _lifeline = click.option("--lifeline", is_flag=True, hidden=True)
 """The supervisor holds standard input: when it is closed, the process ends."""
-
-
-@contextmanager
-def exit_on_error() -> Iterator[None]:
-    """Prints what the operator must mend in a sentence, without a traceback, and exits with 1."""
-    try:
-        yield
-        return
-    except (ConfigError, PortTaken, WrongDatabase) as error:
-        text = str(error)
-    except StoreUnavailable as error:
-        text = f"The database cannot be used: {error}."
-    except OSError as error:
-        text = f"{error.strerror or error}."
-    click.echo(text, err=True)
-    sys.exit(1)
 
 
 def check_listen_address(host: str, port: int, workers: int = 1, option: str = "") -> str:
@@ -103,20 +84,19 @@ def serve(path: Path | None, host: str, port: int, workers: int, heartbeat_timeo
     Without a configuration it runs the sandbox: sample data, and stand-ins for everybody else.
     """
     logging.set_up("serve")
-    with exit_on_error():
-        settings = roles.settings_for(path)
-        sandbox = settings.current.sandbox
-        plan = ServePlan(
-            config=settings.current,
-            host=check_listen_address(host, port, workers),
-            port=port,
-            workers=workers,
-            legacy_app_port=startup.free_port(SANDBOX_HOST, port + 1) if sandbox else None,
-            carrierx_port=startup.free_port(SANDBOX_HOST, port + 2) if sandbox else None,
-            login_token=secrets.token_urlsafe(24) if sandbox else "",
-            keys_are_kept=bool(settings.secrets and settings.secrets.keys),
-        )
-        startup.prepare_store(plan.config)
+    settings = roles.settings_for(path)
+    sandbox = settings.current.sandbox
+    plan = ServePlan(
+        config=settings.current,
+        host=check_listen_address(host, port, workers),
+        port=port,
+        workers=workers,
+        legacy_app_port=startup.free_port(SANDBOX_HOST, port + 1) if sandbox else None,
+        carrierx_port=startup.free_port(SANDBOX_HOST, port + 2) if sandbox else None,
+        login_token=secrets.token_urlsafe(24) if sandbox else "",
+        keys_are_kept=bool(settings.secrets and settings.secrets.keys),
+    )
+    startup.prepare_store(plan.config)
     # Counters start from zero, and endpoints that are no more are not shown.
     forget_ended(plan.config.data)
     _echo_secrets(settings)
@@ -140,15 +120,14 @@ def serve(path: Path | None, host: str, port: int, workers: int, heartbeat_timeo
 def web(path: Path | None, host: str, port: int, workers: int, heartbeat_timeout: float, lifeline: bool) -> None:
     """The web half alone: takes callbacks, shows the console."""
     logging.set_up("web")
-    with exit_on_error():
-        settings = roles.settings_for(path)
-        if not lifeline:
-            host = check_listen_address(host, port, workers)
-            _echo_secrets(settings)
-        if workers == 1:
-            roles.run_web(settings, host, port, lifeline=lifeline)
-            return
-        startup.prepare_store(settings.current)
+    settings = roles.settings_for(path)
+    if not lifeline:
+        host = check_listen_address(host, port, workers)
+        _echo_secrets(settings)
+    if workers == 1:
+        roles.run_web(settings, host, port, lifeline=lifeline)
+        return
+    startup.prepare_store(settings.current)
     plan = ServePlan(config=settings.current, host=host, port=port, workers=workers)
     sys.exit(Supervisor(startup.web_children(plan, {}), heartbeat_timeout=heartbeat_timeout).run())
 
@@ -164,17 +143,16 @@ def web(path: Path | None, host: str, port: int, workers: int, heartbeat_timeout
 def worker(path: Path | None, metrics: str | None, lifeline: bool) -> None:
     """The delivering half alone."""
     logging.set_up("worker")
-    with exit_on_error():
-        settings = roles.settings_for(path)
-        if not lifeline:
-            _echo_secrets(settings)
-        address = None
-        if metrics is not None:
-            address = startup.parse_address(metrics)
-            if address is None:
-                raise click.BadParameter(f"{metrics} is no HOST:PORT", param_hint="--metrics")
-            address = check_listen_address(*address, option="--metrics"), address[1]
-        roles.run_worker(settings, lifeline=lifeline, metrics_address=address)
+    settings = roles.settings_for(path)
+    if not lifeline:
+        _echo_secrets(settings)
+    address = None
+    if metrics is not None:
+        address = startup.parse_address(metrics)
+        if address is None:
+            raise click.BadParameter(f"{metrics} is no HOST:PORT", param_hint="--metrics")
+        address = check_listen_address(*address, option="--metrics"), address[1]
+    roles.run_worker(settings, lifeline=lifeline, metrics_address=address)
 
 
 @click.command(hidden=True)
@@ -184,5 +162,4 @@ def worker(path: Path | None, metrics: str | None, lifeline: bool) -> None:
 def sandbox_page(port: int, carrierx_port: int, lifeline: bool) -> None:
     """The sandbox's stand-ins for the applications that are called, and for CarrierX."""
     logging.set_up("sandbox-page")
-    with exit_on_error():
-        roles.run_sandbox_page(SANDBOX_HOST, port, carrierx_port, lifeline=lifeline)
+    roles.run_sandbox_page(SANDBOX_HOST, port, carrierx_port, lifeline=lifeline)

@@ -5,26 +5,15 @@ A mistake never stops at the first: `ConfigError.faults` has all of them, each w
 
 from __future__ import annotations
 
-from gateway.config.errors import ConfigError
-from gateway.config.fields import Network, Setting
+from gateway.config.errors import ConfigError, OperatorError
+from gateway.config.fields import Setting
 from gateway.config.load import Settings, default_path, environment, load, loads, take_variable
-from gateway.config.model import (
-    ADMIN,
-    RESPONSE,
-    CarrierX,
-    Config,
-    Credentials,
-    Endpoint,
-    Key,
-    Keyword,
-    Number,
-    Operator,
-)
+from gateway.config.model import ADMIN, CarrierX, Config, Credentials, Endpoint, Key, Keyword, Number, Operator
 from gateway.config.schema import TABLES, sample
-from gateway.config.secrets import kept_keys, make_private, secrets_for
+from gateway.config.secrets import kept_keys, make_private
 
 __all__ = [
-    "ADMIN", "RESPONSE", "TABLES", "CarrierX", "Config", "ConfigError", "Credentials", "Endpoint", "Key", "Keyword",
-    "Network", "Number", "Operator", "Setting", "Settings", "default_path", "environment", "kept_keys", "load", "loads",
-    "make_private", "sample", "secrets_for", "take_variable",
+    "ADMIN", "TABLES", "CarrierX", "Config", "ConfigError", "Credentials", "Endpoint", "Key", "Keyword", "Number",
+    "Operator", "OperatorError", "Setting", "Settings", "default_path", "environment", "kept_keys", "load", "loads",
+    "make_private", "sample", "take_variable",
 ]  # fmt: skip

@@ -41,8 +41,12 @@ class Fault:
         return ": ".join(part for part in (where, self.path, self.text) if part)
 
 
-class ConfigError(Exception):
-    """The operator must act: every mistake of one file, in the order of its lines; `str()` gives one line for each.
+class OperatorError(Exception):
+    """The operator must act; `str()` says how."""
+
+
+class ConfigError(OperatorError):
+    """Every mistake of one file, in the order of its lines; `str()` gives one line for each.
     `warnings` are those that could be found in spite of the mistakes."""
 
     def __init__(self, faults: Iterable[Fault], file: str = "gateway.toml", warnings: Sequence[str] = ()) -> None:

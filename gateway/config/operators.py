@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from tomlkit.items import AoT
 
 from gateway.config.errors import ConfigError, Fault
 from gateway.config.load import load, loads
+from gateway.config.secrets import draft_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +32,13 @@ class FileChange:
         """Replaces the file as a whole; its owner and mode stay, and a symbolic link goes on pointing to it.
         Raises OSError, and `ConfigError` if somebody else has changed the file meanwhile."""
         target = self.path.resolve()
-        descriptor, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(self.after)
-                file.flush()
-                os.fsync(file.fileno())
+        with draft_of(target, self.after) as draft:
             if os.name != "nt":
                 os.chown(draft, target.stat().st_uid, target.stat().st_gid)
             shutil.copymode(target, draft)
             if target.read_bytes() != self.before:
                 raise _refusal(self.path, "has been changed meanwhile by somebody else; try again")
-            Path(draft).replace(target)
-        finally:
-            Path(draft).unlink(missing_ok=True)
+            draft.replace(target)
 
 
 def change_operator(path: Path, name: str, settings: Mapping[str, str] | None) -> FileChange:

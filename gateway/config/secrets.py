@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -87,19 +88,26 @@ def _create(path: Path, text: str) -> bool:
     """A whole new file, or none: False if somebody else was first. Never a file that is half written."""
     if path.exists():
         return False
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+    with draft_of(path, text.encode()) as draft, contextlib.suppress(FileExistsError):
         # Neither overwrites a file that is there; Windows has no links for everybody, but such a rename.
         (os.rename if os.name == "nt" else os.link)(draft, path)
-    except FileExistsError:
-        return False
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def draft_of(path: Path, content: bytes) -> Iterator[Path]:
+    """A file beside `path` for its owner alone, with this content on the disk: renamed, it is there as a whole or not
+    at all. Deleted in the end, unless it was."""
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield Path(draft)
     finally:
         Path(draft).unlink(missing_ok=True)
-    return True
 
 
 def _read(path: Path) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from gateway.config import RESPONSE, Config, Number
+from gateway.config import Config, Number
+from gateway.config.model import RESPONSE
 from gateway.matching import keywords, templates
 from gateway.outbound import enqueue
 from gateway.routing.route import Route

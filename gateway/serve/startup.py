@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from gateway.config import Config
+from gateway.config import Config, OperatorError
 from gateway.serve.supervisor import Child
 from gateway.store import Store
 
@@ -28,8 +28,8 @@ SANDBOX_CARRIERX = "GATEWAY_SANDBOX_CARRIERX"  # URL of the stand-in for Carrier
 SANDBOX_CALLBACK = "GATEWAY_SANDBOX_CALLBACK"  # URL to which that one posts its callbacks; has a key in it
 
 
-class PortTaken(Exception):
-    """Nobody can listen there, with a sentence about what the operator must do."""
+class PortTaken(OperatorError):
+    """Nobody can listen there."""
 
 
 def listen_probe(host: str, *, shared: bool = False) -> socket.socket:

@@ -9,6 +9,8 @@ from enum import Enum
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from gateway.config import OperatorError
+
 _SQLITE_CODES = "BUSY LOCKED NOMEM READONLY INTERRUPT IOERR CORRUPT FULL CANTOPEN PROTOCOL PERM AUTH NOTADB MISUSE"
 SQLITE_STORE = frozenset(getattr(sqlite3, f"SQLITE_{name}") for name in _SQLITE_CODES.split())
 # PostgreSQL's classes: connection, authorisation, resources (disk full), operator, system, internal; and read only (a
@@ -25,8 +27,8 @@ class StoreUnavailable(Exception):
         super().__init__(reason)
 
 
-class WrongDatabase(Exception):
-    """The operator must act: this database cannot be used by this version. One sentence."""
+class WrongDatabase(OperatorError):
+    """This database cannot be used by this version. One sentence."""
 
 
 class Blame(Enum):

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.config import ConfigError, Settings, loads, make_private, secrets_for
+from gateway.config import ConfigError, Settings, loads, make_private
 from gateway.config.load import CHECK_INTERVAL_SECONDS
+from gateway.config.secrets import secrets_for
 
 SECRETS = '[gateway]\nkeys = ["canary-key-0123456789"]\npassword = "canary-password"\n'
 
@@ -271,7 +272,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 RACE = """
 import sys
 from pathlib import Path
-from gateway.config import secrets_for
+from gateway.config.secrets import secrets_for
 sys.stdin.read(1)
 found = secrets_for(Path(sys.argv[1]))
 print(found.keys, found.password, sorted(found.made))

@@ -240,7 +240,7 @@ def test_a_file_that_cannot_be_written_is_edited_by_somebody_else(
     def refused(*_: object, **__: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr("gateway.config.operators.tempfile.mkstemp", refused)
+    monkeypatch.setattr("gateway.config.secrets.tempfile.mkstemp", refused)
     visitor = logged_in(app, "olga")
     answer = visitor.post("/account/totp", page="/account", secret=SECRET, code=code())
     assert f"totp = &#34;{SECRET}&#34;" in answer.text and "cannot write" in answer.text
