@@ -17,10 +17,9 @@ from dataclasses import MISSING, dataclass
 from functools import cache, partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from argon2 import extract_parameters
-from argon2.exceptions import InvalidHashError
 from phonenumbers import SUPPORTED_REGIONS, country_code_for_region
 
 from gateway.config.errors import FromEnvironment, Messages, nearest, quoted, unknown
@@ -33,6 +32,8 @@ T = TypeVar("T")
 D = TypeVar("D")
 Network = IPv4Network | IPv6Network
 
+REQUIRED: Any = MISSING
+MAX_NAME_CHARACTERS = 64
 MIN_TOTP_BITS = 128
 MAX_TEXT_CHARACTERS = 1_600  # the longest text to be sent, before its placeholders are filled: some ten messages
 _TOML_TYPES = (
@@ -71,7 +72,7 @@ class Mistake(Exception):
 class Setting:
     """One setting of a table of the file."""
 
-    default: Any  # the value where a table does not have it; MISSING where it must be there
+    default: Any  # the value where a table does not have it; REQUIRED where it must be there
     read: Callable[[Any], Any]  # TOML's value → the model's. Raises `Mistake`
     sentence: str  # it describes the setting in the documentation, in Markdown
     otherwise: str = ""  # words for a default that other settings decide: it is filled in when the model is built
@@ -81,22 +82,16 @@ class Setting:
     @property
     def example(self) -> str:
         """The default as the file would have it; empty where there is none, or where other settings decide."""
-        if self.otherwise or self.default in (MISSING, None) or (self.secret and not self.default):
+        if self.otherwise or self.default in (REQUIRED, None) or (self.secret and not self.default):
             return ""
         return json.dumps(self.default, default=list, ensure_ascii=False).removesuffix(".0")
 
 
 def setting(default: D, read: Callable[[Any], T], sentence: str, otherwise: str = "", **marks: Any) -> D | T:
-    """An attribute of the model that is a setting of the file. `marks`: its `secret` and `format`."""
+    """An attribute of the model that is a setting of the file; with no default, if that is `REQUIRED`. `marks`: its
+    `secret` and `format`."""
     made = Setting(default, read, sentence, otherwise, **marks)
     return dataclasses.field(default=default, repr=not made.secret, metadata={"setting": made})
-
-
-def required(
-    read: Callable[[Any], Any], sentence: str, otherwise: str = "", *, secret: bool = False
-) -> Mapping[str, Setting]:
-    """The metadata of an attribute of the model that is a setting and has no default."""
-    return {"setting": Setting(MISSING, read, sentence, otherwise, secret)}
 
 
 def settings_of(model: type[Any]) -> dict[str, Setting]:
@@ -110,27 +105,20 @@ def table(settings: Mapping[str, Setting], value: object) -> dict[str, Any]:
     def read(name: str, part: object) -> Any:
         if name not in settings:
             raise Mistake(unknown(name, settings))
-        return settings[name].read(part)
+        if part is not MISSING:
+            return settings[name].read(part)
+        if settings[name].default is REQUIRED:
+            raise Mistake("is missing")
+        return settings[name].default
 
     if not isinstance(value, dict):
         raise Mistake("must be a table", {})
-    good, found = parts(value.items(), read)
-    for name, each in settings.items():
-        if name in value or each.otherwise:
-            continue
-        if each.default is MISSING:
-            found[name] = "is missing"
-        else:
-            good[name] = each.default
-    if found:
-        raise Mistake(found, good)
-    return good
+    missing = {name: MISSING for name, each in settings.items() if not (each.otherwise or name in value)}
+    return parts((value | missing).items(), read)
 
 
-def parts(
-    values: Iterable[tuple[Any, object]], read: Callable[[Any, Any], object]
-) -> tuple[dict[Any, Any], dict[Any, Messages]]:
-    """Reads the parts of a value: by their names or indices what is good, and what is wrong with the others."""
+def parts(values: Iterable[tuple[Any, object]], read: Callable[[Any, Any], object]) -> dict[Any, Any]:
+    """Reads the parts of a value, by their names or indices. Raises `Mistake` with all of theirs, and what is good."""
     good: dict[Any, Any] = {}
     found: dict[Any, Messages] = {}
     for step, part in values:
@@ -140,7 +128,9 @@ def parts(
             found[step] = mistake.found
             if mistake.good is not None:
                 good[step] = mistake.good
-    return good, found
+    if found:
+        raise Mistake(found, good)
+    return good
 
 
 def of_type(value: object, kind: type[T] | tuple[type[T], ...], wanted: str, hint: str = "") -> T:
@@ -181,12 +171,11 @@ def list_of(item: Callable[[object], T], value: object, *, empty: bool = True, s
     items = of_type(value, list, "a list", "; write it as [ … ]" if isinstance(value, str) else "")
     if not items and not empty:
         raise Mistake("is an empty list; leave it out, or name something")
-    good, found = parts(enumerate(items), lambda _, each: item(each))
-    # None for a bad one, so that all keep their places.
-    row = tuple(good.get(index) for index in range(len(items)))
-    if found:
-        raise Mistake(found, row)
-    return cast(tuple[T, ...], row)
+    try:
+        return tuple(parts(enumerate(items), lambda _, each: item(each)).values())
+    except Mistake as mistake:
+        # None for a bad one, so that all keep their places.
+        raise Mistake(mistake.found, tuple(map(mistake.good.get, range(len(items))))) from None
 
 
 def rows(name: str, settings: Mapping[str, Setting], value: object) -> tuple[Any, ...]:
@@ -204,10 +193,7 @@ def named(kind: str, place: str, settings: Mapping[str, Setting], value: object)
             raise Mistake(f"must stand under {place}")
         return table(settings, part)
 
-    good, found = parts(of_type(value, dict, kind).items(), read)
-    if found:
-        raise Mistake(found, good)
-    return good
+    return parts(of_type(value, dict, kind).items(), read)
 
 
 def text(value: object, *, empty: bool = True) -> str:
@@ -220,33 +206,34 @@ def text(value: object, *, empty: bool = True) -> str:
     return line
 
 
-def filled(value: object) -> str:
-    """Text on one line that is not empty."""
-    return text(value, empty=False)
+filled = partial(text, empty=False)  # text on one line that is not empty
+
+
+def name(marks: str, value: object) -> str:
+    """A name, as URLs, logs, metrics and command lines can hold it; besides letters and digits it may have `marks`."""
+    if not re.fullmatch(rf"[\w{re.escape(marks)}]{{1,{MAX_NAME_CHARACTERS}}}", filled(value)):
+        raise Mistake(f"may have letters, digits and {' '.join(marks)}, {MAX_NAME_CHARACTERS} at most")
+    return filled(value)
 
 
 def secret(value: object) -> str:
     """Text that guards something. An empty one is a mistake: it would switch off what it is to guard."""
     if value == "":
         raise Mistake("is empty; leave it out if there is none")
-    return str(filled(value))
+    return filled(value)
 
 
 def password_hash(value: object) -> str:
     """An argon2 hash, or a password that came from the environment: none stands in the file in the clear."""
     written = secret(value)
-    is_hash = written.startswith("$argon2")
-    if is_hash:
+    command = "`gateway operators passwd NAME`"
+    if written.startswith("$argon2"):
         try:
             extract_parameters(written)
-        except (InvalidHashError, ValueError):
-            raise Mistake(
-                "begins like an argon2 hash and is none; `gateway operators passwd NAME` writes one"
-            ) from None
-    if not is_hash and not isinstance(value, FromEnvironment):
-        raise Mistake(
-            "is in the clear; `gateway operators passwd NAME` writes its hash instead, or take it from the environment"
-        )
+        except ValueError:
+            raise Mistake(f"begins like an argon2 hash and is none; {command} writes one") from None
+    elif not isinstance(value, FromEnvironment):
+        raise Mistake(f"is in the clear; {command} writes its hash instead, or take it from the environment")
     return written
 
 
@@ -447,32 +434,26 @@ def pattern(value: object, flags: int = 0) -> LinearPattern:
 def headers(value: object) -> tuple[tuple[str, str], ...]:
     """Names and values of headers that go along with every request. The values may be secrets."""
     pairs = of_type(value, dict, 'a table such as { X-Token = "…" }')
-    _, found = parts(pairs.items(), _header)
     seen: dict[str, str] = {}
-    for name in pairs:
+
+    def read(name: str, value: object) -> object:
+        if not _HEADER_NAME.fullmatch(name):
+            raise Mistake("is not a header's name: letters, digits and hyphens")
+        if _OWN_HEADERS.fullmatch(name):
+            raise Mistake("is a header that the gateway sets itself")
+        if not _HEADER_VALUE.fullmatch(of_type(value, str, "text in quotes")):
+            raise Mistake("must be visible ASCII characters, with spaces only between them")
         if seen.setdefault(name.lower(), name) != name:
-            found.setdefault(name, f"is the same header as {seen[name.lower()]}: case does not count")
-    if found:
-        raise Mistake(found)
-    return tuple(pairs.items())
+            raise Mistake(f"is the same header as {seen[name.lower()]}: case does not count")
+        return value
 
-
-def _header(name: str, value: object) -> None:
-    if not _HEADER_NAME.fullmatch(name):
-        raise Mistake("is not a header's name: letters, digits and hyphens")
-    if _OWN_HEADERS.fullmatch(name):
-        raise Mistake("is a header that the gateway sets itself")
-    if not _HEADER_VALUE.fullmatch(of_type(value, str, "text in quotes")):
-        raise Mistake("must be visible ASCII characters, with spaces only between them")
+    return tuple(parts(pairs.items(), read).items())
 
 
 def status_words(value: object) -> Mapping[str, str] | None:
     """``"carrierx"`` (None), ``"numeric"`` (the table that is shipped), or a table of one's own."""
     if isinstance(value, dict):
-        good, found = parts(value.items(), _status_word)
-        if found:
-            raise Mistake(found)
-        return MappingProxyType(good)
+        return MappingProxyType(parts(value.items(), _status_word))
     word = choice(("carrierx", "numeric"), of_type(value, str, '"carrierx", "numeric" or a table'))
     return status.NUMERIC if word == "numeric" else None
 

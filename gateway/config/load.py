@@ -79,7 +79,7 @@ def loads(text: str, *, path: Path | None = None, environ: Mapping[str, str] | N
     written = _fill(written, environment() if environ is None else environ, errors, ())
     tables, found = read(written)
     errors.add((), found)
-    validate.check(tables, written, folder, errors, validate.PYTHON)
+    validate.check(tables, written, folder, errors)
     errors.stop()
     return build(tables, path.absolute() if path else None, folder, errors.warnings)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gateway.config import fields
-from gateway.config.fields import Network, Setting, required, setting, settings_of
+from gateway.config.fields import REQUIRED, Network, Setting, setting, settings_of
 from gateway.matching.keywords import KeywordIndex
 from gateway.matching.patterns import LinearPattern
 from gateway.safe_http.error_pages import FAILURE_BODY
@@ -104,9 +104,9 @@ class Endpoint:
     """An application that the gateway calls, with the settings for calling it."""
 
     name: str
-    url: str = field(repr=False, metadata=required(fields.url,
+    url: str = field(repr=False, metadata={"setting": Setting(REQUIRED, fields.url,
         "http or https; ports 80, 443, 8080, 8443 and from 1024 up; no user, no spaces. May be private, never "
-        'link-local. Its query stays as it is; with `format = "legacy"` it must not use a field\'s name.'))
+        'link-local. Its query stays as it is; with `format = "legacy"` it must not use a field\'s name.')})
     """Whole, with its query: that may hold a secret. People see it by `mask_url`."""
     format: str = setting("legacy", partial(fields.choice, ("legacy", "carrierx")),
         '`"legacy"`: the keyword platform\'s form posts. `"carrierx"`: JSON as CarrierX posts it.')
@@ -175,8 +175,8 @@ FORMAT_OPTIONS: Mapping[str, Setting] = {
 class Keyword:
     """A word on a number. Title, group and callback are the number's where the file gives none."""
 
-    word: str = field(metadata=required(fields.filled,
-        'The keyword; for `match = "regex"` the pattern. It goes into keyword callbacks as it stands here.'))
+    word: str = setting(REQUIRED, fields.filled,
+        'The keyword; for `match = "regex"` the pattern. It goes into keyword callbacks as it stands here.')
     match: str = setting("word", partial(fields.choice, ("word", "exact", "prefix", "regex")),
         'Compares `"exact"`: the whole text; `"word"`: its first word; `"prefix"`: its beginning; `"regex"`: any part.')
     aliases: tuple[str, ...] = setting((), _names, "Other words (or patterns) for the same keyword.")
@@ -191,8 +191,8 @@ class Keyword:
 class Number:
     """A number or short code that we answer for: digits with country code, no ``+``."""
 
-    number: str = field(metadata=required(fields.filled, "As CarrierX knows it, in any usual spelling."))
-    shortcode: str = field(metadata=required(fields.filled, "As legacy systems know it.", "the number"))
+    number: str = setting(REQUIRED, fields.filled, "As CarrierX knows it, in any usual spelling.")
+    shortcode: str = setting(REQUIRED, fields.filled, "As legacy systems know it.", "the number")
     title: str = setting("", fields.text, "Goes into keyword callbacks.")
     group: str = setting("", fields.text, "Goes into keyword callbacks.")
     default_keyword: str = setting("", fields.text, "Goes into keyword callbacks.")
@@ -212,10 +212,9 @@ class Number:
 class Key:
     """Lets in the callbacks of some wire formats, under a name that events, metrics and the log show."""
 
-    name: str = field(metadata=required(fields.filled, "Letters, digits and `- _ .`. Shown with each event."))
-    value: tuple[str, ...] = field(repr=False, metadata=required(partial(fields.list_of, fields.key, empty=False,
-        single=True), 'As in `keys`; or `["new", "old"]`, both of which are good, while the key is renewed.',
-        secret=True))
+    name: str = setting(REQUIRED, partial(fields.name, "-_."), "Letters, digits and `- _ .`. Shown with each event.")
+    value: tuple[str, ...] = setting(REQUIRED, partial(fields.list_of, fields.key, empty=False, single=True),
+        'As in `keys`; or `["new", "old"]`, both of which are good, while the key is renewed.', secret=True)
     wire_formats: tuple[str, ...] = setting(WIRE_FORMATS, _key_scope,
         'Callbacks that it lets in: `"carrierx"`, `"legacy-callback"`, `"legacy-status"`; `"legacy"`: the last two.')
 
@@ -224,10 +223,11 @@ class Key:
 class Operator:
     """A person, or a program, that may log in to the console."""
 
-    name: str = field(metadata=required(fields.filled, "The name to log in with: letters, digits and `- _ . @`."))
-    password: str = field(repr=False, metadata=required(fields.password_hash,
+    name: str = setting(
+        REQUIRED, partial(fields.name, "-_.@"), "The name to log in with: letters, digits and `- _ . @`.")
+    password: str = setting(REQUIRED, fields.password_hash,
         "Its argon2 hash (`$argon2id$…`), as `gateway operators` writes it; or from the environment, then also the "
-        "password itself.", secret=True))
+        "password itself.", secret=True)
     role: str = setting("operate", partial(fields.choice, ("read", "operate", "admin")),
         '`"read"` sees every page, `"operate"` tests, replays and decides, too, `"admin"` also sees who did what.')
     totp: str = setting("", fields.totp_secret,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -47,7 +46,7 @@ TABLES: Mapping[str, Mapping[str, Setting]] = {
     "legacy": {**settings_of(Credentials), "tickets": _TICKETS},
     "template": {
         "text": Setting(
-            MISSING,
+            fields.REQUIRED,
             partial(fields.template, ()),
             "At most 1,600 characters, with placeholders that the call fills: `{name}` or `{{ name }}`, of letters, "
             "digits and `_ . -`. Elsewhere `{{` and `}}` stand for braces.",
@@ -92,8 +91,10 @@ def read(written: Mapping[str, Any]) -> tuple[dict[str, Any], Messages]:
         raise Mistake("must stand under [gateway]" if is_setting else unknown(name, _READ, "a table of this file"))
 
     empty: dict[str, Any] = {**dict.fromkeys(_READ, {}), "number": [], "key": [], "operator": []}
-    good, found = fields.parts({**empty, **written}.items(), read_one)
-    return {**empty, **good}, found
+    try:
+        return fields.parts({**empty, **written}.items(), read_one), {}
+    except Mistake as mistake:
+        return {**empty, **mistake.good}, mistake.found
 
 
 def build(tables: Mapping[str, Any], path: Path | None, folder: Path, warnings: tuple[str, ...]) -> Config:

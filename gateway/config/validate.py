@@ -30,21 +30,15 @@ MAX_PASSWORD_CHARACTERS = 1_024  # a longer text is refused without being hashed
 _GUESSED = "is shorter than {} characters, and could be guessed"
 _SHORT_CODE_DIGITS = range(3, 7)
 _NAME = re.compile(r"[\w.-]{1,64}")
-"""Names of endpoints and IDs of templates stand in URLs, logs, metrics and command lines."""
-MAX_NAME_CHARACTERS = 64
 # With a slash, or empty: a Unix socket.
 _LOCAL_HOST = re.compile(r"(?:localhost|127\.[0-9.]+|\[?::1\]?|/.*|)(?::[0-9]*)?")
 PYTHON: tuple[int, ...] = sys.version_info[:3]
 _SAFE_PYTHON = {(3, 11): 10, (3, 12): 4}  # the first release of each that has no known holes
-_OPERATOR_NAME = re.compile(r"[\w.@-]{1,64}")
 
 
-def check(
-    tables: Mapping[str, Any], written: Table, folder: Path, errors: ErrorCollector, python: tuple[int, ...]
-) -> None:
-    """Adds what is found to `errors`. `tables`: as they could be read; `written`: as they stand in the file; `python`:
-    the version that runs, such as ``(3, 12, 4)``."""
-    major, minor, patch = python
+def check(tables: Mapping[str, Any], written: Table, folder: Path, errors: ErrorCollector) -> None:
+    """Adds what is found to `errors`. `tables`: as they could be read; `written`: as they stand in the file."""
+    major, minor, patch = PYTHON
     if patch < (safe := _SAFE_PYTHON.get((major, minor), 0)):
         errors.warn((), f"Python {major}.{minor}.{patch} has known security holes: use {major}.{minor}.{safe} or newer")
     _check_gateway(tables["gateway"], written, errors)
@@ -60,15 +54,14 @@ def check(
     names = endpoints if isinstance(endpoints, dict) else {}
     _check_numbers(tables["number"], names, prefix_of(tables["gateway"].get("country", "")), errors)
     _check_sending(tables, errors)
-    owners: dict[str, int] = {}
     for index, operator in enumerate(tables["operator"]):
-        if name := operator.get("name"):
-            if not _OPERATOR_NAME.fullmatch(name):
-                errors.add(("operator", index, "name"), "may have letters, digits and - _ . @, 64 at most")
-            if owners.setdefault(name, index) != index:
-                errors.add(("operator", index, "name"), f"is operator[{owners[name]}] already")
         if 0 < len(operator.get("password", "")) < MIN_PASSWORD_CHARACTERS:
             errors.warn(("operator", index, "password"), _GUESSED.format(MIN_PASSWORD_CHARACTERS))
+    for kind in ("key", "operator"):
+        owners = [row.get("name") for row in tables[kind]]
+        for index, name in enumerate(owners):
+            if name and name in owners[:index]:
+                errors.add((kind, index, "name"), f"is {kind}[{owners.index(name)}] already")
 
 
 def _check_gateway(gateway: Table, written: Table, errors: ErrorCollector) -> None:
@@ -78,10 +71,9 @@ def _check_gateway(gateway: Table, written: Table, errors: ErrorCollector) -> No
         for name in {"keys", "password"} - written["gateway"].keys():
             if name != "keys" or not written.get("key"):
                 errors.add(("gateway", name), "must be set with PostgreSQL: every machine must have the same")
-    for name in ("keys", "session_secret"):
-        for index, key in enumerate(gateway.get(name, ())):
-            if key and len(key) < MIN_KEY_CHARACTERS:
-                errors.warn(("gateway", name, index), _GUESSED.format(MIN_KEY_CHARACTERS))
+    for index, key in enumerate(gateway.get("session_secret", ())):
+        if key and len(key) < MIN_KEY_CHARACTERS:
+            errors.warn(("gateway", "session_secret", index), _GUESSED.format(MIN_KEY_CHARACTERS))
     if 0 < len(gateway.get("password", "")) < MIN_PASSWORD_CHARACTERS:
         errors.warn(("gateway", "password"), _GUESSED.format(MIN_PASSWORD_CHARACTERS))
     for name, meaning in (
@@ -95,19 +87,12 @@ def _check_gateway(gateway: Table, written: Table, errors: ErrorCollector) -> No
 def _check_keys(plain: Sequence[str | None], named: Sequence[Table], errors: ErrorCollector) -> None:
     found: list[tuple[SettingPath, str | None]]
     found = [(("gateway", "keys", index), value) for index, value in enumerate(plain)]
-    owners: dict[str, int] = {}
-    for index, key in enumerate(named):
-        found += [(("key", index, "value"), each) for each in key.get("value", ())]
-        name = key.get("name", "")
-        if name and not _NAME.fullmatch(name):
-            errors.add(("key", index, "name"), "may have letters, digits and - _ ., 64 at most")
-        if name and owners.setdefault(name, index) != index:
-            errors.add(("key", index, "name"), f"is key[{owners[name]}] already")
+    found += [(("key", index, "value"), each) for index, key in enumerate(named) for each in key.get("value", ())]
     places: dict[str, SettingPath] = {}
     for place, value in found:
         if value and places.setdefault(value, place) != place and place[0] == "key":
             errors.add(place, f"is {dotted(places[value])} already: which of them came could not be told")
-        if value and place[0] == "key" and len(value) < MIN_KEY_CHARACTERS:
+        if value and len(value) < MIN_KEY_CHARACTERS:
             errors.warn(place, _GUESSED.format(MIN_KEY_CHARACTERS))
 
 
@@ -189,7 +174,7 @@ def _check_login(path: SettingPath, endpoint: Table, errors: ErrorCollector) -> 
         errors.add((*path, "password"), "has no effect without username")
     if username and ":" in username:
         errors.add((*path, "username"), "must have no colon: HTTP Basic takes what follows for the password")
-    names = [name for name, _ in endpoint.get("headers", ()) if name.lower() == "authorization"]
+    names = [name for name in dict(endpoint.get("headers", ())) if name.lower() == "authorization"]
     if names and username:
         errors.add((*path, "headers", names[0]), "is what username and password make: give only one of them")
     if endpoint.get("credentials") == Credentials():

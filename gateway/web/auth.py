@@ -31,9 +31,8 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
 
-from gateway.config import Settings
-from gateway.config.model import ADMIN, Operator
-from gateway.config.validate import MAX_NAME_CHARACTERS
+from gateway.config import ADMIN, Operator, Settings
+from gateway.config.fields import MAX_NAME_CHARACTERS
 from gateway.store.limits import count as counted
 from gateway.web import limits, sessions
 from gateway.web.context import audit_entry, config, now, record_audit, web_context
