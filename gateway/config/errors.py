@@ -68,7 +68,7 @@ class ErrorCollector:
     def __init__(self, file: str) -> None:
         self.file = file
         self.lines: Mapping[SettingPath, int] = {}
-        self._faults: list[Fault] = []
+        self.faults: list[Fault] = []
         self._warnings: list[Fault] = []
         self._final: set[SettingPath] = set()
 
@@ -78,18 +78,13 @@ class ErrorCollector:
             for step, inner in found.items():
                 self.add((*path, step), inner)
         elif not any(path[:end] in self._final for end in range(1, len(path) + 1)):
-            self._faults.append(Fault(dotted(path), line_of(path, self.lines), found))
+            self.faults.append(Fault(dotted(path), line_of(path, self.lines), found))
             if final:
                 self._final.add(path)
 
     def warn(self, path: SettingPath, text: str) -> None:
         """Adds a warning about something that works, but probably not as intended."""
         self._warnings.append(Fault(dotted(path), line_of(path, self.lines), text))
-
-    def stop(self) -> None:
-        """Raises `ConfigError` if there is any mistake."""
-        if self._faults:
-            raise ConfigError(self._faults, self.file, self.warnings)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -176,13 +171,11 @@ class _Scan:
 
     def _header(self) -> SettingPath:
         start, path = self.at, SettingPath()
-        is_array = self.text.startswith("[[", start)
-        self.at += 2 if is_array else 1
-        keys = self._key()
-        self._take(r"\]\]" if is_array else r"\]")
+        brackets, keys = self._take(r"\[\[?"), self._key()
+        self._take(r"\]" * len(brackets))
         for at, key in enumerate(keys, 1):
             path = self._note((*path, key), start)
-            if is_array and at == len(keys):
+            if brackets == "[[" and at == len(keys):
                 self.lengths[path] = self.lengths.get(path, 0) + 1
             # In every array down into its latest table, as TOML has it.
             if path in self.lengths:
@@ -206,21 +199,16 @@ class _Scan:
             self.at += 1
 
     def _value(self, path: SettingPath) -> None:
-        opening = self._next()
-        if opening not in ("[", "{"):
-            self._take(_STRING if opening in ('"', "'") else _SCALAR)
-            return
-        self.at += 1
-        end, index = ("]" if opening == "[" else "}"), 0
-        while self._next() != end:
+        opening, index = self._take(rf"[\[{{]|{_STRING}|{_SCALAR}"), 0
+        end = {"[": "]", "{": "}"}.get(opening)
+        while end and self._next() != end:
             if opening == "[":
                 self._value(self._note((*path, index), self.at))
                 index += 1
             else:
                 self._pair(path)
-            if self._next() != end:
-                self._take(",")
-        self.at += 1
+            self._take(rf",|(?=\{end})")
+        self._take(f"\\{end}" if end else "")
 
     def _note(self, path: SettingPath, at: int) -> SettingPath:
         self.lines.setdefault(path, bisect_left(self.newlines, at) + 1)

@@ -387,17 +387,15 @@ def signing_secret(value: object) -> str:
 
 
 @cache
-def statuses(success: str) -> tuple[tuple[int, int], ...]:
+def statuses(success: str) -> tuple[range, ...]:
     """The ranges that ``2xx``, ``200``, ``200-204`` and lists of them with commas name. ValueError for all else."""
-    return tuple(_range(part.strip().lower()) for part in success.split(","))
-
-
-def _range(part: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([1-5])xx|([1-5][0-9]{2})(?:\s*-\s*([1-5][0-9]{2}))?", part)
-    if not found:
-        raise ValueError(part)
-    hundred, low, high = found.groups()
-    return (int(hundred) * 100, int(hundred) * 100 + 99) if hundred else (int(low), int(high or low))
+    ranges = []
+    for part in re.sub("([1-5])xx", r"\g<1>00-\g<1>99", success.lower()).split(","):
+        found = re.fullmatch(r"\s*([1-5][0-9]{2})(?:\s*-\s*([1-5][0-9]{2}))?\s*", part)
+        if not found:
+            raise ValueError(part)
+        ranges.append(range(int(found[1]), int(found[2] or found[1]) + 1))
+    return tuple(ranges)
 
 
 def success(value: object) -> str:
@@ -406,9 +404,9 @@ def success(value: object) -> str:
         ranges = statuses(filled(value))
     except ValueError:
         raise Mistake('must be such as "2xx", "200", "200-204" or "200,202"') from None
-    if any(low > high for low, high in ranges):
+    if not all(ranges):
         raise Mistake("has a range that ends before it begins")
-    if any(low < 200 or (low < 400 and high >= 300) for low, high in ranges):
+    if any(code // 100 in (1, 3) for each in ranges for code in each):
         raise Mistake("must not have 1xx or 3xx: a redirect is not followed and is no success")
     return filled(value)
 

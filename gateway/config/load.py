@@ -49,14 +49,14 @@ def take_variable(name: str) -> str | None:
     return os.environ.pop(name, None)
 
 
-def default_path(environ: Mapping[str, str] | None = None) -> Path:
+def default_path(environ: Mapping[str, str] = os.environ) -> Path:
     """``$GATEWAY_CONFIG``, else ``gateway.toml`` in the current folder."""
-    return Path((environment() if environ is None else environ).get("GATEWAY_CONFIG") or "gateway.toml")
+    return Path(environ.get("GATEWAY_CONFIG") or "gateway.toml")
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
+def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """The configuration in a file. Raises `ConfigError`, also where there is no such file.
-    `environ`: what ``${NAME}`` is taken from; this process's own variables if None."""
+    `environ`: what ``${NAME}`` is taken from."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -70,17 +70,18 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     raise ConfigError([Fault("", None, fault)], str(path))
 
 
-def loads(text: str, *, path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
+def loads(text: str, *, path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
     """The configuration in a text. Relative paths are taken from the folder of `path`, else from the current one."""
     errors = ErrorCollector(str(path) if path else "gateway.toml")
     folder = path.absolute().parent if path else Path.cwd()
     written = _parse(text, errors.file)
     errors.lines = lines_of(text, written)
-    written = _fill(written, environment() if environ is None else environ, errors, ())
+    written = _fill(written, environ, errors, ())
     tables, found = read(written)
     errors.add((), found)
     validate.check(tables, written, folder, errors)
-    errors.stop()
+    if errors.faults:
+        raise ConfigError(errors.faults, errors.file, errors.warnings)
     return build(tables, path.absolute() if path else None, folder, errors.warnings)
 
 
@@ -128,7 +129,7 @@ class Settings:
     def __init__(
         self,
         source: Path | Config,
-        environ: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] = os.environ,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -143,28 +144,25 @@ class Settings:
 
     @classmethod
     def found(
-        cls, environ: Mapping[str, str] | None = None, *, otherwise: Callable[[], Config] | None = None
+        cls, environ: Mapping[str, str] = os.environ, *, otherwise: Callable[[], Config] | None = None
     ) -> Settings:
         """Settings of the file that `GATEWAY_CONFIG` names, else of ``gateway.toml`` in the current folder.
         `otherwise` gives the configuration (the sandbox's) where no file is named and none is there."""
         path = default_path(environ)
-        is_named = (environment() if environ is None else environ).get("GATEWAY_CONFIG")
-        if otherwise is not None and not is_named and not path.exists():
+        if otherwise and not environ.get("GATEWAY_CONFIG") and not path.exists():
             return cls(otherwise())
         return cls(path, environ)
 
     @property
     def current(self) -> Config:
         """The configuration, with keys and password. Cheap: the file is looked at once a second at most."""
-        if self._path is not None and self._clock() - self._looked >= CHECK_INTERVAL_SECONDS:
-            self._reload(self._path)
+        self._look()
         return self._current
 
     @property
     def refused(self) -> ConfigError | None:
         """The mistakes of the file as it is now, while an older one is still in force; None if there are none."""
-        if self._path is not None and self._clock() - self._looked >= CHECK_INTERVAL_SECONDS:
-            self._reload(self._path)
+        self._look()
         return self._refused
 
     @property
@@ -172,7 +170,10 @@ class Settings:
         """Names the file as it was last looked at: its bytes and when they were written. Empty without a file."""
         return hashlib.sha256(repr(self._version).encode()).hexdigest() if self._version else ""
 
-    def _reload(self, path: Path) -> None:
+    def _look(self) -> None:
+        path = self._path
+        if path is None or self._clock() - self._looked < CHECK_INTERVAL_SECONDS:
+            return
         # A thread that comes while another reads takes what counted until now, and does not wait.
         if not self._reading.acquire(blocking=False):
             return

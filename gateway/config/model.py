@@ -140,7 +140,7 @@ class Endpoint:
 
     def accepts(self, status: int) -> bool:
         """True if an HTTP status is a success by the setting `success`, such as ``2xx`` or ``200,202-204``."""
-        return any(low <= status <= high for low, high in fields.statuses(self.success))
+        return any(status in each for each in fields.statuses(self.success))
 
 
 _usual = FormatOptions()

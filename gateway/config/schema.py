@@ -123,9 +123,7 @@ def build(tables: Mapping[str, Any], path: Path | None, folder: Path, warnings: 
             {name: _endpoint(name, each, folder, prefix) for name, each in tables["endpoint"].items()}
         ),
         numbers=tuple(_number(each, prefix, gateway["opt_out"]) for each in tables["number"]),
-        named_keys=tuple(
-            Key(name=each["name"], value=each["value"], wire_formats=each["for"]) for each in tables["key"]
-        ),
+        named_keys=tuple(Key(wire_formats=each.pop("for"), **each) for each in tables["key"]),
         operators=MappingProxyType({each["name"]: Operator(**each) for each in tables["operator"]}),
         warnings=warnings,
     )

@@ -42,11 +42,10 @@ def new_password() -> str:
 
 
 def kept_keys(data: Path) -> tuple[str, ...]:
-    """The keys that an earlier start made in `data`; none if there was no such start. Makes nothing.
-    Raises OSError for a file that cannot be read."""
+    """The keys that an earlier start made in `data`; none if there was no such start, or if they cannot be read."""
     try:
         return _read(data / "keys")
-    except FileNotFoundError:
+    except (OSError, UnicodeDecodeError):
         return ()
 
 
@@ -69,10 +68,14 @@ def make_private(folder: Path) -> None:
 
 def _read_or_make(path: Path, content: str) -> tuple[tuple[str, ...], bool]:
     """The lines of a file under ``data/``, and True if they are `content`, written just now."""
-    name = f"data/{path.name}"
+    name, made = f"data/{path.name}", False
     try:
         make_private(path.parent)
-        made = _create(path, content + "\n")
+        if not path.exists():
+            with draft_of(path, f"{content}\n".encode()) as draft, contextlib.suppress(FileExistsError):
+                # Neither overwrites a file that is there; Windows has no links for everybody, but such a rename.
+                (os.rename if os.name == "nt" else os.link)(draft, path)
+                made = True
         lines = _read(path)
         problem = "" if lines else f"{name} is empty; delete it, and a new one is made"
     except OSError as error:
@@ -82,17 +85,6 @@ def _read_or_make(path: Path, content: str) -> tuple[tuple[str, ...], bool]:
     if problem:
         raise ConfigError([Fault(f"gateway.{path.name}", None, problem)])
     return lines, made
-
-
-def _create(path: Path, text: str) -> bool:
-    """A whole new file, or none: False if somebody else was first. Never a file that is half written."""
-    if path.exists():
-        return False
-    with draft_of(path, text.encode()) as draft, contextlib.suppress(FileExistsError):
-        # Neither overwrites a file that is there; Windows has no links for everybody, but such a rename.
-        (os.rename if os.name == "nt" else os.link)(draft, path)
-        return True
-    return False
 
 
 @contextlib.contextmanager

@@ -125,7 +125,8 @@ def _check_endpoint(name: str, endpoint: Table, written: Table, folder: Path, er
     path: SettingPath = ("endpoint", name)
     if not _NAME.fullmatch(name):
         errors.add(path, "may have letters, digits and - _ . in its name, 64 at most")
-    _check_url(path, endpoint, errors)
+    if "url" in endpoint:
+        _check_url(path, endpoint, errors)
     timeout, connect = endpoint.get("timeout"), endpoint.get("connect_timeout")
     if timeout and connect and connect > timeout:
         errors.add((*path, "connect_timeout"), f"must be at most the timeout, which is {timeout:g} seconds")
@@ -142,9 +143,7 @@ def _check_endpoint(name: str, endpoint: Table, written: Table, folder: Path, er
 
 
 def _check_url(path: SettingPath, endpoint: Table, errors: ErrorCollector) -> None:
-    url = endpoint.get("url")
-    if url is None:
-        return
+    url = endpoint["url"]
     host, port = ssrf.host_and_port(url)
     # Only an address can be judged now; what a name stands for is judged at every connection.
     is_address = re.fullmatch(r"[0-9.]+|[0-9a-f.]*:[0-9a-f:.]*", host)
@@ -307,9 +306,7 @@ def _check_sending(tables: Mapping[str, Any], errors: ErrorCollector) -> None:
         errors.warn(reply_path, "sends replies that wait until [carrierx] has an account: token, or login and password")
 
 
-def _check_response(
-    path: SettingPath, names: Sequence[str] | None, endpoints: Mapping[str, Table], errors: ErrorCollector
-) -> None:
+def _check_response(path: SettingPath, names: Sequence[str] | None, endpoints: Table, errors: ErrorCollector) -> None:
     """A reply that is the answer of a keyword's first endpoint needs one. `names`: of its endpoints, where known."""
     if names == ():
         errors.add(path, f'is "{RESPONSE}", but there is no endpoint in callback that could answer')
