@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -31,11 +31,9 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 # needs no web, no database, no libcurl.
 _MODULES = {
     "carrierx": ("point", "sandbox"),
-    "messages": ("translate", "replay", "test-callback", "test-status"),
+    "messages": ("translate", "replay", "send", "sends", "test-callback", "test-status"),
     "operators": ("operators", "audit"),
-    "opt_outs": ("opt-outs",),
-    "person": ("forget", "export"),
-    "sending": ("send", "sends"),
+    "phones": ("opt-outs", "forget", "export"),
     "serve": ("serve", "web", "worker", "sandbox-page"),
 }
 LAZY_COMMANDS = {command: f"gateway.cli.{module}" for module, commands in _MODULES.items() for command in commands}
@@ -82,16 +80,14 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # memory holds secrets and texts; children inherit it
 
 
-def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the option ``--config``: the path of the configuration, as the argument `path`."""
-    return click.option(
-        "--config",
-        "path",
-        type=click.Path(path_type=Path),
-        default=default_path,
-        show_default="$GATEWAY_CONFIG, else gateway.toml",
-        help="The configuration.",
-    )(command)
+config_option = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    default=default_path,
+    show_default="$GATEWAY_CONFIG, else gateway.toml",
+    help="The configuration.",
+)
 
 
 @contextmanager
@@ -120,7 +116,7 @@ def cannot_be_written(path: Path) -> Iterator[None]:
 
 
 def record(store: Store, action: str, subject: str = "", **details: object) -> None:
-    """Records that a command is run, right before it does anything: it is the system's user who acts."""
+    """Records what a command does: it is the system's user who acts."""
     from gateway.store import audit
 
     try:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import click
+from jinja2 import Template
 
 from gateway.carrierx import CoreAPI
 from gateway.carrierx.errors import AnswerLost, CarrierXError, Forbidden, NotAuthorized, NotFound
@@ -61,22 +62,23 @@ def point(partner: bool, did: bool, did_group: bool, sid: str | None, show: bool
     if len(levels) != 1:
         raise click.UsageError("Say whose callback, one of --partner, --did SID and --group SID.")
     [level], config = levels, load(path)
+    account = config.carrierx
     keys = tuple(value for key in config.all_keys if "carrierx" in key.wire_formats for value in key.value)
-    with suppress(OSError, UnicodeDecodeError):
-        keys = keys if config.all_keys else kept_keys(config.data)
-    sid = sid or (config.carrierx.partner_sid if level == "partner" else "")
-    if missing := list(_missing(config, keys, level, sid, show)):
+    keys = keys if config.all_keys else kept_keys(config.data)
+    sid = sid or (account.partner_sid if level == "partner" else "")
+    hint = "or set partner_sid under [carrierx]" if level == "partner" else "after the option"
+    needed = {
+        "There is no account: set token, or login and password, under [carrierx].": account.is_set,
+        f"There is no SID: name the {LEVELS[level]}, {hint}.": sid,
+        "CarrierX must be told a URL: set public_url under [gateway] to this gateway's.": show or config.public_url,
+        "There is no key yet: set keys under [gateway], or start the gateway once, which makes one.": show or keys,
+    }
+    if missing := [sentence for sentence, value in needed.items() if not value]:
         click.echo("\n".join(missing), err=True)
         sys.exit(1)
-    account = config.carrierx
     try:
-        api = CoreAPI(
-            account.base_url,
-            token=account.token,
-            login=account.login,
-            password=account.password,
-            timeout=account.timeout,
-        )
+        options = {name: getattr(account, name) for name in ("token", "login", "password", "timeout")}
+        api = CoreAPI(account.base_url, **options)
     except ValueError as error:
         raise click.ClickException(f"[carrierx] cannot be used: {error}") from None
     with api:
@@ -88,18 +90,6 @@ def point(partner: bool, did: bool, did_group: bool, sid: str | None, show: bool
         except CarrierXError as error:
             hints = [hint.format(LEVELS[level]) for kind, hint in HINTS.items() if isinstance(error, kind)]
             raise click.ClickException("\n".join([str(error), *hints])) from None
-
-
-def _missing(config: Config, keys: tuple[str, ...], level: str, sid: str, show: bool) -> Iterator[str]:
-    if not config.carrierx.is_set:
-        yield "There is no account: set token, or login and password, under [carrierx]."
-    if not sid:
-        hint = "or set partner_sid under [carrierx]" if level == "partner" else "after the option"
-        yield f"There is no SID: name the {LEVELS[level]}, {hint}."
-    if not show and not config.public_url:
-        yield "CarrierX must be told a URL: set public_url under [gateway] to where others reach this gateway."
-    if not show and not keys:
-        yield "There is no key yet: set keys under [gateway], or start the gateway once, which makes one."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +112,8 @@ class CallbackSetting:
             # Read again: what counts is what CarrierX has, not what it was asked.
             after = self._read(self.level, self.sid)
             click.echo(f"  is    {self._shown(_url_of(self.level, after))}")
-            if changed := _changed_callbacks(before, after):
+            old, new = _callbacks(before), _callbacks(after)
+            if changed := sorted(name for name, url in old.items() if name != "sms" and url and new.get(name) != url):
                 listed = ", ".join(changed)
                 click.echo(f"Callbacks for other things have changed, set them again in the portal: {listed}.")
         click.echo(f"\n{PRECEDENCE}")
@@ -133,7 +124,8 @@ class CallbackSetting:
             click.echo(f"Other callbacks that may win could not be found out: {error}")
 
     def _read(self, level: str, sid: str) -> JsonObject:
-        return {"did": self.api.did, "did_group": self.api.did_group, "partner": self.api.partner}[level](sid)
+        found: JsonObject = getattr(self.api, level)(sid)
+        return found
 
     def _shown(self, url: str) -> str:
         """A callback without secrets. Which of our keys it has may be shown, by its place among them."""
@@ -189,21 +181,13 @@ class CallbackSetting:
 
 def _url_of(level: str, found: JsonObject) -> str:
     """The callback in an object of CarrierX's; empty where there is none."""
-    if level == "partner":
-        callbacks = found.get("callbacks")
-        url = callbacks.get("sms") if isinstance(callbacks, dict) else None
-    else:
-        url = found.get("callback_url")
+    url = _callbacks(found).get("sms") if level == "partner" else found.get("callback_url")
     return url.strip() if isinstance(url, str) else ""
 
 
-def _changed_callbacks(before: JsonObject, after: JsonObject) -> list[str]:
-    """Names of a partner's callbacks for other things than messages that are not what they were."""
-    old, new = (found.get("callbacks") for found in (before, after))
-    if not isinstance(old, dict):
-        return []
-    still = new if isinstance(new, dict) else {}
-    return sorted(name for name, url in old.items() if name != "sms" and url and still.get(name) != url)
+def _callbacks(partner: JsonObject) -> JsonObject:
+    callbacks = partner.get("callbacks")
+    return callbacks if isinstance(callbacks, dict) else {}
 
 
 def _name_of(found: JsonObject, sid: str) -> str:
@@ -213,8 +197,7 @@ def _name_of(found: JsonObject, sid: str) -> str:
 
 def _misbehaviour_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, meaning in reversed(PROBABILITIES.items()):
-        option = f"--{name.replace('_', '-')}"
-        text = f"How often: {meaning}"
+        option, text = f"--{name.replace('_', '-')}", f"How often: {meaning}"
         command = click.option(option, type=click.FloatRange(0, 1), default=0.0, metavar="0..1", help=text)(command)
     return command
 
@@ -244,28 +227,6 @@ def sandbox(port: int, oldest_first: bool, seed: int, **given: Any) -> None:
         raise click.UsageError(str(error)) from None
     check_listen_address(SANDBOX_HOST, port)
     stub = CarrierXStub(setup, SANDBOX_HOST, port)
-    callbacks = "Its callbacks go to the URL that you gave, unless a PATCH of a DID or DID group says otherwise."
-    if not setup.callback:
-        example = "give --callback http://127.0.0.1:8080/carrierx/callback/KEY"
-        callbacks = f"It posts no callbacks yet: {example}, or set one by\nPATCH /partners/SID, as at CarrierX."
-    # How a gateway comes to use it, and what the numbers do.
-    click.echo(f"""\
-A stand-in for CarrierX is up. Ctrl-C stops it. In gateway.toml:
-
-  [carrierx]
-  base_url = "{stub.url}"
-  token = "{setup.token}"
-  partner_sid = "{PARTNER}"
-
-{callbacks}
-
-Text the gateway as a handset would:
-
-  curl {stub.address}/sandbox/inbound -H 'Content-Type: application/json' \\
-       -d '{{"from": "15162065515", "to": "NUMBER", "message": "JOIN"}}'
-
-Handsets with these last digits; all others get what they are sent:
-
-{scenario_table()}
-""")
+    welcome = resources.files("gateway.sandbox").joinpath("templates", "welcome.txt").read_text("utf-8")
+    click.echo(Template(welcome).render(stub=stub, setup=setup, partner=PARTNER, scenarios=scenario_table()))
     roles.run_carrierx_stub(stub)

@@ -1,27 +1,42 @@
-"""Commands about messages: `translate` one, `replay` deliveries, post a test (`test-callback`, `test-status`)."""
+"""Commands about messages: `translate` one, `replay` deliveries, `send` some and see what became of `sends`, post a
+test (`test-callback`, `test-status`)."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import click
 
 from gateway.cli import config_option, open_store, parse_time, printable, record
 from gateway.config import load
 from gateway.inbound.accept import reroute_all
+from gateway.outbound.accept import OPERATOR, accept
+from gateway.outbound.model import CallCredentials, Recipient, SendCall
 from gateway.routing.route import dump_message, load_message
 from gateway.safe_http.ssrf import mask_url, origin_of
-from gateway.store import ledger
+from gateway.store import Store, ledger
 from gateway.store.replay import REPLAY_INTERVAL_SECONDS, ReplayFilter, count_blanked, replay_all
 from gateway.store.wakeup import WorkerNotifier
 from gateway.test_posts import TestPost, TestPostResult, send_test_post
 from schemas import FORMATS, BadCallback, CannotSay, FormatOptions, ReceiveContext
+
+POLL_INTERVAL_SECONDS = 0.1  # between two looks at a text that the command waits for
+STATES = {
+    "owed": "it waits to be sent",
+    "sending": "it is on its way to CarrierX",
+    "sent": "CarrierX has it",
+    "refused": "it was not sent",
+    "undecided": "nobody can tell whether it was sent: decide in the console",
+}
 
 
 def _by_field(errors: Mapping[str, Sequence[str]]) -> str:
@@ -57,10 +72,7 @@ def translate(source: str, target: str, content_type: str | None, path: Path) ->
 @click.command()
 @click.option("--endpoint", help="Only deliveries to this endpoint.")
 @click.option(
-    "--since",
-    metavar="TIME",
-    callback=parse_time,
-    help="Only what ended (unrouted: came in) since: 6h, 2026-11-20T08:00.",
+    "--since", metavar="TIME", callback=parse_time, help="Only what ended (unrouted: came) since: 6h, 2026-11-20T08:00."
 )
 @click.option(
     "--state",
@@ -99,6 +111,95 @@ def replay(endpoint: str | None, since: float | None, state: str, path: Path) ->
     WorkerNotifier(config.data).notify()
 
 
+@click.command()
+@click.option("--from", "code", required=True, metavar="NUMBER", help="The number or short code to send from.")
+@click.option("--to", "phones", required=True, multiple=True, metavar="PHONE", help="Several: a text for each.")
+@click.option("--media", "media_urls", multiple=True, metavar="URL", help="Sent along, as an MMS.")
+@click.option("--custom-ticket", default="", metavar="ID", help="An id of your own; status posts carry it.")
+@click.option("--status-url", default="", metavar="URL", help="Where status posts go; else the number's endpoints.")
+@click.option("--wait", type=click.FloatRange(0), metavar="SECONDS", help="Until CarrierX has it, or refused it.")
+@click.argument("text", nargs=-1)
+@config_option
+def send(code: str, phones: Sequence[str], wait: float | None, text: Sequence[str], path: Path, **given: Any) -> None:
+    """Send TEXT, as a call of the legacy web service would. A running worker sends it; its ticket is printed."""
+    config = load(path)
+    call = SendCall(
+        name="send",
+        auth=CallCredentials(code=code),
+        text=" ".join(text),
+        recipients=tuple(Recipient(phone=phone) for phone in phones),
+        source=OPERATOR,
+        content_type="application/json",
+        now=datetime.now(UTC),
+        **given,
+    )
+    with open_store(config) as store:
+        record(store, "send", call.auth.code, recipients=len(phones))
+        accepted = accept(replace(call, body=_event_body(call)), config, store)
+        answer = accepted.answer
+        if not answer.result:
+            raise click.ClickException(f"Nothing is sent (error {answer.error_code}): {answer.message}")
+        WorkerNotifier(config.data).notify(accepted.endpoints)
+        click.echo(f"Ticket {answer.ticket}")
+        if answer.message:
+            click.echo(answer.message)
+        if not config.carrierx.is_set:
+            click.echo("[carrierx] has no account, token or login: it waits until there is one.", err=True)
+        option = "" if path == Path("gateway.toml") else f" --config {path}"
+        click.echo(f"What becomes of it: gateway sends {answer.ticket}{option}")
+        if wait is not None and not _wait_until_sent(store, accepted.event_id, wait):
+            sys.exit(1)
+
+
+def _event_body(call: SendCall) -> bytes:
+    """The call as its event keeps it: for people, so without secrets."""
+    values = {
+        "from": call.auth.code,
+        "to": [recipient.phone for recipient in call.recipients],
+        "message": call.text,
+        "media_urls": [mask_url(url) for url in call.media_urls],
+        "custom_ticket": call.custom_ticket,
+        "status_url": mask_url(call.status_url),
+    }
+    kept = {name: value for name, value in values.items() if value}
+    return json.dumps(kept, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _wait_until_sent(store: Store, event_id: int, seconds: float) -> bool:
+    """Waits, then prints what became of each text. False if CarrierX does not have all of them."""
+    until = time.monotonic() + seconds
+    while True:
+        with store.reader() as conn:
+            entries = ledger.of_event(conn, event_id)
+        if all(entry.state not in ("owed", "sending") for entry in entries) or time.monotonic() >= until:
+            break
+        time.sleep(POLL_INTERVAL_SECONDS)
+    click.echo("\n".join(_table(entries)))
+    return all(entry.state == "sent" for entry in entries)
+
+
+@click.command()
+@click.argument("ticket")
+@config_option
+def sends(ticket: str, path: Path) -> None:
+    """Say what became of a call: TICKET, the number that stands for it, or a custom ticket. One line a recipient."""
+    with open_store(load(path)) as store, store.reader() as conn:
+        found = (*ledger.of_ticket(conn, ticket), *ledger.of_custom_ticket(conn, ticket))
+    entries = list({entry.send_id: entry for entry in found}.values())
+    if not entries:
+        raise click.ClickException(f"There is no send with the ticket {ticket}, or not any more.")
+    click.echo("\n".join(_table(entries)))
+
+
+def _table(entries: Sequence[ledger.LedgerEntry]) -> Iterator[str]:
+    width = max(len(entry.phone) for entry in entries)
+    for entry in entries:
+        state = entry.status if entry.state == "sent" and entry.status else STATES.get(entry.state, entry.state)
+        facts = (state, entry.message_sid, f"({entry.reason})" if entry.reason else "")
+        at = datetime.fromtimestamp(entry.changed_at, UTC)
+        yield f"{at:%Y-%m-%d %H:%M:%S}  {entry.phone:{width}}  {'  '.join(fact for fact in facts if fact)}"
+
+
 def _fields(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
     """``NAME=VALUE``, several."""
     pairs = [text.partition("=") for text in texts]
@@ -121,16 +222,13 @@ def _test_command(kind: str, title: str) -> click.Command:
             near = get_close_matches(where, config.endpoints, 1)
             known = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(config.endpoints) or 'none'}."
             raise click.ClickException(f"{where} is neither a URL nor an endpoint of the configuration. {known}")
-        url, endpoint = (where, "") if is_url else ("", where)
-        post = TestPost(kind=kind, url=url, endpoint=endpoint, fields=fields)
+        post = TestPost(kind=kind, url=where if is_url else "", endpoint="" if is_url else where, fields=fields)
         try:
             result = send_test_post(post, config, datetime.now(UTC))
         except BadCallback as error:
             raise click.ClickException(_by_field(error.errors)) from None
-        if as_json:
-            click.echo(json.dumps(result.as_json(), indent=2))
-        else:
-            click.echo(printable("\n".join(_result_lines(result))))
+        text = json.dumps(result.as_json(), indent=2) if as_json else printable("\n".join(_result_lines(result)))
+        click.echo(text)
         sys.exit(0 if result.ok else 1)
 
     return post_test

@@ -16,7 +16,7 @@ import segno
 from argon2 import PasswordHasher
 
 from gateway.cli import cannot_be_written, config_option, open_store, parse_time, printable, record, write_new_file
-from gateway.config import ADMIN, Config, load
+from gateway.config import ADMIN, load
 from gateway.config.operators import change_operator
 from gateway.config.secrets import new_password
 from gateway.config.validate import MAX_PASSWORD_CHARACTERS, MIN_PASSWORD_CHARACTERS
@@ -32,9 +32,7 @@ def operators() -> None:
 
 _generate_option = click.option("--generate", is_flag=True, help="Make a password, and print it once.")
 _stdin_option = click.option("--stdin", is_flag=True, help="Read the password from the first line of stdin.")
-_qr_option = click.option(
-    "--qr", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.svg", help="Write the QR code there instead."
-)
+_qr_option = click.option("--qr", type=click.Path(path_type=Path), metavar="FILE.svg", help="For the QR code.")
 
 
 @operators.command()
@@ -47,15 +45,12 @@ _qr_option = click.option(
 @config_option
 def add(name: str, role: str, totp: bool, qr: Path | None, generate: bool, stdin: bool, path: Path) -> None:
     """Add an operator. The password is asked for, and only its hash is written."""
-    config = load(path)
-    if name in config.operators:
+    if name in load(path).operators:
         raise click.ClickException(f"{name} is an operator of {path} already: gateway operators passwd, totp, remove.")
-    settings = {"password": _hash_of_new_password(generate, stdin), "role": role}
-    if totp:
-        settings["totp"] = pyotp.random_base32()
-    _change(config, path, "operator added", name, settings, role=role, totp=totp)
-    if totp:
-        _show_totp(name, settings["totp"], qr)
+    secret = pyotp.random_base32() if totp else ""
+    settings = {"password": _hash_of_new_password(generate, stdin), "role": role, "totp": secret}
+    _change(path, "operator added", name, settings, role=role, totp=totp)
+    _show_totp(name, secret, qr)
 
 
 @operators.command(name="list")
@@ -75,8 +70,8 @@ def list_(path: Path) -> None:
 @config_option
 def passwd(name: str, generate: bool, stdin: bool, path: Path) -> None:
     """Set an operator's password, and end the operator's sessions."""
-    config = _config_with(name, path)
-    _change(config, path, "operator password", name, {"password": _hash_of_new_password(generate, stdin)})
+    _check_known(name, path)
+    _change(path, "operator password", name, {"password": _hash_of_new_password(generate, stdin)})
 
 
 @operators.command()
@@ -86,11 +81,10 @@ def passwd(name: str, generate: bool, stdin: bool, path: Path) -> None:
 @config_option
 def totp(name: str, off: bool, qr: Path | None, path: Path) -> None:
     """Give an operator a new secret for one-time codes, and show its QR code."""
-    config = _config_with(name, path)
+    _check_known(name, path)
     secret = "" if off else pyotp.random_base32()
-    _change(config, path, "operator totp", name, {"totp": secret}, on=not off)
-    if secret:
-        _show_totp(name, secret, qr)
+    _change(path, "operator totp", name, {"totp": secret}, on=not off)
+    _show_totp(name, secret, qr)
 
 
 @operators.command()
@@ -98,24 +92,21 @@ def totp(name: str, off: bool, qr: Path | None, path: Path) -> None:
 @config_option
 def remove(name: str, path: Path) -> None:
     """Remove an operator; the operator's sessions end."""
-    _change(_config_with(name, path), path, "operator removed", name, None)
+    _check_known(name, path)
+    _change(path, "operator removed", name, None)
 
 
-def _config_with(name: str, path: Path) -> Config:
-    config = load(path)
-    if name not in config.operators:
-        known = ", ".join(config.operators) or "none"
+def _check_known(name: str, path: Path) -> None:
+    known = load(path).operators
+    if name not in known:
         hint = f" {ADMIN} has the password of [gateway] until there is one." if name == ADMIN else ""
-        raise click.ClickException(f"{name} is no [[operator]] of {path}. Known: {known}.{hint}")
-    return config
+        raise click.ClickException(f"{name} is no [[operator]] of {path}. Known: {', '.join(known) or 'none'}.{hint}")
 
 
-def _change(
-    config: Config, path: Path, action: str, name: str, settings: Mapping[str, str] | None, **details: object
-) -> None:
+def _change(path: Path, action: str, name: str, settings: Mapping[str, str] | None, **details: object) -> None:
     with cannot_be_written(path):
         change = change_operator(path, name, settings)
-        with open_store(config) as store:
+        with open_store(load(path)) as store:
             record(store, action, name, **details)
         change.save()
     click.echo(f"Wrote {path}. Running processes read it within a second.", err=True)
@@ -135,16 +126,18 @@ def _hash_of_new_password(generate: bool, stdin: bool) -> str:
 
 
 def _show_totp(name: str, secret: str, file: Path | None) -> None:
-    """Shows the secret as a QR code: in the terminal, or in a file that its owner alone can read."""
+    """Shows a secret, if there is one, as a QR code: in the terminal, or in a file that its owner alone can read."""
+    if not secret:
+        return
     code = segno.make(pyotp.TOTP(secret).provisioning_uri(name=name, issuer_name="SMS gateway"))
     if file is None:
         code.terminal(compact=True)
         click.echo(f"Scan it with an authenticator app, or type: {secret}")
-        return
-    image = io.BytesIO()
-    code.save(image, kind="svg", scale=4)
-    write_new_file(file, image.getvalue())
-    click.echo(f"Scan {file} with an authenticator app, then delete it.")
+    else:
+        image = io.BytesIO()
+        code.save(image, kind="svg", scale=4)
+        write_new_file(file, image.getvalue())
+        click.echo(f"Scan {file} with an authenticator app, then delete it.")
 
 
 @click.command()
@@ -155,20 +148,19 @@ def _show_totp(name: str, secret: str, file: Path | None) -> None:
 @config_option
 def audit(start: float | None, who: str, action: str, as_json: bool, path: Path) -> None:
     """Print who did what, from where, and when; the newest first."""
+    before = trail.NEWEST_ID
     with open_store(load(path)) as store:
-        before, more = trail.NEWEST_ID, True
-        while more:
+        while True:
             with store.reader() as conn:
                 entries = trail.newest(conn, READ_ROWS, before=before, who=who, action=action)
-            more = len(entries) == READ_ROWS
             for entry in entries:
-                if start is not None and entry.at < start:
+                if entry.at < (start or 0):
                     return
                 before = entry.id
-                if as_json:
-                    click.echo(json.dumps(dataclasses.asdict(entry)))
-                    continue
                 details = " ".join(f"{name}={value}" for name, value in entry.details.items())
                 at = f"{datetime.fromtimestamp(entry.at, UTC):%Y-%m-%d %H:%M:%S}"
                 words = (at, entry.who, entry.remote or "-", entry.action, entry.subject, details)
-                click.echo(printable("  ".join(word for word in words if word)))
+                line = json.dumps(dataclasses.asdict(entry)) if as_json else "  ".join(word for word in words if word)
+                click.echo(printable(line))
+            if not entries:
+                return

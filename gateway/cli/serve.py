@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import socket
 import sys
-from ipaddress import ip_address
 from pathlib import Path
 
 import click
@@ -50,20 +49,16 @@ def check_listen_address(host: str, port: int, workers: int = 1, option: str = "
     if workers > 1 and sys.platform == "win32":
         raise click.BadParameter("on Windows there is one web process", param_hint="--workers")
     try:
-        address = str(ip_address(host.strip("[]")))
-    except ValueError:
-        try:
-            address = str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
-        except (OSError, UnicodeError):
-            raise click.BadParameter(f"{host} is no address of this machine", param_hint=option or "--host") from None
+        address = str(socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)[0][4][0])
+    except (OSError, UnicodeError):
+        raise click.BadParameter(f"{host} is no address of this machine", param_hint=option or "--host") from None
     startup.check_free(address, port, option or "--port")
     return address
 
 
 def _echo_secrets(settings: Settings) -> None:
     """Prints the secrets that this start made: once, and never again."""
-    found = settings.secrets
-    if found is None or not found.made:
+    if not (found := settings.secrets) or not found.made:
         return
     if "keys" in found.made:
         click.echo(f"A key was made, for the platforms' callbacks: {found.keys[0]}")
