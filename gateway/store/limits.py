@@ -24,9 +24,12 @@ COUNT = Statement("""
     RETURNING count, until
 """)
 LOOK = Statement("SELECT count, until FROM limits WHERE name = :name AND until > :now AND until <= :until")
-SWEEP = Statement("""
-    DELETE FROM limits WHERE name IN (SELECT name FROM limits WHERE until <= :now ORDER BY until LIMIT :most)
-""")
+# What another process counts just now is passed over: two that wait for each other's rows would hold up callbacks.
+_OVER = "SELECT name FROM limits WHERE until <= :now ORDER BY until LIMIT :most"
+SWEEP = {
+    "sqlite": Statement(f"DELETE FROM limits WHERE name IN ({_OVER})"),  # noqa: S608
+    "postgresql": Statement(f"DELETE FROM limits WHERE name IN ({_OVER} FOR UPDATE SKIP LOCKED)"),  # noqa: S608
+}
 # A caller who is known is a window that begins anew with each call.
 REMEMBER_CALLER = Statement("""
     INSERT INTO limits (name, until, count) VALUES (:name, :until, 1)
@@ -45,7 +48,7 @@ def count(conn: Connection, name: str, now: float, seconds: float, weight: int =
     values = {"name": index_key(name), "now": now, "until": now + seconds, "weight": weight}
     row = COUNT.run(conn, values).fetchone()
     if row[0] == weight:
-        SWEEP.run(conn, {"now": now, "most": SWEPT_ROWS})
+        SWEEP[conn.dialect.name].run(conn, {"now": now, "most": SWEPT_ROWS})
     return Window(*row)
 
 
@@ -59,7 +62,7 @@ def remember_caller(conn: Connection, address: str, credential: str, now: float,
     """Notes that right credentials came from there; who was not seen for so many days is forgotten.
     `credential`: a name or a digest of it, never the secret itself."""
     REMEMBER_CALLER.run(conn, {"name": _known(address, credential), "until": now + days * 86_400})
-    SWEEP.run(conn, {"now": now, "most": SWEPT_ROWS})
+    SWEEP[conn.dialect.name].run(conn, {"now": now, "most": SWEPT_ROWS})
 
 
 def is_known_caller(conn: Connection, address: str, credential: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from threading import Barrier, Thread
 
@@ -66,6 +67,28 @@ def test_of_counts_side_by_side_none_is_lost(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert sorted(found) == list(range(1, 81))
+
+
+def test_two_processes_count_each_others_names_and_sweep_and_none_waits_for_ever(
+    store: Store, another: Callable[[], Store]
+) -> None:
+    stores, ready, failed = [store, another()], Barrier(8), list[Exception]()
+
+    def many(place: int) -> None:
+        ready.wait()
+        for number in range(30):
+            name = f"caller {(number + place) % 5}"
+            try:
+                hit(stores[place % 2], name, now=NOW + number * 40)
+            except Exception as error:
+                failed.append(error)
+
+    threads = [Thread(target=many, args=(place,)) for place in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
 
 
 def test_a_caller_is_known_by_address_and_credential(store: Store) -> None:
