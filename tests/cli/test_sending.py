@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import threading
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -64,6 +66,17 @@ def known_at_carrierx(store: Store, config: Config, entry: ledger.LedgerEntry) -
 
 
 # send
+
+
+def test_a_database_that_cannot_be_used_is_told_in_a_sentence(path: Path) -> None:
+    database = path.parent / "data" / "gateway.db"
+    send(path)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    for said in ("made by a newer version of the gateway", "The store cannot be used: "):
+        result = gateway(path, "sends", "none")
+        assert result.exit_code == 1 and isinstance(result.exception, SystemExit) and said in result.stderr
+        database.write_bytes(b"no database at all" * 100)
 
 
 def test_a_text_is_owed_and_its_ticket_said(path: Path) -> None:
