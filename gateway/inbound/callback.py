@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,6 +11,7 @@ from gateway.routing.route import Route, load_message
 from gateway.store import events
 from schemas import Message, ReceiveContext, credentials
 
+Errors = dict[str, tuple[str, ...]] | None
 _OF_MESSAGE = ("direction", "phone", "number", "keyword", "message_sid", "status", "ticket", "custom_ticket")
 
 
@@ -51,12 +52,7 @@ class Callback:
         return load_message(self.body, self.content_type, self.format, context, config)
 
     def event(
-        self,
-        state: str,
-        body: bytes,
-        notes: tuple[str, ...],
-        message: Message | None = None,
-        errors: Mapping[str, Sequence[str]] | None = None,
+        self, state: str, body: bytes, notes: Sequence[str], message: Message | None = None, errors: Errors = None
     ) -> events.NewEvent:
         """The event that it becomes, with its `message`, or with the `errors` for which it is refused."""
         of_message = {name: getattr(message, name) for name in _OF_MESSAGE} if message else {}
@@ -80,7 +76,7 @@ class Accepted:
 
     state: str  # ``accepted``, ``duplicate``, ``stale``, ``unrouted``, ``refused``, ``waiting`` or ``orphan``
     event_id: int | None  # None: not kept
-    errors: dict[str, tuple[str, ...]] | None = None
+    errors: Errors = None
     forbidden: bool = False
     endpoints: tuple[str, ...] = ()  # the names of those that something is owed to now
     orphan: str = ""

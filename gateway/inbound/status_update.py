@@ -86,15 +86,12 @@ class AcceptStatusUpdate:
         entry = ledger.of_send(conn, message.user_data) if message.user_data else None
         if entry is not None and (entry.phone, entry.number) == (message.to, message.number):
             if entry.message_sid:
-                return self._ignored("duplicate", TWICE)
+                return _Classified(message, "duplicate", notes=(TWICE,))
             woken = status_posts.mark_accepted(conn, entry, message, self._config, self._now)
             return self._for_our_send(conn, entry, woken)
         if may_wait and not message.group_recipients and ledger.is_in_flight(conn, message.number, message.to):
-            return self._ignored("waiting", WAITS)
+            return _Classified(message, "waiting", notes=(WAITS,))
         return self._for_foreign_send(conn)
-
-    def _ignored(self, state: str, note: str) -> _Classified:
-        return _Classified(self._message, state, notes=(note,))
 
     def _for_our_send(self, conn: Connection, entry: LedgerEntry, woken: frozenset[str] = frozenset()) -> _Classified:
         message = status_posts.as_sent(self._message, entry)
