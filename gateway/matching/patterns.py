@@ -33,6 +33,8 @@ _PLACES = {"BEGINNING": r"\A", "BEGINNING_STRING": r"\A", "BOUNDARY": r"\b", "NO
 _PLACES |= {"END": r"(?:\n?\z)", "END_STRING": r"\z"}
 _LINES = {"BEGINNING": "(?m:^)", "END": "(?m:$)"}
 
+parse = _parser.parse  # of `re` itself: pattern and flags → a tree of (operation, argument)
+
 
 class RefusedPattern(ValueError):
     """Python knows such a pattern, RE2 does not. The message is the end of a sentence about the pattern."""
@@ -61,11 +63,6 @@ class LinearPattern:
     def search(self, text: str) -> bool:
         """True if it is found anywhere in the text, of which a lone surrogate counts as ``?``."""
         return self._engine.search(text.encode("utf-8", "replace")) is not None
-
-
-def parse(pattern: str, flags: int = 0) -> Any:
-    """A tree of (operation, argument), by the parser of `re` itself."""
-    return _parser.parse(pattern, flags)
 
 
 def _scoped(items: Iterable[tuple[Any, Any]], flags: int) -> str:

@@ -94,7 +94,7 @@ class Store:
                 raise StoreUnavailable(f"nothing was committed within {timeout:g} s") from None
         except StoreUnavailable as error:
             self._was_ready = False
-            structlog.get_logger().warning("store_not_ready", reason=error.reason)
+            structlog.get_logger().warning("store_not_ready", reason=str(error))
             return False
         if not self._was_ready:
             self._was_ready = True

@@ -95,9 +95,7 @@ def follow_configuration(settings: Settings, store: Store) -> None:
         submit(settings.version, None)
 
 
-def newest(
-    conn: Connection, most: int, *, before: int = NEWEST_ID, who: str = "", action: str = ""
-) -> list[AuditEntry]:
+def newest(conn: Connection, most: int, before: int = NEWEST_ID, who: str = "", action: str = "") -> list[AuditEntry]:
     """Reads. Returns entries with smaller ids than `before`, the newest first; an empty `who` or `action` is any."""
     values = {"before": before, "who": index_key(who), "action": action, "most": most}
     names, rows = ("id", *_COLUMNS.split(", ")), NEWEST.run(conn, values).fetchall()

@@ -20,11 +20,7 @@ POSTGRESQL_CONFLICT = ("40001", "40P01")
 
 
 class StoreUnavailable(Exception):
-    """Not kept, or not known to be kept: try again later. `reason` is for the log, never for a caller."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
+    """Not kept, or not known to be kept: try again later. Its text is for the log, never for a caller."""
 
 
 class WrongDatabase(OperatorError):

@@ -85,12 +85,10 @@ _DUE_ENDPOINTS = """
     SELECT endpoint, (SELECT min(due) FROM deliveries d WHERE d.endpoint = each.endpoint AND {condition})
       FROM each WHERE endpoint IS NOT NULL
 """
-DUE_ENDPOINTS = (
-    Statement(_DUE_ENDPOINTS.format(condition="due IS NOT NULL AND attempts_since_replay = 0")),
-    Statement(_DUE_ENDPOINTS.format(condition="due IS NOT NULL AND attempts_since_replay > 0")),
-)
-_NEXT_DUE = "SELECT min(due) FROM deliveries WHERE endpoint = :endpoint AND due IS NOT NULL AND "
-NEXT_DUE = Statement(_NEXT_DUE + "attempts_since_replay = 0"), Statement(_NEXT_DUE + "attempts_since_replay > 0")
+_DUE = "due IS NOT NULL AND attempts_since_replay = 0", "due IS NOT NULL AND attempts_since_replay > 0"
+DUE_ENDPOINTS = [Statement(_DUE_ENDPOINTS.format(condition=each)) for each in _DUE]
+_NEXT_DUE = "SELECT min(due) FROM deliveries WHERE endpoint = :endpoint AND "
+NEXT_DUE = [Statement(_NEXT_DUE + each) for each in _DUE]
 _NO_BODY = Body(content_type="", data=b"")  # known by its empty content type
 
 

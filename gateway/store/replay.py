@@ -86,17 +86,14 @@ def replay_all(
 
 def find(conn: Connection, replayed: ReplayFilter) -> list[int]:
     """Returns their row ids, the first owed first."""
-    return list(
-        conn.scalars(select(_COLUMN.id).where(*_conditions(replayed, _COLUMN.content_type != "")).order_by(_COLUMN.id))
-    )
+    query = select(_COLUMN.id).where(*_conditions(replayed, _COLUMN.content_type != ""))
+    return list(conn.scalars(query.order_by(_COLUMN.id)))
 
 
 def count_blanked(conn: Connection, replayed: ReplayFilter) -> int:
     """Counts those whose body is not kept any more: they had one, for there was an attempt."""
-    conditions = _conditions(replayed, _COLUMN.content_type == "")
-    return (
-        conn.scalar(select(func.count()).select_from(schema.deliveries).where(*conditions, _COLUMN.attempts > 0)) or 0
-    )
+    query = select(func.count()).where(*_conditions(replayed, _COLUMN.content_type == ""), _COLUMN.attempts > 0)
+    return conn.scalar(query) or 0
 
 
 def load_candidates(conn: Connection, ids: Sequence[int]) -> list[ReplayCandidate]:

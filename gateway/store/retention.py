@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, literal_column, select
 
@@ -90,8 +91,7 @@ BLANK_EVENT = Statement("""
 """)
 
 
-@dataclass(frozen=True, slots=True)
-class SweepPosition:
+class SweepPosition(NamedTuple):
     """How far a sweep came through the events, the oldest first."""
 
     at: float = 0.0
@@ -152,8 +152,7 @@ def delete_event(conn: Connection, event_id: int) -> int:
 def _chunk(conn: Connection, before: float, most: int, so_far: Swept, audit_before: float) -> Swept:
     deleted, reached = 0, None
     if so_far.reached is not None:
-        position = {"before": before, "at": so_far.reached.at, "id": so_far.reached.id, "most": most}
-        old = OLD.run(conn, position).fetchall()
+        old = OLD.run(conn, so_far.reached._asdict() | {"before": before, "most": most}).fetchall()
         deleted = sum(delete_event(conn, row[0]) for row in old if not row[2])
         reached = SweepPosition(old[-1][1], old[-1][0]) if len(old) == most else None
     values = {"before": before, "most": most}
@@ -184,8 +183,7 @@ def blank(
     events, more = 0, True
     while more:
         if marked_to is None:
-            where = {"before": before, "at": position.at, "id": position.id}
-            found = OLD.run(conn, where | {"most": CHUNK_ROWS}).fetchall()
+            found = OLD.run(conn, position._asdict() | {"before": before, "most": CHUNK_ROWS}).fetchall()
             position = SweepPosition(found[-1][1], found[-1][0]) if found else position
         else:
             found = MARKED.run(conn, {"id": marked_to, "most": CHUNK_ROWS}).fetchall()

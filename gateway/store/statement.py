@@ -110,9 +110,8 @@ def texts_to_json(texts: Sequence[str]) -> str:
 
 def pairs_to_json(pairs: Sequence[tuple[str, str]]) -> str:
     """`to_json` for headers, as fast as `texts_to_json`."""
-    return (
-        f"[{','.join([f'[{_json_string(name)},{_json_string(value)}]' for name, value in pairs])}]" if pairs else "[]"
-    )
+    texts = [f"[{_json_string(name)},{_json_string(value)}]" for name, value in pairs]
+    return f"[{','.join(texts)}]"
 
 
 def pairs_from_json(text: str) -> tuple[tuple[str, str], ...]:
