@@ -76,10 +76,7 @@ class GroupCommitter:
     def close(self) -> None:
         if self._notifier is not None:
             self._notifier.close()
-        conn, self._conn = self._conn, None
-        if conn is not None:
-            with contextlib.suppress(Exception):
-                conn.close()
+        self._drop()
 
     def _together(self, group: Sequence[WriteOperation], *, savepoints: bool = False) -> list[WriteResult]:
         """Runs all in one transaction; with `savepoints` one commit still, but each can fail alone."""

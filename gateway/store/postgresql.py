@@ -93,11 +93,9 @@ class HostConnector:
     def __init__(self) -> None:
         self._last: tuple[str, str] | None = None
 
-    def connect(
-        self, _dialect: object, _entry: object, _args: object, arguments: dict[str, Any]
-    ) -> ReplicatedConnection:
+    def connect(self, _dialect: object, _entry: object, _args: object, given: dict[str, Any]) -> ReplicatedConnection:
         """Handles SQLAlchemy's event ``do_connect``."""
-        conn = ReplicatedConnection.connect(**self.in_order(arguments))
+        conn = ReplicatedConnection.connect(**self.in_order(given))
         conn.add_notice_handler(conn.keep_warning)
         self._last = conn.info.host, str(conn.info.port)
         return conn

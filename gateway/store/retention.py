@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from operator import add
 from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, literal_column, select
@@ -132,11 +133,22 @@ def sweep(
     Call again, `after` what it reached, while the result is true or has reached something.
     """
     until = time.monotonic() + seconds
-    swept, more = Swept(reached=after), True
-    while more and (most := min(CHUNK_ROWS, limit - max(swept.events, swept.states, swept.tickets, swept.audit))) > 0:
-        last, swept = swept, _chunk(conn, before, most, swept, audit_before)
-        more = time.monotonic() < until and (bool(swept != last) or swept.reached is not None)
-    return swept
+    totals, more = [0, 0, 0, 0], True
+    reached: SweepPosition | None = after
+    while more and (most := min(CHUNK_ROWS, limit - max(totals))) > 0:
+        values = {"before": before, "most": most}
+        old = OLD.run(conn, reached._asdict() | values).fetchall() if reached is not None else []
+        deleted = [
+            sum(delete_event(conn, row[0]) for row in old if not row[2]),
+            DELETE_STATES.run(conn, values).rowcount,
+            DELETE_TICKETS.run(conn, values).rowcount,
+            audit.sweep(conn, audit_before, most),
+        ]
+        totals = list(map(add, totals, deleted))
+        reached = SweepPosition(old[-1][1], old[-1][0]) if len(old) == most else None
+        more = time.monotonic() < until and (any(deleted) or reached is not None)
+    events, states, tickets, entries = totals
+    return Swept(events, states, tickets, entries, reached)
 
 
 def delete_event(conn: Connection, event_id: int) -> int:
@@ -147,19 +159,6 @@ def delete_event(conn: Connection, event_id: int) -> int:
     deleted = DELETE_EVENT.run(conn, {"id": event_id}).rowcount
     DELETE_SENDS.run(conn, {"id": event_id})
     return deleted
-
-
-def _chunk(conn: Connection, before: float, most: int, so_far: Swept, audit_before: float) -> Swept:
-    deleted, reached = 0, None
-    if so_far.reached is not None:
-        old = OLD.run(conn, so_far.reached._asdict() | {"before": before, "most": most}).fetchall()
-        deleted = sum(delete_event(conn, row[0]) for row in old if not row[2])
-        reached = SweepPosition(old[-1][1], old[-1][0]) if len(old) == most else None
-    values = {"before": before, "most": most}
-    states = so_far.states + DELETE_STATES.run(conn, values).rowcount
-    tickets = so_far.tickets + DELETE_TICKETS.run(conn, values).rowcount
-    entries = so_far.audit + audit.sweep(conn, audit_before, most)
-    return Swept(so_far.events + deleted, states, tickets, entries, reached)
 
 
 @dataclass(frozen=True, slots=True)
