@@ -15,21 +15,10 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import pyotp
-from flask import (
-    Blueprint,
-    Flask,
-    Response,
-    abort,
-    current_app,
-    g,
-    redirect,
-    render_template,
-    request,
-    session,
-    url_for,
-)
+from flask import Blueprint, Flask, Response, current_app, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
+from werkzeug.exceptions import abort
 
 from gateway.config import ADMIN, Operator, Settings
 from gateway.config.fields import MAX_NAME_CHARACTERS
@@ -273,12 +262,13 @@ def code() -> ResponseReturnValue:
     is_valid = operator is not None and mark == sessions.password_mark(operator)
     if operator is None or not is_valid or not 0 <= now() - at < CODE_PAGE_SECONDS:
         return redirect(url_for(".form", next=next_path()), 303)
-    if request.method == "GET":
-        return render_template("login_code.html", error="", next=next_path())
-    if knows_code(operator, request.form.get("code", "")):
-        return log_in(operator, "password and code", next_path())
-    record_audit("login refused", who=operator.name, by="code")
-    return render_template("login_code.html", error=WRONG_CODE, next=next_path()), 403
+    error = ""
+    if request.method == "POST":
+        if knows_code(operator, request.form.get("code", "")):
+            return log_in(operator, "password and code", next_path())
+        record_audit("login refused", who=operator.name, by="code")
+        error = WRONG_CODE
+    return render_template("login_code.html", error=error, next=next_path()), 403 if error else 200
 
 
 def knows_code(operator: Operator, candidate: str) -> bool:

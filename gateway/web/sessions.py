@@ -171,15 +171,9 @@ class Sessions(SecureCookieSessionInterface):
         return ""
 
     def remember_device(self, app: Flask, response: Response, operator: str, device: str) -> None:
-        value = self._devices().dumps({"operator": operator, "device": device or secrets.token_urlsafe(16)})
-        response.set_cookie(
-            _DEVICE_COOKIE,
-            str(value),
-            max_age=DEVICE_SECONDS,
-            secure=self.get_cookie_secure(app),
-            httponly=True,
-            samesite="Lax",
-        )
+        value = str(self._devices().dumps({"operator": operator, "device": device or secrets.token_urlsafe(16)}))
+        secure = self.get_cookie_secure(app)
+        response.set_cookie(_DEVICE_COOKIE, value, DEVICE_SECONDS, secure=secure, httponly=True, samesite="Lax")
 
     def _devices(self) -> URLSafeTimedSerializer:
         return URLSafeTimedSerializer(
