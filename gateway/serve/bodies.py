@@ -21,7 +21,7 @@ from gateway.serve.connections import Connections
 from gateway.web.callbacks import MAX_BODY_BYTES, TOO_LARGE
 
 SMALL_BODY_BYTES = MAX_BODY_BYTES // 16  # a body up to this size is always let in: callbacks are far below
-BUDGET_BYTES = 64 * MAX_BODY_BYTES  # all larger bodies together may take so much while they are under way
+BUDGET_BYTES = 32 * MAX_BODY_BYTES  # all larger bodies together may take so much while they are under way
 READING = 2
 READING_SECONDS = 1.0
 """Of larger bodies so many come in at once, besides those that take longer. The others stay with their senders: Granian

@@ -62,6 +62,8 @@ def serve(
 
         loop_factory = uvloop.new_event_loop
     limit = max(64, raise_file_limit(CONNECTIONS + SPARE_FILES) - SPARE_FILES)
+    # Threads that compute give way to callbacks, on the event loop's thread, after a millisecond; it would be five.
+    sys.setswitchinterval(0.001)
     connections, beat = Connections(port, limit, is_proxy, count), Heartbeat(lifeline=lifeline)
     make_bridge = partial(
         Bridge, application, connections, host, port, quick=quick, max_body_bytes=max_body_bytes, beat=beat
