@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from gateway.serve.bodies import SMALL_CHUNKS
+from gateway.serve.bodies import SLOW_SECONDS, SMALL_CHUNKS
 from gateway.serve.bridge import HEARTBEAT_PATH, MAX_QUICK_BYTES
 from gateway.serve.calls import BUSY
 from gateway.serve.connections import Connections
@@ -40,7 +40,7 @@ class Wire:
     """The application of `wire_application` in a process of its own."""
 
     def __init__(
-        self, folder: Path, host: str = HOST, files: int = 0, patience: float = PATIENCE, drain: float = DRAIN_SECONDS
+        self, folder: Path, host: str = HOST, files: int = 0, patience: float = LONG, drain: float = DRAIN_SECONDS
     ) -> None:
         self.folder, self.port, self.near = folder, free_port(), "::1" if ":" in host else HOST
         command = [sys.executable, "-m", "tests.serve.wire_application", str(self.port), str(folder), host]
@@ -112,6 +112,14 @@ def _status(answer: bytes) -> int:
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
     made = Wire(tmp_path_factory.mktemp("wire"))
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="module")
+def hasty_wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    """One that gives up a body after `PATIENCE`. For tests of that alone: on a busy machine, that is soon."""
+    made = Wire(tmp_path_factory.mktemp("hasty_wire"), patience=PATIENCE)
     yield made
     made.end()
 
@@ -349,12 +357,12 @@ def test_refused_before_the_body_is_read(wire: Wire, expect: str, framing: str) 
 @pytest.mark.parametrize(
     ("framing", "start"), [("Content-Length: 1000", b"half"), ("Transfer-Encoding: chunked", b"4\r\nhalf\r\n")]
 )
-def test_a_body_that_never_comes(wire: Wire, framing: str, start: bytes) -> None:
-    before = len(wire.logged("body_never_came"))
-    assert _status(wire.send(f"POST /a\n{framing}", start, close=False)) == 408
-    (line,) = until(lambda: wire.logged("body_never_came")[before:], "it is logged")
+def test_a_body_that_never_comes(hasty_wire: Wire, framing: str, start: bytes) -> None:
+    before = len(hasty_wire.logged("body_never_came"))
+    assert _status(hasty_wire.send(f"POST /a\n{framing}", start, close=False)) == 408
+    (line,) = until(lambda: hasty_wire.logged("body_never_came")[before:], "it is logged")
     assert (line["level"], line["seconds"]) == ("info", PATIENCE)
-    assert "half" not in "".join(wire.kept())
+    assert "half" not in "".join(hasty_wire.kept())
 
 
 @pytest.mark.parametrize(
@@ -372,7 +380,7 @@ def test_a_slow_body_that_comes_after_all(own_wire: Wire) -> None:
     with closing(own_wire.connect()) as connection:
         connection.sendall(_head("POST /a\nContent-Length: 6") + b"abc")
         with pytest.raises(TimeoutError):
-            connection.settimeout(PATIENCE / 3)
+            connection.settimeout(2 * SLOW_SECONDS)
             connection.recv(1)
         connection.settimeout(LONG)
         connection.sendall(b"def")
@@ -541,7 +549,7 @@ def _held(wire: Wire) -> str:
 
 
 def test_a_body_that_does_not_come_does_not_delay_the_end(tmp_path: Path) -> None:
-    made = Wire(tmp_path, patience=LONG)
+    made = Wire(tmp_path)
     try:
         with closing(made.connect()) as connection:
             connection.sendall(_head("POST /a\nContent-Length: 9\nExpect: 100-continue"))
