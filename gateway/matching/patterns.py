@@ -43,7 +43,8 @@ class RefusedPattern(ValueError):
 @dataclass(frozen=True, slots=True)
 class LinearPattern:
     """A pattern that can be searched for. Raises `re.error`, `OverflowError` and `RecursionError` as `re` does for what
-    is no pattern, and `RefusedPattern`. `flags`: `re.IGNORECASE` and `re.MULTILINE`, if at all."""
+    is no pattern, and `RefusedPattern`. `flags`: `re.ASCII`, `re.IGNORECASE` and `re.MULTILINE`, if at all.
+    With the first two of them letters outside ASCII have two cases nevertheless."""
 
     pattern: str
     flags: int = 0
@@ -98,7 +99,7 @@ def _write(name: str, argument: Any, flags: int) -> str:
 
 
 def _member(kind: str, argument: Any, flags: int) -> str:
-    """What stands in brackets."""
+    """One member of a set of characters, ``[…]``, in RE2's syntax."""
     match kind:
         case "NEGATE":
             return "^"
@@ -111,7 +112,8 @@ def _member(kind: str, argument: Any, flags: int) -> str:
 
 @cache
 def _ranges(escape: str, flags: int) -> str:
-    """The characters that ``\\w`` and its like mean in Python, which are Unicode's, as ranges."""
-    every = "".join(map(chr, range(sys.maxunicode + 1)))
+    """The characters that ``\\w`` and its like mean in Python, as ranges: of Unicode, or of ASCII where the flags
+    say so: then all behind those are alike, and two stand for them."""
+    every = "".join(map(chr, [*range(129), sys.maxunicode] if flags & re.ASCII else range(sys.maxunicode + 1)))
     runs = (run[0] for run in re.finditer(f"{escape}+", every, flags))
     return "".join(f"\\x{{{ord(run[0]):x}}}-\\x{{{ord(run[-1]):x}}}" for run in runs)

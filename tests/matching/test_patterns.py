@@ -22,12 +22,16 @@ PATTERNS = [
     *("x{0}a", "()", "(?:a|)b$", r"a\Z|\Ab", r"^(?:\d{3}-)?\d{4}$", "join|sign.?up", "[\u00e0-\u00ff]+", r"^\+?1"),
 ]
 TEXTS = st.text("aAbBcC xX\n\r\t\x0b\x1c\x85.-]^[+:1 2\u00a0\u0661éÉßẞſKkσςΣ_\0☃\U0001f600", max_size=12)
-FLAGS = (re.NOFLAG, re.IGNORECASE, re.IGNORECASE | re.MULTILINE)
+FLAGS = (re.NOFLAG, re.ASCII, re.IGNORECASE, re.IGNORECASE | re.MULTILINE)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_pattern_is_found_where_re_finds_it(pattern: str) -> None:
-    engines = [(LinearPattern(pattern, flags), re.compile(pattern, flags)) for flags in FLAGS]
+    engines = [
+        (LinearPattern(pattern, flags), re.compile(pattern, flags))
+        for flags in FLAGS
+        if not (flags & re.ASCII and "(?i" in pattern)
+    ]
 
     @settings(max_examples=40, deadline=None)
     @given(st.one_of(st.text(max_size=12), TEXTS, st.from_regex(engines[0][1]), st.from_regex(engines[1][1])))
