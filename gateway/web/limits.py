@@ -106,6 +106,7 @@ class RateLimits:
         self._full: dict[str, float] = {}  # until when
         self._known: dict[tuple[str, str], float] = {}  # when the store was told
         self._busy: set[str] = set()
+        self._uncounted = Counter[str]()  # by name of the window: counts that wait for the store
         self._lock = threading.Lock()
 
     def count(self, now: float, *these: Limit) -> None:
@@ -117,10 +118,20 @@ class RateLimits:
 
     def count_later(self, now: float, *these: Limit) -> None:
         """Counts without waiting for the store, and also where there is none just now. Raises 429 as `count` does, a
-        commit later."""
+        commit later, or where as many as may be wait for that commit."""
         self._raise_if_full(now, these)
+        names = [limit.name for limit in these]
         with suppress(StoreUnavailable):
-            self._store.writer.submit(partial(self._note, ask=limits.count, now=now, these=these))
+            counted = self._store.writer.submit(partial(self._note, ask=limits.count, now=now, these=these))
+            with self._lock:
+                self._uncounted.update(names)
+                over = [limit.name for limit in these if self._uncounted[limit.name] >= limit.most]
+            self._full |= dict.fromkeys(over, now + WINDOW_SECONDS)
+            counted.add_done_callback(lambda _: self._is_counted(names))
+
+    def _is_counted(self, names: list[str]) -> None:
+        with self._lock:
+            self._uncounted -= Counter(names)
 
     def check(self, now: float, *these: Limit) -> None:
         """Raises 429 where there were too many already. Counts nothing."""

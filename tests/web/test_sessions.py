@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 from flask import Flask
+from werkzeug.exceptions import TooManyRequests
 
 from gateway.store import Store
+from gateway.web.limits import MOST, WINDOW_SECONDS, RateLimits, guesses
 from tests.store_samples import count
 from tests.visitor import BASE, KEY, PASSWORD, Visitor, console
 from tests.web.test_login import JSON, basic, change
@@ -70,6 +74,24 @@ def test_the_store_has_no_cookie_in_it(processes: Processes, store: Store) -> No
     with store.reader() as conn:
         rows = conn.exec_driver_sql("SELECT * FROM sessions").fetchall()
     assert len(rows) == 1 and secret not in str(rows) and PASSWORD not in str(rows)
+
+
+def test_guesses_count_before_the_store_has_them(store: Store) -> None:
+    limits, release, guess = RateLimits(store), threading.Event(), partial(guesses, "key")
+    store.writer.submit(lambda _: release.wait(60))
+    for _ in range(MOST["key"]):
+        limits.count_later(1e9, *guess("10.0.0.1"))
+    with pytest.raises(TooManyRequests):
+        limits.count_later(1e9, *guess("10.0.0.1"))
+    limits.count_later(1e9, *guess("10.0.0.2"))
+    release.set()
+    later = 1e9 + WINDOW_SECONDS + 1
+    store.writer.write(lambda _: None)
+    for _ in range(MOST["key"]):
+        limits.count_later(later, *guess("10.0.0.1"))
+        store.writer.write(lambda _: None)
+    with pytest.raises(TooManyRequests):
+        limits.count_later(later, *guess("10.0.0.1"))
 
 
 def test_guesses_at_all_processes_count_together(processes: Processes) -> None:
