@@ -73,7 +73,7 @@ _last: list[tuple[Config, KnownSecrets]] = []
 
 
 def known_secrets(config: Config) -> KnownSecrets:
-    """Those of a configuration, made once: it is asked for with every callback."""
+    """Returns the secrets of a configuration. They are made once: every callback asks for them."""
     if not _last or _last[0][0] is not config:
         _last[:] = [(config, KnownSecrets(config))]
     return _last[0][1]

@@ -32,7 +32,7 @@ MAX_SEND_SECONDS = 60  # a send is leased for longer than one request to Carrier
 STATUS_URLS = "@status_url"
 """The endpoint label of all pages that calls named: there may be any number, with secrets in their addresses."""
 WIRE_FORMATS = ("carrierx", "legacy-callback", "legacy-status")
-"""Those of callbacks, each with a path of its own."""
+"""Wire formats of callbacks, each with a path of its own."""
 ADMIN = "admin"  # the operator who has the console's single password
 RESPONSE = "response"  # a keyword's `reply` that is no text of its own: the endpoint's answer
 

@@ -172,7 +172,7 @@ class Worker:
         for delivery in claimed:
             # The claim was made under this very configuration, so the endpoint is in it.
             endpoint, monotonic = config.endpoint(delivery.endpoint), time.monotonic()
-            # What is left of a lease may be too short for an attempt: the process may have been stopped at any line.
+            # The rest of a lease may be too short for an attempt: the process may have been stopped at any line.
             if endpoint is None or self._stop.is_set() or monotonic - leased_at > LEASE_MARGIN_SECONDS / 2:
                 self._batches.unattempted.append((delivery, None))
                 continue

@@ -24,7 +24,7 @@ SMALL_BODY_BYTES = MAX_BODY_BYTES // 16  # a body up to this size is always let 
 BUDGET_BYTES = 32 * MAX_BODY_BYTES  # all larger bodies together may take so much while they are under way
 READING = 2
 READING_SECONDS = 1.0
-"""Of larger bodies so many come in at once, besides those that take longer. The others stay with their senders: Granian
+"""Larger bodies that come in at once, besides those that take longer. The others stay with their senders: Granian
 takes up to twenty times a body's size to read it."""
 SLOW_SECONDS = 0.25  # a body that is not there by then counts as slow
 BODY_SECONDS = 10.0

@@ -23,8 +23,8 @@ BUSY_SECONDS = 0.1
 for the interpreter. One that takes longer waits for something else."""
 LARGE = 2
 LARGE_SECONDS = 5.0
-"""Of calls with a body of more than `MAX_QUICK_BYTES`, at most `LARGE` run at once: to read one takes much time, and
-many times its memory. Nothing that may be read takes as long as `LARGE_SECONDS`."""
+"""At most `LARGE` calls with a body of more than `MAX_QUICK_BYTES` run at once: to read one takes much time, and many
+times its memory. Nothing that may be read takes as long as `LARGE_SECONDS`."""
 MAX_WAITING_BYTES = 24 * MAX_BODY_BYTES  # all bodies that wait for one of these places together
 
 Headers = list[tuple[str, str]]

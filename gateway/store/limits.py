@@ -24,7 +24,7 @@ COUNT = Statement("""
     RETURNING count, until
 """)
 LOOK = Statement("SELECT count, until FROM limits WHERE name = :name AND until > :now AND until <= :until")
-# What another process counts just now is passed over: two that wait for each other's rows would hold up callbacks.
+# Rows that another process is counting are passed over: two that wait for each other's rows would hold up callbacks.
 _OVER = "SELECT name FROM limits WHERE until <= :now ORDER BY until LIMIT :most"
 SWEEP = {
     "sqlite": Statement(f"DELETE FROM limits WHERE name IN ({_OVER})"),  # noqa: S608

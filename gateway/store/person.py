@@ -34,7 +34,7 @@ SENDS = Statement("SELECT send_id FROM ledger WHERE phone = :phone ORDER BY id")
 # No index has these by the phone: a reader goes through them all, so that the writer need not.
 STATES = Statement("SELECT message_sid FROM states WHERE recipient = :phone")
 TICKETS = Statement("SELECT number FROM tickets WHERE phone = :phone")
-# Of an event of several people, what is owed to this phone, and every post that may be about it.
+# The reasons why an event stays: a text that is owed to this phone, and every post that may be about it.
 KEPT_FOR = Statement(f"""
     SELECT 'delivery to', endpoint FROM deliveries
      WHERE event_id = :id AND state = 'pending' AND endpoint <> '{ENDPOINT}'

@@ -93,7 +93,7 @@ def _dispatch(
     def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Callable[[bytes], object]:
         return start_response(status, [*headers, *more], exc_info)
 
-    if environ["QUERY_STRING"].count("&") >= MAX_PAIRS:
+    if environ.get("QUERY_STRING", "").count("&") >= MAX_PAIRS:
         return RequestURITooLarge(f"More than {MAX_PAIRS} pairs.")(environ, start)
     environ["PATH_INFO"] = environ["PATH_INFO"] or "/"  # an empty one would be redirected, to any host
     app = program_app if _is_call(environ) else console

@@ -135,12 +135,12 @@ def _keep(context: WebContext, wire_format: str, key: str) -> Response:
     given = _given_keys(key, config)
     granted = next((each.name for each in given if wire_format in each.wire_formats), None)
     if granted is None:
-        name = given[0].name if given else ""
+        name, sentence = given[0].name if given else "", f"This key is not for {wire_format} callbacks."
+        if not name:
+            context.limits.count_later(now.timestamp(), *_KEY_GUESSES(caller))
+            sentence = "Not one of the configured keys."
         context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "scope" if name else "key", name)
-        if name:
-            return _refuse(wire_format, 403, {"key": (f"This key is not for {wire_format} callbacks.",)})
-        context.limits.count_later(now.timestamp(), *limits.guesses("key", caller))
-        return _refuse(wire_format, 403, {"key": ("Not one of the configured keys.",)})
+        return _refuse(wire_format, 403, {"key": (sentence,)})
     try:
         body = read_body()
     except UnsupportedMediaType as error:

@@ -7,7 +7,7 @@ A ticket in the answer means: the call is on disk, and its texts will be sent.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from urllib.parse import quote_plus, unquote_plus
 
@@ -77,7 +77,7 @@ def _answer_envelope(context: WebContext) -> Response:
             errors = {"body": ("The Body has no known operation.",)}
             text = f"There is no such operation. There are: {', '.join(legacy_forms.OPERATIONS)}."
             raise _malformed(name, errors, envelope.scrubbed, _XML, text)
-        answer = soap.write_answer(envelope, _call(context, name, envelope.arguments, envelope.scrubbed, _XML))
+        answer = soap.write_answer(envelope, _call(context, name, envelope.arguments, lambda: envelope.scrubbed, _XML))
     except Exception as error:
         fault = _fault(context, name, error)
         is_mismatch = isinstance(error.__cause__, soap.WrongVersion)
@@ -101,10 +101,13 @@ def _answer_form(name: str) -> Response:
         except BadCallback as error:
             kept = _without_url_secrets(credentials.scrub_head(body, MAX_KEPT_BYTES))
             raise _malformed(name, error.errors, kept, content_type or "", str(error)) from None
-        # A call with wrong credentials is kept without its body.
-        is_known = validate.is_authentic(legacy_forms.call_credentials(arguments), config)
-        kept = _without_url_secrets(credentials.scrub_call(body, content_type)) if is_known else b""
-        result = _call(context, name, arguments, kept, content_type or "")
+        result = _call(
+            context,
+            name,
+            arguments,
+            lambda: _without_url_secrets(credentials.scrub_call(body, content_type)),
+            content_type or "",
+        )
     except Exception as error:
         fault = _fault(context, name, error)
         result = CallAnswer(result=False, error_code=fault.code.value, message=fault.text)
@@ -123,13 +126,20 @@ for _name in legacy_forms.OPERATIONS:
     blueprint.add_url_rule(f"/legacy/{_name}", _name, partial(_answer_form, _name), methods=["POST"], **ROUTE_OPTIONS)
 
 
-def _call(context: WebContext, name: str, arguments: legacy_forms.Pairs, kept: bytes, content_type: str) -> CallResult:
-    """Makes a call, counts and logs it. `kept`: the body as it may be kept. Raises `StoreUnavailable`,
+def _call(
+    context: WebContext,
+    name: str,
+    arguments: legacy_forms.Pairs,
+    scrubbed: Callable[[], bytes],
+    content_type: str,
+) -> CallResult:
+    """Makes a call, counts and logs it. `scrubbed`: makes the body as it may be kept. Raises `StoreUnavailable`,
     and `TooManyRequests` where there were too many guesses at credentials."""
     config = context.settings.current
     auth, caller = legacy_forms.call_credentials(arguments), caller_key(request.environ.get("REMOTE_ADDR"))
     limits_of = partial(guesses, "call", account=auth.username)
-    if validate.is_authentic(auth, config):
+    is_known = validate.is_authentic(auth, config)
+    if is_known:
         context.limits.admit("[legacy]", now(), caller, limits_of)
     else:
         context.limits.count(now(), *limits_of(caller))
@@ -139,7 +149,8 @@ def _call(context: WebContext, name: str, arguments: legacy_forms.Pairs, kept: b
         facts = {"rows": len(result) if isinstance(result, list) else 0}
     else:
         remote = request.environ.get("REMOTE_ADDR", "")
-        kept = known_secrets(config).blank(kept, content_type)
+        # A call with wrong credentials is kept without its body.
+        kept = known_secrets(config).blank(scrubbed(), content_type) if is_known else b""
         call = legacy_forms.send_call(name, arguments, kept, content_type, remote, context.clock())
         accepted = accept.accept(call, config, context.store, _may_keep)
         if accepted.endpoints:

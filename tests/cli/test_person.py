@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from click.testing import CliRunner, Result
 
 from gateway.__main__ import main
 from gateway.config import load
-from gateway.inbound import accept
-from gateway.inbound.callback import Callback
 from gateway.store import Connection, Store, audit, leases, message_status
 from tests import acme
+from tests.cli.test_messages import owe
 from tests.running import running_gateway
 
 PHONE, OTHER = "15162065515", "15162065516"
@@ -42,12 +40,8 @@ def gateway(path: Path, *arguments: str) -> Result:
 
 
 def receive(path: Path, *bodies: bytes) -> None:
-    config = load(path, {})
-    with Store(config.database) as store:
-        store.migrate()
-        for body in bodies:
-            now = datetime.now(UTC)
-            accept.accept(Callback(format="carrierx", body=body, content_type=None, remote="", now=now), config, store)
+    owe(path, *bodies)
+    with Store(load(path, {}).database) as store:
         opt_out = partial(
             message_status.record_opt_out, number="15162065919", phone=PHONE, word="STOP", at=1.0, out=True
         )

@@ -184,7 +184,7 @@ def test_every_secret_setting_has_a_canary() -> None:
 
 
 class Sweep:
-    """What was seen, and what must not be in it."""
+    """Texts that were seen, and the canaries that must not be in them."""
 
     def __init__(self, secrets: Mapping[str, str], texts: Texts) -> None:
         self.secrets, self.texts = secrets, texts.given
@@ -417,7 +417,7 @@ def pages(gateway: Gateway) -> Iterator[tuple[str, bytes]]:
 
 
 def commands(gateway: Gateway) -> Iterator[tuple[str, bytes]]:
-    """What the commands print of the configuration and of the store."""
+    """Output of the commands about the configuration and the store."""
     explain = ["explain", "--to", NUMBER, "JOIN"]
     for arguments in (["opt-outs", "export"], ["check"], ["audit"], explain):
         command = [sys.executable, "-m", "gateway", *arguments, "--config", str(gateway.folder / "gateway.toml")]

@@ -154,6 +154,7 @@ def test_out_of_files(tmp_path: Path, full: bool, report: Report) -> None:
     with world(tmp_path) as here:
         with here.load() as load:
             load.go_on(30)
+            here.so_far_arrive()  # the worker is up: one that could not start would end
             limits = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in here.gateway.process.processes()}
             for pid, (_, hard) in limits.items():
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), hard))

@@ -34,12 +34,12 @@ MAX_LENGTH_BYTES = 4096  # of the bytes from which atheris lets hypothesis draw 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What is fuzzed. `check` raises for a fault, and else says which way the input went."""
+    """A target of the fuzzing. `check` raises for a fault, and else says which way the input went."""
 
     inputs: st.SearchStrategy[Any]
     check: Callable[[Any], str]
     ways: Sequence[str]
-    """Those that must be walked: inputs that are all refused at the door find nothing."""
+    """Ways that must be walked: inputs that are all refused at the door find nothing."""
     processes: Callable[[], Sequence[int | str]] = lambda: ("self",)
     """Whose memory is watched."""
 

@@ -1,4 +1,4 @@
-"""What people wrote is blanked when its time is over, on both databases; what is owed keeps its bytes."""
+"""Texts are blanked when their time is over, on both databases; what is owed keeps its bytes."""
 
 from __future__ import annotations
 

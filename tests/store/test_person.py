@@ -28,7 +28,7 @@ def deliver(store: Store, endpoint: str = "crm") -> None:
 
 
 def know(store: Store, phone: str) -> None:
-    """What is kept beside events: a status, a custom ticket, an opt-out."""
+    """Keeps rows beside events: a status, a custom ticket, an opt-out."""
     store.writer.write(
         partial(message_status.record_status, message_sid="sid", recipient=phone, status="sent", now=NOW)
     )
