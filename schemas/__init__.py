@@ -29,16 +29,6 @@ FORMATS: Mapping[str, WireFormat] = MappingProxyType(
 )
 
 __all__ = [
-    "FORMATS",
-    "BadCallback",
-    "Body",
-    "CannotSay",
-    "NumberContext",
-    "FormatOptions",
-    "Message",
-    "ReceiveContext",
-    "WireFormat",
-    "enrich",
-    "credentials",
-    "for_recipient",
-]
+    "FORMATS", "BadCallback", "Body", "CannotSay", "FormatOptions", "Message", "NumberContext", "ReceiveContext",
+    "WireFormat", "credentials", "enrich", "for_recipient",
+]  # fmt: skip

@@ -82,12 +82,8 @@ def _has_word(body: bytes) -> bool:
 
 
 def _scrub_pairs(body: bytes, these: _Names) -> bytes:
-    return b"&".join(_blank_pair(pair, these) for pair in body.split(b"&"))
-
-
-def _blank_pair(pair: bytes, these: _Names) -> bytes:
-    name, separator, _ = pair.partition(b"=")
-    return name + separator if these.has(decode_name(name)) else pair
+    pairs = (pair.partition(b"=") for pair in body.split(b"&"))
+    return b"&".join(name + sign + (b"" if these.has(decode_name(name)) else value) for name, sign, value in pairs)
 
 
 def decode_name(name: bytes) -> str:

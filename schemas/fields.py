@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 from marshmallow import Schema, ValidationError, fields, missing
 
 NOT_A_DATE = "Not an ISO-8601 date."
-NOT_A_NUMBER = "Not a phone number, short code or sender's name."
-NOT_A_PRICE = "Not a price."
 
 # Characters that people and platforms put between the digits, the invisible ones of copied text included.
 _PUNCTUATION = re.compile(r"[\s()./\-\u00a0\u00ad\u200b-\u200f\u2010-\u2015\u202a-\u202e\u2060\u2212\ufeff]+")
@@ -106,11 +104,9 @@ class PhoneNumber(Direct[str]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             value = str(value)
-        if not isinstance(value, str):
-            raise ValidationError(NOT_A_NUMBER)
-        read = number(value, getattr(self.parent, "prefix", ""))
+        read = number(value, getattr(self.parent, "prefix", "")) if isinstance(value, str) else ""
         if not read:
-            raise ValidationError(NOT_A_NUMBER)
+            raise ValidationError("Not a phone number, short code or sender's name.")
         return read
 
 
@@ -132,7 +128,7 @@ class Price(Direct[Decimal | str]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Decimal | str:
         if isinstance(value, bool) or not isinstance(value, (int, Decimal, str)):
-            raise ValidationError(NOT_A_PRICE)
+            raise ValidationError("Not a price.")
         return value if isinstance(value, str) else Decimal(value)
 
 

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -35,6 +36,11 @@ CALLBACK_FIELDS = (
     "default_keyword",
 )  # fmt: skip
 STATUS_FIELDS = ("code", "sendTo", "status", "ticket", "custom_ticket")
+EXTRA_FIELDS = (
+    "message_sid", "direction", "status", "message_segments", "mcc", "mnc", "price", "date_created",
+    "date_status_changed", "date_changed", "partner_sid", "type", "media_urls", "group_recipients", "user_data",
+)  # fmt: skip
+"""Fields that an endpoint may ask for beside the documented ones: attributes of CarrierX's format, as text."""
 
 DOUBLED = "The field {name!r} came more than once: the first value counts."
 UNKNOWN_STATUS = "The status is a word that no table has: kept as it came, never taken as final."
@@ -56,13 +62,7 @@ class Dialect:
     """One of these two names is required."""
 
 
-class _Form(Schema):
-    """Empty and absent are the same in a form, so empty values never reach the schema."""
-
-    prefix = ""
-
-
-class _KeywordCallback(_Form):
+class _KeywordCallback(Schema):
     title = Text(load_default="")
     code = PhoneNumber(load_default="")
     shortcode = PhoneNumber(load_default="")
@@ -80,7 +80,7 @@ def _has_text(value: str) -> None:
         raise ValidationError(fields.Field.default_error_messages["required"])
 
 
-class _StatusPost(_Form):
+class _StatusPost(Schema):
     code = PhoneNumber(load_default="")
     sendTo = PhoneNumber(required=True)
     status = Text(required=True, validate=_has_text)
@@ -168,6 +168,7 @@ def _load(
     form = wire.read_form(body, content_type)
     firsts = form.firsts()
     schema = _schema(dialect.schema, context.prefix)
+    # Empty and absent are the same in a form.
     given = {name: firsts[name] for name in dialect.names if firsts.get(name)}
     faults: dict[str, Any] = {}
     values: dict[str, str] = {}
@@ -236,10 +237,7 @@ def dump_status(message: Message, options: FormatOptions) -> Body:
 
 def _dump(dialect: Dialect, values: Mapping[str, str], message: Message, options: FormatOptions) -> Body:
     pairs = [(name, values[name]) for name in dialect.names]
-    for name in options.extra_fields:
-        if name not in dialect.names:
-            value = _EXTRAS[name](message)
-            pairs.append((name, "" if value is None else str(value)))
+    pairs += [(name, _extra(message, name)) for name in options.extra_fields if name not in dialect.names]
     data, inexact = wire.write_form(pairs, options.charset, options.encode_twice)
     charset = "UTF-8" if options.charset == "utf-8" else options.charset
     return Body(
@@ -258,24 +256,11 @@ def _headers(message: Message) -> tuple[tuple[str, str], ...]:
     return (*sids, ("X-Message-Date", date)) if date is not None else sids
 
 
-# Fields that an endpoint may ask for beside the documented ones: attributes of CarrierX's format, as text.
-_EXTRAS: Mapping[str, Callable[[Message], object]] = MappingProxyType(
-    {
-        "message_sid": lambda message: message.message_sid,
-        "direction": lambda message: message.direction,
-        "status": lambda message: message.status,
-        "message_segments": lambda message: message.message_segments,
-        "mcc": lambda message: message.mcc,
-        "mnc": lambda message: message.mnc,
-        "price": lambda message: message.price,
-        "date_created": lambda message: timestamp(message.date_created),
-        "date_status_changed": lambda message: timestamp(message.date_status_changed),
-        "date_changed": lambda message: timestamp(message.date_changed),
-        "partner_sid": lambda message: message.partner_sid,
-        "type": lambda message: message.type,
-        "media_urls": lambda message: "\n".join(message.media_urls),
-        "group_recipients": lambda message: ",".join(message.group_recipients),
-        "user_data": lambda message: message.user_data,
-    }
-)
-EXTRA_FIELDS = tuple(_EXTRAS)
+def _extra(message: Message, name: str) -> str:
+    """The value of one of `EXTRA_FIELDS`."""
+    value = getattr(message, name)
+    if isinstance(value, datetime):
+        value = timestamp(value)
+    elif isinstance(value, tuple):
+        value = ("\n" if name == "media_urls" else ",").join(value)
+    return "" if value is None else str(value)

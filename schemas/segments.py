@@ -41,18 +41,10 @@ def count(text: str) -> int:
         # No character takes more than two, of septets or of units.
         return 1
     if ALPHABET.issuperset(text):
-        return _septet_parts(text if EXTENSION.isdisjoint(text) else text.translate(_ESCAPED))
-    return _unit_parts(text.encode("utf-16-be", "surrogatepass"))
+        septets = text if EXTENSION.isdisjoint(text) else text.translate(_ESCAPED)
+        return _parts(len(septets), SEPTETS, SEPTETS_OF_PART, lambda at: septets[at - 1] == chr(ESCAPE))
+    octets = text.encode("utf-16-be", "surrogatepass")
 
-
-def _septet_parts(septets: str) -> int:
-    def splits(at: int) -> bool:
-        return septets[at - 1] == chr(ESCAPE)
-
-    return _parts(len(septets), SEPTETS, SEPTETS_OF_PART, splits)
-
-
-def _unit_parts(octets: bytes) -> int:
     def splits(at: int) -> bool:
         return 0xD8 <= octets[2 * at - 2] <= 0xDB and 0xDC <= octets[2 * at] <= 0xDF
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -81,26 +81,22 @@ def _pair(part: bytes) -> tuple[bytes, bytes]:
 
 
 def _multipart(body: bytes, content_type: str) -> list[tuple[bytes, bytes]]:
+    pairs, name, value = list[tuple[bytes, bytes]](), b"", bytearray()
     try:
-        return list(_parts(body, boundary_of(content_type)))
+        # latin-1 takes the bytes of a name through the parser unchanged; they are decoded with the values.
+        with multipart.PushMultipartParser(
+            boundary_of(content_type), content_length=len(body), max_segment_count=MAX_PAIRS, header_charset="latin-1"
+        ) as parser:
+            for event in (*parser.parse(body), *parser.parse(b"")):
+                if isinstance(event, multipart.MultipartSegment):
+                    name, value = event.name.encode("latin-1"), bytearray()
+                elif event:
+                    value += event
+                else:
+                    pairs.append((name, bytes(value)))
     except (multipart.MultipartError, ValueError):
         raise BadCallback({"body": ("Broken multipart/form-data.",)}) from None
-
-
-def _parts(body: bytes, boundary: str) -> Iterator[tuple[bytes, bytes]]:
-    # latin-1 takes the bytes of a name through the parser unchanged; they are decoded with the values.
-    parser = multipart.PushMultipartParser(
-        boundary, content_length=len(body), max_segment_count=MAX_PAIRS, header_charset="latin-1"
-    )
-    name, value = b"", bytearray()
-    with parser:
-        for event in (*parser.parse(body), *parser.parse(b"")):
-            if isinstance(event, multipart.MultipartSegment):
-                name, value = event.name.encode("latin-1"), bytearray()
-            elif event:
-                value += event
-            else:
-                yield name, bytes(value)
+    return pairs
 
 
 def write_form(
@@ -204,24 +200,22 @@ def _fraction(digits: str) -> Decimal:
     return read
 
 
-def _constant(name: str) -> NoReturn:
-    _not_json(f"{name} is not JSON.")
-
-
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_integer, parse_float=_fraction, parse_constant=_constant
+    object_pairs_hook=_object,
+    parse_int=_integer,
+    parse_float=_fraction,
+    parse_constant=lambda name: _not_json(f"{name} is not JSON."),
 )
-
-
 # Only these escapes can hold what `_check_texts` looks for: UTF-8 has no halves, and JSON no bare NUL.
 _DOUBTFUL = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 def _check_texts(value: Any) -> None:
     if isinstance(value, str):
         if "\0" in value:
             _not_json("A NUL character.")
-        if _has_half_pair(value):
+        if _HALF_PAIR.search(value):
             _not_json("Half a surrogate pair.")
     elif isinstance(value, dict):
         for name, inner in value.items():
@@ -230,14 +224,6 @@ def _check_texts(value: Any) -> None:
     elif isinstance(value, list):
         for inner in value:
             _check_texts(inner)
-
-
-def _has_half_pair(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def write_object(values: Mapping[str, Any]) -> bytes:
