@@ -57,7 +57,6 @@ MAX_FILES = 256
 BROKEN = (RuntimeError, ValueError, struct.error)
 """Raised by reading a file that a power failure cut off, or that is just being created."""
 
-
 FAMILIES: dict[str, Family] = {}  # by name, as they are declared below
 
 

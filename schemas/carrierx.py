@@ -43,7 +43,6 @@ ATTRIBUTES = tuple(dict.fromkeys((*SMS_SHAPE, *MMS_SHAPE)))
 # Two generations of names for the same thing.
 _RENAMED = {"from_did": "from", "to_did": "to"}
 _NAMES = {name: _RENAMED.get(name, name) for name in ATTRIBUTES}
-_NULL = "null"
 
 
 class _UserData(Direct[str]):
@@ -51,7 +50,7 @@ class _UserData(Direct[str]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str | None:  # type: ignore[override]
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-        return None if text == _NULL else text
+        return None if text == "null" else text
 
 
 class _Texts(Direct[tuple[str, ...]]):

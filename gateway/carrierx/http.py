@@ -54,9 +54,6 @@ class _Body:
 
 
 class _Adapter(HTTPAdapter):
-    def __init__(self) -> None:
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
-
     def add_headers(self, request: requests.PreparedRequest, **kwargs: Any) -> None:
         """Puts the body in a `_Body`: this hook is the last before urllib3 takes over."""
         if isinstance(request.body, bytes):
@@ -73,7 +70,7 @@ class _Session(requests.Session):
         self.trust_env = False
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         for scheme in ("https://", "http://"):
-            self.mount(scheme, _Adapter())
+            self.mount(scheme, _Adapter(pool_connections=1, pool_maxsize=1, max_retries=0))
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         # With a target the body would be read to its end, however long, though nobody follows.

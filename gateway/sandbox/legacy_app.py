@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
-from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, render_template, request
 from flask.json.provider import DefaultJSONProvider
@@ -66,12 +65,6 @@ def _record(read: Mapping[str, object]) -> None:
     current_app.extensions["records"].appendleft(record)
 
 
-def _records(delivery: str = "") -> list[dict[str, Any]]:
-    """The last requests with what was read of them, newest first: all, or those of one delivery."""
-    found = list(current_app.extensions["records"])
-    return [record for record in found if delivery in ("", record["delivery"])]
-
-
 @blueprint.before_request
 def keep_bytes() -> None:
     """Keeps the body, which the parser of forms would take away."""
@@ -98,13 +91,14 @@ def application() -> ResponseReturnValue:
 
 @blueprint.get("/")
 def show() -> ResponseReturnValue:
-    return render_template("page.html", records=_records(), limit=MAX_RECORDS)
+    return render_template("page.html", records=list(current_app.extensions["records"]), limit=MAX_RECORDS)
 
 
 @blueprint.get("/records")
 def records() -> ResponseReturnValue:
-    """The records as JSON; `?delivery=` for one delivery's."""
-    return {"records": _records(request.args.get("delivery", ""))}
+    """The records as JSON, newest first; `?delivery=` for one delivery's."""
+    delivery, found = request.args.get("delivery", ""), list(current_app.extensions["records"])
+    return {"records": [record for record in found if delivery in ("", record["delivery"])]}
 
 
 @blueprint.get("/console.css")

@@ -14,7 +14,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import lru_cache
 from typing import NamedTuple
 from wsgiref.types import WSGIEnvironment
 
@@ -31,8 +30,6 @@ SHARE = 8  # one client may hold an eighth of the connections that there may be
 FULL = 7 / 8  # above that part of them the longest silent go, whoever holds them
 _TCP_INFO_BYTES = 56
 _LAST_DATA_RECEIVED = slice(52, 56)  # milliseconds since then, in Linux's `struct tcp_info`
-
-_client = lru_cache(maxsize=4096)(caller_key)
 
 
 class Connection(NamedTuple):
@@ -59,7 +56,7 @@ class Connections:
         """Names who sends a request: behind a proxy, the one for whom that speaks."""
         peer = str(environ["REMOTE_ADDR"])
         spoken_for = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip() if self._is_proxy(peer) else ""
-        return _client(spoken_for or peer)
+        return caller_key(spoken_for or peer)
 
     def _run(self) -> None:
         looks = 0
@@ -72,10 +69,10 @@ class Connections:
     def look(self) -> None:
         """Closes what is silent for too long, and the longest silent of what is too much."""
         found = sorted(self._found(), reverse=True)
-        held = Counter(_client(each.peer[0]) for each in found)
+        held = Counter(caller_key(each.peer[0]) for each in found)
         left = []
         for each in found:
-            client = _client(each.peer[0])
+            client = caller_key(each.peer[0])
             if each.silent_ms > SILENT_MS:
                 reason = "silent"
             elif self._is_proxy(each.peer[0]):

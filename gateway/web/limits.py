@@ -28,7 +28,6 @@ MIN_FORWARDED = 10  # requests through a proxy before anything is said about it
 MAX_PROXIES = 64  # that are counted; strangers may claim to be one
 MAX_REMEMBERED = 10_000  # callers that one process remembers, and windows that are full
 
-
 MOST = {"login": 10, "code": 5, "program": 60, "key": 60, "call": 60}
 """Guesses in a window from one address; at one account twice as many, from all addresses together. ``program``: at a
 password by HTTP Basic where the right one came from before; ``key``, ``call``: more than of passwords, as a program

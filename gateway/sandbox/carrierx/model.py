@@ -6,7 +6,7 @@ import json
 import threading
 import time
 import uuid
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -91,9 +91,6 @@ class Account:
         """The first that is set of the callbacks of DID, DID group and partner."""
         did = self.did_of(number)
         return did["callback_url"] or self.group["callback_url"] or self.partner["callbacks"]["sms"] if did else None
-
-
-# X self.group["callback_url"] or self.partner["callbacks"]["sms"])
 
 
 # Requests to send
@@ -283,19 +280,16 @@ class MessageList:
     def __init__(self, limit: int = MAX_MESSAGES) -> None:
         self._limit = limit
         self._lock = threading.Lock()
-        self._order: deque[StubMessage] = deque()
-        self._by_sid: dict[str, StubMessage] = {}
+        self._by_sid: OrderedDict[str, StubMessage] = OrderedDict()
 
     def add(self, message: StubMessage) -> None:
         with self._lock:
-            if len(self._order) == self._limit:
-                del self._by_sid[self._order.popleft().sid]
-            self._order.append(message)
+            if len(self._by_sid) == self._limit:
+                self._by_sid.popitem(last=False)
             self._by_sid[message.sid] = message
 
     def clear(self) -> None:
         with self._lock:
-            self._order.clear()
             self._by_sid.clear()
 
     def get(self, sid: str) -> StubMessage | None:
@@ -304,4 +298,4 @@ class MessageList:
     def all(self) -> list[StubMessage]:
         """The oldest first."""
         with self._lock:
-            return list(self._order)
+            return list(self._by_sid.values())
