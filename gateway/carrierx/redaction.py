@@ -28,9 +28,6 @@ class Redactor:
             texts = [(body or b"").decode("utf-8", "replace")]
         self._values = [value for value in (*secrets, *texts) if len(value) >= MIN_CHARACTERS]
 
-    def __repr__(self) -> str:
-        return "<Redactor>"
-
     def redact(self, value: object) -> str:
         """`value` in one line of at most `MAX_SHOWN_CHARACTERS`; empty where it is no text."""
         if not isinstance(value, str):

@@ -91,8 +91,7 @@ def post(kind: str) -> ResponseReturnValue:
         id=str(uuid.uuid4()) if kind in ("text", "status") else f"sandbox-{secrets.token_hex(8)}",
     )
     # Never by what the caller says of our address.
-    server = request.server or ("127.0.0.1", None)
-    own_url = current_app.config.get("OWN_URL") or f"http://127.0.0.1:{server[1]}"
+    own_url = current_app.config.get("OWN_URL") or f"http://127.0.0.1:{request.environ['SERVER_PORT']}"
     key = "" if kind == "send" else config().keys[0]
     _answers[text.id] = [_post(made, own_url, key) for made in _requests(kind, text, number)]
     while len(_answers) > MAX_ANSWERS:

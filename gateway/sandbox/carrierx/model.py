@@ -46,13 +46,9 @@ class Account:
     Without `numbers`, every number is a DID from its first use on."""
 
     def __init__(self, numbers: Iterable[str] = (), callback: str = "") -> None:
-        self.partner: JsonObject = {"callbacks": {"sms": callback or None}, "name": "Sandbox", "partner_sid": PARTNER}
-        self.group: JsonObject = {
-            "callback_url": None,
-            "did_group_sid": GROUP,
-            "name": "Sandbox",
-            "partner_sid": PARTNER,
-        }
+        owner = {"name": "Sandbox", "partner_sid": PARTNER}
+        self.partner: JsonObject = {"callbacks": {"sms": callback or None}, **owner}
+        self.group: JsonObject = {"callback_url": None, "did_group_sid": GROUP, **owner}
         self._lock = threading.Lock()
         self._dids: dict[str, JsonObject] = {}  # by number
         for number in numbers:
