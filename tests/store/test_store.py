@@ -44,10 +44,12 @@ def test_migrating_again_keeps_what_is_there(store: Store) -> None:
     assert whole(store, event_id).event.phone == EVENT.phone
 
 
-def test_a_newer_versions_database_is_refused_with_a_sentence(store: Store) -> None:
-    store.writer.write(lambda conn: conn.execute(text("UPDATE alembic_version SET version_num = '9999'")) and None)
-    with pytest.raises(WrongDatabase, match="newer version of the gateway .*9999.*00"):
+def test_a_newer_versions_database_is_refused_with_a_sentence(database_url: str) -> None:
+    with Store(database_url) as store:
         store.migrate()
+        store.writer.write(lambda conn: conn.execute(text("UPDATE alembic_version SET version_num = '9999'")) and None)
+        with pytest.raises(WrongDatabase, match="newer version of the gateway .*9999.*00"):
+            store.migrate()
 
 
 def test_without_tables_the_store_is_unavailable_not_broken(database_url: str) -> None:
