@@ -104,11 +104,8 @@ def _check_known(name: str, path: Path) -> None:
 
 
 def _change(path: Path, action: str, name: str, settings: Mapping[str, str] | None, **details: object) -> None:
-    with cannot_be_written(path):
-        change = change_operator(path, name, settings)
-        with open_store(load(path)) as store:
-            record(store, action, name, **details)
-        change.save()
+    with cannot_be_written(path), change_operator(path, name, settings), open_store(load(path)) as store:
+        record(store, action, name, **details)
     click.echo(f"Wrote {path}. Running processes read it within a second.", err=True)
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +21,26 @@ from gateway.config.load import load, loads
 from gateway.config.secrets import draft_of
 
 
-@dataclass(frozen=True, slots=True)
-class FileChange:
-    """A changed configuration file, not yet saved. Its texts hold secrets."""
-
-    path: Path
-    before: bytes
-    after: bytes
-
-    def save(self) -> None:
-        """Replaces the file as a whole; its owner and mode stay, and a symbolic link goes on pointing to it.
-        Raises OSError, and `ConfigError` if somebody else has changed the file meanwhile."""
-        target = self.path.resolve()
-        with draft_of(target, self.after) as draft:
-            if os.name != "nt":
-                os.chown(draft, target.stat().st_uid, target.stat().st_gid)
-            shutil.copymode(target, draft)
-            if target.read_bytes() != self.before:
-                raise _refusal(self.path, "has been changed meanwhile by somebody else; try again")
-            draft.replace(target)
-
-
-def change_operator(path: Path, name: str, settings: Mapping[str, str] | None) -> FileChange:
+@contextmanager
+def change_operator(path: Path, name: str, settings: Mapping[str, str] | None) -> Iterator[None]:
     """Drafts the file with these settings of the operator `name`, who is added if need be; an empty setting is taken
-    out. None removes the operator. Raises `ConfigError` where the file, before or after it, is no good."""
-    old, before = load(path), path.read_bytes()
+    out. None removes the operator. Saves it where the block ends without an error.
+    Raises OSError, and `ConfigError` where the file, before or after it, is no good, or was changed meanwhile."""
+    before = path.read_bytes()
+    text, target = _changed(path, before, name, settings), path.resolve()
+    yield
+    # Replaced as a whole; its owner and mode stay, and a symbolic link goes on pointing to it.
+    with draft_of(target, text.encode()) as draft:
+        if os.name != "nt":
+            os.chown(draft, target.stat().st_uid, target.stat().st_gid)
+        shutil.copymode(target, draft)
+        if target.read_bytes() != before:
+            raise _refusal(path, "has been changed meanwhile by somebody else; try again")
+        draft.replace(target)
+
+
+def _changed(path: Path, before: bytes, name: str, settings: Mapping[str, str] | None) -> str:
+    old = load(path)
     document = tomlkit.parse(before.decode("utf-8-sig"))
     operators = document.get("operator", tomlkit.aot())
     if not isinstance(operators, AoT):
@@ -70,7 +66,7 @@ def change_operator(path: Path, name: str, settings: Mapping[str, str] | None) -
     # Nothing else may have changed, however unusually the file is written.
     if replace(loads(text, path=path), operators={}, warnings=()) != replace(old, operators={}, warnings=()):
         raise _refusal(path, "is written in a way that cannot be edited here; write [[operator]] by hand")
-    return FileChange(path, before, text.encode())
+    return text
 
 
 def _refusal(path: Path, text: str) -> ConfigError:

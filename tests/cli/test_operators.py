@@ -112,12 +112,9 @@ def test_the_mode_and_a_link_to_the_file_stay(path: Path, tmp_path: Path) -> Non
 
 
 def test_a_file_that_changed_meanwhile_is_not_written_over(path: Path) -> None:
-    change = change_operator(
-        path, "alice", {"password": "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$0HjLHlmfUiCD0mW2U9YPJw"}
-    )
-    path.write_text(path.read_text() + "# another's\n")
-    with pytest.raises(Exception, match="changed meanwhile"):
-        change.save()
+    settings = {"password": "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$0HjLHlmfUiCD0mW2U9YPJw"}
+    with pytest.raises(Exception, match="changed meanwhile"), change_operator(path, "alice", settings):
+        path.write_text(path.read_text() + "# another's\n")
     assert path.read_text().endswith("# another's\n")
 
 

@@ -84,9 +84,8 @@ def _write_totp(secret: str) -> str:
     """Writes the operator's secret into the configuration; an empty one is taken out. Returns why it cannot."""
     path, name = Path(str(config().path)), g.operator.name
     try:
-        change = change_operator(path, name, {"totp": secret})
-        record_audit("operator totp", name, on=bool(secret))
-        change.save()
+        with change_operator(path, name, {"totp": secret}):
+            record_audit("operator totp", name, on=bool(secret))
     except (ConfigError, OSError):
         web_context().log.warning("configuration_not_written")
         todo = f'add this line below name = "{name}": totp = "{secret}"' if secret else "take out its line totp = …"
