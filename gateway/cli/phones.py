@@ -43,7 +43,7 @@ def opt_outs() -> None:
 def list_(number: str, phone: str, path: Path) -> None:
     """Print them as a table, with those who came back."""
     config = load(path)
-    ours, theirs = _our_number(number, config), normalize_number(phone, config.prefix)
+    ours, theirs = config.stored_number(number), normalize_number(phone, config.prefix)
     with open_store(config) as store:
         for number, phone, state, word, at in _rows(store):
             if ours in ("", number) and theirs in ("", phone):
@@ -135,7 +135,7 @@ def _read_row(row: Mapping[str, str | None], number: str, config: Config, now: d
     if None in row:
         raise ValueError("it has more fields than the first line names")
     values = {name: row.get(name) or "" for name in COLUMNS}
-    ours = _our_number(values["number"].strip() or number, config)
+    ours = config.stored_number(values["number"].strip() or number)
     phone = normalize_number(values["phone"], config.prefix)
     for name, found in (("number", ours), ("phone", phone)):
         if not _NUMBER.fullmatch(found):
@@ -152,12 +152,6 @@ def _read_row(row: Mapping[str, str | None], number: str, config: Config, now: d
     if timestamp > now.timestamp():
         raise ValueError(f"at: {at!r} is yet to come")
     return OptOut(ours, phone, state == "out", values["word"] or "import", timestamp)
-
-
-def _our_number(text: str, config: Config) -> str:
-    """A number as it is stored; people may write a short code."""
-    number = config.number_for(text) if text.strip() else None
-    return number.number if number else normalize_number(text, config.prefix)
 
 
 def _phone_of(text: str, config: Config) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from hmac import compare_digest
 from pathlib import Path
 from types import MappingProxyType
 
@@ -61,6 +62,13 @@ class Credentials:
     user_name: str = setting("", fields.secret, "User name that posts and calls must give.", secret=True)
     password: str = setting("", fields.secret, "Password that they must give.", secret=True)
     api_key: str = setting("", fields.secret, "API key that they must give.", secret=True)
+
+    def match(self, *given: str) -> bool:
+        """True if these three are right, as far as they are set."""
+        pairs = zip((self.user_name, self.password, self.api_key), given, strict=True)
+        # All of them are compared, so that the time does not tell which one is wrong.
+        same = [compare_digest(want.encode(), got.encode("utf-8", "replace")) for want, got in pairs if want]
+        return all(same)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,6 +324,11 @@ class Config:
     def number_for(self, text: str) -> Number | None:
         """The number that is known under this number or short code, in any usual spelling; None if none is."""
         return self._by_number.get(normalised(text, self.prefix))
+
+    def stored_number(self, text: str) -> str:
+        """A number as it is stored; people may write a short code, or one that is no longer configured."""
+        number = self.number_for(text)
+        return number.number if number else normalised(text, self.prefix)
 
     def operator(self, name: str) -> Operator | None:
         """The operator of that name. `admin` is who has the single password, unless the file has an `admin`."""

@@ -14,7 +14,7 @@ from gateway.config import Config, Number
 from gateway.outbound import enqueue, status_posts, validate
 from gateway.outbound.model import CallAnswer, ErrorCode, SendCall, StatusQuery, StatusRow
 from gateway.outbound.validate import CallRefused, CheckedCall
-from gateway.store import Connection, Store, StoreUnavailable, events, ledger, message_status, outbox
+from gateway.store import Connection, Store, StoreUnavailable, events, ledger, message_status
 from schemas.fields import number as normalised
 from schemas.status import NUMERIC
 
@@ -122,20 +122,10 @@ class _AcceptCall:
         return AcceptedCall(answer, tuple(endpoints), event_id)
 
     def _new_send(self, phone: str, event_id: int, **refusal: str) -> ledger.NewSend:
-        call = self._call
-        return ledger.NewSend(
-            send_id=outbox.new_id(self._now),
-            ticket=self._ticket,
-            ticket_number=event_id,
-            ticket_shown=enqueue.ticket_for_caller(self._ticket, event_id, self._config),
-            origin="command" if call.source == OPERATOR else "legacy",
-            number=self._number,
-            code=self._checked.number.shortcode,
-            phone=phone,
-            custom_ticket=call.custom_ticket,
-            status_url=call.status_url,
-            **refusal,
-        )
+        call, number = self._call, self._checked.number
+        origin = "command" if call.source == OPERATOR else "legacy"
+        more = {"origin": origin, "custom_ticket": call.custom_ticket, "status_url": call.status_url, **refusal}
+        return enqueue.new_send(number, phone, self._ticket, event_id, self._config, self._now, **more)
 
 
 def _event(
@@ -171,20 +161,13 @@ def statuses(query: StatusQuery, config: Config, store: Store) -> list[StatusRow
     except CallRefused as error:
         return error.answer()
     phone = normalised(query.phone, config.prefix)
-    entries: list[ledger.LedgerEntry] = []
     with store.reader() as conn:
         if query.ticket.strip():
             entries = ledger.of_ticket(conn, query.ticket)
-        elif query.custom_ticket:
+        else:
             entries = ledger.of_custom_ticket(conn, query.custom_ticket)
     rows = [_row(entry) for entry in entries if phone in ("", entry.phone)]
-    return rows or CallAnswer(
-        result=False,
-        error_code=ErrorCode.UNKNOWN_TICKET.value,
-        message=ErrorCode.UNKNOWN_TICKET.sentence,
-        custom_ticket=query.custom_ticket,
-        ticket=query.ticket,
-    )
+    return rows or CallRefused(ErrorCode.UNKNOWN_TICKET).answer(query.custom_ticket, query.ticket)
 
 
 def _row(entry: ledger.LedgerEntry) -> StatusRow:

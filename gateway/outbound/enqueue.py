@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.config import Config
+from gateway.config import Config, Number
 from gateway.store import Connection, ledger, outbox
 from schemas import Body, wire
 from schemas.carrierx import CONTENT_TYPE
@@ -18,6 +18,22 @@ def ticket_for_caller(ticket: str, event_id: int, config: Config) -> str:
 def conversation_key(number: str, phone: str) -> str:
     """The ordering key of texts from one number to one phone: they go in the order in which they were asked for."""
     return f"{ledger.ENDPOINT}/conversation/{phone}/{number}"
+
+
+def new_send(
+    number: Number, phone: str, ticket: str, event_id: int, config: Config, now: float, **more: str
+) -> ledger.NewSend:
+    """A text from a number to a phone, as the ledger is to have it; `more`: its other fields."""
+    return ledger.NewSend(
+        send_id=outbox.new_id(now),
+        ticket=ticket,
+        ticket_number=event_id,
+        ticket_shown=ticket_for_caller(ticket, event_id, config),
+        number=number.number,
+        code=number.shortcode,
+        phone=phone,
+        **more,
+    )
 
 
 def enqueue(conn: Connection, new: ledger.NewSend, text: str, now: float, media_urls: Sequence[str] = ()) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from gateway.config import Config, Number
+from gateway.config import Config
 from gateway.config.model import RESPONSE
 from gateway.matching import keywords, templates
 from gateway.outbound import enqueue
 from gateway.routing.route import Route
-from gateway.store import Connection, events, ledger, message_status, outbox
+from gateway.store import Connection, events, ledger, message_status
 from gateway.store.leases import SettledDelivery
 from schemas import Message
 
@@ -50,7 +50,8 @@ class Replies:
             text = templates.fill(wording, {"title": number.title or number.shortcode})
         if text:
             # Answers to these words go to phones that have opted out, too.
-            new = _new_send(number, phone, OPT_OUT if kind else REPLY, event_id, self._config, now)
+            origin, ticket = OPT_OUT if kind else REPLY, str(uuid.uuid4())
+            new = enqueue.new_send(number, phone, ticket, event_id, self._config, now, origin=origin)
             enqueue.enqueue(conn, new, text, now)
         return bool(text)
 
@@ -71,19 +72,6 @@ def _owe_answer(conn: Connection, settled: SettledDelivery, config: Config, now:
         return False
     if any(entry.origin == REPLY for entry in ledger.of_event(conn, event_id)):
         return False
-    enqueue.enqueue(conn, _new_send(number, parties[1], REPLY, event_id, config, now), settled.reply, now)
+    new = enqueue.new_send(number, parties[1], str(uuid.uuid4()), event_id, config, now, origin=REPLY)
+    enqueue.enqueue(conn, new, settled.reply, now)
     return True
-
-
-def _new_send(number: Number, phone: str, origin: str, event_id: int, config: Config, now: float) -> ledger.NewSend:
-    ticket = str(uuid.uuid4())
-    return ledger.NewSend(
-        send_id=outbox.new_id(now),
-        ticket=ticket,
-        ticket_number=event_id,
-        ticket_shown=enqueue.ticket_for_caller(ticket, event_id, config),
-        origin=origin,
-        number=number.number,
-        code=number.shortcode,
-        phone=phone,
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ class CallRefused(Exception):
         self.code, self.detail = code, detail or code.sentence
         super().__init__(self.detail)
 
-    def answer(self, custom_ticket: str = "") -> CallAnswer:
+    def answer(self, custom_ticket: str = "", ticket: str = "") -> CallAnswer:
         # The event has the reason; of these two the caller is told one general sentence.
         is_general = self.code in (ErrorCode.CREDENTIALS, ErrorCode.STATUS_URL)
         return CallAnswer(
@@ -35,6 +34,7 @@ class CallRefused(Exception):
             error_code=self.code.value,
             message=self.code.sentence if is_general else self.detail,
             custom_ticket=custom_ticket,
+            ticket=ticket,
         )
 
 
@@ -57,13 +57,11 @@ def is_authentic(auth: CallCredentials, config: Config) -> bool:
 
 
 def authenticate(auth: CallCredentials, config: Config) -> None:
-    """Raises `CallRefused`. All three are compared, so that the time does not tell which one is wrong."""
+    """Raises `CallRefused`."""
     expected = config.legacy
     if expected is None or not (expected.password or expected.api_key):
         raise CallRefused(ErrorCode.CREDENTIALS, "[legacy] has neither password nor api_key, so nobody may send by it.")
-    pairs = (expected.user_name, auth.username), (expected.password, auth.password), (expected.api_key, auth.api_key)
-    same = [hmac.compare_digest(want.encode(), got.encode("utf-8", "replace")) for want, got in pairs if want]
-    if not all(same):
+    if not expected.match(auth.username, auth.password, auth.api_key):
         raise CallRefused(ErrorCode.CREDENTIALS)
 
 

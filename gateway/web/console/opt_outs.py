@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from gateway.store import message_status
 from gateway.store.audit import audited
-from gateway.web.console.search_forms import PAGE_ROWS, number_of
+from gateway.web.console.search_forms import PAGE_ROWS
 from gateway.web.context import audit_entry, config, now, web_context
 from schemas.fields import number as normalised
 
@@ -24,7 +24,7 @@ blueprint = Blueprint("opt_outs", __name__)
 def search() -> ResponseReturnValue:
     """Lists opt-outs by phone, by number, or all; after `after_number` and `after_phone`, where the last page ended."""
     typed = {name: request.args.get(name, "").strip() for name in ("phone", "number")}
-    phone, number = normalised(typed["phone"], config().prefix), number_of(typed["number"], config())
+    phone, number = normalised(typed["phone"], config().prefix), config().stored_number(typed["number"])
     after_number, after_phone = request.args.get("after_number", ""), request.args.get("after_phone", "")
     with web_context().store.reader() as connection:
         if phone and number:
@@ -52,7 +52,7 @@ def record() -> ResponseReturnValue:
     phone = normalised(request.form.get("phone", ""), config().prefix)
     if not _PHONE.fullmatch(phone):
         abort(400, "phone: this is not a phone number.")
-    number = number_of(request.form.get("number", ""), config())
+    number = config().stored_number(request.form.get("number", ""))
     if not _PHONE.fullmatch(number):
         abort(400, "number: this is not a number or short code.")
     out = request.form.get("what") != "lift"

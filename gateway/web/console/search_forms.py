@@ -53,7 +53,7 @@ def _common(names: Iterable[str], arguments: Mapping[str, str], config: Config) 
     typed, errors = {name: arguments.get(name, "").strip() for name in names}, Errors()
     common: dict[str, Any] = {
         "phone": normalised(typed["phone"], config.prefix),
-        "number": number_of(typed["number"], config),
+        "number": config.stored_number(typed["number"]),
         "ticket": typed["ticket"],
         "message_sid": typed["message_sid"],
     }
@@ -63,12 +63,6 @@ def _common(names: Iterable[str], arguments: Mapping[str, str], config: Config) 
         except ValueError:
             errors[name] = ["Write a time like 2026-11-20T08:00."]
     return typed, common, errors
-
-
-def number_of(typed: str, config: Config) -> str:
-    """A number as it is stored: people may type its short code, or one that is no longer configured."""
-    number = config.number_for(typed) if typed else None
-    return number.number if number else normalised(typed, config.prefix)
 
 
 def epoch_time(text: str) -> float | None:
