@@ -7,7 +7,7 @@ shows it, and what to change. No sentence holds a body, a query or a header's se
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
@@ -51,26 +51,23 @@ _STATUS_HINTS = {
 
 def diagnose(request: Request, response: Response, endpoint: Endpoint) -> list[str]:
     """Short sentences, the most telling first. An answer that is fine has none, or a remark."""
-    sentence, failure, status = headline(response, endpoint), response.failure, response.status or 0
-    found = [sentence] if sentence else []
+    return list(dict.fromkeys(filter(None, (headline(response, endpoint), *_hints(request, response)))))
+
+
+def _hints(request: Request, response: Response) -> Iterator[str]:
+    failure, status = response.failure, response.status or 0
     if failure:
-        if hint := _FAILURE_HINTS.get(failure.kind):
-            found.append(hint)
+        yield _FAILURE_HINTS.get(failure.kind, "")
         if failure.sentence == "certificate expired":
-            found.append(
-                "its owner has to renew it; verify_tls = false would hide that, and with it any stranger in between"
-            )
+            yield "its owner has to renew it; verify_tls = false would hide that, and with it any stranger in between"
     elif status in _HINTS:
-        found.append(_HINTS[status](request, response))
+        yield _HINTS[status](request, response)
     elif status >= 400:
-        found.append(
-            _STATUS_HINTS.get(status) or (_CRASHED if status >= 500 else "what it does not like stands in its answer")
-        )
+        yield _STATUS_HINTS.get(status) or (_CRASHED if status >= 500 else "what it does not like stands in its answer")
     elif status >= 300:
-        found.append(_redirect_hint(request, response))
+        yield _redirect_hint(request, response)
     elif status >= 200:
-        found.extend(_remarks(response))
-    return list(dict.fromkeys(filter(None, found)))
+        yield from _remarks(response)
 
 
 def headline(response: Response, endpoint: Endpoint) -> str:
@@ -193,7 +190,7 @@ _HINTS: dict[int, Callable[[Request, Response], str]] = {
 }
 
 
-def _remarks(response: Response) -> Iterable[str]:
+def _remarks(response: Response) -> Iterator[str]:
     """Remarks on an answer with a good status: no reason to post again, but worth a look."""
     if not response.size:
         yield "the answer is empty, which is fine, but nothing in it tells what the page did"

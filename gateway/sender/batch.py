@@ -82,9 +82,8 @@ class SubmitBatch:
         owed: frozenset[str] = frozenset()
         for at, result in enumerate(ended):
             if at not in counted:
-                due = self.now if result.due is None else result.due
-                applied[at] = leases.release_unattempted(conn, self.owner, [result.submission.claimed], due) == 1
-        for at, result in enumerate(ended):
+                claimed, due = result.submission.claimed, result.due or self.now
+                applied[at] = leases.release_unattempted(conn, self.owner, [claimed], due) == 1
             # That a text was sent is never forgotten, even if somebody else has it by now.
             if applied[at] or result.change in ("sent", "recorded"):
                 owed |= self._change_ledger(conn, result)

@@ -15,8 +15,8 @@ from gateway.config import Config
 from gateway.inbound import status_update
 from gateway.outbound import status_posts
 from gateway.outbound.enqueue import conversation_key
-from gateway.store import Connection, Store, audit, events, ledger, replay, search
-from gateway.store.audit import AuditEntry
+from gateway.store import Connection, Store, events, ledger, replay, search
+from gateway.store.audit import AuditEntry, audited
 from gateway.store.ledger import LedgerEntry
 from schemas import FORMATS, BadCallback, Message, ReceiveContext, wire
 
@@ -113,7 +113,7 @@ def decide_sent(
         ledger.settle_as_sent(conn, send_id, now)
         return woken
 
-    return _decide(store, send_id, audit.audited(decide, entry))
+    return _decide(store, send_id, decide, entry)
 
 
 def decide_send_again(store: Store, send_id: str, now: float, entry: AuditEntry | None = None) -> frozenset[str]:
@@ -129,24 +129,22 @@ def decide_send_again(store: Store, send_id: str, now: float, entry: AuditEntry 
             replay.put_back(conn, delivery.id, delivery.ordering_key, now)
         return frozenset((ledger.ENDPOINT,))
 
-    return _decide(store, send_id, audit.audited(decide, entry))
+    return _decide(store, send_id, decide, entry)
 
 
 def decide_given_up(
     store: Store, send_id: str, config: Config, now: float, entry: AuditEntry | None = None
 ) -> frozenset[str]:
     """It will not be sent, or not be asked about any more: a status post says ``failed``."""
-
-    def decide(conn: Connection) -> frozenset[str]:
-        return refused(conn, _take(conn, send_id, now), GIVEN_UP, config, now)
-
-    return _decide(store, send_id, audit.audited(decide, entry))
+    return _decide(store, send_id, lambda conn: refused(conn, _take(conn, send_id, now), GIVEN_UP, config, now), entry)
 
 
-def _decide(store: Store, send_id: str, decide: Callable[[Connection], frozenset[str]]) -> frozenset[str]:
+def _decide(
+    store: Store, send_id: str, decide: Callable[[Connection], frozenset[str]], entry: AuditEntry | None
+) -> frozenset[str]:
     with store.reader() as conn:
-        entry = _entry(conn, send_id)
-    return store.writer.write(decide, ordering_keys=(conversation_key(entry.number, entry.phone),))
+        text = _entry(conn, send_id)
+    return store.writer.write(audited(decide, entry), ordering_keys=(conversation_key(text.number, text.phone),))
 
 
 def _take(conn: Connection, send_id: str, now: float) -> LedgerEntry:

@@ -15,6 +15,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -226,17 +227,12 @@ class SubmitPool:
 
     def take(self, timeout: float) -> tuple[list[SubmissionResult], bool]:
         """The results so far, after waiting for one if there is none; and whether `wake` was called."""
-        results, woken = list[SubmissionResult](), False
-        try:
-            result = self._results.get(timeout=timeout) if timeout > 0 else self._results.get_nowait()
+        taken: list[SubmissionResult | None] = []
+        with suppress(Empty):
+            taken.append(self._results.get(timeout > 0, timeout))
             while True:
-                if result is None:
-                    woken = True
-                else:
-                    results.append(result)
-                result = self._results.get_nowait()
-        except Empty:
-            pass
+                taken.append(self._results.get_nowait())
+        results = [result for result in taken if result is not None]
         for result in results:
             claimed = result.submission.claimed
             self._running.pop(claimed.attempt_id, None)
@@ -244,7 +240,7 @@ class SubmitPool:
                 self._note_uncertain(claimed.delivery_id, result.at)
             elif result.change != "unchanged":
                 self._uncertain_since.pop((claimed.delivery_id, result.submission.uncertain_until), None)
-        return results, woken
+        return results, len(results) < len(taken)
 
     def start(self, submission: Submission, api: CoreAPI, claimed_at: float, wall: float) -> None:
         """Starts a thread. `claimed_at`, `wall`: monotonic and epoch seconds at which the claim began."""

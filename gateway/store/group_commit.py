@@ -180,10 +180,7 @@ class ImmediateCommitter:
             results = self._group.commit(operations)
         finally:
             self._lock.release()
-        for result in results:
-            if not isinstance(result.error, StoreUnavailable) or isinstance(result.error, OutcomeUnknown):
-                return results
-        return None
+        return results if any(type(result.error) is not StoreUnavailable for result in results) else None
 
     def give_up_turn(self) -> None:
         """Lets others go first, as it will not be tried again soon."""

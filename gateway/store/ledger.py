@@ -161,8 +161,7 @@ def of_send(conn: Connection, send_id: str) -> LedgerEntry | None:
 
 def of_sid(conn: Connection, message_sid: str) -> LedgerEntry | None:
     """Reads."""
-    found = _entries(BY_SID.run(conn, {"sid": index_key(message_sid)})) if message_sid else []
-    return found[0] if found else None
+    return next(iter(_entries(BY_SID.run(conn, {"sid": index_key(message_sid)}))), None)
 
 
 def of_ticket(conn: Connection, ticket: str) -> list[LedgerEntry]:
