@@ -21,8 +21,6 @@ from gateway.store.audit import AuditEntry, audited
 from schemas import BadCallback, Message, credentials
 from schemas.message import replace
 
-WRITE_TIMEOUT_SECONDS = 10.0
-"""The platform waits for its answer: a callback that is not on disk by then is not accepted."""
 MAX_HOPS = 4
 """Gateways that a callback may have come through: two that point at each other would pass a text round for ever."""
 PAGE_ITEMS = 200
@@ -51,7 +49,7 @@ def accept(callback: Callback, config: Config, store: Store, budget: RefusedBudg
     except BadCallback as error:
         return _refuse(callback, store, budget or RefusedBudget(), error, forbidden)
     operation = (AcceptMessage if message.inbound else AcceptStatusUpdate)(callback, message, route, config)
-    return store.writer.write(operation, timeout=WRITE_TIMEOUT_SECONDS, ordering_keys=operation.ordering_keys)
+    return store.writer.write(operation, ordering_keys=operation.ordering_keys)
 
 
 def reroute_all(config: Config, store: Store, since: float | None = None) -> tuple[int, int, int]:
@@ -87,11 +85,8 @@ def reroute_event(event: events.Event, config: Config, store: Store, entry: Audi
     if not route.endpoints:
         return False
     operation = (AcceptMessage if message.inbound else AcceptStatusUpdate)(callback, message, route, config)
-    return store.writer.write(
-        audited(lambda conn: operation.reroute(conn, event.id), entry),
-        timeout=WRITE_TIMEOUT_SECONDS,
-        ordering_keys=operation.ordering_keys,
-    )
+    work = audited(lambda conn: operation.reroute(conn, event.id), entry)
+    return store.writer.write(work, ordering_keys=operation.ordering_keys)
 
 
 def _has_credentials(callback: Callback, config: Config) -> bool:
@@ -138,7 +133,7 @@ class RefusedBudget:
             return (events.add(conn, new) if window.hits <= BUDGET_BYTES else None), window.until
 
         # Held as an ordering key, so that groups of two machines count several keys in one order.
-        event_id, until = store.writer.write(add, timeout=WRITE_TIMEOUT_SECONDS, ordering_keys=[_counted(new.key)])
+        event_id, until = store.writer.write(add, ordering_keys=[_counted(new.key)])
         if event_id is None:
             self._used_up[new.key] = until
             structlog.get_logger().warning("refused_not_kept", key=new.key, until=until)

@@ -18,7 +18,6 @@ from gateway.store import Connection, Store, StoreUnavailable, events, ledger, m
 from schemas.fields import number as normalised
 from schemas.status import NUMERIC
 
-WRITE_TIMEOUT_SECONDS = 10.0
 OPERATOR = "command"  # the source of calls from the shell of this machine: an operator needs no credentials
 OPTED_OUT_STATUS_CODE = 110
 """The `status_code` of a recipient who has opted out. Legacy applications read 110 to 116 as failed."""
@@ -50,9 +49,9 @@ def accept(call: SendCall, config: Config, store: Store, may_keep: Callable[[], 
             return AcceptedCall(answer)
         number = config.number_for(call.auth.code)
         new = _event(call, number, "refused", error=error)
-        event_id = store.writer.write(lambda conn: events.add(conn, new), timeout=WRITE_TIMEOUT_SECONDS)
+        event_id = store.writer.write(lambda conn: events.add(conn, new))
         return AcceptedCall(answer, event_id=event_id)
-    return store.writer.write(work, timeout=WRITE_TIMEOUT_SECONDS, ordering_keys=work.ordering_keys)
+    return store.writer.write(work, ordering_keys=work.ordering_keys)
 
 
 def malformed(
@@ -76,7 +75,7 @@ def malformed(
         notes=(f"The call {name} could not be read.",) if name else (),
         remote=remote,
     )
-    store.writer.write(lambda conn: events.add(conn, new), timeout=WRITE_TIMEOUT_SECONDS)
+    store.writer.write(lambda conn: events.add(conn, new))
 
 
 class _AcceptCall:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import structlog
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Store", "StoreUnavailable", "Writer", "WrongDatabase"]
 
 
-class Store:
+class Store(AbstractContextManager["Store"]):
     """A database. `url`: ``sqlite:///file`` or ``postgresql://user@host/db``; anything else is a `WrongDatabase`.
     `lock_timeout`: seconds to wait for a lock that another connection holds. Nothing is opened before it is needed."""
 
@@ -105,9 +105,6 @@ class Store:
         """Finishes what was handed in, and closes every connection."""
         self.writer.close(timeout)
         self._database.close()
-
-    def __enter__(self) -> Store:
-        return self
 
     def __exit__(self, *_error: object) -> None:
         self.close()

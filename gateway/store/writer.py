@@ -71,7 +71,7 @@ class Writer:
         self, work: Callable[[Connection], T], timeout: float = 10.0, *, ordering_keys: Collection[str] = ()
     ) -> T:
         """Returns the work's answer, after its commit. `timeout`: seconds; an operation that is not begun by then is
-        never done.
+        never done: a platform waits for its answer, and a callback that is not on disk by then is not accepted.
 
         An operation that was begun is given `GRACE_SECONDS` more; after that `StoreUnavailable` may stand for one that
         is kept.
