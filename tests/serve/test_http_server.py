@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import select
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
@@ -29,8 +28,10 @@ from gateway.serve.run import DRAIN_SECONDS, serve
 from gateway.serve.supervisor import GRACE_SECONDS, Supervisor
 from tests.running import HOST, ROOT, free_port, listens, until
 from tests.serve.test_serve import Script, in_thread
-from tests.serve.wire_application import HEAD_SECONDS, PATIENCE, PROXY, Application
+from tests.serve.wire_application import HEAD_SECONDS, PATIENCE, PROXY, Application, in_a_process
 
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.serve.wire_application"])
 LIMIT = 1024 * 1024
 LONG = 20.0
 """Seconds after which a test fails instead of hanging."""
@@ -43,13 +44,9 @@ class Wire:
         self, folder: Path, host: str = HOST, files: int = 0, patience: float = LONG, drain: float = DRAIN_SECONDS
     ) -> None:
         self.folder, self.port, self.near = folder, free_port(), "::1" if ":" in host else HOST
-        command = [sys.executable, "-m", "tests.serve.wire_application", str(self.port), str(folder), host]
-        command += [str(patience), str(drain)]
-        if files:
-            command = ["prlimit", f"--nofile={files}", "--", *command]
-        environ = {**os.environ, "PYTHONPATH": str(ROOT), "HTTP_CANARY": "canary", "CANARY": "canary"}
-        self.errors = (folder / "errors").open("w+b")
-        self.process = subprocess.Popen(command, stderr=self.errors, env=environ)
+        arguments = (self.port, folder, host, patience, drain, files)
+        self.process = PROCESSES.Process(target=in_a_process, args=arguments)
+        self.process.start()
         until(self._listens, "the web half listens")
 
     def _listens(self) -> bool:
@@ -81,15 +78,18 @@ class Wire:
         return self.told("/kept")
 
     def said(self) -> str:
-        return Path(self.errors.name).read_text()
+        return (self.folder / "errors").read_text()
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.said().splitlines() if f'"event": "{event}"' in line]
 
     def end(self) -> None:
         self.process.kill()
-        self.process.wait()
-        self.errors.close()
+        self.process.join()
+
+    def exit_code(self, within: float) -> int | None:
+        self.process.join(within)
+        return self.process.exitcode
 
 
 def _head(lines: str, close: bool = True) -> bytes:
@@ -470,7 +470,7 @@ def test_what_is_in_flight_is_finished(own_wire: Wire) -> None:
         until(lambda: not listens(own_wire.port), "nothing new is taken")
         (own_wire.folder / "release").touch()
         assert b'"body": "abc"' in _all(connection)
-    assert own_wire.process.wait(LONG) == 0
+    assert own_wire.exit_code(LONG) == 0
 
 
 def test_what_does_not_end_in_time_is_cut_off_and_told(tmp_path: Path) -> None:
@@ -482,7 +482,7 @@ def test_what_does_not_end_in_time_is_cut_off_and_told(tmp_path: Path) -> None:
             wire.process.terminate()
             answer = _all(connection)
         assert _status(answer) == 503 and b"retry-after" in answer.lower()
-        assert wire.process.wait(LONG) == 0
+        assert wire.exit_code(LONG) == 0
         (line,) = wire.logged("requests_cut_off")
         assert (line["level"], line["seconds"]) == ("warning", 0.5)
     finally:
@@ -556,7 +556,7 @@ def test_a_body_that_does_not_come_does_not_delay_the_end(tmp_path: Path) -> Non
             assert connection.recv(100).startswith(b"HTTP/1.1 100")
             made.process.terminate()
             assert _status(connection.recv(65536)) == 503
-            assert made.process.wait(GRACE_SECONDS) == 0
+            assert made.exit_code(GRACE_SECONDS) == 0
         assert "requests_cut_off" not in made.said()
     finally:
         made.end()
@@ -576,7 +576,7 @@ def test_connections_that_say_nothing_do_not_delay_the_end(own_wire: Wire) -> No
         for start in (b"", b"POST /a HT", _head("GET /page", close=False)):
             stack.enter_context(closing(own_wire.connect())).sendall(start)
         own_wire.process.terminate()
-        assert own_wire.process.wait(GRACE_SECONDS / 2) == 0
+        assert own_wire.exit_code(GRACE_SECONDS / 2) == 0
     assert "requests_cut_off" not in own_wire.said()
 
 
@@ -639,7 +639,7 @@ FILES = 320
 
 @pytest.fixture
 def small_wire(tmp_path: Path) -> Iterator[Wire]:
-    made = Wire(tmp_path, files=FILES)
+    made = Wire(tmp_path, files=FILES, patience=PATIENCE)
     yield made
     made.end()
 

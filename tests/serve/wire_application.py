@@ -1,7 +1,4 @@
-"""Tells what reached it, served as the web half is.
-
-`python -m tests.serve.wire_application PORT FOLDER HOST PATIENCE DRAIN`
-"""
+"""Tells what reached it, served as the web half is."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import gc
 import io
 import json
 import os
+import resource
 import socket
 import sys
 import time
@@ -111,6 +109,13 @@ def main(port: int, folder: Path, host: str = "127.0.0.1", *, lifeline: bool = F
     )
 
 
-if __name__ == "__main__":
-    bodies.BODY_SECONDS, run.DRAIN_SECONDS = float(sys.argv[4]), float(sys.argv[5])
-    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+def in_a_process(port: int, folder: Path, host: str, patience: float, drain: float, files: int) -> None:
+    """`main` in a process that has read this module already: to read it takes longer than most tests. `patience`:
+    seconds until a body is given up; `files`: how many may be open, unless 0. Its log goes to ``folder/errors``."""
+    with (folder / "errors").open("wb") as errors:
+        os.dup2(errors.fileno(), sys.stderr.fileno())
+    if files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    os.environ |= {"HTTP_CANARY": "canary", "CANARY": "canary"}
+    bodies.BODY_SECONDS, run.DRAIN_SECONDS = patience, drain
+    main(port, folder, host)
