@@ -33,7 +33,7 @@ def halves(folder: Path, delay: float = 0.02) -> Iterator[tuple[World, Halves]]:
 
 def test_sigterm_finishes_what_is_in_flight(tmp_path: Path, report: Report) -> None:
     """Each attempt that was on its way is settled before the end; nothing of it comes again."""
-    with world(tmp_path, delay=0.7) as here:
+    with world(tmp_path, delay=0.7, timeout=8) as here:
         with here.load() as load:
             load.go_on(30)
             until(lambda: here.ledger.arrivals, "something is in flight")

@@ -35,13 +35,13 @@ SOON: dict[str, dict[str, object]] = {
 CONFIG = """
 [endpoint.page]
 url = "{page}"
-timeout = 1
+timeout = {timeout}
 concurrency = 16
 
 [endpoint.app]
 url = "{app}"
 format = "carrierx"
-timeout = 1
+timeout = {timeout}
 concurrency = 16
 
 [[number]]
@@ -155,15 +155,17 @@ def world(
     database: str | None = None,
     more: str = "",
     delay: float = 0.02,
+    timeout: int = 1,
     starts: bool = True,
 ) -> Iterator[World]:
-    """Everything up, and all of it gone afterwards. `more`: of the configuration; `delay`: of the applications."""
+    """Everything up, and all of it gone afterwards. `more`: of the configuration; `delay`: of the applications, for
+    which an attempt waits `timeout`; both in seconds."""
     ledger = Ledger()
     with ExitStack() as stack:
         page, app = (stack.enter_context(Endpoint(name, delay=delay)) for name in ("page", "app"))
         page.ledger = app.ledger = ledger
         base = BASE.replace("sqlite:///data/gateway.db", database or "sqlite:///data/gateway.db")
-        config = base + CONFIG.format(page=page.url, app=app.url) + more
+        config = base + CONFIG.format(page=page.url, app=app.url, timeout=timeout) + more
         gateway = Gateway(folder / "gateway", config, told(folder) if environ is None else environ)
         stack.callback(gateway.kill)
         if starts:
