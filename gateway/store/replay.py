@@ -56,8 +56,6 @@ class ReplayFilter:
     state: Literal["dead", "succeeded"] = "dead"
     endpoint: str | None = None
     since: float | None = None  # settled at this time or later
-    until: float | None = None  # settled before this time
-    event_id: int | None = None
     delivery_ids: Sequence[str] | None = None  # as a person selects them: some hundreds at most
 
 
@@ -127,15 +125,11 @@ def _conditions(replayed: ReplayFilter, has_body: ColumnElement[bool]) -> Iterat
     yield _COLUMN.state == replayed.state
     yield _COLUMN.settled_at.is_not(None)  # so the planner sees that the partial index on settled ones will do
     yield has_body
-    asks_for_texts = replayed.endpoint == ENDPOINT or replayed.event_id is not None or replayed.delivery_ids is not None
+    asks_for_texts = replayed.endpoint == ENDPOINT or replayed.delivery_ids is not None
     yield or_(_COLUMN.endpoint != ENDPOINT, _REFUSED_TEXT) if asks_for_texts else _COLUMN.endpoint != ENDPOINT
     if replayed.endpoint is not None:
         yield _COLUMN.endpoint == storable(replayed.endpoint)
     if replayed.since is not None:
         yield _COLUMN.settled_at >= replayed.since
-    if replayed.until is not None:
-        yield _COLUMN.settled_at < replayed.until
-    if replayed.event_id is not None:
-        yield _COLUMN.event_id == replayed.event_id
     if replayed.delivery_ids is not None:
         yield _COLUMN.delivery_id.in_([storable(delivery_id) for delivery_id in replayed.delivery_ids])

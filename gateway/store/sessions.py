@@ -19,7 +19,7 @@ FIND = Statement(f"SELECT {_COLUMNS} FROM sessions WHERE id = :id")  # noqa: S60
 OF_OPERATOR = Statement(f"SELECT {_COLUMNS} FROM sessions WHERE operator = :operator ORDER BY seen_at DESC")  # noqa: S608
 SEEN = Statement("UPDATE sessions SET seen_at = :now WHERE id = :id AND seen_at < :now")
 END = Statement("DELETE FROM sessions WHERE id = :id")
-END_ALL = Statement("DELETE FROM sessions WHERE operator = :operator AND id <> :but")
+END_ALL = Statement("DELETE FROM sessions WHERE operator = :operator")
 SWEEP = Statement("DELETE FROM sessions WHERE began_at < :began_before OR seen_at < :seen_before")
 
 
@@ -60,6 +60,6 @@ def end(conn: Connection, session_id: str) -> None:
     END.run(conn, {"id": session_id})
 
 
-def end_all(conn: Connection, operator: str, but: str = "") -> int:
-    """Ends all sessions of an operator, but for the one with the id `but`. Returns how many."""
-    return END_ALL.run(conn, {"operator": index_key(operator), "but": but}).rowcount
+def end_all(conn: Connection, operator: str) -> int:
+    """Ends all sessions of an operator. Returns how many."""
+    return END_ALL.run(conn, {"operator": index_key(operator)}).rowcount
