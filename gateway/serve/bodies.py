@@ -63,7 +63,7 @@ class _Body:
     environ: WSGIEnvironment
     proto: HTTPProtocol
     reader: asyncio.Task[Any]
-    places: asyncio.Semaphore | None = None  # it has one of these
+    place: asyncio.TimerHandle | None = None  # it has one of `READING`, and gives it up when this fires
     timer: asyncio.TimerHandle | None = None
     """Fires at the next step of its reading: it is slow, it is late, no more of it is dropped."""
     reserved: int = 0
@@ -104,8 +104,7 @@ class Bodies:
                 return None
             if body.reserved:
                 await self._may_read.acquire()
-                body.places = self._may_read
-                self._loop.call_later(READING_SECONDS, self._let_another, body)
+                body.place = self._loop.call_later(READING_SECONDS, self._let_another, body)
             body.timer = self._loop.call_later(SLOW_SECONDS, self._is_slow, body)
             data = await (self._chunks(body) if length is None else proto())
         except asyncio.CancelledError:
@@ -163,9 +162,10 @@ class Bodies:
         return bytes(kept)
 
     def _let_another(self, body: _Body) -> None:
-        if body.places is not None:
-            body.places.release()
-            body.places = None
+        if body.place is not None:
+            body.place.cancel()  # it would keep the whole body until then
+            body.place = None
+            self._may_read.release()
 
     def _is_slow(self, body: _Body) -> None:
         body.timer = self._loop.call_later(BODY_SECONDS - SLOW_SECONDS, self._is_late, body)

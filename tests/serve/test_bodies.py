@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any, cast
 from wsgiref.types import WSGIEnvironment
 
@@ -100,5 +102,21 @@ def test_few_large_bodies_come_in_at_once_but_for_slow_ones(monkeypatch: pytest.
             sender.body.set_result(b"abc")
         assert await asyncio.gather(*reading[1:-1]) == [b"abc"] * (len(senders) - 2)
         assert made._may_read._value == READING and not made._reserved
+
+    asyncio.run(main())
+
+
+def test_a_large_body_that_came_in_is_kept_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "READING_SECONDS", 1000.0)
+
+    async def main() -> None:
+        made = Bodies(cast(Calls, Asked()), cast(Connections, Clients()))
+        sender = Sender()
+        sender.body.set_result(b"abc")
+        kept = weakref.ref(sender)
+        assert await made.read({"REMOTE_ADDR": "192.0.2.1"}, cast(Any, sender), SMALL_BODY_BYTES + 1) == b"abc"
+        del sender
+        gc.collect()
+        assert kept() is None
 
     asyncio.run(main())
