@@ -63,13 +63,13 @@ def update_of_carrierx(message_sid: str, status: str, user_data: str | None = No
     return json.dumps(said).encode()
 
 
-def text_of_platform(text: str, custom_ticket: str) -> bytes:
+def text_of_platform(text: str, custom_ticket: str, phone: str = PHONE) -> bytes:
     ten = {
         "title": "Sommer & Söhne",
         "code": NEW[1],
         "shortcode": NEW[1],
         "message": text,
-        "phone": PHONE,
+        "phone": phone,
         "carrier": "T-Mobile US",
         "keyword": "JOIN",
         "group": "A + B",

@@ -113,12 +113,16 @@ def test_a_text_of_the_platform_reaches_the_flask_consumer(world: World, name: s
 
 def test_the_consumer_answers_through_the_core_api(world: World) -> None:
     """The whole of the guides' application: it finds all that it reads, and calls back."""
-    world.core_api.sent.clear()
-    assert world.gateway.post("/legacy/callback", text_of_platform("JOIN", "answered"), FORM).status == 200
-    sent = until(lambda: list(world.core_api.sent) if len(world.core_api.sent) == 2 else [], "two answers")
+    phone = "15162065999"  # of no other test: their answers may still come
+
+    def answers() -> list[dict[str, Any]]:
+        return [each for each in world.core_api.sent if phone in (each.get("to"), each.get("to_did"))]
+
+    assert world.gateway.post("/legacy/callback", text_of_platform("JOIN", "answered", phone), FORM).status == 200
+    until(lambda: len(answers()) == 2, "two answers")
     said = {"path": "/core/v2/sms/messages", "authorization": "Bearer token-of-the-tests"}
-    assert {**said, "from_did": NEW[0], "to_did": PHONE, "message": "The SMS status is: received"} in sent
-    assert {**said, "from": NEW[0], "to": PHONE, "message": "The MMS status is: received"} in sent
+    assert {**said, "from_did": NEW[0], "to_did": phone, "message": "The SMS status is: received"} in answers()
+    assert {**said, "from": NEW[0], "to": phone, "message": "The MMS status is: received"} in answers()
 
 
 def test_updates_of_carrierx_reach_the_php_page_in_order(world: World) -> None:
