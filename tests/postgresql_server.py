@@ -106,7 +106,7 @@ class PostgresqlServer:
                 " AND pid <> pg_backend_pid()",
                 [name],
             )
-            # Of few tables there is anything to empty, and to empty one takes longer than a test.
+            # Most tables are empty, and to empty one takes longer than many a test.
             rows = conn.execute(
                 "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
                 " AND pg_relation_size(oid) > 0 AND relname <> 'alembic_version'"

@@ -63,9 +63,9 @@ class Credentials:
     password: str = setting("", fields.secret, "Password that they must give.", secret=True)
     api_key: str = setting("", fields.secret, "API key that they must give.", secret=True)
 
-    def match(self, *given: str) -> bool:
+    def match(self, user_name: str, password: str, api_key: str) -> bool:
         """True if these three are right, as far as they are set."""
-        pairs = zip((self.user_name, self.password, self.api_key), given, strict=True)
+        pairs = (self.user_name, user_name), (self.password, password), (self.api_key, api_key)
         # All of them are compared, so that the time does not tell which one is wrong.
         same = [compare_digest(want.encode(), got.encode("utf-8", "replace")) for want, got in pairs if want]
         return all(same)

@@ -98,7 +98,7 @@ def _has_credentials(callback: Callback, config: Config) -> bool:
     given = credentials.read(callback.body, callback.content_type)
     if not given and (callback.format == "legacy-status" or config.sandbox):
         return True
-    return expected.match(*(given.get(name, "") for name in credentials.CREDENTIALS))
+    return expected.match(**{name: given.get(name, "") for name in credentials.CREDENTIALS})
 
 
 def _refuse(callback: Callback, store: Store, budget: RefusedBudget, error: BadCallback, forbidden: bool) -> Accepted:

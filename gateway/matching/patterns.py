@@ -112,8 +112,8 @@ def _member(kind: str, argument: Any, flags: int) -> str:
 
 @cache
 def _ranges(escape: str, flags: int) -> str:
-    """The characters that ``\\w`` and its like mean in Python, as ranges: of Unicode, or of ASCII where the flags
-    say so: then all behind those are alike, and two stand for them."""
+    """The characters that ``\\w`` and its like mean in Python, as ranges: Unicode's, or ASCII's if the flags
+    say so. Behind ASCII all characters are alike then, and two stand for them."""
     every = "".join(map(chr, [*range(129), sys.maxunicode] if flags & re.ASCII else range(sys.maxunicode + 1)))
     runs = (run[0] for run in re.finditer(f"{escape}+", every, flags))
     return "".join(f"\\x{{{ord(run[0]):x}}}-\\x{{{ord(run[-1]):x}}}" for run in runs)

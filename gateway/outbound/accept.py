@@ -121,10 +121,18 @@ class _AcceptCall:
         return AcceptedCall(answer, tuple(endpoints), event_id)
 
     def _new_send(self, phone: str, event_id: int, **refusal: str) -> ledger.NewSend:
-        call, number = self._call, self._checked.number
-        origin = "command" if call.source == OPERATOR else "legacy"
-        more = {"origin": origin, "custom_ticket": call.custom_ticket, "status_url": call.status_url, **refusal}
-        return enqueue.new_send(number, phone, self._ticket, event_id, self._config, self._now, **more)
+        return enqueue.new_send(
+            self._checked.number,
+            phone,
+            self._ticket,
+            event_id,
+            self._config,
+            self._now,
+            origin="command" if self._call.source == OPERATOR else "legacy",
+            custom_ticket=self._call.custom_ticket,
+            status_url=self._call.status_url,
+            **refusal,
+        )
 
 
 def _event(

@@ -21,7 +21,7 @@ def conversation_key(number: str, phone: str) -> str:
 
 
 def new_send(
-    number: Number, phone: str, ticket: str, event_id: int, config: Config, now: float, **more: str
+    number: Number, phone: str, ticket: str, event_id: int, config: Config, now: float, *, origin: str, **more: str
 ) -> ledger.NewSend:
     """A text from a number to a phone, as the ledger is to have it; `more`: its other fields."""
     return ledger.NewSend(
@@ -29,6 +29,7 @@ def new_send(
         ticket=ticket,
         ticket_number=event_id,
         ticket_shown=ticket_for_caller(ticket, event_id, config),
+        origin=origin,
         number=number.number,
         code=number.shortcode,
         phone=phone,

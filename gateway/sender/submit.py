@@ -240,7 +240,7 @@ class SubmitPool:
                 self._note_uncertain(claimed.delivery_id, result.at)
             elif result.change != "unchanged":
                 self._uncertain_since.pop((claimed.delivery_id, result.submission.uncertain_until), None)
-        return results, len(results) < len(taken)
+        return results, None in taken
 
     def start(self, submission: Submission, api: CoreAPI, claimed_at: float, wall: float) -> None:
         """Starts a thread. `claimed_at`, `wall`: monotonic and epoch seconds at which the claim began."""

@@ -222,9 +222,14 @@ class ClientCache:
             self._carrierx, self._has_warned = carrierx, False
             if carrierx.is_set:
                 try:
-                    options = {name: getattr(carrierx, name) for name in ("token", "login", "password", "timeout")}
-                    # No retries: before anything is asked again, it is on disk that it was asked.
-                    self._api = CoreAPI(carrierx.base_url, retries=0, **options)
+                    self._api = CoreAPI(
+                        carrierx.base_url,
+                        token=carrierx.token,
+                        login=carrierx.login,
+                        password=carrierx.password,
+                        timeout=carrierx.timeout,
+                        retries=0,  # before anything is asked again, it is on disk that it was asked
+                    )
                 except ValueError as error:  # such as a token that no header can hold
                     self._log.error("carrierx_not_usable", reason=str(error))
         return self._api

@@ -135,11 +135,11 @@ def _keep(context: WebContext, wire_format: str, key: str) -> Response:
     given = _given_keys(key, config)
     granted = next((each.name for each in given if wire_format in each.wire_formats), None)
     if granted is None:
-        name, sentence = given[0].name if given else "", f"This key is not for {wire_format} callbacks."
+        name = given[0].name if given else ""
         if not name:
             context.limits.count_later(now.timestamp(), *_KEY_GUESSES(caller))
-            sentence = "Not one of the configured keys."
         context.metrics.count(CALLBACKS_TURNED_AWAY, wire_format, "scope" if name else "key", name)
+        sentence = f"This key is not for {wire_format} callbacks." if name else "Not one of the configured keys."
         return _refuse(wire_format, 403, {"key": (sentence,)})
     try:
         body = read_body()

@@ -130,7 +130,10 @@ class RateLimits:
 
     def _is_counted(self, names: list[str]) -> None:
         with self._lock:
-            self._uncounted -= Counter(names)
+            for name in names:
+                self._uncounted[name] -= 1
+                if not self._uncounted[name]:
+                    del self._uncounted[name]
 
     def check(self, now: float, *these: Limit) -> None:
         """Raises 429 where there were too many already. Counts nothing."""
